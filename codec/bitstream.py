@@ -1,0 +1,86 @@
+"""Symbols <-> payload <-> wire bytes. The layout is specified in `docs/FORMAT.md`.
+
+Wire bytes are a payload between a header, which says which model made it, and a check sum, without which nothing is
+decoded. This room knows neither images nor graphs.
+"""
+
+import binascii
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from codec.errors import InvalidCode, UnsupportedVersion
+
+MAGIC = 0x4C  # "L"
+VERSION = 1
+FINGERPRINT_BYTES = 4
+CHECK_BYTES = 2
+HEADER_BYTES = 2 + FINGERPRINT_BYTES
+OVERHEAD_BYTES = HEADER_BYTES + CHECK_BYTES
+
+
+class WireCode(NamedTuple):
+    """Whole, undamaged wire bytes, taken apart."""
+
+    fingerprint: bytes
+    payload: bytes
+
+
+def payload_bytes(code_size: int, bits: int) -> int:
+    """Return how many bytes `code_size` symbols of `bits` bits are packed into."""
+    return -(-code_size * bits // 8)
+
+
+def pack(symbols: npt.NDArray[np.int64], bits: int) -> bytes:
+    """Pack symbols, int64 (code size) in [0, 2 ** bits), most significant bit first, padded with zero bits."""
+    shifts = np.arange(bits - 1, -1, -1)
+    return np.packbits((symbols[:, None] >> shifts & 1).astype(np.uint8)).tobytes()
+
+
+def unpack(payload: bytes, code_size: int, bits: int) -> npt.NDArray[np.int64]:
+    """Undo `pack`: return int64 (code size).
+
+    Raises:
+        InvalidCode: the payload is not of the length that `code_size` and `bits` give, or its padding is not zero.
+    """
+    expected = payload_bytes(code_size, bits)
+    if len(payload) != expected:
+        raise InvalidCode(f"the code holds {len(payload)} bytes of payload; this model's codes hold {expected}")
+    unpacked = np.unpackbits(np.frombuffer(payload, np.uint8))
+    if unpacked[code_size * bits :].any():
+        raise InvalidCode("the code is damaged: its padding is not zero")
+    weights = 1 << np.arange(bits - 1, -1, -1)
+    return unpacked[: code_size * bits].reshape(code_size, bits).astype(np.int64) @ weights
+
+
+def write_wire(payload: bytes, fingerprint: bytes) -> bytes:
+    """Frame a payload: magic, version, fingerprint of the model (4 bytes), payload, check sum."""
+    framed = bytes((MAGIC, VERSION)) + fingerprint + payload
+    return framed + _check_sum(framed)
+
+
+def read_wire(wire: bytes) -> WireCode:
+    """Undo `write_wire`.
+
+    Raises:
+        InvalidCode: not wire bytes, cut short, appended to, or damaged.
+        UnsupportedVersion: undamaged as far as can be told, but of another version.
+    """
+    if not wire:
+        raise InvalidCode("the body is empty; send the bytes of a code")
+    if wire[0] != MAGIC:
+        raise InvalidCode("the body is not a code: it does not start with the letter L")
+    if len(wire) <= OVERHEAD_BYTES:
+        raise InvalidCode(f"the code is cut short: {len(wire)} bytes")
+    framed, check = wire[:-CHECK_BYTES], wire[-CHECK_BYTES:]
+    if _check_sum(framed) != check:
+        raise InvalidCode("the code is damaged: its check sum does not match")
+    if wire[1] != VERSION:
+        raise UnsupportedVersion(f"the code is of version {wire[1]}; this codec reads version {VERSION}")
+    return WireCode(framed[2:HEADER_BYTES], framed[HEADER_BYTES:])
+
+
+def _check_sum(framed: bytes) -> bytes:
+    # CRC-16/CCITT-FALSE: all errors of up to 16 neighbouring bits are found, any other with 65,535 of 65,536.
+    return binascii.crc_hqx(framed, 0xFFFF).to_bytes(CHECK_BYTES, "big")

@@ -1,0 +1,95 @@
+"""Wire bytes -> images. A receiver needs this half, and never imports the other."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from codec import bitstream, image, quantiser
+from codec.errors import ForeignCode, GoldenMismatch, InvalidVector
+from codec.model_card import DECODER_FILE, ModelCard, load_card
+from codec.sessions import Graph, open_graph
+
+GOLDEN_PIXEL_TOLERANCE = 2
+
+
+class Decoder:
+    """The receiver's half of a model."""
+
+    def __init__(self, card: ModelCard, graph: Graph) -> None:
+        self.card = card
+        self._graph = graph
+
+    @classmethod
+    def open(cls, folder: Path, threads: int = 1) -> Self:
+        """Open `folder/card.json` and `folder/decoder.onnx`; the encoder's file is not looked at.
+
+        Raises:
+            ModelError: a file is missing, or is not what the card says.
+        """
+        card = load_card(folder)
+        height, width, channels = card.image.as_tuple()
+        graph = open_graph(
+            folder / DECODER_FILE, card.decoder, (card.code_size,), (channels, height, width), threads=threads
+        )
+        return cls(card, graph)
+
+    def decode(self, wires: Sequence[bytes]) -> image.Pixels:
+        """Decode the wire bytes of N images to uint8 (N, H, W, C) pixels.
+
+        Raises:
+            InvalidCode: one of them is not wire bytes, or damaged.
+            UnsupportedVersion: one of them is of another version.
+            ForeignCode: one of them was made by another model.
+        """
+        symbols = np.stack([self._symbols(wire) for wire in wires])
+        return image.to_pixels(self.x_hat(quantiser.dequantise(symbols, self.card.quantiser)))
+
+    def decode_vector(self, vector: Sequence[float]) -> image.Pixels:
+        """Decode any point of the code space, unquantised, to uint8 (H, W, C) pixels.
+
+        Raises:
+            InvalidVector: not `code_size` numbers, one that is not finite in float32, or a point so far out that
+                the decoder's own numbers overflow there.
+        """
+        size = self.card.code_size
+        if len(vector) != size:
+            raise InvalidVector(f"the code has {len(vector)} elements; model '{self.card.name}' takes {size}")
+        with np.errstate(over="ignore"):
+            y = np.asarray(vector, dtype=np.float64).astype(np.float32)
+        if not np.isfinite(y).all():
+            raise InvalidVector("the code has an element that is not a finite float32 number")
+        x_hat = self.x_hat(y[None])
+        if not np.isfinite(x_hat).all():
+            raise InvalidVector("the code lies so far out that the decoder has no image there")
+        pixels: image.Pixels = image.to_pixels(x_hat)[0]
+        return pixels
+
+    def x_hat(self, y: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the reconstructions, float32 (N, C, H, W), of codes, float32 (N, code size)."""
+        return self._graph.run(y)
+
+    def check_golden(self) -> None:
+        """Decode the card's golden symbols and compare.
+
+        Raises:
+            GoldenMismatch: a pixel is off by more than 2 of 255.
+        """
+        golden = self.card.golden
+        expected = image.read_image(base64.b64decode(golden.reconstruction_png_base64), self.card.image)
+        y_hat = quantiser.dequantise(np.array([golden.symbols]), self.card.quantiser)
+        pixels = image.to_pixels(self.x_hat(y_hat))[0]
+        if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
+            raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden image")
+
+    def _symbols(self, wire: bytes) -> npt.NDArray[np.int64]:
+        code = bitstream.read_wire(wire)
+        if code.fingerprint != self.card.fingerprint:
+            raise ForeignCode(
+                f"the code was made by the model with fingerprint {code.fingerprint.hex()}; "
+                f"'{self.card.name}' has {self.card.fingerprint.hex()}"
+            )
+        return bitstream.unpack(code.payload, self.card.code_size, self.card.quantiser.bits)

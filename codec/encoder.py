@@ -1,0 +1,83 @@
+"""Images -> wire bytes. A sender needs this half, and never imports the other."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from codec import bitstream, image, quantiser
+from codec.errors import GoldenMismatch
+from codec.model_card import ENCODER_FILE, ModelCard, load_card
+from codec.sessions import Graph, open_graph
+
+GOLDEN_SYMBOL_TOLERANCE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """One image's code: `y` float32 (code size), the packed symbols alone, and the bytes to send."""
+
+    y: npt.NDArray[np.float32]
+    payload: bytes
+    wire: bytes
+
+
+class Encoder:
+    """The sender's half of a model."""
+
+    def __init__(self, card: ModelCard, graph: Graph) -> None:
+        self.card = card
+        self._graph = graph
+
+    @classmethod
+    def open(cls, folder: Path, threads: int = 1) -> Self:
+        """Open `folder/card.json` and `folder/encoder.onnx`; the decoder's file is not looked at.
+
+        Raises:
+            ModelError: a file is missing, or is not what the card says.
+        """
+        card = load_card(folder)
+        height, width, channels = card.image.as_tuple()
+        graph = open_graph(
+            folder / ENCODER_FILE, card.encoder, (channels, height, width), (card.code_size,), threads=threads
+        )
+        return cls(card, graph)
+
+    def encode_file(
+        self, data: bytes, fit: image.Fit = "strict", max_pixels: int = image.DEFAULT_MAX_PIXELS
+    ) -> EncodedImage:
+        """Encode the bytes of one image file; see `codec.image.read_image` for the arguments.
+
+        Raises:
+            ImageError: the bytes are not an image, or not one that fits this model.
+        """
+        return self.encode(image.read_image(data, self.card.image, fit, max_pixels)[None])[0]
+
+    def encode(self, pixels: image.Pixels) -> list[EncodedImage]:
+        """Encode uint8 (N, H, W, C) pixels of the model's shape, one code for each image."""
+        y = self.y(pixels)
+        symbols = quantiser.quantise(y, self.card.quantiser)
+        encoded = []
+        for one_y, one_symbols in zip(y, symbols, strict=True):
+            payload = bitstream.pack(one_symbols, self.card.quantiser.bits)
+            encoded.append(EncodedImage(one_y, payload, bitstream.write_wire(payload, self.card.fingerprint)))
+        return encoded
+
+    def y(self, pixels: image.Pixels) -> npt.NDArray[np.float32]:
+        """Return the codes before quantisation, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
+        return self._graph.run(image.to_x(pixels))
+
+    def check_golden(self) -> None:
+        """Encode the card's golden image and compare.
+
+        Raises:
+            GoldenMismatch: a symbol is off by more than 1.
+        """
+        golden = self.card.golden
+        pixels = image.read_image(base64.b64decode(golden.image_png_base64), self.card.image)
+        symbols = quantiser.quantise(self.y(pixels[None]), self.card.quantiser)[0]
+        if np.abs(symbols - np.array(golden.symbols)).max() > GOLDEN_SYMBOL_TOLERANCE:
+            raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden code")

@@ -1,0 +1,171 @@
+"""Image file bytes <-> pixels <-> x.
+
+Pixels are uint8 (H, W, C) or (N, H, W, C); x is float32 (N, C, H, W) in [0, 1]. This room knows the shape that a model
+wants, and nothing else of the model.
+"""
+
+import io
+import warnings
+import zlib
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps
+
+from codec.errors import ImageMismatch, ImageTooLarge, InvalidImage
+from codec.model_card import ImageShape
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Fit = Literal["strict", "resize", "pad"]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+
+# A 12-megapixel photograph passes; its pixels take 64 MiB.
+DEFAULT_MAX_PIXELS = 1 << 24
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH_OFFSET = 24
+
+# Pillow only warns between one and two times its own limit. Ours is lower, but must not depend on that.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
+    """Decode an image file into pixels of the model's shape.
+
+    Args:
+        data: a PNG, JPEG, WebP, BMP or GIF file. An EXIF orientation is applied: what is coded is what people see.
+        shape: what the model takes.
+        fit: `strict` takes only images that are already of that size, channels and depth. `resize` stretches to the
+            size (Lanczos); `pad` keeps the proportions, shrinks what is larger and centres it on black. Both also
+            convert colours (ITU-R 601 luma), 16 bits to the upper 8, and lay transparent pixels on black.
+        max_pixels: bound on width × height, checked in the header before anything is decoded.
+
+    Returns:
+        uint8 (H, W, C).
+
+    Raises:
+        InvalidImage: not such a file, or a damaged one.
+        ImageTooLarge: more than `max_pixels`.
+        ImageMismatch: does not fit, under `strict`; more than one frame, always.
+    """
+    if not data:
+        raise InvalidImage("the body is empty; send an image file")
+    if data.startswith(_PNG_SIGNATURE):
+        _check_png(data)
+    try:
+        header = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(f"the image has more than the {max_pixels:,} pixels that are allowed") from error
+    except Exception as error:  # Pillow raises many kinds for hostile files; all mean the same to the sender
+        raise InvalidImage(f"the body is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
+    if header.width * header.height > max_pixels:
+        raise ImageTooLarge(
+            f"the image has {header.height} × {header.width} pixels; at most {max_pixels:,} in all are allowed"
+        )
+    deep = header.mode.startswith("I") or (header.format == "PNG" and data[_PNG_DEPTH_OFFSET] == 16)
+    try:
+        fitted = _load(header, shape, fit, deep)
+    except ImageMismatch:
+        raise
+    except Exception as error:
+        raise InvalidImage("the image is truncated or damaged") from error
+    return np.asarray(fitted, dtype=np.uint8).reshape(shape.as_tuple())
+
+
+def write_png(pixels: Pixels) -> bytes:
+    """Encode uint8 (H, W, C) pixels as a PNG file."""
+    return _write(pixels, "PNG", compress_level=6)
+
+
+def write_webp(pixels: Pixels) -> bytes:
+    """Encode uint8 (H, W, C) pixels as a lossless WebP file.
+
+    WebP has no grey: one channel comes back as three equal ones. `exact` keeps colours under full transparency.
+    """
+    return _write(pixels, "WEBP", lossless=True, exact=True)
+
+
+def to_x(pixels: Pixels) -> Floats:
+    """Turn uint8 (N, H, W, C) pixels into x, float32 (N, C, H, W) in [0, 1]."""
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+
+
+def to_pixels(x_hat: Floats) -> Pixels:
+    """Turn x_hat, float32 (N, C, H, W), into uint8 (N, H, W, C) pixels: clipped to [0, 1] and rounded."""
+    pixels: Pixels = np.rint(np.clip(x_hat, 0, 1) * np.float32(255)).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
+def _write(pixels: Pixels, file_format: str, **options: object) -> bytes:
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    buffer = io.BytesIO()
+    Image.fromarray(flat).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def _check_png(data: bytes) -> None:
+    # Pillow passes over the check sums of a PNG's data and over a missing end, and so may give another picture.
+    at = len(_PNG_SIGNATURE)
+    while True:
+        size = int.from_bytes(data[at : at + 4], "big")
+        end = at + 12 + size
+        if len(data) < end:
+            raise InvalidImage("the PNG image is truncated")
+        kind = data[at + 4 : at + 8]
+        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise InvalidImage("the PNG image is damaged: a check sum does not match")
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def _load(header: ImageFile.ImageFile, shape: ImageShape, fit: Fit, deep: bool) -> Image.Image:
+    if getattr(header, "n_frames", 1) > 1:
+        raise ImageMismatch("the image is animated; send a single frame")
+    if fit == "strict":
+        _check_fits(header, shape, deep)
+    header.load()
+    upright = ImageOps.exif_transpose(header)
+    if fit != "strict":
+        return _fit(upright, shape, fit)
+    _check_fits(upright, shape, deep)  # again, as the orientation may have swapped height and width
+    return upright
+
+
+def _check_fits(image: Image.Image, shape: ImageShape, deep: bool) -> None:
+    wanted_mode = MODE_OF_CHANNELS[shape.channels]
+    if (image.height, image.width) == (shape.height, shape.width) and image.mode == wanted_mode and not deep:
+        return
+    # An orientation that swaps the sides is judged after it is applied; pixels are few enough by then to be loaded.
+    swapped = (image.width, image.height) == (shape.height, shape.width)
+    if swapped and image.mode == wanted_mode and not deep and image.getexif().get(0x0112, 1) >= 5:
+        return
+    depth = "16 bits" if deep else "8 bits"
+    raise ImageMismatch(
+        f"the image has {image.height} × {image.width} pixels of mode {image.mode} with {depth}; the model takes "
+        f"{shape.height} × {shape.width} of mode {wanted_mode} with 8 bits; "
+        "ask for fit=resize or fit=pad to have it converted"
+    )
+
+
+def _fit(image: Image.Image, shape: ImageShape, fit: Fit) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    mode = MODE_OF_CHANNELS[shape.channels]
+    if mode != "RGBA" and (image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info):
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+    image = image.convert(mode)
+    size = (shape.width, shape.height)
+    if fit == "resize":
+        return image.resize(size, Image.Resampling.LANCZOS)
+    if image.width > shape.width or image.height > shape.height:
+        image = ImageOps.contain(image, size, Image.Resampling.LANCZOS)
+    canvas = Image.new(mode, size)
+    canvas.paste(image, ((shape.width - image.width) // 2, (shape.height - image.height) // 2))
+    return canvas

@@ -1,0 +1,216 @@
+"""The schema of `models/<name>/card.json`, and the model's identity.
+
+A card enters as the bytes of a file and leaves as a frozen `ModelCard`. It names both graphs by their SHA-256, so that
+a folder which holds only one half still knows the whole model; opening graphs is the business of `codec.sessions`.
+"""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from codec.errors import InvalidCard
+
+CARD_FILE = "card.json"
+ENCODER_FILE = "encoder.onnx"
+DECODER_FILE = "decoder.onnx"
+
+MAX_CARD_BYTES = 1 << 20
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImageShape(_Frozen):
+    """Height and width in pixels; 1 channel is grey, 3 are RGB, 4 are RGBA. Always 8 bits a channel."""
+
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    channels: Literal[1, 3, 4]
+
+    def as_tuple(self) -> tuple[int, int, int]:
+        """Return (height, width, channels)."""
+        return (self.height, self.width, self.channels)
+
+    @property
+    def pixels(self) -> int:
+        """Height × width."""
+        return self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.height} × {self.width} pixels, {self.channels} channel{'s' * (self.channels > 1)}"
+
+
+class UniformQuantiser(_Frozen):
+    """Parameters of a uniform scalar quantiser: coordinate i has 2 ** bits levels, `low[i] + symbol * step[i]`."""
+
+    kind: Literal["uniform"] = "uniform"
+    bits: int = Field(ge=1, le=16, description="bits of each symbol")
+    low: tuple[float, ...] = Field(min_length=1, max_length=65536, description="y_hat of symbol 0, for each coordinate")
+    step: tuple[Positive, ...] = Field(description="distance between neighbouring y_hat, for each coordinate")
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.low) != len(self.step):
+            raise ValueError("quantiser.low and quantiser.step differ in length")
+        return self
+
+
+class GraphFile(_Frozen):
+    """One ONNX file: its SHA-256 and its size in bytes."""
+
+    sha256: Sha256
+    bytes: int = Field(ge=1)
+
+
+class Golden(_Frozen):
+    """A drawn test picture and what this model makes of it, so that each half can prove itself where it runs.
+
+    A half is right if its symbols are within 1, or its pixels within 2 of 255, of these: floating point differs a
+    little from one processor to the next, a wrong graph differs by far more.
+    """
+
+    image_png_base64: str = Field(description="the picture that the encoder is shown")
+    symbols: tuple[int, ...] = Field(description="the symbols that it must answer, and that the decoder is shown")
+    reconstruction_png_base64: str = Field(description="the picture that the decoder must answer")
+
+
+class Quality(_Frozen):
+    """Measured through the real encoder and decoder; pixels in [0, 1], errors per pixel over all images.
+
+    `float_*` is the autoencoder alone, with the code as float32. The others are of the images as delivered: quantised
+    code, wire bytes, 8-bit pixels. `psnr_db` is that of the mean MSE.
+    """
+
+    dataset: str
+    images: int = Field(ge=1)
+    float_mse: NonNegative
+    float_rmse: NonNegative
+    float_psnr_db: float
+    mse: NonNegative
+    rmse: NonNegative
+    psnr_db: float
+    payload_bytes: Positive = Field(description="mean bytes of the packed symbols alone")
+    wire_bytes: Positive = Field(description="mean bytes as sent, with header and check sum")
+    bpp: Positive = Field(description="bits per pixel of the wire bytes")
+
+    @classmethod
+    def from_means(
+        cls,
+        *,
+        dataset: str,
+        images: int,
+        shape: ImageShape,
+        float_mse: float,
+        mse: float,
+        payload_bytes: float,
+        wire_bytes: float,
+    ) -> "Quality":
+        """Derive RMSE, PSNR (dB) and bpp from mean squared errors and mean sizes in bytes.
+
+        Raises:
+            ValueError: an error is 0 or not finite, so that it has no PSNR.
+        """
+
+        def psnr_db(mean: float) -> float:
+            return -10 * math.log10(mean)
+
+        return cls(
+            dataset=dataset,
+            images=images,
+            float_mse=float_mse,
+            float_rmse=math.sqrt(float_mse),
+            float_psnr_db=psnr_db(float_mse),
+            mse=mse,
+            rmse=math.sqrt(mse),
+            psnr_db=psnr_db(mse),
+            payload_bytes=payload_bytes,
+            wire_bytes=wire_bytes,
+            bpp=8 * wire_bytes / shape.pixels,
+        )
+
+
+class ModelCard(_Frozen):
+    """One encoder and decoder pair: what it takes, what it gives, how good it is, and which files it is made of."""
+
+    card_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    model_id: Sha256
+    description: str = Field(max_length=500)
+    image: ImageShape
+    code_size: int = Field(ge=1, le=65536, description="number of coordinates of the code")
+    quantiser: UniformQuantiser
+    encoder: GraphFile
+    decoder: GraphFile
+    golden: Golden
+    quality: Quality | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict, description="recipe as run, seed, versions, revision")
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if len(self.quantiser.low) != self.code_size:
+            raise ValueError(f"the quantiser has {len(self.quantiser.low)} coordinates, the code {self.code_size}")
+        if len(self.golden.symbols) != self.code_size:
+            raise ValueError(f"golden.symbols has {len(self.golden.symbols)} elements, the code {self.code_size}")
+        if self.model_id != model_id_of(self.image, self.quantiser, self.encoder, self.decoder):
+            raise ValueError("model_id does not belong to these graphs and codec fields")
+        return self
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The first 4 bytes of `model_id`, as each code carries them."""
+        return bytes.fromhex(self.model_id[:8])
+
+    @property
+    def full_name(self) -> str:
+        """`name@model_id`, as in the `Latentwire-Model` header."""
+        return f"{self.name}@{self.model_id}"
+
+    def to_json(self) -> str:
+        """The text of `card.json`."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def model_id_of(image: ImageShape, quantiser: UniformQuantiser, encoder: GraphFile, decoder: GraphFile) -> str:
+    """Return the SHA-256 (hex) of the canonical JSON of everything that a code's meaning depends on."""
+    identity = {
+        "image": image.model_dump(mode="json"),
+        "quantiser": quantiser.model_dump(mode="json"),
+        "encoder": encoder.sha256,
+        "decoder": decoder.sha256,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read and check `folder/card.json`.
+
+    Raises:
+        InvalidCard: the file is missing, over 1 MiB, not JSON, not of this schema, contradicts itself, or names a
+            model other than its folder.
+    """
+    path = folder / CARD_FILE
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CARD_BYTES + 1)
+    except OSError as error:
+        raise InvalidCard(f"model '{folder.name}' has no readable {CARD_FILE}: {error.strerror}") from error
+    if len(text) > MAX_CARD_BYTES:
+        raise InvalidCard(f"the card of model '{folder.name}' is over {MAX_CARD_BYTES} bytes")
+    try:
+        card = ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or CARD_FILE
+        raise InvalidCard(f"the card of model '{folder.name}' is not valid: {where}: {first['msg']}") from error
+    if card.name != folder.name:
+        raise InvalidCard(f"the card in folder '{folder.name}' is that of model '{card.name}'")
+    return card

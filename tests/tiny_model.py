@@ -1,0 +1,60 @@
+"""Publishes tiny untrained models, so that tests of the codec and the service need no torch and no shipped model."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from codec import image, quantiser, sessions
+from codec.model_card import ImageShape
+from training.publish import draw_golden_image, graph_file, make_card, write_model
+
+SHAPE = ImageShape(height=8, width=6, channels=1)
+CODE_SIZE = 5
+BITS = 6
+
+
+def _write_linear(path: Path, weight: NDArray[np.float32], inputs: list[int], outputs: list[int]) -> None:
+    """Write sigmoid(flatten(x) @ weight) - 0.5 + 0.5 as a graph from (batch, *inputs) to (batch, *outputs)."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "weight"], ["product"]),
+        helper.make_node("Sigmoid", ["product"], ["squashed"]),
+        helper.make_node("Reshape", ["squashed", "shape"], ["y"]),
+    ]
+    constants = [
+        numpy_helper.from_array(weight, "weight"),
+        numpy_helper.from_array(np.array([-1, *outputs], dtype=np.int64), "shape"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *outputs])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def publish_tiny_model(
+    models_dir: Path, scratch: Path, name: str = "tiny", seed: int = 0, shape: ImageShape = SHAPE
+) -> Path:
+    """Publish a random linear autoencoder of `shape` under `models_dir/name`; return its folder."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    height, width, channels = shape.as_tuple()
+    values = height * width * channels
+    encoder, decoder = scratch / "encoder.onnx", scratch / "decoder.onnx"
+    weight = random.normal(size=(values, CODE_SIZE)).astype(np.float32) / np.float32(4)
+    _write_linear(encoder, weight, [channels, height, width], [CODE_SIZE])
+    _write_linear(decoder, np.float32(4) * weight.T, [CODE_SIZE], [channels, height, width])
+    pixels = random.integers(0, 256, size=(64, height, width, channels), dtype=np.uint8)
+    graph = sessions.open_graph(encoder, graph_file(encoder), (channels, height, width), (CODE_SIZE,))
+    training_pixels = np.concatenate([pixels, draw_golden_image(shape)[None]])
+    parameters = quantiser.fit_uniform(graph.run(image.to_x(training_pixels)), BITS)
+    card = make_card(name, encoder, decoder, shape, parameters, description="A random linear model for tests.")
+    return write_model(models_dir, card, encoder, decoder)

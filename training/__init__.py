@@ -1,0 +1,1 @@
+"""Offline training: recipe -> dataset -> autoencoder -> two ONNX graphs -> a published model."""
