@@ -23,8 +23,10 @@ Fit = Literal["strict", "resize", "pad"]
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 
-# A 12-megapixel photograph passes; its pixels take 64 MiB.
-DEFAULT_MAX_PIXELS = 1 << 24
+_MODE_IN_WORDS = {"L": "grey", "LA": "grey with alpha", "P": "palette colours", "1": "black and white"}
+
+# 2048 × 2048; converting that many pixels with transparency takes some 50 MiB.
+DEFAULT_MAX_PIXELS = 1 << 22
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH_OFFSET = 24
@@ -144,12 +146,18 @@ def _check_fits(image: Image.Image, shape: ImageShape, deep: bool) -> None:
     swapped = (image.width, image.height) == (shape.height, shape.width)
     if swapped and image.mode == wanted_mode and not deep and image.getexif().get(0x0112, 1) >= 5:
         return
-    depth = "16 bits" if deep else "8 bits"
     raise ImageMismatch(
-        f"the image has {image.height} × {image.width} pixels of mode {image.mode} with {depth}; the model takes "
-        f"{shape.height} × {shape.width} of mode {wanted_mode} with 8 bits; "
+        f"the image is {image.height} × {image.width}, {_in_words(image.mode, deep)}; the model takes "
+        f"{shape.height} × {shape.width} (height × width), {_in_words(wanted_mode, deep=False)}; "
         "ask for fit=resize or fit=pad to have it converted"
     )
+
+
+def _in_words(mode: str, deep: bool) -> str:
+    if mode.startswith("I"):
+        return "grey of 16 bits or more"
+    bits = {"1": ""}.get(mode, " of 16 bits" if deep else " of 8 bits")
+    return _MODE_IN_WORDS.get(mode, mode) + bits
 
 
 def _fit(image: Image.Image, shape: ImageShape, fit: Fit) -> Image.Image:
@@ -159,7 +167,8 @@ def _fit(image: Image.Image, shape: ImageShape, fit: Fit) -> Image.Image:
     mode = MODE_OF_CHANNELS[shape.channels]
     if mode != "RGBA" and (image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info):
         layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer).convert("RGB")
+        image = Image.new("RGB", layer.size)
+        image.paste(layer, mask=layer.getchannel("A"))
     image = image.convert(mode)
     size = (shape.width, shape.height)
     if fit == "resize":

@@ -1,0 +1,60 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec import bitstream, quantiser
+from codec.encoder import Encoder
+from codec.errors import GoldenMismatch, ImageMismatch
+from codec.model_card import DECODER_FILE
+from tests.codec.pictures import file_of, picture
+
+
+@pytest.fixture
+def encoder(tiny_model: Path) -> Encoder:
+    return Encoder.open(tiny_model)
+
+
+def test_the_wire_bytes_hold_the_quantised_code(encoder: Encoder) -> None:
+    (encoded,) = encoder.encode(picture(8, 6).reshape(1, 8, 6, 1))
+    fingerprint, payload = bitstream.read_wire(encoded.wire)
+    assert fingerprint == encoder.card.fingerprint
+    assert payload == encoded.payload
+    symbols = bitstream.unpack(payload, encoder.card.code_size, encoder.card.quantiser.bits)
+    np.testing.assert_array_equal(symbols, quantiser.quantise(encoded.y, encoder.card.quantiser))
+
+
+def test_a_batch_gives_what_its_images_give_alone(encoder: Encoder) -> None:
+    pixels = np.stack([picture(8, 6, seed=seed) for seed in range(7)])[..., None]
+    together = [encoded.wire for encoded in encoder.encode(pixels)]
+    assert together == [encoder.encode(one[None])[0].wire for one in pixels]
+    assert len(set(together)) == 7
+
+
+def test_an_image_file_gives_what_its_pixels_give(encoder: Encoder) -> None:
+    pixels = picture(8, 6)
+    from_file = encoder.encode_file(file_of(Image.fromarray(pixels)))
+    assert from_file.wire == encoder.encode(pixels.reshape(1, 8, 6, 1))[0].wire
+
+
+def test_an_image_that_does_not_fit_is_refused_unless_fitted(encoder: Encoder) -> None:
+    data = file_of(Image.fromarray(picture(9, 6)))
+    with pytest.raises(ImageMismatch):
+        encoder.encode_file(data)
+    assert encoder.encode_file(data, fit="resize").payload
+
+
+def test_a_sender_needs_no_decoder_file(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / tiny_model.name))
+    (folder / DECODER_FILE).unlink()
+    Encoder.open(folder).check_golden()
+
+
+def test_another_answer_than_the_golden_one_is_found(encoder: Encoder) -> None:
+    golden = encoder.card.golden
+    encoder.check_golden()
+    wrong = golden.model_copy(update={"symbols": (golden.symbols[0] - 2, *golden.symbols[1:])})
+    with pytest.raises(GoldenMismatch, match="tiny"):
+        Encoder(encoder.card.model_copy(update={"golden": wrong}), encoder._graph).check_golden()

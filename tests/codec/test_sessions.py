@@ -1,0 +1,65 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec.errors import InvalidGraph, MissingGraph
+from codec.model_card import ENCODER_FILE, ModelCard, load_card
+from codec.sessions import Graph, open_graph
+from training.publish import graph_file
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / tiny_model.name))
+
+
+def open_encoder(folder: Path, card: ModelCard) -> Graph:
+    return open_graph(folder / ENCODER_FILE, card.encoder, (1, 8, 6), (5,))
+
+
+def test_a_graph_takes_any_batch(folder: Path) -> None:
+    graph = open_encoder(folder, load_card(folder))
+    x = np.random.default_rng(0).random((33, 1, 8, 6), dtype=np.float32)
+    y = graph.run(x)
+    assert y.shape == (33, 5)
+    np.testing.assert_allclose(graph.run(x[:1]), y[:1], atol=1e-6)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    card = load_card(folder)
+    (folder / ENCODER_FILE).unlink()
+    with pytest.raises(MissingGraph, match=r"encoder.onnx of model 'tiny' cannot be read"):
+        open_encoder(folder, card)
+
+
+def test_a_truncated_file_is_refused(folder: Path) -> None:
+    path = folder / ENCODER_FILE
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InvalidGraph, match="bytes; its card says"):
+        open_encoder(folder, load_card(folder))
+
+
+def test_one_changed_byte_is_found(folder: Path) -> None:
+    path = folder / ENCODER_FILE
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidGraph, match="SHA-256"):
+        open_encoder(folder, load_card(folder))
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / ENCODER_FILE
+    path.write_bytes(b"not a graph")
+    with pytest.raises(InvalidGraph, match="not a graph"):
+        open_graph(path, graph_file(path), (1, 8, 6), (5,))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "side"), [((1, 6, 8), (5,), "input"), ((1, 8, 6), (4,), "output")])
+def test_a_graph_of_other_shapes_is_refused(
+    folder: Path, inputs: tuple[int, ...], outputs: tuple[int, ...], side: str
+) -> None:
+    with pytest.raises(InvalidGraph, match=f"has the {side}"):
+        open_graph(folder / ENCODER_FILE, load_card(folder).encoder, inputs, outputs)
