@@ -1,0 +1,64 @@
+# Everything that one does with this repository. `make` alone lists the targets.
+
+PYTHON ?= python3
+ROLE ?= both
+HOST ?= 127.0.0.1
+PORT ?= 8000
+RECIPE ?= mnist-conv-10
+
+# Two environments: what serves has no torch, as in a deployment.
+DEV := .venv
+SERVE := .venv-serve
+INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format train data image image-check lock clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(SERVE)/installed ## Run the service on PORT with the shipped models (ROLE=sender or receiver for one half)
+	$(SERVE)/bin/python -m service --role $(ROLE) --host $(HOST) --port $(PORT) --models-dir models
+
+test: $(DEV)/installed ## Run all tests; those on MNIST need LATENTWIRE_DATA
+	$(DEV)/bin/python -m pytest
+
+check: $(DEV)/installed ## Format, lint, types and import borders, without changing anything
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+format: $(DEV)/installed ## Format the code and mend what the linter can
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+data: $(DEV)/installed ## Download MNIST and verify it
+	$(DEV)/bin/python -m training data
+
+train: $(DEV)/installed ## Train RECIPE
+	$(DEV)/bin/python -m training train --recipe $(RECIPE)
+
+image: ## Build the three container images with docker
+	for target in service sender receiver; do \
+		docker build --target $$target --tag latentwire-$$target . || exit 1; \
+	done
+
+image-check: ## Build the images, look into them, and pass a digit from sender to receiver
+	.ci/image-check
+
+lock: ## Write constraints.txt anew from the newest versions
+	.ci/lock
+
+clean: ## Remove the environments and caches
+	rm -rf $(DEV) $(SERVE) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(SERVE)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/$(INSTALL) --editable .
+	touch $@
+
+$(DEV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/$(INSTALL) --editable '.[dev]'
+	touch $@
