@@ -30,7 +30,7 @@ ENV PATH=/opt/latentwire/bin:$PATH \
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python3", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['LATENTWIRE_PORT'] + '/readyz', timeout=2)"]
+    CMD ["python3", "-m", "service.probe"]
 ENTRYPOINT ["python3", "-m", "service"]
 
 FROM base AS sender
