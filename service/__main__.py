@@ -1,0 +1,56 @@
+"""`python -m service`: flags and environment enter, a running server leaves, or one sentence on why there is none."""
+
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from codec.errors import ModelError
+from service.app import create_app, installed_version
+from service.errors import StartupRefused
+from service.registry import Registry, open_registry
+from service.settings import Settings, read_settings
+
+BACKLOG = 2048
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until told to stop; return the exit code, 2 if the service could not start."""
+    try:
+        settings = read_settings(arguments)
+        # Opened before the server starts, so that what is wrong with a model is said plainly and at once.
+        registry = open_registry(settings)
+        listener = _listen(settings.host, settings.port)
+    except (StartupRefused, ModelError) as error:
+        print(f"latentwire: {error}", file=sys.stderr)
+        return 2
+    print(_greeting(settings, registry, listener), flush=True)
+    config = uvicorn.Config(
+        create_app(settings, registry),
+        log_level="warning" if not settings.access_log else "info",
+        access_log=settings.access_log,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartupRefused(f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def _greeting(settings: Settings, registry: Registry, listener: socket.socket) -> str:
+    names = ", ".join(name + (" (default)" if name == registry.default else "") for name in registry.cards)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    return f"Latentwire {installed_version()}, role {settings.role}, models {names}: {address} (try {address}/docs)"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

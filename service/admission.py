@@ -1,0 +1,69 @@
+"""Bounds the work: so many requests run, so many wait, the next is turned away at once.
+
+A piece of blocking work enters and its result leaves; it runs in a thread of its own, so that health probes are
+answered meanwhile. What the work is, is not known here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from service.errors import ClientGone, Overloaded
+
+Result = TypeVar("Result")
+
+
+class Admission:
+    """Running slots with a queue before them. Used from one event loop."""
+
+    def __init__(self, max_running: int, max_queued: int) -> None:
+        self._max_running = max_running
+        self._max_queued = max_queued
+        self._admitted = 0
+        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
+
+    @property
+    def admitted(self) -> int:
+        """How many requests are running or waiting."""
+        return self._admitted
+
+    async def run(self, work: Callable[[], Result], until_gone: Callable[[], Awaitable[None]]) -> Result:
+        """Run `work` in a thread, when its turn has come, and return what it returns.
+
+        Args:
+            work: blocking; what it raises is raised here.
+            until_gone: returns when the client has gone away. A client that goes while it waits frees its place.
+
+        Raises:
+            Overloaded: all slots are taken and the queue is full.
+            ClientGone: the client went away while it waited.
+        """
+        if self._admitted >= self._max_running + self._max_queued:
+            raise Overloaded("the service is working at its limit; send the request again a little later")
+        self._admitted += 1
+        try:
+            job = self._threads.submit(work)
+            outcome = asyncio.wrap_future(job)
+            if self._admitted > self._max_running:
+                await _wait_in_queue(job, outcome, until_gone)
+            return await outcome
+        finally:
+            self._admitted -= 1
+
+    def close(self) -> None:
+        """Let running work end, drop what waits."""
+        self._threads.shutdown(cancel_futures=True)
+
+
+async def _wait_in_queue(
+    job: Future[Result], outcome: asyncio.Future[Result], until_gone: Callable[[], Awaitable[None]]
+) -> None:
+    gone = asyncio.ensure_future(until_gone())
+    try:
+        await asyncio.wait({outcome, gone}, return_when=asyncio.FIRST_COMPLETED)
+        # Work that has begun cannot be stopped; it keeps its place until it ends.
+        if not outcome.done() and job.cancel():
+            raise ClientGone("the connection was closed while the request waited for its turn")
+    finally:
+        gone.cancel()

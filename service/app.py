@@ -1,0 +1,75 @@
+"""Settings -> the ASGI application of one role.
+
+Knows which routes a role has and what they share. What a route does is known in `service.routes`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter, FastAPI
+
+from service.admission import Admission
+from service.error_responses import add_error_responses
+from service.errors import WrongRole
+from service.openapi import describe
+from service.readiness import Readiness
+from service.registry import Registry, open_registry
+from service.routes import decode, encode, health, models
+from service.settings import Settings
+from service.state import State
+
+ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
+    """Build the application of `settings.role`.
+
+    Args:
+        settings: of this process.
+        registry: the role's models, if they have been opened already. Otherwise they are opened when the application
+            starts, which then raises what `open_registry` raises.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = registry or open_registry(settings)
+        admission = Admission(settings.max_running, settings.max_queued)
+        app.state.shared = State(settings, opened, admission, Readiness(opened))
+        try:
+            yield
+        finally:
+            admission.close()
+
+    app = FastAPI(
+        title="Latentwire",
+        version=installed_version(),
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    describe(app, settings)
+    add_error_responses(app)
+    app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))
+    app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))
+    app.include_router(models.router)
+    app.include_router(health.router)
+    return app
+
+
+def installed_version() -> str:
+    """Return the version of this package, or "unknown" when it runs from a folder in which it was not installed."""
+    try:
+        return version("latentwire")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _other_half(path: str, role: str, other_role: str) -> APIRouter:
+    router = APIRouter()
+
+    @router.api_route(path, methods=ALL_METHODS, include_in_schema=False)
+    async def refuse() -> None:
+        raise WrongRole(f"this process is a {other_role}; {path} is answered by a {role}")
+
+    return router

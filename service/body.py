@@ -1,0 +1,47 @@
+"""A request's body, as it streams in -> bytes, never more than the limit.
+
+One mechanism for raw bytes, JSON and forms, with or without a Content-Length. What the bytes mean is not known here.
+"""
+
+from fastapi import Request
+
+from service.errors import BodyTooLarge, ClientGone
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Read the whole body.
+
+    A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
+    limit. What was not read, the server throws away as it arrives.
+
+    Raises:
+        BodyTooLarge: more than `max_bytes`.
+        ClientGone: the client went away in the middle.
+    """
+    announced = request.headers.get("content-length", "")
+    # Longer numbers than 18 digits are no lengths either way, and int() must not be fed with megabytes of digits.
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > max_bytes):
+        raise _too_large(max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the connection was closed before the whole body had arrived")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def wait_until_gone(request: Request) -> None:
+    """Return when the client has gone away. Call it only after the whole body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is longer than the {max_bytes:,} bytes that are allowed")

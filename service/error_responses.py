@@ -1,0 +1,140 @@
+"""Every error -> its status, its stable code and its title, in one table; answered as RFC 9457 problem documents.
+
+An exception enters, an `application/problem+json` response leaves. The `detail` is the error's own sentence; what was
+not raised on purpose gets a sentence that says nothing of the inside.
+"""
+
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from codec import errors as codec_errors
+from service import errors
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+
+
+class Problem(NamedTuple):
+    """What is the same each time an error is answered."""
+
+    status: int
+    code: str
+    title: str
+
+    @property
+    def type_uri(self) -> str:
+        """The problem's type: a name, not an address to be opened."""
+        return f"urn:problem-type:latentwire:{self.code}"
+
+
+NOT_READY = Problem(503, "not-ready", "Not ready")
+MODEL_UNUSABLE = Problem(503, "model-unusable", "The model's files cannot be used")
+NOT_FOUND = Problem(404, "not-found", "No such route")
+METHOD_NOT_ALLOWED = Problem(405, "method-not-allowed", "The route does not take this method")
+INTERNAL_ERROR = Problem(500, "internal-error", "Internal error")
+INVALID_PARAMETER = Problem(400, "invalid-parameter", "Not a parameter or value of this route")
+
+PROBLEMS: dict[type[Exception], Problem] = {
+    codec_errors.InvalidImage: Problem(400, "invalid-image", "Not a readable image"),
+    codec_errors.ImageTooLarge: Problem(413, "image-too-large", "Too many pixels"),
+    codec_errors.ImageMismatch: Problem(422, "image-mismatch", "The image does not fit the model"),
+    codec_errors.InvalidCode: Problem(400, "invalid-code", "Not a code, or a damaged one"),
+    codec_errors.InvalidVector: Problem(400, "invalid-vector", "Not a code vector of this model"),
+    codec_errors.UnsupportedVersion: Problem(400, "unsupported-version", "A code of another version"),
+    codec_errors.ForeignCode: Problem(409, "foreign-code", "The code of another model"),
+    codec_errors.InvalidCard: MODEL_UNUSABLE,
+    codec_errors.MissingGraph: MODEL_UNUSABLE,
+    codec_errors.InvalidGraph: MODEL_UNUSABLE,
+    codec_errors.GoldenMismatch: NOT_READY,
+    errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too long"),
+    errors.ClientGone: Problem(400, "incomplete-body", "The request was not sent to its end"),
+    errors.InvalidJson: Problem(400, "invalid-json", "Not the JSON of a code"),
+    errors.InvalidMultipart: Problem(400, "invalid-multipart", "Not a form with exactly one file"),
+    errors.InvalidParameter: INVALID_PARAMETER,
+    errors.NotAcceptable: Problem(406, "not-acceptable", "No acceptable type of answer"),
+    errors.NotReady: NOT_READY,
+    errors.Overloaded: Problem(429, "overloaded", "Too many requests at the moment"),
+    errors.UnknownModel: Problem(404, "unknown-model", "No such model"),
+    errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "The body is of another type"),
+    errors.WrongRole: Problem(404, "wrong-role", "The other half's route"),
+}
+
+ALL_PROBLEMS = frozenset({*PROBLEMS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERROR})
+
+
+def problem_response(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """Build the answer for one problem; `detail` is a sentence for the person who sent the request."""
+    content = {
+        "type": problem.type_uri,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "code": problem.code,
+    }
+    return Response(json.dumps(content), problem.status, headers, PROBLEM_MEDIA_TYPE)
+
+
+def add_error_responses(app: FastAPI) -> None:
+    """Make `app` answer every error as a problem document."""
+    app.add_exception_handler(codec_errors.CodecError, _answer_known)
+    app.add_exception_handler(errors.ServiceError, _answer_known)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def document_problems(classes: Iterable[type[Exception]]) -> dict[int | str, dict[str, Any]]:
+    """Describe these errors for FastAPI's `responses`: one entry a status, one example a code."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for problem in dict.fromkeys(PROBLEMS[error] for error in classes):
+        example = {
+            "type": problem.type_uri,
+            "title": problem.title,
+            "status": problem.status,
+            "detail": "A sentence on what is wrong in this request.",
+            "code": problem.code,
+        }
+        entry = documented.setdefault(
+            problem.status,
+            {
+                "description": HTTPStatus(problem.status).phrase,
+                "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        entry["content"][PROBLEM_MEDIA_TYPE]["examples"][problem.code] = {"summary": problem.title, "value": example}
+    return documented
+
+
+async def _answer_known(_request: Request, error: Exception) -> Response:
+    problem = PROBLEMS[type(error)]
+    retry = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, errors.Overloaded) else None
+    return problem_response(problem, str(error), retry)
+
+
+async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+    # Starlette's own routing raises these; the routes of this service raise errors of the table.
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers) if error.headers else None
+    if error.status_code == NOT_FOUND.status:
+        return problem_response(NOT_FOUND, "there is no such route; /docs lists those there are", headers)
+    if error.status_code == METHOD_NOT_ALLOWED.status:
+        allowed = (headers or {}).get("Allow", "another method")
+        return problem_response(METHOD_NOT_ALLOWED, f"this route takes {allowed}", headers)
+    other = Problem(error.status_code, "http-error", HTTPStatus(error.status_code).phrase)
+    return problem_response(other, other.title, headers)
+
+
+async def _answer_validation_error(_request: Request, _error: Exception) -> Response:
+    return problem_response(INVALID_PARAMETER, "the request has a parameter that is not valid; see /docs")
+
+
+async def _answer_unexpected(_request: Request, _error: Exception) -> Response:
+    # Starlette raises the error again after this answer, so that the server logs it with its traceback.
+    return problem_response(INTERNAL_ERROR, "the service failed on this request; its log says why")

@@ -1,0 +1,54 @@
+"""What the OpenAPI document says beyond the routes themselves: the introduction and the schema of a problem."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from service.error_responses import ALL_PROBLEMS
+from service.settings import Settings
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "An error, as RFC 9457 has it. `code` is stable, `detail` is a sentence for people.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": sorted({problem.code for problem in ALL_PROBLEMS})},
+    },
+}
+
+_TASKS = {
+    "both": "encodes images and decodes codes",
+    "sender": "encodes images; a receiver decodes their codes",
+    "receiver": "decodes codes that a sender has made",
+}
+
+
+def describe(app: FastAPI, settings: Settings) -> None:
+    """Give `app` an introduction, and its OpenAPI document the schema that all errors share."""
+    app.summary = "Images to codes of a few bytes, and back."
+    app.description = (
+        f"This process is of the role `{settings.role}`: it {_TASKS[settings.role]}.\n\n"
+        "Every error is an `application/problem+json` document with a stable `code`."
+    )
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = PROBLEM_SCHEMA
+        # FastAPI announces its own validation errors for each route with parameters. None can occur here.
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        for path in document["paths"].values():
+            for operation in path.values():
+                answer = operation["responses"].get("422")
+                if answer and "application/json" in answer.get("content", {}):
+                    del operation["responses"]["422"]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

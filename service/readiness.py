@@ -1,0 +1,24 @@
+"""Whether this role's models give their golden answers, asked as often as one likes.
+
+Probes that come while a check is under way get that check's answer, so that any number of them runs one graph at a
+time and no request's slot is taken.
+"""
+
+import asyncio
+
+from service.registry import Registry
+
+
+class Readiness:
+    """The golden checks of all models, shared by all who ask at the same time. Used from one event loop."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._check: asyncio.Task[list[str]] | None = None
+
+    async def faults(self) -> list[str]:
+        """Return a sentence for each model that fails its golden check; none means ready."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(asyncio.to_thread(self._registry.check_golden))
+        # A probe that is given up must not take the check from the others.
+        return await asyncio.shield(self._check)

@@ -1,0 +1,195 @@
+"""A folder of models -> this role's halves of them, opened and looked up by name or by fingerprint.
+
+Only the role's own half is imported and opened: a sender neither needs the decoder's code nor its files. HTTP is not
+known here.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from codec.errors import ForeignCode, ModelError
+from codec.model_card import CARD_FILE, ModelCard
+from service.errors import NotReady, StartupRefused, UnknownModel
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from codec.decoder import Decoder
+    from codec.encoder import Encoder
+
+
+class Half(Protocol):
+    """An encoder or a decoder, as far as both are alike."""
+
+    card: ModelCard
+
+    def check_golden(self) -> None:
+        """Raise `GoldenMismatch` unless this half gives its golden answer."""
+
+
+AnyHalf = TypeVar("AnyHalf", bound=Half)
+
+
+class Halves(Generic[AnyHalf]):
+    """The encoders, or the decoders, of all models. A half that fails its golden check is not handed out."""
+
+    def __init__(self, halves: list[AnyHalf], default: str) -> None:
+        self._by_name = {half.card.name: half for half in halves}
+        self._by_fingerprint = {half.card.fingerprint: half for half in halves}
+        self._default = default
+        self._faults: dict[str, str] = {}
+
+    @property
+    def cards(self) -> list[ModelCard]:
+        """The cards of all models, by name."""
+        return [half.card for half in self._by_name.values()]
+
+    def by_name(self, name: str | None) -> AnyHalf:
+        """Return the half of the model of this name; of the default model for None.
+
+        Raises:
+            UnknownModel: no such model is loaded.
+            NotReady: it failed its last golden check.
+        """
+        half = self._by_name.get(self._default if name is None else name)
+        if half is None:
+            raise UnknownModel(unknown_model_sentence(str(name), self._by_name))
+        return self._sound(half)
+
+    def by_fingerprint(self, fingerprint: bytes) -> AnyHalf:
+        """Return the half of the model that made a code.
+
+        Args:
+            fingerprint: the 4 bytes that each code carries.
+
+        Raises:
+            ForeignCode: no such model is loaded.
+            NotReady: it failed its last golden check.
+        """
+        half = self._by_fingerprint.get(fingerprint)
+        if half is None:
+            raise ForeignCode(
+                f"the code was made by a model with fingerprint {fingerprint.hex()}, which is not loaded here; "
+                f"loaded are {', '.join(f'{card.name} ({card.fingerprint.hex()})' for card in self.cards)}"
+            )
+        return self._sound(half)
+
+    def check_golden(self) -> list[str]:
+        """Run every golden check; return a sentence for each half that fails, and hand out only the others.
+
+        This runs graphs, and so blocks for as long as that takes.
+        """
+        faults = {}
+        for name, half in self._by_name.items():
+            try:
+                half.check_golden()
+            except ModelError as error:
+                faults[name] = str(error)
+        self._faults = faults
+        return list(faults.values())
+
+    def _sound(self, half: AnyHalf) -> AnyHalf:
+        if self._faults and (fault := self._faults.get(half.card.name)) is not None:
+            raise NotReady(fault)
+        return half
+
+
+class Registry:
+    """This role's models: `encoders` is None for a receiver, `decoders` for a sender."""
+
+    def __init__(self, default: str, encoders: "Halves[Encoder] | None", decoders: "Halves[Decoder] | None") -> None:
+        self.default = default
+        self.encoders = encoders
+        self.decoders = decoders
+        halves = encoders or decoders
+        self.cards = {card.name: card for card in halves.cards} if halves else {}
+
+    def check_golden(self) -> list[str]:
+        """Run every golden check of this role; return a sentence for each that fails."""
+        return [fault for halves in (self.encoders, self.decoders) if halves for fault in halves.check_golden()]
+
+    def card(self, name: str) -> ModelCard:
+        """Return the card of the model of this name.
+
+        Raises:
+            UnknownModel: no such model is loaded.
+        """
+        try:
+            return self.cards[name]
+        except KeyError as error:
+            raise UnknownModel(unknown_model_sentence(name, self.cards)) from error
+
+
+def open_registry(settings: Settings) -> Registry:
+    """Open the role's half of each model in `settings.models_dir`, and run its golden check.
+
+    A model that fails its golden check is opened all the same: the process says so when it is asked whether it is
+    ready, and does not serve that model.
+
+    Raises:
+        StartupRefused: no model, two models with one fingerprint, or no such default model.
+        ModelError: a model's card or graph is not what it should be.
+    """
+    folders = _model_folders(settings.models_dir)
+    encoders: Halves[Encoder] | None = None
+    decoders: Halves[Decoder] | None = None
+    if settings.encodes:
+        from codec.encoder import Encoder
+
+        encoders = _open_halves(settings, folders, Encoder.open)
+    if settings.decodes:
+        from codec.decoder import Decoder
+
+        decoders = _open_halves(settings, folders, Decoder.open)
+    registry = Registry(_default_of(settings, folders), encoders, decoders)
+    registry.check_golden()
+    return registry
+
+
+def unknown_model_sentence(name: str, known: "dict[str, AnyHalf] | dict[str, ModelCard]") -> str:
+    """Say that there is no such model, and which there are."""
+    return f"there is no model '{name[:64]}' here; there {'are' if len(known) > 1 else 'is'} {', '.join(known)}"
+
+
+def _model_folders(models_dir: Path) -> list[Path]:
+    # Dot-folders are models that are just being written.
+    try:
+        folders = sorted(
+            folder
+            for folder in models_dir.iterdir()
+            if not folder.name.startswith(".") and (folder / CARD_FILE).exists()
+        )
+    except OSError as error:
+        raise StartupRefused(f"the models' folder '{models_dir}' cannot be read: {error.strerror}") from error
+    if not folders:
+        raise StartupRefused(f"the folder '{models_dir}' holds no model: no folder in it has a {CARD_FILE}")
+    return folders
+
+
+def _open_halves(settings: Settings, folders: list[Path], open_half: Callable[[Path, int], AnyHalf]) -> Halves[AnyHalf]:
+    halves: dict[bytes, AnyHalf] = {}
+    for folder in folders:
+        half = open_half(folder, settings.threads)
+        twin = halves.setdefault(half.card.fingerprint, half)
+        if twin is not half:
+            raise StartupRefused(
+                f"the models '{twin.card.name}' and '{half.card.name}' have the same fingerprint "
+                f"{half.card.fingerprint.hex()}, so that their codes cannot be told apart; remove one of them"
+            )
+    return Halves(list(halves.values()), _default_of(settings, folders))
+
+
+def _default_of(settings: Settings, folders: list[Path]) -> str:
+    names = [folder.name for folder in folders]
+    if settings.default_model is None:
+        if len(names) > 1:
+            raise StartupRefused(
+                f"there are several models ({', '.join(names)}); choose the default with --default-model"
+            )
+        return names[0]
+    if settings.default_model not in names:
+        raise StartupRefused(
+            f"the default model '{settings.default_model}' is not in '{settings.models_dir}', "
+            f"which holds {', '.join(names)}"
+        )
+    return settings.default_model

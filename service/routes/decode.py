@@ -1,0 +1,194 @@
+"""`POST /decode`: a code enters, its image leaves."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from codec import errors as codec_errors
+from codec import image
+from codec.bitstream import read_wire
+from codec.errors import ForeignCode
+from service import errors
+from service.body import read_body, wait_until_gone
+from service.code_json import CodeJson, read_code_json
+from service.error_responses import document_problems
+from service.negotiation import choose_answer, media_type_of
+from service.query import read_query
+from service.state import state_of
+
+if TYPE_CHECKING:
+    from codec.decoder import Decoder
+    from codec.model_card import ModelCard
+    from service.registry import Halves
+
+JSON = "application/json"
+TAKEN = frozenset({"application/octet-stream", JSON, ""})
+PARAMETERS = frozenset({"model"})
+
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "model": "tiny",
+    "model_id": "9d0c6b7d5f0a3b0f3a0e2f0f4f6f5b1c8c2d6e7f8091a2b3c4d5e6f708192a3b",
+    "shape": [28, 28, 1],
+    "image": "iVBORw0KGgo...",
+}
+ANSWER_SCHEMA: dict[str, Any] = {
+    "title": "DecodedImage",
+    "type": "object",
+    "required": list(EXAMPLE_ANSWER),
+    "properties": {
+        "model": {"type": "string", "description": "name of the model that decoded"},
+        "model_id": {"type": "string", "description": "SHA-256 that tells this model from all others"},
+        "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
+        "image": {"type": "string", "format": "byte", "description": "the image as a PNG file, in base64"},
+    },
+}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+router = APIRouter()
+
+
+def _to_npy(pixels: image.Pixels, _card: "ModelCard") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, pixels, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _to_json(pixels: image.Pixels, card: "ModelCard") -> bytes:
+    answer = {
+        "model": card.name,
+        "model_id": card.model_id,
+        "shape": card.image.as_tuple(),
+        "image": base64.b64encode(image.write_png(pixels)).decode(),
+    }
+    return json.dumps(answer).encode()
+
+
+WRITERS: dict[str, Callable[[image.Pixels, "ModelCard"], bytes]] = {
+    "image/png": lambda pixels, _card: image.write_png(pixels),
+    "image/webp": lambda pixels, _card: image.write_webp(pixels),
+    "application/x-npy": _to_npy,
+    JSON: _to_json,
+}
+OFFERED = tuple(WRITERS)
+
+
+@router.post(
+    "/decode",
+    summary="Turn a code into its image",
+    tags=["codec"],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The image, in the type that `Accept` asks for; a PNG file by default. `image/webp` is "
+            "lossless, `application/x-npy` is a uint8 array (height, width, channels).",
+            "headers": {
+                "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}
+            },
+            "content": {
+                **{media_type: BINARY for media_type in OFFERED if media_type != JSON},
+                JSON: {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
+            },
+        },
+        **document_problems(
+            [
+                codec_errors.InvalidCode,
+                codec_errors.InvalidVector,
+                codec_errors.UnsupportedVersion,
+                errors.InvalidJson,
+                errors.InvalidParameter,
+                errors.ClientGone,
+                errors.UnknownModel,
+                errors.NotAcceptable,
+                codec_errors.ForeignCode,
+                errors.BodyTooLarge,
+                errors.UnsupportedMediaType,
+                errors.Overloaded,
+                errors.NotReady,
+            ]
+        ),
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "model",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "Name of the model. Wire bytes name their model themselves, and are refused if this is "
+                "another one; a bare `code` goes to the default model without it.",
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "The wire bytes; or JSON with their base64 in `payload`, or with any point of the code "
+            "space in `code`. The JSON that /encode answers can be sent as it is.",
+            "content": {
+                "application/octet-stream": BINARY,
+                JSON: {
+                    "schema": CodeJson.model_json_schema(),
+                    "examples": {
+                        "payload": {"summary": "wire bytes", "value": {"payload": "TAGdDGt9GiBqDA=="}},
+                        "code": {"summary": "a bare code", "value": {"code": [0.25, -1.5], "model": "tiny"}},
+                    },
+                },
+            },
+        },
+    },
+)
+async def decode(request: Request) -> Response:
+    """Decode one code; each answer names the model in `Latentwire-Model`."""
+    state = state_of(request)
+    decoders = cast("Halves[Decoder]", state.registry.decoders)
+    wanted = read_query(request, PARAMETERS).get("model")
+    if wanted is not None:
+        decoders.by_name(wanted)  # refuses an unknown name before the body is read
+    answer_type = choose_answer(request.headers.get("accept"), OFFERED)
+    media_type = media_type_of(request.headers.get("content-type"))
+    if media_type not in TAKEN:
+        raise errors.UnsupportedMediaType(
+            f"/decode takes a code, not {media_type[:64]}; name its type, for example with curl's "
+            f"-H 'Content-Type: application/octet-stream' for wire bytes or -H 'Content-Type: {JSON}' for JSON"
+        )
+    body = await read_body(request, state.settings.max_body_bytes)
+
+    def work() -> tuple["ModelCard", bytes]:
+        if media_type == JSON:
+            decoder, pixels = _decode_json(decoders, wanted, read_code_json(body))
+        else:
+            decoder, pixels = _decode_wire(decoders, wanted, body)
+        return decoder.card, WRITERS[answer_type](pixels, decoder.card)
+
+    card, content = await state.admission.run(work, lambda: wait_until_gone(request))
+    headers = {"Latentwire-Model": card.full_name, "Vary": "Accept"}
+    return Response(content, headers=headers, media_type=answer_type)
+
+
+def _decode_wire(decoders: "Halves[Decoder]", wanted: str | None, wire: bytes) -> tuple["Decoder", image.Pixels]:
+    fingerprint = read_wire(wire).fingerprint
+    decoder = decoders.by_fingerprint(fingerprint) if wanted is None else decoders.by_name(wanted)
+    return decoder, decoder.decode([wire])[0]
+
+
+def _decode_json(decoders: "Halves[Decoder]", wanted: str | None, content: CodeJson) -> tuple["Decoder", image.Pixels]:
+    wire = content.wire()
+    if wire is not None:
+        # `model` is not looked at here: a receiver may know the same model, with the same model_id, by another name.
+        decoder, pixels = _decode_wire(decoders, wanted, wire)
+        _check_model_id(decoder, content.model_id)
+        return decoder, pixels
+    if wanted is not None and content.model is not None and content.model != wanted:
+        raise errors.InvalidParameter("the query and the JSON name different models")
+    decoder = decoders.by_name(wanted or content.model)
+    _check_model_id(decoder, content.model_id)
+    return decoder, decoder.decode_vector(content.code or [])
+
+
+def _check_model_id(decoder: "Decoder", model_id: str | None) -> None:
+    if model_id is not None and model_id != decoder.card.model_id:
+        raise ForeignCode(
+            f"the JSON gives the model_id {model_id[:64]}; model '{decoder.card.name}' has {decoder.card.model_id}"
+        )

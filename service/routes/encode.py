@@ -1,0 +1,178 @@
+"""`POST /encode`: an image file enters, its code leaves."""
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from fastapi import APIRouter, Request, Response
+
+from codec import errors as codec_errors
+from codec.image import Fit
+from service import errors
+from service.body import read_body, wait_until_gone
+from service.error_responses import document_problems
+from service.multipart import read_single_file
+from service.negotiation import choose_answer, media_type_of
+from service.query import read_query
+from service.state import state_of
+
+if TYPE_CHECKING:
+    from codec.encoder import EncodedImage, Encoder
+
+FORM = "multipart/form-data"
+# The type is not believed: the codec looks at the bytes. An absent type and octet-stream say "look yourself" anyway.
+IMAGE_TYPES = (
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/bmp",
+    "image/x-ms-bmp",
+    "image/gif",
+    "application/octet-stream",
+)
+TAKEN = frozenset({*IMAGE_TYPES, FORM, ""})
+OFFERED = ("application/json", "application/octet-stream")
+FITS = ("strict", "resize", "pad")
+PARAMETERS = frozenset({"model", "fit"})
+
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "model": "tiny",
+    "model_id": "9d0c6b7d5f0a3b0f3a0e2f0f4f6f5b1c8c2d6e7f8091a2b3c4d5e6f708192a3b",
+    "code": [0.25, -1.5],
+    "shape": [28, 28, 1],
+    "payload": "TAGdDGt9GiBqDA==",
+    "payload_bytes": 2,
+    "wire_bytes": 10,
+    "bpp": 0.10204081632653061,
+}
+ANSWER_SCHEMA: dict[str, Any] = {
+    "title": "EncodedImage",
+    "type": "object",
+    "required": list(EXAMPLE_ANSWER),
+    "properties": {
+        "model": {"type": "string", "description": "name of the model that made the code"},
+        "model_id": {"type": "string", "description": "SHA-256 that tells this model from all others"},
+        "code": {"type": "array", "items": {"type": "number"}, "description": "the code before quantisation"},
+        "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
+        "payload": {"type": "string", "format": "byte", "description": "the wire bytes, in base64"},
+        "payload_bytes": {"type": "integer", "description": "bytes of the packed symbols alone"},
+        "wire_bytes": {"type": "integer", "description": "bytes of `payload` decoded: header, symbols, check sum"},
+        "bpp": {"type": "number", "description": "bits of the wire bytes for each pixel"},
+    },
+}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+router = APIRouter()
+
+
+@router.post(
+    "/encode",
+    summary="Turn an image into its code",
+    tags=["codec"],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The code: as JSON, or as the wire bytes alone, by `Accept`.",
+            "headers": {
+                "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}
+            },
+            "content": {
+                "application/json": {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
+                "application/octet-stream": BINARY,
+            },
+        },
+        **document_problems(
+            [
+                codec_errors.InvalidImage,
+                errors.InvalidMultipart,
+                errors.InvalidParameter,
+                errors.ClientGone,
+                errors.UnknownModel,
+                errors.NotAcceptable,
+                codec_errors.ImageTooLarge,
+                errors.BodyTooLarge,
+                errors.UnsupportedMediaType,
+                codec_errors.ImageMismatch,
+                errors.Overloaded,
+                errors.NotReady,
+            ]
+        ),
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "model",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "Name of the model; without it, the default model.",
+            },
+            {
+                "name": "fit",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(FITS), "default": "strict"},
+                "description": "`strict` refuses an image that is not of the model's size, channels and bit depth; "
+                "`resize` stretches it to the size; `pad` keeps its proportions and centres it on black.",
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "One image file: PNG, JPEG, WebP, BMP or GIF. What it is, is read from its bytes.",
+            "content": {
+                **{media_type: BINARY for media_type in IMAGE_TYPES},
+                FORM: {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {"file": {"type": "string", "format": "binary"}},
+                    }
+                },
+            },
+        },
+    },
+)
+async def encode(request: Request) -> Response:
+    """Encode one image file; each answer names the model in `Latentwire-Model`."""
+    state = state_of(request)
+    parameters = read_query(request, PARAMETERS)
+    fit = _read_fit(parameters.get("fit", "strict"))
+    encoder = cast("Encoder", state.registry.encoders.by_name(parameters.get("model")))  # type: ignore[union-attr]
+    answer_type = choose_answer(request.headers.get("accept"), OFFERED)
+    content_type = request.headers.get("content-type", "")
+    media_type = media_type_of(content_type)
+    if media_type not in TAKEN:
+        raise errors.UnsupportedMediaType(
+            f"/encode takes an image file, not {media_type[:64]}; name its type, "
+            "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"
+        )
+    body = await read_body(request, state.settings.max_body_bytes)
+
+    def work() -> bytes:
+        data = read_single_file(body, content_type) if media_type == FORM else body
+        encoded = encoder.encode_file(data, fit, state.settings.max_image_pixels)
+        return encoded.wire if answer_type == "application/octet-stream" else _to_json(encoder, encoded)
+
+    content = await state.admission.run(work, lambda: wait_until_gone(request))
+    headers = {"Latentwire-Model": encoder.card.full_name, "Vary": "Accept"}
+    return Response(content, headers=headers, media_type=answer_type)
+
+
+def _read_fit(value: str) -> Fit:
+    if value not in FITS:
+        raise errors.InvalidParameter(f"fit takes {', '.join(FITS[:-1])} or {FITS[-1]}, not '{value[:64]}'")
+    return cast(Fit, value)
+
+
+def _to_json(encoder: "Encoder", encoded: "EncodedImage") -> bytes:
+    card = encoder.card
+    answer = {
+        "model": card.name,
+        "model_id": card.model_id,
+        # The shortest decimals that give the same float32 again.
+        "code": [float(str(element)) for element in encoded.y],
+        "shape": card.image.as_tuple(),
+        "payload": base64.b64encode(encoded.wire).decode(),
+        "payload_bytes": len(encoded.payload),
+        "wire_bytes": len(encoded.wire),
+        "bpp": 8 * len(encoded.wire) / card.image.pixels,
+    }
+    return json.dumps(answer).encode()

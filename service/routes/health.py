@@ -1,0 +1,33 @@
+"""`GET /livez`, `GET /readyz`: whether the process is alive, and whether its models give their golden answers."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict
+
+from service.error_responses import document_problems
+from service.errors import NotReady
+from service.state import state_of
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The answer of a healthy process."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> Health:
+    """Answer, and nothing else: an orchestrator restarts a process that does not."""
+    return Health(status="alive")
+
+
+@router.get("/readyz", summary="Can the process serve?", responses=document_problems([NotReady]))
+async def readyz(request: Request) -> Health:
+    """Show each model its golden image, or its golden code, and compare the answer."""
+    faults = await state_of(request).readiness.faults()
+    if faults:
+        raise NotReady("; ".join(faults))
+    return Health(status="ready")

@@ -1,0 +1,83 @@
+"""Everything that an operator can set, as one frozen object.
+
+Environment variables named `LATENTWIRE_*` and command-line flags enter; a `Settings` leaves. Nothing is read when this
+module is imported. It knows neither models nor HTTP.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from codec.image import DEFAULT_MAX_PIXELS
+from service.errors import StartupRefused
+
+Role = Literal["both", "sender", "receiver"]
+
+
+class Settings(BaseSettings):
+    """Latentwire: images to codes of a few bytes, and back, over HTTP.
+
+    Every flag can also be set as an environment variable: `--max-body-bytes` is `LATENTWIRE_MAX_BODY_BYTES`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="LATENTWIRE_",
+        frozen=True,
+        extra="forbid",
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+    )
+
+    role: Role = Field("both", description="a sender only encodes, a receiver only decodes")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is every IPv4 address of this machine")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models_dir: Path = Field(Path("models"), description="folder that holds one folder for each model")
+    default_model: str | None = Field(
+        None,
+        description="model for requests that name none; may be left out if there is only one",
+    )
+    threads: int = Field(1, ge=1, le=256, description="threads that one graph may use for one request")
+    max_running: int = Field(2, ge=1, le=256, description="requests that are worked on at the same time")
+    max_queued: int = Field(
+        64, ge=0, le=65536, description="requests that may wait for their turn; the next gets a 429"
+    )
+    max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="longest request body")
+    max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="most pixels of a sent image")
+    shutdown_timeout_s: int = Field(10, ge=1, le=3600, description="time that running requests get when told to stop")
+    access_log: bool = Field(True, description="one line on standard output for each request")
+
+    @property
+    def encodes(self) -> bool:
+        """Whether this role has the sender's half."""
+        return self.role != "receiver"
+
+    @property
+    def decodes(self) -> bool:
+        """Whether this role has the receiver's half."""
+        return self.role != "sender"
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """Read the settings from flags, then from the environment, then from the defaults.
+
+    Args:
+        arguments: of the command line, without the programme's name.
+
+    Raises:
+        StartupRefused: an unknown flag, or a value that is out of range or of the wrong kind.
+        SystemExit: with code 0, after `--help` has printed its text.
+    """
+    try:
+        return Settings(_cli_parse_args=list(arguments))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise StartupRefused(f"the setting {name} is not valid: {first['msg']}") from error
+    except SettingsError as error:
+        raise StartupRefused(f"the command line is not valid: {' '.join(str(error).split())}") from error

@@ -1,0 +1,24 @@
+"""What the routes of one running application share."""
+
+from typing import NamedTuple, cast
+
+from fastapi import Request
+
+from service.admission import Admission
+from service.readiness import Readiness
+from service.registry import Registry
+from service.settings import Settings
+
+
+class State(NamedTuple):
+    """Made when the application starts, and not changed after that."""
+
+    settings: Settings
+    registry: Registry
+    admission: Admission
+    readiness: Readiness
+
+
+def state_of(request: Request) -> State:
+    """Return the state of the application that got this request."""
+    return cast(State, request.app.state.shared)
