@@ -1,0 +1,306 @@
+"""The command line of training: `python -m training COMMAND`. Words in, a step's result in words out.
+
+Whatever goes wrong on purpose ends in one sentence: exit code 2 for what was typed, 130 for Ctrl-C, 1 for the rest.
+"""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from codec.errors import CodecError
+from training.errors import InvalidRecipe, InvalidRun, Interrupted, TrainingError
+from training.recipe import Recipe, choices, is_list, load_recipe, recipe_names
+from training.run_folder import RunFolder, create_run
+
+# Each command imports what it needs when it runs: torch and matplotlib take seconds, which `--help` should not.
+
+MODELS_DIR = Path("models")
+
+# A published figure that a new measurement misses by more than this is wrong.
+RMSE_TOLERANCE = 1e-4
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was wrong in one sentence, and which option may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+    def reject_unknown(self, words: list[str]) -> NoReturn:
+        word = next((word for word in words if word.startswith("-")), words[0]).split("=")[0]
+        close = difflib.get_close_matches(word, self._option_string_actions, n=1)
+        self.error(f"there is no option '{word}'" + (f", did you mean '{close[0]}'?" if close else ""))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    parser, commands = _parsers()
+    known, unknown = parser.parse_known_args(arguments)
+    if known.command is None:
+        parser.print_help()
+        return 0
+    if unknown:
+        commands[known.command].reject_unknown(unknown)
+    try:
+        code: int = known.run_command(known)
+    except InvalidRecipe as error:
+        return _complain(error, 2)
+    except Interrupted as error:
+        return _complain(error, 130)
+    except (TrainingError, CodecError) as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("stopped", 130)
+    except BrokenPipeError:
+        return 1
+    return code
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"python -m training: {message}", file=sys.stderr)
+    return code
+
+
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    parser = _Parser(
+        prog="python -m training",
+        description="Trains autoencoders and publishes them as models for the service.",
+        allow_abbrev=False,
+    )
+    adder = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands: dict[str, _Parser] = {}
+
+    def add(name: str, run_command: Callable[[argparse.Namespace], int], summary: str) -> _Parser:
+        command = adder.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        command.set_defaults(run_command=run_command)
+        commands[name] = command
+        return command
+
+    def add_data(command: _Parser) -> None:
+        command.add_argument("--data", type=Path, metavar="DIR", help="data folder; else that of LATENTWIRE_DATA")
+
+    command = add("train", _train, "Train by a recipe, into a new run folder.")
+    command.add_argument("--recipe", required=True, metavar="NAME", help="of training/recipes, or a path of a .toml")
+    command.add_argument("--run", type=Path, metavar="DIR", help="the run's folder; else runs/<name>-<time>")
+    add_data(command)
+    _add_recipe_fields(command)
+
+    command = add("resume", _resume, "Go on with a run from its last checkpoint.")
+    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    add_data(command)
+
+    command = add("export", _export, "Make encoder.onnx and decoder.onnx of a run, compared with torch.")
+    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    add_data(command)
+
+    command = add("calibrate", _calibrate, "Fit the quantiser of an exported run to its training images.")
+    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    command.add_argument("--bits", type=_bits, help="of each symbol; else the recipe's; 0 takes the fewest enough")
+    add_data(command)
+
+    command = add("evaluate", _evaluate, "Measure a calibrated run, or a published model, on all test images.")
+    command.add_argument("run", nargs="?", type=Path, metavar="RUN", help="the run's folder")
+    command.add_argument("--model", type=Path, metavar="DIR", help="a published model's folder, instead of a run")
+    command.add_argument("--dataset", choices=choices("dataset"), help="else the one it was trained on")
+    add_data(command)
+
+    command = add("publish", _publish, "Export, calibrate and evaluate what is not yet, and write a model's folder.")
+    command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    command.add_argument("--models-dir", type=Path, default=MODELS_DIR, metavar="DIR", help="default: %(default)s")
+    command.add_argument("--name", help="of the model; else the recipe's")
+    add_data(command)
+
+    command = add("plot", _plot, "Draw a picture of what a model does.")
+    command.add_argument("picture", choices=["reconstructions"], help="what to draw")
+    command.add_argument("--model", type=Path, required=True, metavar="DIR", help="the model's folder")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture's file")
+    command.add_argument("--count", type=_count, default=10, help="of images, 1 to 40; default: %(default)s")
+    command.add_argument("--dataset", choices=choices("dataset"), help="else the one it was trained on")
+    add_data(command)
+
+    command = add("data", _data, "Download MNIST, or what of it is not there yet.")
+    command.add_argument("--to", type=Path, metavar="DIR", help="data folder; else that of LATENTWIRE_DATA")
+    command.add_argument("--mirror", nargs="+", metavar="URL", help="tried in turn, in place of the public ones")
+
+    add("recipes", _recipes, "List the recipes.")
+    return parser, commands
+
+
+def _add_recipe_fields(command: _Parser) -> None:
+    group = command.add_argument_group("fields of the recipe that may be overridden")
+    for name, field in Recipe.model_fields.items():
+        allowed = choices(name)
+        if allowed:
+            metavar = "|".join(allowed)
+        elif is_list(name):
+            metavar = "N,N,…"
+        elif field.annotation is bool:
+            metavar = "true|false"
+        else:
+            metavar = {int: "N", float: "X"}.get(field.annotation, "TEXT") if field.annotation else "TEXT"
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=f"field_{name}",
+            default=argparse.SUPPRESS,
+            metavar=metavar,
+            help=(field.description or "").replace("%", "%%"),
+        )
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    prefix = "field_"
+    overrides = {
+        name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)
+    }
+    recipe = load_recipe(arguments.recipe, overrides)
+    dataset = _dataset(recipe.dataset, arguments)
+    from training.trainer import train
+
+    run = create_run(recipe, arguments.run)
+    print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
+    train(recipe, dataset, run, [_print_epoch])
+    return _finished(run)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    run = RunFolder(arguments.run)
+    dataset = _dataset(run.recipe().dataset, arguments)
+    from training.trainer import resume
+
+    if not resume(run, dataset, [_print_epoch]):
+        print(f"{run} is complete: all its epochs are run")
+        return 0
+    return _finished(run)
+
+
+def _finished(run: RunFolder) -> int:
+    best = min(run.metrics(), key=lambda epoch: float(epoch["validation_rmse"]))
+    print(f"best: epoch {best['epoch']}, validation RMSE {best['validation_rmse']:.5f}")
+    print(f"next: python -m training publish {run}")
+    return 0
+
+
+def _print_epoch(end: Any) -> None:
+    print(end.report, flush=True)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    run = RunFolder(arguments.run)
+    dataset = _dataset(run.recipe().dataset, arguments)
+    from training.export import export_run
+
+    report = export_run(run, dataset)
+    for half, path in (("encoder", run.encoder), ("decoder", run.decoder)):
+        difference = report[half]["max_difference"]
+        print(f"{path}: {report[half]['bytes']:,} bytes, differs from torch by at most {difference:.1e}")
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    run = RunFolder(arguments.run)
+    dataset = _dataset(run.recipe().dataset, arguments)
+    from training.calibrate import calibrate_run
+
+    content = calibrate_run(run, dataset, arguments.bits)
+    print(
+        f"{content['quantiser']['bits']} bits for each number; validation RMSE {content['validation_rmse']:.5f}, "
+        f"and {content['validation_float_rmse']:.5f} with float codes"
+    )
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from training.evaluate import evaluate_model, quality_table
+
+    if (arguments.run is None) == (arguments.model is None):
+        raise InvalidRecipe("evaluate takes either the folder of a run or --model with that of a published model")
+    if arguments.run is not None:
+        from training.release import evaluate_run
+
+        run = RunFolder(arguments.run)
+        print(quality_table(evaluate_run(run, _dataset(arguments.dataset or run.recipe().dataset, arguments))))
+        return 0
+    from codec.model_card import load_card
+
+    folder = arguments.model.resolve()
+    card = load_card(folder)
+    measured = evaluate_model(folder, _dataset(arguments.dataset or _trained_on(card.provenance), arguments))
+    comparable = card.quality is not None and card.quality.dataset == measured.dataset
+    print(quality_table(measured, card if comparable else None))
+    if comparable and card.quality and abs(card.quality.rmse - measured.rmse) > RMSE_TOLERANCE:
+        return _complain(f"the card of '{card.name}' does not tell the quality that is measured here", 1)
+    return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from training.evaluate import quality_table
+    from training.release import publish_run
+
+    run = RunFolder(arguments.run)
+    dataset = _dataset(run.recipe().dataset, arguments)
+    card = publish_run(run, dataset, arguments.models_dir, arguments.name)
+    if card.quality:
+        print(quality_table(card.quality))
+    print(f"published {arguments.models_dir / card.name}, model id {card.model_id}")
+    return 0
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from codec.model_card import load_card
+    from training.plots import plot_reconstructions
+
+    folder = arguments.model.resolve()
+    dataset = _dataset(arguments.dataset or _trained_on(load_card(folder).provenance), arguments)
+    plot_reconstructions(folder, dataset, arguments.out, arguments.count)
+    print(arguments.out)
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from training.datasets import default_data_dir
+    from training.download import MIRRORS, download_mnist
+
+    for line in download_mnist(arguments.to or default_data_dir(), arguments.mirror or MIRRORS):
+        print(line, flush=True)
+    return 0
+
+
+def _recipes(_arguments: argparse.Namespace) -> int:
+    names = recipe_names()
+    for name in names:
+        print(f"{name:{max(map(len, names)) + 2}}{load_recipe(name).description}")
+    return 0
+
+
+def _dataset(name: Any, arguments: argparse.Namespace) -> Any:
+    from training.datasets import load_dataset
+
+    return load_dataset(name, arguments.data)
+
+
+def _trained_on(provenance: dict[str, Any]) -> str:
+    recipe = provenance.get("recipe")
+    name = recipe.get("dataset") if isinstance(recipe, dict) else None
+    if name not in choices("dataset"):
+        raise InvalidRun("the card does not say which data set the model was trained on; name one with --dataset")
+    return str(name)
+
+
+def _bits(text: str) -> int:
+    if not re.fullmatch(r"\d{1,2}", text) or int(text) > 16:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of bits from 0 to 16")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 40:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 40")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

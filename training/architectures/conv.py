@@ -1,0 +1,92 @@
+"""Convolutional autoencoders with residual blocks: three halvings, a dense layer, the code, and the way back.
+
+    x (N, C, 28, 28)                                     y (N, code size)
+    │ conv 5×5, stride 2                                 │ linear ─ norm ─ activation            (hidden)
+    ▼ (N, w, 14, 14)     residual × encoder_blocks[0]    ▼ linear ─ norm ─ activation ─ unflatten
+    │ conv 3×3, stride 2                                 ▼ (N, 4v, 4, 4)     residual × decoder_blocks[0]
+    ▼ (N, 2w, 7, 7)      residual × encoder_blocks[1]    │ transposed conv 3×3, stride 2
+    │ conv 3×3, stride 2                                 ▼ (N, 2v, 7, 7)     residual × decoder_blocks[1]
+    ▼ (N, 4w, 3, 3)      residual × encoder_blocks[2]    │ transposed conv 4×4, stride 2
+    │ flatten ─ linear ─ norm ─ activation  (hidden)     ▼ (N, v, 14, 14)    residual × decoder_blocks[2]
+    │ linear ─ code activation                           │ transposed conv 4×4, stride 2 ─ output activation
+    ▼ y (N, code size)                                   ▼ x_hat (N, C, 28, 28)
+
+w is `encoder_width`, v is `decoder_width`; the drawing shows the sizes for 28 × 28 pixels. Any height and width work: the
+decoder draws up to 3 pixels too many where a side is not divisible by 4, and crops them.
+"""
+
+from torch import Tensor, nn
+
+from codec.model_card import ImageShape
+from training.architectures.autoencoder import Autoencoder
+from training.architectures.layers import InFloat32, Residual, activation, conv_block, linear_block, upconv_block
+from training.recipe import Recipe
+
+
+class Crop(nn.Module):
+    """(N, C, at least height, at least width) -> (N, C, height, width), cut at the bottom and the right."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height = height
+        self.width = width
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Cut feature maps to the image's size."""
+        return values[:, :, : self.height, : self.width]
+
+
+def build_conv(recipe: Recipe, shape: ImageShape) -> Autoencoder:
+    """Build the network of the recipe's widths, blocks and hidden size."""
+    return Autoencoder(_encoder(recipe, shape), _decoder(recipe, shape))
+
+
+def _encoder(recipe: Recipe, shape: ImageShape) -> nn.Sequential:
+    width, kinds = recipe.encoder_width, (recipe.activation, recipe.normalisation)
+    quarter = (_half(_half(shape.height)), _half(_half(shape.width)))
+    # Without padding the last feature map is smallest; with fewer than 3 pixels there is nothing to convolve without.
+    padding = (int(quarter[0] < 3), int(quarter[1] < 3))
+    eighth = [(side + 2 * pad - 3) // 2 + 1 for side, pad in zip(quarter, padding, strict=True)]
+    return nn.Sequential(
+        *conv_block(shape.channels, width, *kinds, kernel=5, stride=2, padding=2),
+        *_residuals(recipe.encoder_blocks[0], width, recipe),
+        *conv_block(width, 2 * width, *kinds, stride=2),
+        *_residuals(recipe.encoder_blocks[1], 2 * width, recipe),
+        *conv_block(2 * width, 4 * width, *kinds, stride=2, padding=padding),
+        *_residuals(recipe.encoder_blocks[2], 4 * width, recipe),
+        nn.Flatten(),
+        *linear_block(4 * width * eighth[0] * eighth[1], recipe.hidden, *kinds),
+        nn.Linear(recipe.hidden, recipe.code_size),
+        InFloat32(activation(recipe.code_activation)),
+    )
+
+
+def _decoder(recipe: Recipe, shape: ImageShape) -> nn.Sequential:
+    width, kinds = recipe.decoder_width, (recipe.activation, recipe.normalisation)
+    quarter = (_half(_half(shape.height)), _half(_half(shape.width)))
+    eighth = (_half(quarter[0]), _half(quarter[1]))
+    drawn = (4 * quarter[0], 4 * quarter[1])
+    crop = [] if drawn == (shape.height, shape.width) else [Crop(shape.height, shape.width)]
+    return nn.Sequential(
+        *linear_block(recipe.code_size, recipe.hidden, *kinds),
+        *linear_block(recipe.hidden, 4 * width * eighth[0] * eighth[1], *kinds),
+        nn.Unflatten(1, (4 * width, *eighth)),
+        *_residuals(recipe.decoder_blocks[0], 4 * width, recipe),
+        *upconv_block(
+            4 * width, 2 * width, *kinds, kernel=3, output_padding=(1 - quarter[0] % 2, 1 - quarter[1] % 2)
+        ),
+        *_residuals(recipe.decoder_blocks[1], 2 * width, recipe),
+        *upconv_block(2 * width, width, *kinds, kernel=4),
+        *_residuals(recipe.decoder_blocks[2], width, recipe),
+        *upconv_block(width, shape.channels, "none", "none", kernel=4),
+        *crop,
+        InFloat32(activation(recipe.output_activation)),
+    )
+
+
+def _half(side: int) -> int:
+    return (side + 1) // 2
+
+
+def _residuals(count: int, width: int, recipe: Recipe) -> list[nn.Module]:
+    return [Residual(width, recipe.activation, recipe.normalisation) for _ in range(count)]

@@ -1,0 +1,120 @@
+"""The layers that architectures are built of: names in a recipe -> torch modules.
+
+Knows no image shape.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+from torch import Tensor, nn
+
+from training.recipe import ActivationName as Activation
+from training.recipe import NormalisationName as Normalisation
+
+
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+    "leaky-relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "none": nn.Identity,
+}
+
+
+class InFloat32(nn.Module):
+    """Computes an activation in float32, also where autocast made its input bfloat16.
+
+    A pixel in bfloat16 has 8 bits of precision at best, and squared errors of such pixels are too coarse to train on.
+    """
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply the activation to any tensor of floats."""
+        return cast(Tensor, self.activation(values.float()))
+
+
+def activation(name: Activation) -> nn.Module:
+    """Make the activation of that name."""
+    return _ACTIVATIONS[name]()
+
+
+def linear_block(
+    inputs: int, outputs: int, activation_name: Activation, normalisation: Normalisation
+) -> list[nn.Module]:
+    """Make linear -> normalisation -> activation, for values (N, inputs)."""
+    normalised = normalisation == "batch"
+    layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=not normalised)]
+    if normalised:
+        layers.append(nn.BatchNorm1d(outputs))
+    if activation_name != "none":
+        layers.append(activation(activation_name))
+    return layers
+
+
+def conv_block(
+    inputs: int,
+    outputs: int,
+    activation_name: Activation,
+    normalisation: Normalisation,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 1,
+) -> list[nn.Module]:
+    """Make convolution -> normalisation -> activation, for feature maps (N, inputs, H, W)."""
+    normalised = normalisation == "batch"
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not normalised)]
+    if normalised:
+        layers.append(nn.BatchNorm2d(outputs))
+    if activation_name != "none":
+        layers.append(activation(activation_name))
+    return layers
+
+
+def upconv_block(
+    inputs: int,
+    outputs: int,
+    activation_name: Activation,
+    normalisation: Normalisation,
+    *,
+    kernel: int,
+    output_padding: tuple[int, int] = (0, 0),
+) -> list[nn.Module]:
+    """Make transposed convolution of stride 2 -> normalisation -> activation, for feature maps (N, inputs, H, W).
+
+    A kernel of 4 doubles height and width; one of 3 gives 2 · size - 1 + output_padding.
+    """
+    normalised = normalisation == "batch"
+    layers: list[nn.Module] = [
+        nn.ConvTranspose2d(inputs, outputs, kernel, 2, 1, output_padding, bias=not normalised),
+    ]
+    if normalised:
+        layers.append(nn.BatchNorm2d(outputs))
+    if activation_name != "none":
+        layers.append(activation(activation_name))
+    return layers
+
+
+class Residual(nn.Module):
+    """values -> activation(values + convolutions(values)), He et al. 2016, https://arxiv.org/abs/1512.03385.
+
+    values ──┬── conv 3×3 ── norm ── activation ── conv 3×3 ── norm ──(+)── activation ──
+             └────────────────────────────────────────────────────────┘
+    """
+
+    def __init__(self, width: int, activation_name: Activation, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            *conv_block(width, width, activation_name, normalisation),
+            *conv_block(width, width, "none", normalisation),
+        )
+        self.activation = activation(activation_name)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map feature maps (N, width, H, W) to the same shape."""
+        return cast(Tensor, self.activation(values + self.convolutions(values)))

@@ -1,0 +1,80 @@
+"""A run's state <-> a file: written whole or not at all, and read without running any code that a file may hold.
+
+Knows nothing of training; whoever holds the state says what is in it.
+"""
+
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from training.atomic import write_atomically
+from training.errors import InvalidCheckpoint, InvalidRun
+from training.recipe import Recipe
+
+FORMAT = 1
+
+
+class Checkpoint(NamedTuple):
+    """The state after `epoch` epochs. `shape` is (height, width, channels) of the images."""
+
+    recipe: dict[str, Any]
+    shape: tuple[int, int, int]
+    epoch: int
+    best_epoch: int
+    best_rmse: float
+    model: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor] | None
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+
+    @property
+    def kept_weights(self) -> dict[str, torch.Tensor]:
+        """The weights that a model is made of: averaged ones where the recipe averages."""
+        if self.average is None:
+            return self.model
+        prefix = "module."  # of torch's AveragedModel, beside its own counter
+        return {
+            name.removeprefix(prefix): values for name, values in self.average.items() if name.startswith(prefix)
+        }
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the one before.
+
+    Raises:
+        CannotWrite: the disk is full, or the folder read-only; the checkpoint before is intact.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **checkpoint._asdict()}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
+    """Read a checkpoint of a run of this recipe.
+
+    Raises:
+        InvalidRun: there is no such file.
+        InvalidCheckpoint: it is cut short, damaged, or was made by another recipe.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InvalidRun(f"{path.parent} has no {path.name}: no training has reached that far in it") from error
+    except Exception as error:  # torch raises many kinds for damaged files; all mean the same here
+        raise InvalidCheckpoint(f"the checkpoint {path} is cut short, damaged, or not a checkpoint") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT or set(content) != _FIELDS:
+        raise InvalidCheckpoint(f"the file {path} is not a checkpoint that this version reads")
+    checkpoint = Checkpoint(**content)
+    wanted = recipe.model_dump(mode="json")
+    if differing := sorted(field for field in wanted if checkpoint.recipe.get(field) != wanted[field]):
+        field = differing[0]
+        raise InvalidCheckpoint(
+            f"the checkpoint {path} was made by another recipe: its {field} is {checkpoint.recipe.get(field)!r}, "
+            f"that of the run {wanted[field]!r}"
+        )
+    return checkpoint
+
+
+_FIELDS = set(Checkpoint._fields)

@@ -1,0 +1,109 @@
+"""A model card -> the README.md beside it. Knows nothing but the card and the recipes that come with the project."""
+
+import shlex
+from typing import Any
+
+from codec.model_card import ModelCard, Quality
+from training.errors import InvalidRecipe
+from training.recipe import Recipe, load_recipe, make_recipe
+
+
+def write_readme(card: ModelCard) -> str:
+    """Return the Markdown text that tells a person what the card tells a program."""
+    sections = [_head(card)]
+    if card.quality:
+        sections.append(_figures(card.quality))
+    sections.append(_code(card))
+    if "recipe" in card.provenance:
+        sections.append(_making(card.name, card.provenance))
+    return "\n".join(sections)
+
+
+def reproduction_command(recipe: Recipe) -> str | None:
+    """Return the command that trains this recipe again, or None if no recipe of the project has its name."""
+    try:
+        base = load_recipe(recipe.name)
+    except InvalidRecipe:
+        return None
+    words = ["python", "-m", "training", "train", "--recipe", recipe.name]
+    for field in Recipe.model_fields:
+        value = getattr(recipe, field)
+        if value != getattr(base, field):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{field.replace('_', '-')}", text]
+    return shlex.join(words)
+
+
+def _head(card: ModelCard) -> str:
+    return f"""# {card.name}
+
+{card.description}
+
+Takes images of {card.image}, and makes of each a code of {card.code_size} numbers. Model id `{card.model_id}`.
+
+*Made from `card.json` by `python -m training publish`; edit neither by hand.*
+"""
+
+
+def _figures(quality: Quality) -> str:
+    return f"""## Quality
+
+Measured over {quality.images:,} images of {quality.dataset}, through the real encoder and decoder; pixels in [0, 1].
+
+| | float code | as delivered |
+|---|---|---|
+| MSE | {quality.float_mse:.6f} | {quality.mse:.6f} |
+| RMSE | {quality.float_rmse:.5f} | {quality.rmse:.5f} |
+| PSNR | {quality.float_psnr_db:.2f} dB | {quality.psnr_db:.2f} dB |
+| payload | | {quality.payload_bytes:g} bytes |
+| on the wire | | {quality.wire_bytes:g} bytes, {quality.bpp:.4f} bits per pixel |
+
+"As delivered" is with the quantised code and 8-bit pixels, as a receiver gets them.
+"""
+
+
+def _code(card: ModelCard) -> str:
+    rows = "\n".join(
+        f"| {index} | {low:.4f} | {low + step * (2**card.quantiser.bits - 1):.4f} | {step:.5f} |"
+        for index, (low, step) in enumerate(zip(card.quantiser.low[:_SHOWN], card.quantiser.step, strict=False))
+    )
+    more = f"\nand {card.code_size - _SHOWN} more.\n" if card.code_size > _SHOWN else ""
+    return f"""## Code
+
+Each number is rounded to one of {2**card.quantiser.bits:,} evenly spaced levels and sent in {card.quantiser.bits} bits:
+
+| number | lowest level | highest level | step |
+|---|---|---|---|
+{rows}
+{more}
+| file | bytes |
+|---|---|
+| `encoder.onnx` | {card.encoder.bytes:,} |
+| `decoder.onnx` | {card.decoder.bytes:,} |
+"""
+
+
+def _making(name: str, provenance: dict[str, Any]) -> str:
+    recipe = make_recipe(provenance["recipe"])
+    environment = provenance.get("environment", {})
+    packages = ", ".join(f"{package} {version}" for package, version in environment.get("packages", {}).items())
+    command = reproduction_command(recipe)
+    again = (
+        f"    {command} --run runs/{name}\n    python -m training publish runs/{name} --name {name}"
+        if command
+        else "    the recipe stands in card.json under provenance.recipe"
+    )
+    average = f", averaged weights (decay {recipe.ema_decay})" if recipe.ema_decay else ""
+    return f"""## How it was made
+
+A {recipe.architecture} autoencoder, trained for {provenance.get("epochs_run")} epochs on {recipe.dataset} with {recipe.optimizer}{average};
+seed {recipe.seed}. The weights are those of epoch {provenance.get("best_epoch")}, whose RMSE on the validation images is the lowest:
+{provenance.get("validation_rmse", float("nan")):.5f}.
+
+Revision `{environment.get("git_revision")}`, Python {environment.get("python")}, {packages}. To make it again:
+
+{again}
+"""
+
+
+_SHOWN = 64

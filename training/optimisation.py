@@ -1,0 +1,61 @@
+"""Recipe and weights -> torch's optimiser, its learning rate's schedule, and the averaged weights."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
+from torch.optim.swa_utils import AveragedModel
+
+from training.recipe import OptimizerName, Recipe
+
+_MOMENTUM = 0.9
+
+_OPTIMIZERS: dict[OptimizerName, Callable[[Iterable[nn.Parameter], float, float], Optimizer]] = {
+    "adamw": lambda weights, rate, decay: AdamW(weights, lr=rate, weight_decay=decay),
+    "adam": lambda weights, rate, decay: Adam(weights, lr=rate, weight_decay=decay),
+    "sgd": lambda weights, rate, decay: SGD(weights, lr=rate, weight_decay=decay),
+    "momentum": lambda weights, rate, decay: SGD(weights, lr=rate, weight_decay=decay, momentum=_MOMENTUM),
+}
+
+
+def make_optimizer(recipe: Recipe, weights: Iterable[nn.Parameter]) -> Optimizer:
+    """Make the optimiser that the recipe names."""
+    return _OPTIMIZERS[recipe.optimizer](weights, recipe.learning_rate, recipe.weight_decay)
+
+
+def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Make the schedule of a run of `steps` steps, to be advanced after each.
+
+    one-cycle: Smith and Topin 2018, https://arxiv.org/abs/1708.07120. cosine and constant rise linearly during warmup.
+    """
+    if recipe.schedule == "one-cycle":
+        # One step more than are taken, as the last would have a rate of nearly 0.
+        return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1, pct_start=recipe.warmup)
+    warmup_steps = round(recipe.warmup * steps)
+    rise = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
+    if recipe.schedule == "constant":
+        return rise
+    fall = CosineAnnealingLR(optimizer, max(steps - warmup_steps, 1))
+    return SequentialLR(optimizer, [rise, fall], [warmup_steps])
+
+
+def make_average(recipe: Recipe, model: nn.Module) -> AveragedModel | None:
+    """Make the exponential moving average of weights and buffers, or None if the recipe wants none.
+
+    The decay rises from 0.1 to `ema_decay` as steps go by, lest the initial weights linger.
+    """
+    if recipe.ema_decay == 0:
+        return None
+
+    @torch.no_grad()
+    def approach(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        done = int(updates)
+        decay = min(recipe.ema_decay, (1 + done) / (10 + done))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+        else:  # BatchNorm counts its batches in integers
+            torch._foreach_copy_(averaged, current)
+
+    return AveragedModel(model, multi_avg_fn=approach, use_buffers=True)  # type: ignore[no-untyped-call]

@@ -1,0 +1,121 @@
+"""A trained run -> a published model: export, calibrate, evaluate, card, README, and into the models' folder.
+
+Each step is done only if the run does not hold its result already, or holds that of other weights. Knows no torch unless
+graphs have to be made.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from codec.model_card import ModelCard, Quality
+from training.calibrate import calibrate_run, load_quantiser
+from training.datasets import Dataset
+from training.errors import InvalidRun
+from training.evaluate import evaluate_model
+from training.model_readme import write_readme
+from training.publish import graph_file, make_card, write_model
+from training.recipe import make_recipe
+from training.run_folder import RunFolder
+
+
+def publish_run(run: RunFolder, dataset: Dataset, models_dir: Path, name: str | None = None) -> ModelCard:
+    """Publish a run as `models_dir/<name>`, by default under its recipe's name, and return its card.
+
+    Raises:
+        TrainingError: a step cannot be done; see `training.errors`.
+        CodecError: a graph cannot be used.
+    """
+    recipe = run.recipe()
+    make_recipe({**recipe.model_dump(), "name": name or recipe.name})  # a bad name is told before any work
+    prepare(run, dataset)
+    quality = evaluate_run(run, dataset)
+    card = card_of(run, dataset, name, quality)
+    write_model(models_dir, card, run.encoder, run.decoder, write_readme(card))
+    return card
+
+
+def prepare(run: RunFolder, dataset: Dataset) -> None:
+    """Export and calibrate what is not yet, or not of the best checkpoint."""
+    if not _is_exported(run):
+        from training.export import export_run  # torch takes seconds to load, and most commands can do without
+
+        export_run(run, dataset)
+    if not _is_calibrated(run):
+        calibrate_run(run, dataset)
+
+
+def evaluate_run(run: RunFolder, dataset: Dataset) -> Quality:
+    """Measure a calibrated run on all test images, and write its `quality.json`.
+
+    Raises:
+        InvalidRun: it was not exported and calibrated yet.
+    """
+    with staged_model(run, dataset) as folder:
+        quality = evaluate_model(folder, dataset)
+    run.write_json(run.quality_file, quality.model_dump(mode="json"))
+    return quality
+
+
+@contextmanager
+def staged_model(run: RunFolder, dataset: Dataset) -> Iterator[Path]:
+    """Give a run's model as a folder like a published one, for as long as the context lasts."""
+    if not _is_calibrated(run):
+        raise InvalidRun(f"{run} has no quantiser for its graphs; run `python -m training calibrate {run}`")
+    with tempfile.TemporaryDirectory() as scratch:
+        yield write_model(Path(scratch), card_of(run, dataset), run.encoder, run.decoder)
+
+
+def card_of(
+    run: RunFolder, dataset: Dataset, name: str | None = None, quality: Quality | None = None
+) -> ModelCard:
+    """Make the card of a calibrated run.
+
+    Raises:
+        InvalidRun: the run lacks a step.
+    """
+    recipe = run.recipe()
+    return make_card(
+        name or recipe.name,
+        run.encoder,
+        run.decoder,
+        dataset.shape,
+        load_quantiser(run),
+        description=recipe.description,
+        quality=quality,
+        provenance=_provenance(run),
+    )
+
+
+def _provenance(run: RunFolder) -> dict[str, Any]:
+    exported = run.read_json(run.export_file, "export")
+    calibrated = run.read_json(run.quantiser_file, "calibrate")
+    metrics = run.metrics()
+    return {
+        "recipe": run.recipe().model_dump(mode="json"),
+        "environment": run.read_json(run.environment_file, "train"),
+        "epochs_run": metrics[-1]["epoch"] if metrics else 0,
+        "train_seconds": round(sum(epoch["seconds"] for epoch in metrics), 1),
+        "best_epoch": exported["best_epoch"],
+        "validation_rmse": exported["validation_rmse"],
+        "validation_rmse_quantised": calibrated["validation_rmse"],
+        "max_difference_from_torch": {half: exported[half]["max_difference"] for half in ("encoder", "decoder")},
+    }
+
+
+def _is_exported(run: RunFolder) -> bool:
+    if not (run.export_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
+        return False
+    if not run.best.is_file():
+        return True  # the checkpoint was cleared away; the graphs are what is left of it
+    return run.read_json(run.export_file, "export").get("checkpoint_sha256") == run.best_sha256()
+
+
+def _is_calibrated(run: RunFolder) -> bool:
+    if not (run.quantiser_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
+        return False
+    content = run.read_json(run.quantiser_file, "calibrate")
+    graphs = (content.get("encoder_sha256"), content.get("decoder_sha256"))
+    return graphs == (graph_file(run.encoder).sha256, graph_file(run.decoder).sha256)
