@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from codec.errors import CodecError
-from training.errors import InvalidRecipe, InvalidRun, Interrupted, TrainingError
+from training.errors import Interrupted, InvalidRecipe, InvalidRun, TrainingError
 from training.recipe import Recipe, choices, is_list, load_recipe, recipe_names
 from training.run_folder import RunFolder, create_run
 
@@ -22,6 +22,8 @@ MODELS_DIR = Path("models")
 
 # A published figure that a new measurement misses by more than this is wrong.
 RMSE_TOLERANCE = 1e-4
+
+_METAVARS = {str(int): "N", str(float): "X", str(bool): "true|false"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -138,10 +140,8 @@ def _add_recipe_fields(command: _Parser) -> None:
             metavar = "|".join(allowed)
         elif is_list(name):
             metavar = "N,N,…"
-        elif field.annotation is bool:
-            metavar = "true|false"
         else:
-            metavar = {int: "N", float: "X"}.get(field.annotation, "TEXT") if field.annotation else "TEXT"
+            metavar = _METAVARS.get(str(field.annotation), "TEXT")
         group.add_argument(
             f"--{name.replace('_', '-')}",
             dest=f"field_{name}",
@@ -153,9 +153,7 @@ def _add_recipe_fields(command: _Parser) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     prefix = "field_"
-    overrides = {
-        name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)
-    }
+    overrides = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
     recipe = load_recipe(arguments.recipe, overrides)
     dataset = _dataset(recipe.dataset, arguments)
     from training.trainer import train

@@ -1,8 +1,8 @@
 """Codes of the training images -> the quantiser of the model card.
 
 All coordinates have the same number of levels. How much a coordinate matters to the picture then has no part in which
-levels are best for it, so each gets those with the least squared error of its own codes. How many bits are enough is told
-by the validation images' reconstructions. Knows no torch: the codes come from the exported graph, as in use.
+levels are best for it, so each gets those with the least squared error of its own codes. How many bits are enough is
+told by the validation images' reconstructions. Knows no torch: the codes come from the exported graph, as in use.
 """
 
 import math
@@ -112,9 +112,9 @@ def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset, bits: int) -> Ca
 def fit_levels(y: npt.NDArray[np.floating], bits: int) -> UniformQuantiser:
     """Fit evenly spaced levels to each coordinate of codes, floats (N, code size), by least squared error.
 
-    Lloyd's iteration (Lloyd 1982, "Least squares quantization in PCM") with levels kept evenly spaced: each value goes to
-    its nearest level, then the line through (symbol, value) gives new levels. It only finds the nearest optimum, so it
-    starts from several ranges, and each coordinate keeps its best. One that never changes gets a step of 1.
+    Lloyd's iteration (Lloyd 1982, "Least squares quantization in PCM") with levels kept evenly spaced: each value goes
+    to its nearest level, then the line through (symbol, value) gives new levels. It only finds the nearest optimum, so
+    it starts from several ranges, and each coordinate keeps its best. One that never changes gets a step of 1.
     """
     wide = y.astype(np.float64)
     best_error = np.full(wide.shape[1], math.inf)

@@ -35,9 +35,7 @@ class Checkpoint(NamedTuple):
         if self.average is None:
             return self.model
         prefix = "module."  # of torch's AveragedModel, beside its own counter
-        return {
-            name.removeprefix(prefix): values for name, values in self.average.items() if name.startswith(prefix)
-        }
+        return {name.removeprefix(prefix): values for name, values in self.average.items() if name.startswith(prefix)}
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -65,7 +65,7 @@ class TrainingSplit(NamedTuple):
 
 
 def default_data_dir() -> Path:
-    """Return the folder of LATENTWIRE_DATA, else `../shared/data` beside the repository if it is there, else `data/`."""
+    """Return the folder of LATENTWIRE_DATA, else `../shared/data` beside the repository, else `data/` in it."""
     if configured := os.environ.get(DATA_VARIABLE):
         return Path(configured)
     beside = REPOSITORY.parent / "shared" / "data"

@@ -1,6 +1,7 @@
 """IDX files, the format of MNIST: bytes of a file, plain or gzip -> a uint8 array.
 
-Layout: two zero bytes, 0x08 for uint8, the number of dimensions, each dimension as a big-endian uint32, then the values.
+Layout: two zero bytes, 0x08 for uint8, the number of dimensions, each dimension as a big-endian uint32, then the
+values.
 Knows no data set.
 """
 

@@ -94,11 +94,12 @@ def _making(name: str, provenance: dict[str, Any]) -> str:
         else "    the recipe stands in card.json under provenance.recipe"
     )
     average = f", averaged weights (decay {recipe.ema_decay})" if recipe.ema_decay else ""
+    how = f"{provenance.get('epochs_run')} epochs on {recipe.dataset} with {recipe.optimizer}{average}"
+    rmse = provenance.get("validation_rmse", float("nan"))
     return f"""## How it was made
 
-A {recipe.architecture} autoencoder, trained for {provenance.get("epochs_run")} epochs on {recipe.dataset} with {recipe.optimizer}{average};
-seed {recipe.seed}. The weights are those of epoch {provenance.get("best_epoch")}, whose RMSE on the validation images is the lowest:
-{provenance.get("validation_rmse", float("nan")):.5f}.
+A {recipe.architecture} autoencoder, trained for {how}; seed {recipe.seed}. The weights are those of epoch
+{provenance.get("best_epoch")}, whose RMSE on the validation images is the lowest: {rmse:.5f}.
 
 Revision `{environment.get("git_revision")}`, Python {environment.get("python")}, {packages}. To make it again:
 

@@ -12,6 +12,8 @@ from training.recipe import OptimizerName, Recipe
 
 _MOMENTUM = 0.9
 
+_Tensors = list[Tensor] | tuple[Tensor, ...]
+
 _OPTIMIZERS: dict[OptimizerName, Callable[[Iterable[nn.Parameter], float, float], Optimizer]] = {
     "adamw": lambda weights, rate, decay: AdamW(weights, lr=rate, weight_decay=decay),
     "adam": lambda weights, rate, decay: Adam(weights, lr=rate, weight_decay=decay),
@@ -50,7 +52,7 @@ def make_average(recipe: Recipe, model: nn.Module) -> AveragedModel | None:
         return None
 
     @torch.no_grad()
-    def approach(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+    def approach(averaged: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
         done = int(updates)
         decay = min(recipe.ema_decay, (1 + done) / (10 + done))
         if averaged[0].is_floating_point():
@@ -58,4 +60,4 @@ def make_average(recipe: Recipe, model: nn.Module) -> AveragedModel | None:
         else:  # BatchNorm counts its batches in integers
             torch._foreach_copy_(averaged, current)
 
-    return AveragedModel(model, multi_avg_fn=approach, use_buffers=True)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=approach, use_buffers=True)

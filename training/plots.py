@@ -57,7 +57,7 @@ def plot_reconstructions(folder: Path, dataset: Dataset, out: Path, count: int =
     numbers = "number" if card.code_size == 1 else "numbers"
     rows = (
         "original",
-        f"code: {card.code_size} {numbers},\n{len(encoded[0].payload)} bytes",
+        f"code:\n{card.code_size} {numbers},\n{len(encoded[0].payload)} bytes",
         "reconstruction",
     )
     columns = len(originals)
@@ -93,7 +93,7 @@ def _show_code(axes: Any, cells: npt.NDArray[np.float64]) -> None:
     # A light line between cells, as long as there are few enough to tell apart.
     lines = {"edgecolors": "white", "linewidth": 0.8} if len(cells) <= _MAX_OUTLINED else {}
     axes.pcolormesh(cells[::-1, None], cmap="viridis", vmin=0, vmax=1, **lines)
-    axes.set_xlim(-1.2, 2.2)
+    axes.set_xlim(-0.9, 1.9)
     _without_ticks(axes)
     axes.set_frame_on(False)
 

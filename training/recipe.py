@@ -1,7 +1,7 @@
 """One training run's every choice, as one flat frozen object.
 
-Enters: a TOML file (a name under `recipes/`, or a path) and overrides from the command line. Leaves: a checked `Recipe`.
-Knows no torch, so that commands which only read a recipe start at once.
+Enters: a TOML file (a name under `recipes/`, or a path) and overrides from the command line. Leaves: a checked
+`Recipe`. Knows no torch, so that commands which only read a recipe start at once.
 """
 
 import difflib
@@ -62,7 +62,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.01, ge=0, description="of the optimiser")
     schedule: ScheduleName = Field("one-cycle", description="of the learning rate")
     warmup: float = Field(0.15, ge=0, lt=1, description="fraction of the steps in which the learning rate rises")
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that are kept; 0 keeps the last")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0 averages none")
     augment: float = Field(0.0, ge=0, le=4, description="strength of random warps of the images; 0 is none")
     augment_until: float = Field(0.85, gt=0, le=1, description="fraction of the steps with warps, before a plain end")
 

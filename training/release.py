@@ -1,7 +1,7 @@
 """A trained run -> a published model: export, calibrate, evaluate, card, README, and into the models' folder.
 
-Each step is done only if the run does not hold its result already, or holds that of other weights. Knows no torch unless
-graphs have to be made.
+Each step is done only if the run does not hold its result already, or holds that of other weights. Knows no torch
+unless graphs have to be made.
 """
 
 import tempfile
@@ -68,9 +68,7 @@ def staged_model(run: RunFolder, dataset: Dataset) -> Iterator[Path]:
         yield write_model(Path(scratch), card_of(run, dataset), run.encoder, run.decoder)
 
 
-def card_of(
-    run: RunFolder, dataset: Dataset, name: str | None = None, quality: Quality | None = None
-) -> ModelCard:
+def card_of(run: RunFolder, dataset: Dataset, name: str | None = None, quality: Quality | None = None) -> ModelCard:
     """Make the card of a calibrated run.
 
     Raises:

@@ -1,8 +1,8 @@
 """Recipe and images -> a run folder with checkpoints of a trained autoencoder.
 
 One epoch is one pass over the training images in a new order; after each, the validation images tell whether it is the
-best so far. All randomness of an epoch comes from generators seeded by the recipe's seed and the epoch's number, so a run
-that was interrupted goes on exactly as if it had not been. Knows nothing of graphs, quantisers or codes.
+best so far. All randomness of an epoch comes from generators seeded by the recipe's seed and the epoch's number, so a
+run that was interrupted goes on exactly as if it had not been. Knows nothing of graphs, quantisers or codes.
 """
 
 import math
@@ -259,7 +259,7 @@ def validation_rmse(model: nn.Module, pixels: Tensor) -> float:
     """Return the RMSE per pixel of a network's float reconstructions of uint8 (N, C, H, W) pixels, in [0, 1]."""
     model.eval()
     total = 0.0
-    for batch in pixels.split(VALIDATION_BATCH):
+    for batch in torch.split(pixels, VALIDATION_BATCH):
         x = batch.float() / 255
         total += (model(x) - x).double().square().sum().item()
     return math.sqrt(total / pixels.numel())
@@ -278,14 +278,15 @@ def _reproducibly(recipe: Recipe) -> Iterator[None]:
     before: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "fill": torch.utils.deterministic.fill_uninitialized_memory,
+        "fill": torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
     }
     torch.set_num_threads(recipe.threads or before["threads"])
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+    # Filling takes time, and nothing here reads memory that it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.set_num_threads(before["threads"])
         torch.use_deterministic_algorithms(before["deterministic"])
-        torch.utils.deterministic.fill_uninitialized_memory = before["fill"]
+        torch.utils.deterministic.fill_uninitialized_memory = before["fill"]  # type: ignore[attr-defined]

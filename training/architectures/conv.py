@@ -11,8 +11,8 @@
     │ linear ─ code activation                           │ transposed conv 4×4, stride 2 ─ output activation
     ▼ y (N, code size)                                   ▼ x_hat (N, C, 28, 28)
 
-w is `encoder_width`, v is `decoder_width`; the drawing shows the sizes for 28 × 28 pixels. Any height and width work: the
-decoder draws up to 3 pixels too many where a side is not divisible by 4, and crops them.
+w is `encoder_width`, v is `decoder_width`; the drawing shows the sizes for 28 × 28 pixels. Any height and width work:
+the decoder draws up to 3 pixels too many where a side is not divisible by 4, and crops them.
 """
 
 from torch import Tensor, nn
@@ -72,9 +72,7 @@ def _decoder(recipe: Recipe, shape: ImageShape) -> nn.Sequential:
         *linear_block(recipe.hidden, 4 * width * eighth[0] * eighth[1], *kinds),
         nn.Unflatten(1, (4 * width, *eighth)),
         *_residuals(recipe.decoder_blocks[0], 4 * width, recipe),
-        *upconv_block(
-            4 * width, 2 * width, *kinds, kernel=3, output_padding=(1 - quarter[0] % 2, 1 - quarter[1] % 2)
-        ),
+        *upconv_block(4 * width, 2 * width, *kinds, kernel=3, output_padding=(1 - quarter[0] % 2, 1 - quarter[1] % 2)),
         *_residuals(recipe.decoder_blocks[1], 2 * width, recipe),
         *upconv_block(2 * width, width, *kinds, kernel=4),
         *_residuals(recipe.decoder_blocks[2], width, recipe),

@@ -1,9 +1,13 @@
-"""Fully connected autoencoders: sees an image as a list of values, and knows nothing of their neighbourhood.
+"""Fully connected autoencoders.
 
-    x (N, C, H, W) ─ flatten ─ [linear ─ norm ─ activation] × layers ─ linear ─ code activation ─ y (N, code size)
+They see an image as a list of values, and know nothing of which are neighbours.
 
-    y (N, code size) ─ [linear ─ norm ─ activation] × decoder layers ─ linear ─ unflatten ─ output activation ─ x_hat
+x (N, C, H, W) ─ flatten ─ [linear ─ norm ─ activation] × layers ─ linear ─ code activation ─ y (N, code size)
+
+y (N, code size) ─ [linear ─ norm ─ activation] × decoder layers ─ linear ─ unflatten ─ output activation ─ x_hat
 """
+
+import itertools
 
 from torch import nn
 
@@ -35,6 +39,6 @@ def build_dense(recipe: Recipe, shape: ImageShape) -> Autoencoder:
 
 def _hidden(sizes: tuple[int, ...], recipe: Recipe) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += linear_block(inputs, outputs, recipe.activation, recipe.normalisation)
     return layers

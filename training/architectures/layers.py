@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from training.recipe import ActivationName as Activation
 from training.recipe import NormalisationName as Normalisation
 
-
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "relu": nn.ReLU,
