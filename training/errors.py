@@ -2,19 +2,19 @@
 
 Errors of torch, pydantic, httpx and the file system are wrapped where they arise.
 
-TrainingError
-├── InvalidRecipe             a field is misspelt, out of range, or contradicts another
-├── DataError                 the images to train on
-│   ├── MissingData           the data set's files are not there
-│   ├── CorruptData           they are there, but are not what they should be
-│   └── DownloadFailed        no mirror gave a whole, right file
-├── RunError                  a run folder
-│   ├── InvalidRun            no such run, one that would be overwritten, or one without a needed file
-│   ├── InvalidCheckpoint     a checkpoint is cut short, damaged, or of another recipe
-│   ├── CannotWrite           the disk is full or the folder read-only; the last good checkpoint is intact
-│   ├── Diverged              the loss is no longer a finite number
-│   └── Interrupted           Ctrl-C; the last good checkpoint is intact
-└── ExportError               the graphs differ from the network, or cannot be made
+    TrainingError
+    ├── InvalidRecipe             a field is misspelt, out of range, or contradicts another
+    ├── DataError                 the images to train on
+    │   ├── MissingData           the data set's files are not there
+    │   ├── CorruptData           they are there, but are not what they should be
+    │   └── DownloadFailed        no mirror gave a whole, right file
+    ├── RunError                  a run folder
+    │   ├── InvalidRun            no such run, one that would be overwritten, or one without a needed file
+    │   ├── InvalidCheckpoint     a checkpoint is cut short, damaged, or of another recipe
+    │   ├── CannotWrite           the disk is full or the folder read-only; the last good checkpoint is intact
+    │   ├── Diverged              the loss is no longer a finite number
+    │   └── Interrupted           Ctrl-C; the last good checkpoint is intact
+    └── ExportError               the graphs differ from the network, or cannot be made
 """
 
 
