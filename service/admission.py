@@ -7,7 +7,7 @@ answered meanwhile. What the work is, is not known here.
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from service.errors import ClientGone, Overloaded
 
@@ -61,7 +61,8 @@ async def _wait_in_queue(
 ) -> None:
     gone = asyncio.ensure_future(until_gone())
     try:
-        await asyncio.wait({outcome, gone}, return_when=asyncio.FIRST_COMPLETED)
+        both: list[asyncio.Future[Any]] = [outcome, gone]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         # Work that has begun cannot be stopped; it keeps its place until it ends.
         if not outcome.done() and job.cancel():
             raise ClientGone("the connection was closed while the request waited for its turn")

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes themselves: the introduction and the schema of a problem."""
+"""What the OpenAPI document says beyond the routes themselves: the introduction and what several routes share."""
 
 from typing import Any
 
@@ -19,6 +19,10 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "detail": {"type": "string"},
         "code": {"type": "string", "enum": sorted({problem.code for problem in ALL_PROBLEMS})},
     },
+}
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+MODEL_HEADER: dict[str, Any] = {
+    "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}
 }
 
 _TASKS = {

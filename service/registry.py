@@ -4,6 +4,7 @@ Only the role's own half is imported and opened: a sender neither needs the deco
 known here.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -16,6 +17,8 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from codec.decoder import Decoder
     from codec.encoder import Encoder
+
+_log = logging.getLogger(__name__)
 
 
 class Half(Protocol):
@@ -85,6 +88,9 @@ class Halves(Generic[AnyHalf]):
                 half.check_golden()
             except ModelError as error:
                 faults[name] = str(error)
+            except Exception:  # whatever else a graph or a golden picture can do wrong, this model cannot serve
+                _log.exception("the golden check of model '%s' could not be run", name)
+                faults[name] = f"the golden check of model '{name}' could not be run"
         self._faults = faults
         return list(faults.values())
 
@@ -131,17 +137,11 @@ def open_registry(settings: Settings) -> Registry:
         ModelError: a model's card or graph is not what it should be.
     """
     folders = _model_folders(settings.models_dir)
-    encoders: Halves[Encoder] | None = None
-    decoders: Halves[Decoder] | None = None
-    if settings.encodes:
-        from codec.encoder import Encoder
-
-        encoders = _open_halves(settings, folders, Encoder.open)
-    if settings.decodes:
-        from codec.decoder import Decoder
-
-        decoders = _open_halves(settings, folders, Decoder.open)
-    registry = Registry(_default_of(settings, folders), encoders, decoders)
+    registry = Registry(
+        _default_of(settings, folders),
+        _open_encoders(settings, folders) if settings.encodes else None,
+        _open_decoders(settings, folders) if settings.decodes else None,
+    )
     registry.check_golden()
     return registry
 
@@ -164,6 +164,18 @@ def _model_folders(models_dir: Path) -> list[Path]:
     if not folders:
         raise StartupRefused(f"the folder '{models_dir}' holds no model: no folder in it has a {CARD_FILE}")
     return folders
+
+
+def _open_encoders(settings: Settings, folders: list[Path]) -> "Halves[Encoder]":
+    from codec.encoder import Encoder  # not at the top: a receiver must not load this code
+
+    return _open_halves(settings, folders, Encoder.open)
+
+
+def _open_decoders(settings: Settings, folders: list[Path]) -> "Halves[Decoder]":
+    from codec.decoder import Decoder  # not at the top: a sender must not load this code
+
+    return _open_halves(settings, folders, Decoder.open)
 
 
 def _open_halves(settings: Settings, folders: list[Path], open_half: Callable[[Path, int], AnyHalf]) -> Halves[AnyHalf]:

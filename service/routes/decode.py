@@ -18,6 +18,7 @@ from service.body import read_body, wait_until_gone
 from service.code_json import CodeJson, read_code_json
 from service.error_responses import document_problems
 from service.negotiation import choose_answer, media_type_of
+from service.openapi import BINARY, MODEL_HEADER
 from service.query import read_query
 from service.state import state_of
 
@@ -47,7 +48,6 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "image": {"type": "string", "format": "byte", "description": "the image as a PNG file, in base64"},
     },
 }
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 router = APIRouter()
 
@@ -86,9 +86,7 @@ OFFERED = tuple(WRITERS)
         200: {
             "description": "The image, in the type that `Accept` asks for; a PNG file by default. `image/webp` is "
             "lossless, `application/x-npy` is a uint8 array (height, width, channels).",
-            "headers": {
-                "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}
-            },
+            "headers": MODEL_HEADER,
             "content": {
                 **{media_type: BINARY for media_type in OFFERED if media_type != JSON},
                 JSON: {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},

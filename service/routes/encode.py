@@ -13,6 +13,7 @@ from service.body import read_body, wait_until_gone
 from service.error_responses import document_problems
 from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
+from service.openapi import BINARY, MODEL_HEADER
 from service.query import read_query
 from service.state import state_of
 
@@ -60,7 +61,6 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "bpp": {"type": "number", "description": "bits of the wire bytes for each pixel"},
     },
 }
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 router = APIRouter()
 
@@ -73,9 +73,7 @@ router = APIRouter()
     responses={
         200: {
             "description": "The code: as JSON, or as the wire bytes alone, by `Accept`.",
-            "headers": {
-                "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}
-            },
+            "headers": MODEL_HEADER,
             "content": {
                 "application/json": {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
                 "application/octet-stream": BINARY,
@@ -118,7 +116,7 @@ router = APIRouter()
             "required": True,
             "description": "One image file: PNG, JPEG, WebP, BMP or GIF. What it is, is read from its bytes.",
             "content": {
-                **{media_type: BINARY for media_type in IMAGE_TYPES},
+                **dict.fromkeys(IMAGE_TYPES, BINARY),
                 FORM: {
                     "schema": {
                         "type": "object",
