@@ -5,6 +5,7 @@ Knows where data lies, and how training images are told from validation images; 
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,8 @@ SYNTHETIC_TRAIN, SYNTHETIC_TEST = 2000, 500
 Labels = npt.NDArray[np.uint8]
 
 
-class Images(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Images:
     """Pixels, uint8 (N, H, W, C), and their labels, uint8 (N)."""
 
     pixels: npt.NDArray[np.uint8]
@@ -115,7 +117,7 @@ def _mnist(data_dir: Path) -> Dataset:
 @lru_cache(maxsize=1)
 def _drawn() -> Dataset:
     train, test = Images(*draw_digits(SYNTHETIC_TRAIN, seed=1)), Images(*draw_digits(SYNTHETIC_TEST, seed=2))
-    for array in (*train, *test):
+    for array in (train.pixels, train.labels, test.pixels, test.labels):
         array.flags.writeable = False  # all callers share them
     return Dataset("synthetic", train, test)
 

@@ -1,8 +1,8 @@
 """Public mirrors -> the data set's files in a folder, each whole and right, or not there.
 
 A file is streamed into `NAME.gz.part`, with a note of where it comes from beside it, so that a download that broke off
-goes on where it stopped, even in a later run. It gets its own name once its unpacked bytes have the right SHA-256. Knows
-what the files should hold from `training.mnist`, and nothing of images.
+goes on where it stopped, even in a later run. It gets its own name once its unpacked bytes have the right SHA-256.
+Knows what the files should hold from `training.mnist`, and nothing of images.
 """
 
 import json
@@ -29,7 +29,6 @@ ATTEMPTS = 5
 
 # gzip never makes a file longer than this.
 _GZIP_OVERHEAD_BYTES = 1 << 16
-_CHUNK_BYTES = 1 << 16
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -206,7 +205,7 @@ def _receive(response: httpx.Response, part: Path, start: int, total: int | None
         part.open("ab" if start else "wb") as file,
         tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, leave=False, disable=None) as bar,
     ):
-        for chunk in response.iter_raw(_CHUNK_BYTES):
+        for chunk in response.iter_raw():
             have += len(chunk)
             if have > max_bytes:
                 raise _Refused("the file is longer than it should be")

@@ -1,0 +1,42 @@
+"""A run of the tiny recipe, trained once for all tests that only read it."""
+
+from pathlib import Path
+
+import pytest
+
+from training.calibrate import calibrate_run
+from training.datasets import Dataset, load_dataset
+from training.export import export_run
+from training.recipe import Recipe, load_recipe
+from training.release import publish_run
+from training.run_folder import RunFolder, create_run
+from training.trainer import train
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    return load_dataset("synthetic")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recipe:
+    """The recipe of most tests: 256 images of the synthetic data set, for which an epoch takes milliseconds."""
+    overrides = {"training_images": 256, "batch_size": 32, "layers": (32,), "epochs": 4, "ema_decay": 0.9}
+    return load_recipe("synthetic-tiny", overrides)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe, dataset: Dataset) -> RunFolder:
+    """A trained, exported and calibrated run. Not to be written to: copy it."""
+    run = create_run(tiny, tmp_path_factory.mktemp("finished") / "run")
+    train(tiny, dataset, run)
+    export_run(run, dataset)
+    calibrate_run(run, dataset)
+    return run
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory, finished_run: RunFolder, dataset: Dataset) -> Path:
+    """The folder of the model that the finished run was published as. Not to be written to: copy it."""
+    models = tmp_path_factory.mktemp("models")
+    return models / publish_run(finished_run, dataset, models).name
