@@ -4,6 +4,7 @@ Knows nothing of training; whoever holds the state says what is in it.
 """
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,11 +58,17 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
         InvalidCheckpoint: it is cut short, damaged, or was made by another recipe.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        file = io.BytesIO(path.read_bytes())
+        # torch writes a check sum with each tensor, but does not look at it when it reads.
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        content = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InvalidRun(f"{path.parent} has no {path.name}: no training has reached that far in it") from error
     except Exception as error:  # torch raises many kinds for damaged files; all mean the same here
         raise InvalidCheckpoint(f"the checkpoint {path} is cut short, damaged, or not a checkpoint") from error
+    if damaged:
+        raise InvalidCheckpoint(f"the checkpoint {path} is damaged: a check sum in it does not match")
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT or set(content) != _FIELDS:
         raise InvalidCheckpoint(f"the file {path} is not a checkpoint that this version reads")
     checkpoint = Checkpoint(**content)
