@@ -1,5 +1,6 @@
 """`python -m service`: flags and environment enter, a running server leaves, or one sentence on why there is none."""
 
+import contextlib
 import socket
 import sys
 from collections.abc import Sequence
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    # uvicorn has already ended in peace when it raises the signal again that it was told to stop by.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 

@@ -14,17 +14,17 @@ MAX_ACCEPT_CHARACTERS = 2048
 
 
 @lru_cache(maxsize=256)
-def choose_answer(accept: str | None, offered: tuple[str, ...]) -> str:
+def choose_answer(accept: str, offered: tuple[str, ...]) -> str:
     """Return the offered type that an Accept header likes best.
 
     Args:
-        accept: the header; None or an empty one accepts everything.
+        accept: the header, several of them joined by commas; an empty one, or none, accepts everything.
         offered: what the route can send, the preferred first.
 
     Raises:
         NotAcceptable: none of them, or the header cannot be read.
     """
-    if accept is None or not accept.strip():
+    if not accept.strip():
         return offered[0]
     choices = f"this route can send {', '.join(offered)}"
     if len(accept) > MAX_ACCEPT_CHARACTERS:

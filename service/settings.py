@@ -18,10 +18,7 @@ Role = Literal["both", "sender", "receiver"]
 
 
 class Settings(BaseSettings):
-    """Latentwire: images to codes of a few bytes, and back, over HTTP.
-
-    Every flag can also be set as an environment variable: `--max-body-bytes` is `LATENTWIRE_MAX_BODY_BYTES`.
-    """
+    """Images to codes of a few bytes, and back. Each flag is also a variable: --port is LATENTWIRE_PORT."""
 
     model_config = SettingsConfigDict(
         env_prefix="LATENTWIRE_",

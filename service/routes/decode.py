@@ -144,7 +144,7 @@ async def decode(request: Request) -> Response:
     wanted = read_query(request, PARAMETERS).get("model")
     if wanted is not None:
         decoders.by_name(wanted)  # refuses an unknown name before the body is read
-    answer_type = choose_answer(request.headers.get("accept"), OFFERED)
+    answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
     media_type = media_type_of(request.headers.get("content-type"))
     if media_type not in TAKEN:
         raise errors.UnsupportedMediaType(

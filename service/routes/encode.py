@@ -19,6 +19,7 @@ from service.state import state_of
 
 if TYPE_CHECKING:
     from codec.encoder import EncodedImage, Encoder
+    from service.registry import Halves
 
 FORM = "multipart/form-data"
 # The type is not believed: the codec looks at the bytes. An absent type and octet-stream say "look yourself" anyway.
@@ -133,8 +134,9 @@ async def encode(request: Request) -> Response:
     state = state_of(request)
     parameters = read_query(request, PARAMETERS)
     fit = _read_fit(parameters.get("fit", "strict"))
-    encoder = cast("Encoder", state.registry.encoders.by_name(parameters.get("model")))  # type: ignore[union-attr]
-    answer_type = choose_answer(request.headers.get("accept"), OFFERED)
+    encoders = cast("Halves[Encoder]", state.registry.encoders)
+    encoder = encoders.by_name(parameters.get("model"))
+    answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
     content_type = request.headers.get("content-type", "")
     media_type = media_type_of(content_type)
     if media_type not in TAKEN:

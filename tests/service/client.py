@@ -1,6 +1,6 @@
 """Sends requests to an application inside this process, and looks at its answers."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,13 @@ class Client:
 
     def decode(self, body: bytes, content_type: str | None = OCTETS, **options: Any) -> httpx.Response:
         return self.post("/decode", body, content_type, **options)
+
+    def post_later(self, path: str, body: bytes) -> Callable[[], Awaitable[httpx.Response]]:
+        """Return what the portal can start as a task of its own."""
+        return partial(self._client.post, path, content=body)
+
+    def get_later(self, path: str) -> Callable[[], Awaitable[httpx.Response]]:
+        return partial(self._client.get, path)
 
     def close(self) -> None:
         self.portal.call(self._client.aclose)

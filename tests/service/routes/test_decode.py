@@ -25,7 +25,8 @@ def decoder(models_dir: Path) -> Decoder:
 
 @pytest.fixture(scope="module")
 def picture(decoder: Decoder, wire: bytes) -> Pixels:
-    return decoder.decode([wire])[0]
+    pixels: Pixels = decoder.decode([wire])[0]
+    return pixels
 
 
 def decode_json(client: Client, content: object, **options: str) -> httpx.Response:
@@ -233,6 +234,11 @@ def test_decode_refuses_other_types_and_says_how_to_send(client: Client, wire: b
 
 def test_decode_refuses_to_answer_in_another_type(client: Client, wire: bytes) -> None:
     assert_problem(client.decode(wire, accept="image/gif"), 406, "not-acceptable", "image/webp")
+
+
+def test_decode_reads_several_accept_headers(client: Client, wire: bytes) -> None:
+    headers = [("Accept", "text/html"), ("Accept", "image/webp")]
+    assert client.request("POST", "/decode", content=wire, headers=headers).headers["content-type"] == "image/webp"
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"L", bytes(5000)])

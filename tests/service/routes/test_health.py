@@ -81,7 +81,7 @@ def test_probes_share_a_golden_check_under_way(
 
     client = start(registry)
     monkeypatch.setattr(registry, "check_golden", check)
-    probes = [client.portal.start_task_soon(client._client.get, "/readyz") for _ in range(20)]
+    probes = [client.portal.start_task_soon(client.get_later("/readyz")) for _ in range(20)]
     assert begun.wait(10)
     assert client.get("/livez").status_code == 200
     go_on.set()

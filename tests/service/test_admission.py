@@ -1,0 +1,130 @@
+import asyncio
+import threading
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from codec.encoder import Encoder
+from codec.image import Fit
+from service.admission import Admission
+from service.errors import ClientGone, Overloaded
+from tests.service.client import Client, assert_problem
+
+PATIENCE_S = 10
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class Gate:
+    """Work that runs until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+
+    def work(self) -> str:
+        with self._lock:
+            self.entered += 1
+        assert self._open.wait(PATIENCE_S)
+        return "done"
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def test_admission_runs_queues_and_turns_away() -> None:
+    async def scenario() -> None:
+        admission, gate = Admission(max_running=2, max_queued=3), Gate()
+        jobs = [asyncio.create_task(admission.run(gate.work, forever)) for _ in range(5)]
+        await until(lambda: gate.entered == 2 and admission.admitted == 5)
+        with pytest.raises(Overloaded):
+            await admission.run(gate.work, forever)
+        assert gate.entered == 2
+        gate.open()
+        assert await asyncio.gather(*jobs) == ["done"] * 5
+        assert admission.admitted == 0
+        assert await admission.run(gate.work, forever) == "done"
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
+    async def scenario() -> None:
+        admission, gate, gone = Admission(max_running=1, max_queued=1), Gate(), asyncio.Event()
+
+        async def until_gone() -> None:
+            await gone.wait()
+
+        running = asyncio.create_task(admission.run(gate.work, until_gone))
+        await until(lambda: gate.entered == 1)
+        waiting = asyncio.create_task(admission.run(gate.work, until_gone))
+        await until(lambda: admission.admitted == 2)
+        gone.set()
+        with pytest.raises(ClientGone):
+            await waiting
+        assert admission.admitted == 1
+        gate.open()
+        assert await running == "done"
+        assert gate.entered == 1
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None:
+    async def scenario() -> None:
+        admission, gate = Admission(max_running=1, max_queued=1), Gate()
+        others = [asyncio.create_task(admission.run(gate.work, forever))] if busy else []
+        await until(lambda: admission.admitted == len(others))
+
+        def fail() -> None:
+            raise KeyError("mine")
+
+        failing = asyncio.create_task(admission.run(fail, forever))
+        await until(lambda: admission.admitted == len(others) + 1 or failing.done())
+        gate.open()
+        with pytest.raises(KeyError, match="mine"):
+            await failing
+        await asyncio.gather(*others)
+        assert admission.admitted == 0
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
+    start: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, png: bytes
+) -> None:
+    gate = Gate()
+    original = Encoder.encode_file
+
+    def slow(self: Encoder, data: bytes, fit: Fit, max_pixels: int) -> object:
+        gate.work()
+        return original(self, data, fit, max_pixels)
+
+    monkeypatch.setattr(Encoder, "encode_file", slow)
+    client = start(max_running=1, max_queued=2)
+    admission = client.app.state.shared.admission
+    requests = [client.portal.start_task_soon(client.post_later("/encode", png)) for _ in range(3)]
+    client.portal.call(until, lambda: gate.entered == 1 and admission.admitted == 3)
+    for path in ("/encode", "/decode"):
+        refused = client.post(path, png)
+        assert_problem(refused, 429, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+    for path in ("/livez", "/readyz", "/models", "/docs"):
+        assert client.get(path).status_code == 200
+    gate.open()
+    assert [request.result(PATIENCE_S).status_code for request in requests] == [200] * 3
+    assert client.encode(png).status_code == 200

@@ -1,0 +1,90 @@
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from fastapi import Request
+from starlette.types import Message
+
+from service.body import read_body, wait_until_gone
+from service.errors import BodyTooLarge, ClientGone
+from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
+
+
+def request_of(*messages: Message, length: str | None = None) -> tuple[Request, list[Message]]:
+    """A request that receives these messages, and the messages that it has not received yet."""
+    left = list(messages)
+
+    async def receive() -> Message:
+        return left.pop(0)
+
+    headers = [] if length is None else [(b"content-length", length.encode())]
+    return Request({"type": "http", "headers": headers}, receive), left
+
+
+def part(body: bytes, more: bool = True) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_read_body_joins_the_chunks() -> None:
+    request, _ = request_of(part(b"ab"), part(b""), part(b"c"), {"type": "http.request"})
+    assert asyncio.run(read_body(request, 3)) == b"abc"
+
+
+def test_read_body_stops_at_the_first_byte_over_the_limit() -> None:
+    request, left = request_of(part(b"abc"), part(b"d"), part(b"e"))
+    with pytest.raises(BodyTooLarge):
+        asyncio.run(read_body(request, 3))
+    assert left == [part(b"e")]
+
+
+@pytest.mark.parametrize("length", ["4", "9" * 18, "9" * 100_000])
+def test_read_body_believes_a_length_over_the_limit_at_once(length: str) -> None:
+    request, left = request_of(part(b"abc"), length=length)
+    with pytest.raises(BodyTooLarge):
+        asyncio.run(read_body(request, 3))
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("length", ["0", "3", "-1", "x", "²", ""])
+def test_read_body_does_not_believe_a_length_under_the_limit(length: str) -> None:
+    request, _ = request_of(part(b"abc"), part(b"d", more=False), length=length)
+    with pytest.raises(BodyTooLarge):
+        asyncio.run(read_body(request, 3))
+
+
+def test_read_body_notices_that_the_client_has_gone() -> None:
+    request, _ = request_of(part(b"a"), {"type": "http.disconnect"})
+    with pytest.raises(ClientGone):
+        asyncio.run(read_body(request, 3))
+
+
+def test_wait_until_gone_ends_with_the_connection() -> None:
+    request, left = request_of(part(b""), {"type": "http.disconnect"}, part(b""))
+    asyncio.run(wait_until_gone(request))
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("path", ["/encode", "/decode"])
+@pytest.mark.parametrize("content_type", [OCTETS, None])
+def test_a_body_of_exactly_the_limit_passes(start: Callable[..., Client], path: str, content_type: str | None) -> None:
+    client = start(max_body_bytes=1000)
+    assert client.post(path, bytes(1000), content_type).status_code == 400
+    assert client.post(path, in_chunks([bytes(500)] * 2), content_type).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/encode", OCTETS),
+        ("/encode", "image/png"),
+        ("/encode", "multipart/form-data; boundary=b"),
+        ("/decode", OCTETS),
+        ("/decode", JSON),
+    ],
+)
+def test_a_body_over_the_limit_is_refused_whatever_it_is(
+    start: Callable[..., Client], path: str, content_type: str
+) -> None:
+    client = start(max_body_bytes=1000)
+    assert_problem(client.post(path, bytes(1001), content_type), 413, "body-too-large", "1,000 bytes")
+    assert_problem(client.post(path, in_chunks([bytes(1000), b"0"]), content_type), 413, "body-too-large")

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from codec.image import DEFAULT_MAX_PIXELS
+from service.errors import StartupRefused
+from service.settings import Role, Settings, read_settings
+
+
+def test_the_defaults() -> None:
+    settings = read_settings([])
+    assert settings == Settings()
+    assert (settings.role, settings.host, settings.port) == ("both", "127.0.0.1", 8000)
+    assert settings.models_dir == Path("models")
+    assert settings.default_model is None
+    assert settings.max_body_bytes == 10 * 1024 * 1024
+    assert settings.max_image_pixels == DEFAULT_MAX_PIXELS
+
+
+def test_every_setting_is_a_flag() -> None:
+    values: dict[object, str] = {int: "7", str: "tiny", str | None: "tiny", Path: "there", Role: "sender"}
+    for name, field in Settings.model_fields.items():
+        flag = name.replace("_", "-")
+        if field.annotation is bool:
+            assert getattr(read_settings([f"--no-{flag}"]), name) is False
+        else:
+            value = values[field.annotation]
+            assert str(getattr(read_settings([f"--{flag}", value]), name)) == value
+
+
+def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTWIRE_PORT", "1")
+    monkeypatch.setenv("LATENTWIRE_ROLE", "sender")
+    settings = read_settings(["--port", "2"])
+    assert (settings.port, settings.role) == (2, "sender")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port", "-1"], "port"),
+        (["--max-running", "0"], "max_running"),
+        (["--threads", "many"], "threads"),
+        (["--role", "relay"], "role"),
+        (["--nonsense"], "--nonsense"),
+        (["stray"], "stray"),
+        (["--port"], "--port"),
+    ],
+)
+def test_a_bad_flag_is_refused_in_one_line(arguments: list[str], says: str) -> None:
+    with pytest.raises(StartupRefused) as caught:
+        read_settings(arguments)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTWIRE_MAX_BODY_BYTES", "lots")
+    with pytest.raises(StartupRefused, match="max_body_bytes"):
+        read_settings([])
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("role", "encodes", "decodes"), [("both", True, True), ("sender", True, False), ("receiver", False, True)]
+)
+def test_a_role_has_its_halves(role: Role, encodes: bool, decodes: bool) -> None:
+    settings = Settings(role=role)
+    assert (settings.encodes, settings.decodes) == (encodes, decodes)
