@@ -210,6 +210,16 @@ def test_settings_come_from_the_environment_too(
     assert "role sender, models other (default), tiny" in server.output()
 
 
+def test_answers_over_a_kept_connection_are_not_delayed(server: Server) -> None:
+    def ask_s() -> float:
+        started = time.monotonic()
+        assert server.client.get("/livez").status_code == 200
+        return time.monotonic() - started
+
+    # With Nagle's algorithm on, each answer waits 40 ms for the client's acknowledgement.
+    assert min(ask_s() for _ in range(20)) < 0.02
+
+
 def break_card(model: Path) -> None:
     card = json.loads((model / CARD_FILE).read_bytes())
     card["code_size"] += 1
