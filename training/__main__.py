@@ -156,8 +156,9 @@ def _train(arguments: argparse.Namespace) -> int:
     overrides = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
     recipe = load_recipe(arguments.recipe, overrides)
     dataset = _dataset(recipe.dataset, arguments)
-    from training.trainer import train
+    from training.trainer import check, train
 
+    check(recipe, dataset)
     run = create_run(recipe, arguments.run)
     print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
     train(recipe, dataset, run, [_print_epoch])

@@ -62,6 +62,7 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
         # torch writes a check sum with each tensor, but does not look at it when it reads.
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
+        file.seek(0)
         content = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InvalidRun(f"{path.parent} has no {path.name}: no training has reached that far in it") from error

@@ -61,15 +61,18 @@ def plot_reconstructions(folder: Path, dataset: Dataset, out: Path, count: int =
         "reconstruction",
     )
     columns = len(originals)
-    side = (WIDTH_INCHES - _LABEL_INCHES) / columns
+    side = min((WIDTH_INCHES - _LABEL_INCHES) / columns, _MAX_SIDE_INCHES)
     heights = [side, _CODE_HEIGHT * side, side]
     with mpl.rc_context({"font.size": 11, "axes.linewidth": 0.6}):
         figure = Figure(figsize=(WIDTH_INCHES, sum(heights) + 0.25), dpi=DPI)
         FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(
-            3, columns, height_ratios=heights, left=_LABEL_INCHES / WIDTH_INCHES, right=0.995, top=0.985, bottom=0.015,
-            wspace=0.08, hspace=0.06,
-        )  # fmt: skip
+        margins = {
+            "left": _LABEL_INCHES / WIDTH_INCHES,
+            "right": (_LABEL_INCHES + columns * side) / WIDTH_INCHES - 0.005,
+            "top": 0.985,
+            "bottom": 0.015,
+        }
+        grid = figure.add_gridspec(3, columns, height_ratios=heights, wspace=0.08, hspace=0.06, **margins)
         for column in range(columns):
             axes = [figure.add_subplot(grid[row, column]) for row in range(3)]
             _show(axes[0], originals[column])
@@ -112,4 +115,5 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 _LABEL_INCHES = 1.35
+_MAX_SIDE_INCHES = 1.5
 _MAX_OUTLINED = 64

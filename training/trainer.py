@@ -112,6 +112,16 @@ def resume(run: RunFolder, dataset: Dataset, listeners: Sequence[Listener] = ())
     return True
 
 
+def check(recipe: Recipe, dataset: Dataset) -> None:
+    """Find what a recipe asks for in vain, before a run's folder is made for it.
+
+    Raises:
+        InvalidRecipe: more images than there are, or a GPU that is not there.
+    """
+    split_training(dataset, recipe)
+    _device(recipe)
+
+
 class _Training:
     """A run in memory: network, optimiser, schedule, averaged weights, and how far they are."""
 

@@ -20,8 +20,8 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="session")
 def tiny() -> Recipe:
-    """The recipe of most tests: 256 images of the synthetic data set, for which an epoch takes milliseconds."""
-    overrides = {"training_images": 256, "batch_size": 32, "layers": (32,), "epochs": 4, "ema_decay": 0.9}
+    """The recipe of most tests: 512 images of the synthetic data set, for which an epoch takes milliseconds."""
+    overrides = {"training_images": 512, "batch_size": 16, "layers": (32,), "epochs": 4, "ema_decay": 0.8}
     return load_recipe("synthetic-tiny", overrides)
 
 

@@ -32,7 +32,7 @@ def test_every_optimiser_lowers_a_loss(optimizer: str) -> None:
     for _ in range(30):
         loss = (layer(x) - target).square().mean()
         stepper.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         stepper.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
@@ -72,9 +72,9 @@ def test_the_average_forgets_the_initial_weights_soon_and_follows_buffers() -> N
         average.update_parameters(layer)
     averaged = average.module
     # A fixed decay of 0.999 would have come 5 % of the way.
-    assert averaged.weight.item() == pytest.approx(5, abs=0.01)  # type: ignore[union-attr, operator]
-    assert averaged.running_mean.item() == pytest.approx(3, abs=0.01)  # type: ignore[union-attr, operator]
-    assert averaged.num_batches_tracked.item() == 77  # type: ignore[union-attr, operator]
+    assert averaged.weight.item() == pytest.approx(5, abs=0.01)  # type: ignore[operator]
+    assert averaged.running_mean.item() == pytest.approx(3, abs=0.01)  # type: ignore[operator]
+    assert averaged.num_batches_tracked.item() == 77  # type: ignore[operator]
 
 
 def test_the_average_moves_by_the_recipes_decay_in_the_long_run() -> None:

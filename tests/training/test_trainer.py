@@ -119,7 +119,7 @@ def test_ctrl_c_within_an_epoch_goes_back_to_the_last_whole_one(
         def interrupted(*arguments: Any, **named: Any) -> Any:
             nonlocal steps
             steps += 1
-            if steps == 12:  # of 8 in an epoch
+            if steps == 40:  # of 32 in an epoch
                 raise KeyboardInterrupt
             return step(*arguments, **named)
 
