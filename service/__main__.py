@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay off (40 ms on each answer over a kept connection) only where the protocol is spelt out.
+    # Only where the protocol is spelt out does asyncio turn off Nagle's delay: 40 ms an answer on a kept connection.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,9 +1,11 @@
 """What the OpenAPI document says beyond the routes themselves: the introduction and what several routes share."""
 
+import base64
 from typing import Any
 
 from fastapi import FastAPI
 
+from codec.bitstream import write_wire
 from service.error_responses import ALL_PROBLEMS
 from service.settings import Settings
 
@@ -20,6 +22,9 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "code": {"type": "string", "enum": sorted({problem.code for problem in ALL_PROBLEMS})},
     },
 }
+EXAMPLE_MODEL_ID = "9d0c6b7d5f0a3b0f3a0e2f0f4f6f5b1c8c2d6e7f8091a2b3c4d5e6f708192a3b"
+EXAMPLE_WIRE = write_wire(b"\x1a\x20", bytes.fromhex(EXAMPLE_MODEL_ID[:8]))
+EXAMPLE_PAYLOAD = base64.b64encode(EXAMPLE_WIRE).decode()
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 MODEL_HEADER: dict[str, Any] = {
     "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}

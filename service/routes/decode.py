@@ -18,7 +18,7 @@ from service.body import read_body, wait_until_gone
 from service.code_json import CodeJson, read_code_json
 from service.error_responses import document_problems
 from service.negotiation import choose_answer, media_type_of
-from service.openapi import BINARY, MODEL_HEADER
+from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, MODEL_HEADER
 from service.query import read_query
 from service.state import state_of
 
@@ -33,7 +33,7 @@ PARAMETERS = frozenset({"model"})
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
-    "model_id": "9d0c6b7d5f0a3b0f3a0e2f0f4f6f5b1c8c2d6e7f8091a2b3c4d5e6f708192a3b",
+    "model_id": EXAMPLE_MODEL_ID,
     "shape": [28, 28, 1],
     "image": "iVBORw0KGgo...",
 }
@@ -129,7 +129,7 @@ OFFERED = tuple(WRITERS)
                 JSON: {
                     "schema": CodeJson.model_json_schema(),
                     "examples": {
-                        "payload": {"summary": "wire bytes", "value": {"payload": "TAGdDGt9GiBqDA=="}},
+                        "payload": {"summary": "wire bytes", "value": {"payload": EXAMPLE_PAYLOAD}},
                         "code": {"summary": "a bare code", "value": {"code": [0.25, -1.5], "model": "tiny"}},
                     },
                 },

@@ -13,7 +13,7 @@ from service.body import read_body, wait_until_gone
 from service.error_responses import document_problems
 from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
-from service.openapi import BINARY, MODEL_HEADER
+from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
 from service.query import read_query
 from service.state import state_of
 
@@ -39,13 +39,13 @@ PARAMETERS = frozenset({"model", "fit"})
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
-    "model_id": "9d0c6b7d5f0a3b0f3a0e2f0f4f6f5b1c8c2d6e7f8091a2b3c4d5e6f708192a3b",
+    "model_id": EXAMPLE_MODEL_ID,
     "code": [0.25, -1.5],
     "shape": [28, 28, 1],
-    "payload": "TAGdDGt9GiBqDA==",
+    "payload": EXAMPLE_PAYLOAD,
     "payload_bytes": 2,
-    "wire_bytes": 10,
-    "bpp": 0.10204081632653061,
+    "wire_bytes": len(EXAMPLE_WIRE),
+    "bpp": 8 * len(EXAMPLE_WIRE) / (28 * 28),
 }
 ANSWER_SCHEMA: dict[str, Any] = {
     "title": "EncodedImage",
