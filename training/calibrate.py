@@ -60,8 +60,10 @@ def calibrate_run(run: RunFolder, dataset: Dataset, bits: int | None = None) -> 
     """
     run.read_json(run.export_file, "export")
     recipe = run.recipe()
-    calibration = calibrate(run, recipe, dataset, recipe.bits if bits is None else bits)
+    asked_bits = recipe.bits if bits is None else bits
+    calibration = calibrate(run, recipe, dataset, asked_bits)
     content = {
+        "asked_bits": asked_bits,
         "quantiser": calibration.quantiser.model_dump(mode="json"),
         "validation_float_rmse": calibration.float_rmse,
         "validation_rmse": calibration.rmse,

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from training.atomic import write_atomically
-from training.errors import InvalidCheckpoint, InvalidRun
-from training.recipe import Recipe
+from training.errors import InvalidCheckpoint, InvalidRecipe, InvalidRun
+from training.recipe import Recipe, make_recipe
 
 FORMAT = 1
 
@@ -73,14 +73,20 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT or set(content) != _FIELDS:
         raise InvalidCheckpoint(f"the file {path} is not a checkpoint that this version reads")
     checkpoint = Checkpoint(**content)
-    wanted = recipe.model_dump(mode="json")
-    if differing := sorted(field for field in wanted if checkpoint.recipe.get(field) != wanted[field]):
-        field = differing[0]
-        raise InvalidCheckpoint(
-            f"the checkpoint {path} was made by another recipe: its {field} is {checkpoint.recipe.get(field)!r}, "
-            f"that of the run {wanted[field]!r}"
-        )
+    try:
+        made_by = make_recipe(checkpoint.recipe)  # fields that are newer than the checkpoint get their defaults
+    except InvalidRecipe as error:
+        raise InvalidCheckpoint(f"the checkpoint {path} is of another version: {error}") from error
+    for field in Recipe.model_fields:
+        was, wanted = getattr(made_by, field), getattr(recipe, field)
+        if was != wanted and field not in _WITHOUT_EFFECT_ON_WEIGHTS:
+            raise InvalidCheckpoint(
+                f"the checkpoint {path} was made by another recipe: its {field} is {was!r}, that of the run {wanted!r}"
+            )
     return checkpoint
 
 
 _FIELDS = set(Checkpoint._fields)
+
+# What comes after training, or only says where it happens, may be changed in a run's recipe.
+_WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "bits", "max_rmse_increase"}

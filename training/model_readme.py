@@ -4,8 +4,7 @@ import shlex
 from typing import Any
 
 from codec.model_card import ModelCard, Quality
-from training.errors import InvalidRecipe
-from training.recipe import Recipe, load_recipe, make_recipe
+from training.recipe import Recipe, load_recipe, make_recipe, recipe_names
 
 
 def write_readme(card: ModelCard) -> str:
@@ -19,19 +18,20 @@ def write_readme(card: ModelCard) -> str:
     return "\n".join(sections)
 
 
-def reproduction_command(recipe: Recipe) -> str | None:
-    """Return the command that trains this recipe again, or None if no recipe of the project has its name."""
-    try:
-        base = load_recipe(recipe.name)
-    except InvalidRecipe:
-        return None
-    words = ["python", "-m", "training", "train", "--recipe", recipe.name]
-    for field in Recipe.model_fields:
+def reproduction_command(recipe: Recipe) -> str:
+    """Return the command that trains this recipe again: the project's recipe nearest to it, and what differs."""
+    bases = [load_recipe(name) for name in recipe_names()]
+    base = min(bases, key=lambda base: (base.name != recipe.name, len(_differing(base, recipe))))
+    words = ["python", "-m", "training", "train", "--recipe", base.name]
+    for field in _differing(base, recipe):
         value = getattr(recipe, field)
-        if value != getattr(base, field):
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += [f"--{field.replace('_', '-')}", text]
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--{field.replace('_', '-')}", text]
     return shlex.join(words)
+
+
+def _differing(base: Recipe, recipe: Recipe) -> list[str]:
+    return [field for field in Recipe.model_fields if getattr(base, field) != getattr(recipe, field)]
 
 
 def _head(card: ModelCard) -> str:
@@ -87,12 +87,6 @@ def _making(name: str, provenance: dict[str, Any]) -> str:
     recipe = make_recipe(provenance["recipe"])
     environment = provenance.get("environment", {})
     packages = ", ".join(f"{package} {version}" for package, version in environment.get("packages", {}).items())
-    command = reproduction_command(recipe)
-    again = (
-        f"    {command} --run runs/{name}\n    python -m training publish runs/{name} --name {name}"
-        if command
-        else "    the recipe stands in card.json under provenance.recipe"
-    )
     average = f", averaged weights (decay {recipe.ema_decay})" if recipe.ema_decay else ""
     how = f"{provenance.get('epochs_run')} epochs on {recipe.dataset} with {recipe.optimizer}{average}"
     rmse = provenance.get("validation_rmse", float("nan"))
@@ -103,7 +97,8 @@ A {recipe.architecture} autoencoder, trained for {how}; seed {recipe.seed}. The 
 
 Revision `{environment.get("git_revision")}`, Python {environment.get("python")}, {packages}. To make it again:
 
-{again}
+    {reproduction_command(recipe)} --run runs/{name}
+    python -m training publish runs/{name} --name {name}
 """
 
 

@@ -91,8 +91,11 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
     exported = run.read_json(run.export_file, "export")
     calibrated = run.read_json(run.quantiser_file, "calibrate")
     metrics = run.metrics()
+    recipe = run.recipe().model_dump(mode="json")
+    # Bits that were chosen by hand after training belong to what makes this model again.
+    recipe["bits"] = calibrated.get("asked_bits", recipe["bits"])
     return {
-        "recipe": run.recipe().model_dump(mode="json"),
+        "recipe": recipe,
         "environment": run.read_json(run.environment_file, "train"),
         "epochs_run": metrics[-1]["epoch"] if metrics else 0,
         "train_seconds": round(sum(epoch["seconds"] for epoch in metrics), 1),

@@ -77,6 +77,32 @@ def test_a_checkpoint_of_another_recipe_is_refused_with_the_field_that_differs(t
         load_checkpoint(path, other)
 
 
+def test_what_comes_after_training_may_be_changed_in_the_recipe(tmp_path: Path, recipe: Recipe) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, _checkpoint(recipe))
+    later = recipe.model_copy(update={"bits": 7, "description": "Found out later."})
+    assert load_checkpoint(path, later).epoch == 3
+
+
+def test_a_checkpoint_from_before_a_field_was_added_is_still_read(tmp_path: Path, recipe: Recipe) -> None:
+    path = tmp_path / "a.pt"
+    older = _checkpoint(recipe)
+    del older.recipe["augment"]
+    save_checkpoint(path, older)
+    assert load_checkpoint(path, recipe).epoch == 3
+    with pytest.raises(InvalidCheckpoint, match=r"its augment is 0\.0, that of the run 1\.0"):
+        load_checkpoint(path, recipe.model_copy(update={"augment": 1.0}))
+
+
+def test_a_checkpoint_with_a_field_that_is_gone_is_of_another_version(tmp_path: Path, recipe: Recipe) -> None:
+    path = tmp_path / "a.pt"
+    newer = _checkpoint(recipe)
+    newer.recipe["sparkle"] = 1
+    save_checkpoint(path, newer)
+    with pytest.raises(InvalidCheckpoint, match="of another version: a recipe has no field 'sparkle'"):
+        load_checkpoint(path, recipe)
+
+
 def test_a_missing_checkpoint_is_told(tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(InvalidRun, match=r"has no last\.pt"):
         load_checkpoint(tmp_path / "last.pt", recipe)

@@ -56,7 +56,9 @@ def test_publishing_keeps_a_quantiser_that_was_calibrated_by_hand(
     tmp_path: Path, copy: RunFolder, dataset: Dataset
 ) -> None:
     calibrate_run(copy, dataset, bits=9)
-    assert publish_run(copy, dataset, tmp_path / "models").quantiser.bits == 9
+    card = publish_run(copy, dataset, tmp_path / "models")
+    assert card.quantiser.bits == 9
+    assert "--bits 9" in write_readme(card)
 
 
 def test_publishing_exports_anew_after_training_went_on(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
@@ -122,7 +124,6 @@ def test_the_readme_of_a_bare_card_needs_neither_quality_nor_origin(published: P
 
 def test_the_command_of_the_readme_makes_the_same_recipe_again(tiny: Recipe) -> None:
     command = reproduction_command(tiny)
-    assert command is not None
     words = command.split()
     assert words[:6] == ["python", "-m", "training", "train", "--recipe", "synthetic-tiny"]
     overrides = {
@@ -131,4 +132,6 @@ def test_the_command_of_the_readme_makes_the_same_recipe_again(tiny: Recipe) -> 
     }
     assert overrides.keys() == {"training_images", "batch_size", "layers", "ema_decay"}
     assert load_recipe("synthetic-tiny", overrides) == tiny
-    assert reproduction_command(tiny.model_copy(update={"name": "of-my-own"})) is None
+    assert reproduction_command(tiny.model_copy(update={"name": "of-my-own"})) == command.replace(
+        "--recipe synthetic-tiny", "--recipe synthetic-tiny --name of-my-own"
+    )

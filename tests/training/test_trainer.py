@@ -171,7 +171,7 @@ def test_a_recipe_that_was_changed_after_training_is_told(
 ) -> None:
     copy = RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "copy")))
     copy.recipe_file.write_text(copy.recipe_file.read_text().replace("layers = [32]", "layers = [33]"))
-    with pytest.raises(InvalidCheckpoint, match=r"its layers is \[32\], that of the run \[33\]"):
+    with pytest.raises(InvalidCheckpoint, match=r"its layers is \(32,\), that of the run \(33,\)"):
         resume(copy, dataset)
 
 
