@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
 
 from service.admission import Admission
 from service.error_responses import add_error_responses
@@ -41,7 +43,8 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
         finally:
             admission.close()
 
-    app = FastAPI(
+    # FastAPI's own page at /docs would load Swagger UI from a public network.
+    app = FastAPIOffline(
         title="Latentwire",
         version=installed_version(),
         lifespan=lifespan,
@@ -54,6 +57,7 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))
     app.include_router(models.router)
     app.include_router(health.router)
+    app.add_api_route("/", _to_docs, include_in_schema=False)
     return app
 
 
@@ -63,6 +67,10 @@ def installed_version() -> str:
         return version("latentwire")
     except PackageNotFoundError:
         return "unknown"
+
+
+def _to_docs() -> RedirectResponse:
+    return RedirectResponse("docs")
 
 
 def _other_half(path: str, role: str, other_role: str) -> APIRouter:

@@ -15,7 +15,7 @@ def main() -> int:
     """Ask `/readyz` of the port in LATENTWIRE_PORT (default 8000)."""
     url = f"http://127.0.0.1:{os.environ.get('LATENTWIRE_PORT', '8000')}/readyz"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S):  # noqa: S310 - the scheme stands above
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S):
             return 0
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         print(f"not ready: {url}: {error}", file=sys.stderr)

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,17 @@ def test_bodies_and_answers_have_every_type_with_an_example_for_json(client: Cli
     assert "examples" in decode["requestBody"]["content"]["application/json"]
 
 
-def test_the_docs_page_is_there(client: Client) -> None:
+def test_the_docs_page_brings_all_that_it_loads(client: Client) -> None:
     response = client.get("/docs")
     assert response.status_code == 200
-    assert "swagger" in response.text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+    assert any(address.endswith("swagger-ui-bundle.js") for address in loaded)
+    for address in loaded:
+        assert address.startswith("/"), "from another host"
+        assert client.get(address).status_code == 200
+
+
+def test_the_root_leads_to_the_docs_page(client: Client) -> None:
+    response = client.get("/")
+    assert response.status_code == 307
+    assert response.headers["location"] == "docs"

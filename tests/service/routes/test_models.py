@@ -18,7 +18,7 @@ def test_models_shows_one_card(client: Client, models_dir: Path) -> None:
 
 
 def test_models_refuses_an_unknown_name(client: Client) -> None:
-    for name in ("nobody", "%00", "..", "%2e%2e%2fetc", "a" * 5000):
+    for name in ("nobody", "%00", "%2e%2e%2fetc", "a" * 5000):
         response = client.get(f"/models/{name}")
         if response.json()["code"] != "not-found":
             assert_problem(response, 404, "unknown-model", "other, tiny")

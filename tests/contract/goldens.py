@@ -1,0 +1,83 @@
+"""Golden results of the shipped models: image -> wire bytes -> image, to the byte.
+
+The pictures are drawn by code, and chosen so that nothing in them lies near a rounding boundary: another processor's
+floating point then gives the same bytes, and whatever gives others is a change of the codec or of a model.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel
+
+from codec import image, quantiser
+from codec.decoder import Decoder
+from codec.encoder import Encoder
+from codec.model_card import CARD_FILE, ModelCard
+from training.synthetic import draw_digits
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+MODELS = REPOSITORY / "models"
+GOLDENS = Path(__file__).parent / "goldens"
+
+CASES = 4
+CANDIDATES = 4000
+SYMBOL_MARGIN = 0.02  # of a quantiser's step
+PIXEL_MARGIN = 0.002  # of a grey level
+
+
+class GoldenCase(BaseModel):
+    """One image and what becomes of it."""
+
+    image_png_base64: str
+    wire_hex: str
+    reconstruction_png_base64: str
+
+
+class Goldens(BaseModel):
+    """The cases of one model."""
+
+    model_id: str
+    cases: list[GoldenCase]
+
+
+class Passage(NamedTuple):
+    """An image's way through a model, and how far it stays from the nearest rounding boundary."""
+
+    wire: bytes
+    pixels: image.Pixels
+    symbol_margin: float
+    pixel_margin: float
+
+
+def shipped_models() -> list[Path]:
+    """The folders of all shipped models."""
+    return sorted(path.parent for path in MODELS.glob(f"*/{CARD_FILE}"))
+
+
+def candidates(card: ModelCard) -> list[image.Pixels]:
+    """Drawn digits in the form that the model takes, uint8 (H, W, C) each."""
+    digits, _ = draw_digits(CANDIDATES, seed=7)
+    return [image.read_image(image.write_png(digit), card.image, "resize") for digit in digits]
+
+
+def pass_through(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> Passage:
+    """Encode and decode one image, uint8 (H, W, C)."""
+    (encoded,) = encoder.encode(pixels[None])
+    parameters = encoder.card.quantiser
+    scaled = (encoded.y.astype(np.float64) - parameters.low) / parameters.step
+    # Beyond the outermost levels there is no boundary to be near to.
+    inside = np.clip(scaled, 0, 2**parameters.bits - 1)
+    symbols = quantiser.quantise(encoded.y[None], parameters)
+    greys = 255 * np.clip(decoder.x_hat(quantiser.dequantise(symbols, parameters)).astype(np.float64), 0, 1)
+    return Passage(
+        wire=encoded.wire,
+        pixels=decoder.decode([encoded.wire])[0],
+        symbol_margin=_margin(inside),
+        pixel_margin=_margin(greys),
+    )
+
+
+def _margin(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+    """The least distance of any value to the half between two integers."""
+    return float(np.abs(values - np.floor(values) - 0.5).min())

@@ -1,0 +1,100 @@
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec import image
+from codec.decoder import Decoder
+from codec.encoder import Encoder
+from codec.model_card import DECODER_FILE, ENCODER_FILE, load_card
+from tests.contract.goldens import GOLDENS, MODELS, Goldens, shipped_models
+from training.datasets import load_dataset
+from training.evaluate import evaluate_model
+from training.model_readme import write_readme
+from training.publish import graph_file
+
+MAX_MODELS_BYTES = 25_000_000
+MAX_GRAPH_BYTES = 4_000_000
+
+each_model = pytest.mark.parametrize("folder", shipped_models(), ids=lambda folder: folder.name)
+
+
+def test_a_model_is_shipped() -> None:
+    assert shipped_models()
+
+
+def test_all_models_together_stay_light() -> None:
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < MAX_MODELS_BYTES
+
+
+@each_model
+def test_the_card_names_the_files_beside_it(folder: Path) -> None:
+    card = load_card(folder)
+    assert card.encoder == graph_file(folder / ENCODER_FILE)
+    assert card.decoder == graph_file(folder / DECODER_FILE)
+    assert max(card.encoder.bytes, card.decoder.bytes) <= MAX_GRAPH_BYTES
+    assert {path.name for path in folder.iterdir()} == {"README.md", "card.json", ENCODER_FILE, DECODER_FILE}
+
+
+@each_model
+def test_the_readme_is_made_from_the_card(folder: Path) -> None:
+    assert (folder / "README.md").read_text(encoding="utf-8") == write_readme(load_card(folder))
+
+
+@each_model
+def test_the_card_says_how_to_make_the_model_again(folder: Path) -> None:
+    provenance = load_card(folder).provenance
+    assert provenance["recipe"]["seed"] >= 0
+    assert provenance["environment"]["git_revision"]
+    assert 0 < provenance["validation_rmse"] < 1
+
+
+@each_model
+def test_both_halves_give_the_golden_answers_of_the_card(folder: Path) -> None:
+    Encoder.open(folder).check_golden()
+    Decoder.open(folder).check_golden()
+
+
+@each_model
+def test_goldens_hold_to_the_byte(folder: Path) -> None:
+    goldens = Goldens.model_validate_json((GOLDENS / f"{folder.name}.json").read_text(encoding="utf-8"))
+    encoder, decoder = Encoder.open(folder), Decoder.open(folder)
+    assert goldens.model_id == encoder.card.model_id
+    assert goldens.cases
+    for case in goldens.cases:
+        assert encoder.encode_file(base64.b64decode(case.image_png_base64)).wire.hex() == case.wire_hex
+        expected = image.read_image(base64.b64decode(case.reconstruction_png_base64), decoder.card.image)
+        np.testing.assert_array_equal(decoder.decode([bytes.fromhex(case.wire_hex)])[0], expected)
+
+
+@each_model
+def test_the_quality_in_the_card_is_measured_again(folder: Path, mnist_root: Path) -> None:
+    card = load_card(folder)
+    assert card.quality is not None
+    dataset = load_dataset("mnist", mnist_root)
+    measured = evaluate_model(folder, dataset)
+    assert measured.images == card.quality.images == 10_000
+    assert measured.model_dump(exclude={"dataset"}) == pytest.approx(
+        card.quality.model_dump(exclude={"dataset"}), rel=1e-4
+    )
+
+
+def test_the_ten_numbers_model_keeps_its_promise() -> None:
+    card = load_card(MODELS / "mnist-conv-10")
+    assert card.code_size == 10
+    assert card.quality is not None
+    assert card.quality.float_rmse <= 0.097
+    assert card.quality.rmse - card.quality.float_rmse <= 0.002
+    assert card.quality.payload_bytes <= 10
+
+
+def test_our_own_digit_comes_back_as_a_seven() -> None:
+    folder = MODELS / "mnist-conv-10"
+    sent = (MODELS.parent / "examples" / "seven.png").read_bytes()
+    original = np.asarray(Image.open(io.BytesIO(sent)), dtype=np.float64)
+    received = Decoder.open(folder).decode([Encoder.open(folder).encode_file(sent).wire])[0][:, :, 0]
+    mse = float(((received - original) ** 2).mean()) / 255**2
+    assert mse < 0.05
