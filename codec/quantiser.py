@@ -30,14 +30,3 @@ def dequantise(symbols: Symbols, parameters: UniformQuantiser) -> npt.NDArray[np
     """Return y_hat, float32 (N, code size): the levels that the symbols stand for."""
     y_hat: npt.NDArray[np.float32] = (np.array(parameters.low) + symbols * np.array(parameters.step)).astype(np.float32)
     return y_hat
-
-
-def fit_uniform(y: npt.NDArray[np.floating], bits: int) -> UniformQuantiser:
-    """Lay 2 ** bits levels over the range that each coordinate takes in `y`, floats (N, code size) of training images.
-
-    A coordinate that never changes gets a step of 1, as a step must be positive.
-    """
-    wide = y.astype(np.float64)
-    low, high = wide.min(axis=0), wide.max(axis=0)
-    step = (high - low) / (2**bits - 1)
-    return UniformQuantiser(bits=bits, low=tuple(low.tolist()), step=tuple(np.where(step > 0, step, 1.0).tolist()))

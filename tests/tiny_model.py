@@ -7,8 +7,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from codec import image, quantiser, sessions
+from codec import image, sessions
 from codec.model_card import ImageShape
+from training.calibrate import fit_levels
 from training.publish import draw_golden_image, graph_file, make_card, write_model
 
 SHAPE = ImageShape(height=8, width=6, channels=1)
@@ -55,6 +56,6 @@ def publish_tiny_model(
     pixels = random.integers(0, 256, size=(64, height, width, channels), dtype=np.uint8)
     graph = sessions.open_graph(encoder, graph_file(encoder), (channels, height, width), (CODE_SIZE,))
     training_pixels = np.concatenate([pixels, draw_golden_image(shape)[None]])
-    parameters = quantiser.fit_uniform(graph.run(image.to_x(training_pixels)), BITS)
+    parameters = fit_levels(graph.run(image.to_x(training_pixels)), BITS)
     card = make_card(name, encoder, decoder, shape, parameters, description="A random linear model for tests.")
     return write_model(models_dir, card, encoder, decoder)

@@ -124,6 +124,12 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     command.add_argument("--dataset", choices=choices("dataset"), help="else the one it was trained on")
     add_data(command)
 
+    command = add("sample", _sample, "Write one test image as a PNG file, to send to a service.")
+    command.add_argument("--index", type=_index, default=0, metavar="N", help="of the image; default: %(default)s")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the image's file")
+    command.add_argument("--dataset", choices=choices("dataset"), default="mnist", help="default: %(default)s")
+    add_data(command)
+
     command = add("data", _data, "Download MNIST, or what of it is not there yet.")
     command.add_argument("--to", type=Path, metavar="DIR", help="data folder; else that of LATENTWIRE_DATA")
     command.add_argument("--mirror", nargs="+", metavar="URL", help="tried in turn, in place of the public ones")
@@ -259,6 +265,18 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sample(arguments: argparse.Namespace) -> int:
+    from codec.image import write_png
+    from training.atomic import write_atomically
+
+    test = _dataset(arguments.dataset, arguments).test
+    if arguments.index >= len(test):
+        raise InvalidRecipe(f"{arguments.dataset} has {len(test):,} test images; there is no image {arguments.index}")
+    write_atomically(arguments.out, write_png(test.pixels[arguments.index]))
+    print(f"{arguments.out}: image {arguments.index} of {arguments.dataset}, labelled {test.labels[arguments.index]}")
+    return 0
+
+
 def _data(arguments: argparse.Namespace) -> int:
     from training.datasets import default_data_dir
     from training.download import MIRRORS, download_mnist
@@ -292,6 +310,12 @@ def _trained_on(provenance: dict[str, Any]) -> str:
 def _bits(text: str) -> int:
     if not re.fullmatch(r"\d{1,2}", text) or int(text) > 16:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of bits from 0 to 16")
+    return int(text)
+
+
+def _index(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not the index of an image")
     return int(text)
 
 

@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from codec.model_card import load_card
+from codec.image import read_image
+from codec.model_card import ImageShape, load_card
 from training.__main__ import main
+from training.datasets import load_dataset
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 
@@ -143,6 +146,22 @@ def test_every_field_of_a_recipe_is_an_option(capsys: pytest.CaptureFixture[str]
     help_text = capsys.readouterr().out
     for field in Recipe.model_fields:
         assert f"--{field.replace('_', '-')} " in help_text
+
+
+def test_a_test_image_is_written_as_a_file_to_send(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "digit.png"
+    assert main(["sample", "--dataset", "synthetic", "--index", "3", "--out", str(out)]) == 0
+    assert "labelled 3" in capsys.readouterr().out
+    test = load_dataset("synthetic").test
+    shape = ImageShape(height=28, width=28, channels=1)
+    np.testing.assert_array_equal(read_image(out.read_bytes(), shape), test.pixels[3])
+
+
+def test_an_image_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in ("500", "-1", "x"):
+        code, _ = _fails(capsys, "sample", "--dataset", "synthetic", "--index", index, "--out", str(tmp_path / "a.png"))
+        assert code == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_recipes_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
