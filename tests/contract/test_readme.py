@@ -20,11 +20,16 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 def session() -> list[tuple[str, str]]:
     """The commands of the README's session, and what it shows beneath each."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"<!-- session -->\n```console\n(.*?)```", text, flags=re.DOTALL)
-    steps = []
-    for step in re.split(r"^\$ ", "".join(blocks), flags=re.MULTILINE)[1:]:
-        command, shown = re.fullmatch(r"((?:.*\\\n)*.*\n)(.*)", step, flags=re.DOTALL).groups()  # type: ignore[union-attr]
-        steps.append((command, shown))
+    block = "".join(re.findall(r"<!-- session -->\n```console\n(.*?)```", text, flags=re.DOTALL))
+    steps: list[tuple[str, str]] = []
+    unfinished = False
+    for line in block.splitlines(keepends=True):
+        if line.startswith("$ "):
+            steps.append((line.removeprefix("$ "), ""))
+        else:
+            command, shown = steps[-1]
+            steps[-1] = (command + line, shown) if unfinished else (command, shown + line)
+        unfinished = (unfinished or line.startswith("$ ")) and line.endswith(("\\\n", "|\n"))
     return steps
 
 
