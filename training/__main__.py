@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from codec.errors import CodecError
 from training.errors import Interrupted, InvalidRecipe, InvalidRun, TrainingError
-from training.recipe import Recipe, choices, is_list, load_recipe, recipe_names
+from training.recipe import Recipe, choices, is_list, load_recipe, make_recipe, recipe_names
 from training.run_folder import RunFolder, create_run
 
 # Each command imports what it needs when it runs: torch and matplotlib take seconds, which `--help` should not.
@@ -84,6 +84,11 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
 
     def add_data(command: _Parser) -> None:
         command.add_argument("--data", type=Path, metavar="DIR", help="data folder; else that of LATENTWIRE_DATA")
+        command.add_argument("--strict", action="store_true", help="fail if a file of the data set cannot be read")
+
+    def add_dataset(command: _Parser, default: str | None = None) -> None:
+        usual = f"default: {default}" if default else "else the one it was trained on"
+        command.add_argument("--dataset", default=default, metavar="NAME|PATH", help=usual)
 
     command = add("train", _train, "Train by a recipe, into a new run folder.")
     command.add_argument("--recipe", required=True, metavar="NAME", help="of training/recipes, or a path of a .toml")
@@ -107,7 +112,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     command = add("evaluate", _evaluate, "Measure a calibrated run, or a published model, on all test images.")
     command.add_argument("run", nargs="?", type=Path, metavar="RUN", help="the run's folder")
     command.add_argument("--model", type=Path, metavar="DIR", help="a published model's folder, instead of a run")
-    command.add_argument("--dataset", choices=choices("dataset"), help="else the one it was trained on")
+    add_dataset(command)
     add_data(command)
 
     command = add("publish", _publish, "Export, calibrate and evaluate what is not yet, and write a model's folder.")
@@ -121,13 +126,13 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     command.add_argument("--model", type=Path, required=True, metavar="DIR", help="the model's folder")
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture's file")
     command.add_argument("--count", type=_count, default=10, help="of images, 1 to 40; default: %(default)s")
-    command.add_argument("--dataset", choices=choices("dataset"), help="else the one it was trained on")
+    add_dataset(command)
     add_data(command)
 
     command = add("sample", _sample, "Write one test image as a PNG file, to send to a service.")
     command.add_argument("--index", type=_index, default=0, metavar="N", help="of the image; default: %(default)s")
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the image's file")
-    command.add_argument("--dataset", choices=choices("dataset"), default="mnist", help="default: %(default)s")
+    add_dataset(command, "mnist")
     add_data(command)
 
     command = add("data", _data, "Download MNIST, or what of it is not there yet.")
@@ -161,7 +166,7 @@ def _train(arguments: argparse.Namespace) -> int:
     prefix = "field_"
     overrides = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
     recipe = load_recipe(arguments.recipe, overrides)
-    dataset = _dataset(recipe.dataset, arguments)
+    dataset = _dataset(recipe, arguments)
     from training.trainer import check, train
 
     check(recipe, dataset)
@@ -173,7 +178,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
-    dataset = _dataset(run.recipe().dataset, arguments)
+    dataset = _dataset(run.recipe(), arguments)
     from training.trainer import resume
 
     if not resume(run, dataset, [_print_epoch]):
@@ -195,7 +200,7 @@ def _print_epoch(end: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
-    dataset = _dataset(run.recipe().dataset, arguments)
+    dataset = _dataset(run.recipe(), arguments)
     from training.export import export_run
 
     report = export_run(run, dataset)
@@ -207,7 +212,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
-    dataset = _dataset(run.recipe().dataset, arguments)
+    dataset = _dataset(run.recipe(), arguments)
     from training.calibrate import calibrate_run
 
     content = calibrate_run(run, dataset, arguments.bits)
@@ -227,13 +232,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         from training.release import evaluate_run
 
         run = RunFolder(arguments.run)
-        print(quality_table(evaluate_run(run, _dataset(arguments.dataset or run.recipe().dataset, arguments))))
+        print(quality_table(evaluate_run(run, _dataset(run.recipe(), arguments, arguments.dataset))))
         return 0
     from codec.model_card import load_card
 
     folder = arguments.model.resolve()
     card = load_card(folder)
-    measured = evaluate_model(folder, _dataset(arguments.dataset or _trained_on(card.provenance), arguments))
+    measured = evaluate_model(folder, _dataset_of(card, arguments))
     comparable = card.quality is not None and card.quality.dataset == measured.dataset
     print(quality_table(measured, card if comparable else None))
     if comparable and card.quality and abs(card.quality.rmse - measured.rmse) > RMSE_TOLERANCE:
@@ -246,7 +251,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     from training.release import publish_run
 
     run = RunFolder(arguments.run)
-    dataset = _dataset(run.recipe().dataset, arguments)
+    dataset = _dataset(run.recipe(), arguments)
     card = publish_run(run, dataset, arguments.models_dir, arguments.name)
     if card.quality:
         print(quality_table(card.quality))
@@ -259,7 +264,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     from training.plots import plot_reconstructions
 
     folder = arguments.model.resolve()
-    dataset = _dataset(arguments.dataset or _trained_on(load_card(folder).provenance), arguments)
+    dataset = _dataset_of(load_card(folder), arguments)
     plot_reconstructions(folder, dataset, arguments.out, arguments.count)
     print(arguments.out)
     return 0
@@ -268,8 +273,9 @@ def _plot(arguments: argparse.Namespace) -> int:
 def _sample(arguments: argparse.Namespace) -> int:
     from codec.image import write_png
     from training.atomic import write_atomically
+    from training.datasets import load_dataset
 
-    test = _dataset(arguments.dataset, arguments).test
+    test = load_dataset(arguments.dataset, arguments.data, strict=arguments.strict).test
     if arguments.index >= len(test):
         raise InvalidRecipe(f"{arguments.dataset} has {len(test):,} test images; there is no image {arguments.index}")
     write_atomically(arguments.out, write_png(test.pixels[arguments.index]))
@@ -293,18 +299,26 @@ def _recipes(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _dataset(name: Any, arguments: argparse.Namespace) -> Any:
-    from training.datasets import load_dataset
+def _dataset(recipe: Recipe, arguments: argparse.Namespace, name: str | None = None) -> Any:
+    """Load the data set that the recipe names, or another one, as images of the sizes that the recipe wants."""
+    from training.datasets import load_dataset, skipped_in_words, wanted_by
 
-    return load_dataset(name, arguments.data)
+    dataset = load_dataset(name or recipe.dataset, arguments.data, wanted_by(recipe), strict=arguments.strict)
+    if dataset.skipped:
+        print(skipped_in_words(dataset), file=sys.stderr)
+    return dataset
 
 
-def _trained_on(provenance: dict[str, Any]) -> str:
-    recipe = provenance.get("recipe")
-    name = recipe.get("dataset") if isinstance(recipe, dict) else None
-    if name not in choices("dataset"):
+def _dataset_of(card: Any, arguments: argparse.Namespace) -> Any:
+    """Load the data set that a model was trained on, or that of `--dataset`, as images of the model's size."""
+    fields = card.provenance.get("recipe")
+    if isinstance(fields, dict):
+        recipe = make_recipe(fields)
+    elif arguments.dataset:
+        recipe = make_recipe({"name": card.name})
+    else:
         raise InvalidRun("the card does not say which data set the model was trained on; name one with --dataset")
-    return str(name)
+    return _dataset(recipe, arguments, arguments.dataset)
 
 
 def _bits(text: str) -> int:

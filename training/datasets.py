@@ -1,22 +1,25 @@
-"""Names of data sets -> their images and labels, as numpy arrays of pixels.
+"""Names and paths of data sets -> their images and labels, as numpy arrays of pixels.
 
-Knows where data lies, and how training images are told from validation images; knows no torch and no network.
+Knows where data lies, in which forms it may lie there, and how training, validation and test images are told apart;
+knows no torch and no network.
 """
 
+import difflib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from codec.model_card import ImageShape
-from training.errors import InvalidRecipe
+from training.arrays import idx_files, load_idx, load_npz
+from training.errors import CorruptData, InvalidRecipe, MissingData
+from training.folder import Skipped, load_folder
+from training.images import Images, Labels, Wanted, fit_pixels, shape_of
 from training.mnist import load_mnist
-from training.recipe import DatasetName, Recipe
+from training.recipe import Recipe
 from training.synthetic import draw_digits
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,32 +28,28 @@ DATA_VARIABLE = "LATENTWIRE_DATA"
 # Which images validate does not depend on a recipe's seed, so that runs which differ in it can be compared.
 SPLIT_SEED = 1
 
+# Of images that have no part for testing of their own.
+TEST_FRACTION = 0.1
+
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 2000, 500
 
-Labels = npt.NDArray[np.uint8]
+AS_THEY_ARE = Wanted()
 
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """Pixels, uint8 (N, H, W, C), and their labels, uint8 (N)."""
-
-    pixels: npt.NDArray[np.uint8]
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def take(self, indices: npt.NDArray[np.int64]) -> "Images":
-        """Return those of these indices, in their order."""
-        return Images(self.pixels[indices], self.labels[indices])
+# Files that could not be read and are named one by one.
+_NAMED = 20
 
 
 class Dataset(NamedTuple):
-    """A data set's training and test images."""
+    """A data set's training and test images.
+
+    `classes` are the names of the labels, where they have names; `skipped` are the files that could not be read.
+    """
 
     name: str
     train: Images
     test: Images
+    classes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def shape(self) -> ImageShape:
@@ -74,14 +73,64 @@ def default_data_dir() -> Path:
     return beside if beside.is_dir() else REPOSITORY / "data"
 
 
-def load_dataset(name: DatasetName, data_dir: Path | None = None) -> Dataset:
-    """Load a data set from `data_dir`, or from the default folder.
+def load_dataset(
+    name: str, data_dir: Path | None = None, wanted: Wanted = AS_THEY_ARE, *, strict: bool = False
+) -> Dataset:
+    """Load a data set.
+
+    Args:
+        name: `mnist`, `synthetic`, a file or folder in the data folder, or the path of one anywhere: a `.npz` file, or
+            a folder with one, with `train.npz` and `test.npz`, with IDX files, or with image files.
+        data_dir: the data folder; None takes the default one.
+        wanted: size, channels and fit of the images.
+        strict: whether a file that cannot be read is an error; else it is passed over and named in `skipped`.
+
+    Where the images have no part for testing, a tenth of them is cut out for it, always the same.
 
     Raises:
+        InvalidRecipe: there is no such data set, or its images do not fit.
         MissingData: its files are not there.
         CorruptData: they are not what they should be.
     """
-    return _LOADERS[name](data_dir or default_data_dir())
+    folder = data_dir or default_data_dir()
+    dataset = _LOADERS[name](folder) if name in _LOADERS else _from_path(_find(name, folder), wanted)
+    if dataset.skipped and strict:
+        raise CorruptData(skipped_in_words(dataset))
+    train, test = (
+        Images(fit_pixels(images.pixels, wanted, dataset.name), images.labels)
+        for images in (dataset.train, dataset.test)
+    )
+    if shape_of(train.pixels, dataset.name) != shape_of(test.pixels, dataset.name):
+        raise InvalidRecipe(
+            f"the training images of {dataset.name} are {shape_of(train.pixels, dataset.name)}, its test images "
+            f"{shape_of(test.pixels, dataset.name)}; set image_height, image_width, channels and fit"
+        )
+    return dataset._replace(train=train, test=test)
+
+
+def load_images(name: str, data_dir: Path | None = None, wanted: Wanted = AS_THEY_ARE) -> Images:
+    """Load all images of a data set, those for training and for testing together, as `load_dataset` does.
+
+    For images that are only looked at or judged, never trained on.
+    """
+    dataset = load_dataset(name, data_dir, wanted)
+    return Images(
+        np.concatenate([dataset.train.pixels, dataset.test.pixels]),
+        np.concatenate([dataset.train.labels, dataset.test.labels]),
+    )
+
+
+def wanted_by(recipe: Recipe) -> Wanted:
+    """Return as which images a recipe wants its data set."""
+    return Wanted(recipe.image_height, recipe.image_width, recipe.channels, recipe.fit)
+
+
+def skipped_in_words(dataset: Dataset) -> str:
+    """Return the sentence that counts and names the files that could not be read."""
+    count = len(dataset.skipped)
+    named = "; ".join(f"{path} ({reason})" for path, reason in dataset.skipped[:_NAMED])
+    more = f"; and {count - _NAMED:,} more" if count > _NAMED else ""
+    return f"{count:,} file{'s' * (count > 1)} of {dataset.name} cannot be read: {named}{more}"
 
 
 def split_training(dataset: Dataset, recipe: Recipe) -> TrainingSplit:
@@ -126,4 +175,65 @@ def _synthetic(_data_dir: Path) -> Dataset:
     return _drawn()
 
 
-_LOADERS: dict[DatasetName, Callable[[Path], Dataset]] = {"mnist": _mnist, "synthetic": _synthetic}
+def _find(name: str, data_dir: Path) -> Path:
+    places = [data_dir / name, Path(name)]
+    for place in places:
+        if place.exists():
+            return place
+    if Path(name).name == name and not Path(name).suffix:
+        beside = [path.name for path in data_dir.iterdir()] if data_dir.is_dir() else []
+        close = difflib.get_close_matches(name, {*_LOADERS, *beside}, n=1)
+        known = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(_LOADERS))}, and any path"
+        raise InvalidRecipe(f"there is no data set '{name}'; {known}")
+    raise MissingData(f"there is neither {places[0]} nor {places[1]} to take images from")
+
+
+def _from_path(path: Path, wanted: Wanted) -> Dataset:
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    try:
+        if path.is_file():
+            if path.suffix != ".npz":
+                raise InvalidRecipe(f"{path} is neither a .npz file nor a folder of images")
+            return _dataset(name, *load_npz(path))
+        archives = sorted(path.glob("*.npz"))
+        pair = {archive.stem: archive for archive in archives}
+        if {"train", "test"} <= pair.keys():
+            return _dataset(name, load_npz(pair["train"]).train, load_npz(pair["test"]).train)
+        if len(archives) == 1:
+            return _dataset(name, *load_npz(archives[0]))
+        if archives:
+            raise CorruptData(f"{path} holds {len(archives)} .npz files; name one of them, or call them train and test")
+        if idx_files(path):
+            return _dataset(name, *load_idx(path))
+        found = load_folder(path, wanted)
+    except OSError as error:
+        raise MissingData(f"{path} cannot be read: {error.strerror}") from error
+    return _dataset(name, found.train, found.test)._replace(classes=found.classes, skipped=found.skipped)
+
+
+def _dataset(name: str, train: Images, test: Images | None) -> Dataset:
+    if test is not None:
+        return Dataset(name, train, test)
+    if len(train) < 2:
+        raise CorruptData(f"{name} holds one image only; there must be one to train on and one to test with")
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(train))
+    count = max(1, round(TEST_FRACTION * len(train)))
+    return Dataset(name, train.take(np.sort(order[count:])), train.take(np.sort(order[:count])))
+
+
+_LOADERS: dict[str, Callable[[Path], Dataset]] = {"mnist": _mnist, "synthetic": _synthetic}
+
+__all__ = [
+    "AS_THEY_ARE",
+    "Dataset",
+    "Images",
+    "Labels",
+    "TrainingSplit",
+    "Wanted",
+    "default_data_dir",
+    "load_dataset",
+    "load_images",
+    "skipped_in_words",
+    "split_training",
+    "wanted_by",
+]

@@ -18,13 +18,25 @@ from training.errors import InvalidRecipe
 RECIPES_DIR = Path(__file__).parent / "recipes"
 MAX_RECIPE_BYTES = 1 << 16
 
-ArchitectureName = Literal["dense", "conv"]
-DatasetName = Literal["mnist", "synthetic"]
+ArchitectureName = Literal["dense", "conv", "conv-plain"]
 ActivationName = Literal["silu", "relu", "leaky-relu", "gelu", "tanh", "sigmoid", "none"]
 NormalisationName = Literal["batch", "none"]
+InitialisationName = Literal["torch", "glorot"]
+PoolingName = Literal["max", "average", "stride"]
+UpsamplingName = Literal["transposed", "nearest"]
 OptimizerName = Literal["adamw", "adam", "sgd", "momentum"]
 ScheduleName = Literal["one-cycle", "cosine", "constant"]
-LossName = Literal["mse"]
+LossName = Literal["mse", "l1", "bce"]
+MonitoredName = Literal["none", "training", "validation"]
+
+MAX_LAYER_SIZE = 65536
+
+# The dense network of a recipe that names no layers: for MNIST, with article 001's widths.
+_DEFAULT_LAYERS = (784, 512, 128, 10)
+
+# What runs of convolutional networks recorded for `layers`, which meant nothing to them, while it was a list of hidden
+# layers only.
+_FORMER_DEFAULT_LAYERS = (512, 128)
 
 
 class Recipe(BaseModel):
@@ -35,19 +47,42 @@ class Recipe(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="of the run and of the model it makes")
     description: str = Field("", max_length=500, description="one sentence for the model card")
 
-    dataset: DatasetName = Field("mnist", description="images to train and test on")
+    dataset: str = Field(
+        "mnist", min_length=1, max_length=1000, description="mnist, synthetic, or a path: .npz, IDX or image files"
+    )
+    image_height: int = Field(0, ge=0, le=4096, description="pixels; 0 takes that of the data")
+    image_width: int = Field(0, ge=0, le=4096, description="pixels; 0 takes that of the data")
+    channels: int = Field(0, ge=0, le=4, description="1 grey, 3 RGB, 4 RGBA; 0 takes those of the data")
+    fit: Literal["strict", "resize", "pad"] = Field("strict", description="what to do with images of another size")
     training_images: int = Field(0, ge=0, description="use only so many images for training; 0 uses all")
     validation_images: int = Field(5000, ge=1, description="cut from the training images, to choose the best epoch")
-    seed: int = Field(0, ge=0, lt=2**31, description="of initial weights, order of images and augmentation")
+    seed: int = Field(0, ge=0, lt=2**31, description="of initial weights, order of images, augmentation and noise")
 
     architecture: ArchitectureName = Field("dense", description="kind of network")
-    code_size: int = Field(10, ge=1, le=65536, description="numbers in the code")
+    code_size: int = Field(10, ge=1, le=MAX_LAYER_SIZE, description="numbers in the code; dense: the end of layers")
     activation: ActivationName = Field("silu", description="of the hidden layers")
     code_activation: ActivationName = Field("none", description="of the code")
     output_activation: ActivationName = Field("sigmoid", description="of the reconstruction")
     normalisation: NormalisationName = Field("batch", description="of the hidden layers")
-    layers: tuple[int, ...] = Field((512, 128), description="dense: sizes of the encoder's hidden layers")
-    decoder_layers: tuple[int, ...] = Field((), description="dense: the decoder's; empty mirrors the encoder's")
+    initialisation: InitialisationName = Field("torch", description="of weights: torch's own, or Glorot's as in Keras")
+    variational: bool = Field(
+        False, description="the encoder gives a distribution over codes, and its mean is the code"
+    )
+    kl_weight: float = Field(1.0, ge=0, description="variational: of the divergence from the normal distribution")
+    layers: tuple[int, ...] = Field(
+        _DEFAULT_LAYERS, description="dense: sizes of the encoder's layers, from the image's values to the code"
+    )
+    decoder_layers: tuple[int, ...] = Field(
+        (), description="dense: sizes of the decoder's, from the code to the image's values; empty mirrors layers"
+    )
+    tied: bool = Field(False, description="dense: the decoder's weights are the encoder's, transposed")
+    conv_widths: tuple[int, ...] = Field((16, 32), description="conv-plain: channels of each block, which halves sides")
+    decoder_widths: tuple[int, ...] = Field((), description="conv-plain: the decoder's; empty mirrors conv_widths")
+    kernel_size: int = Field(3, ge=1, le=15, description="conv-plain: side of all kernels, an odd number")
+    pooling: PoolingName = Field("max", description="conv-plain: how blocks halve sides: pooling, or strided")
+    upsampling: UpsamplingName = Field("transposed", description="conv-plain: how the decoder doubles sides")
+    conv_code: Literal["dense", "map"] = Field("dense", description="conv-plain: a layer's output, or the last block's")
+    dense_layers: tuple[int, ...] = Field((), description="conv-plain: sizes of layers between last block and code")
     encoder_width: int = Field(16, ge=1, le=1024, description="conv: channels of the encoder's first layer")
     decoder_width: int = Field(16, ge=1, le=1024, description="conv: channels of the decoder's last hidden layer")
     hidden: int = Field(256, ge=1, le=65536, description="conv: size of the dense layers beside the code")
@@ -63,8 +98,13 @@ class Recipe(BaseModel):
     schedule: ScheduleName = Field("one-cycle", description="of the learning rate")
     warmup: float = Field(0.15, ge=0, lt=1, description="fraction of the steps in which the learning rate rises")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0 averages none")
+    noise: float = Field(0.0, ge=0, lt=1, description="fraction of the input's pixels that are blackened in training")
+    noise_std: float = Field(0.0, ge=0, le=10, description="of Gaussian noise that is added to the input in training")
     augment: float = Field(0.0, ge=0, le=4, description="strength of random warps of the images; 0 is none")
     augment_until: float = Field(0.85, gt=0, le=1, description="fraction of the steps with warps, before a plain end")
+    stop_on: MonitoredName = Field("none", description="the loss that ends training when it falls no more")
+    patience: int = Field(10, ge=1, description="stop_on: epochs without a fall by min_change, until training ends")
+    min_change: float = Field(0.0005, ge=0, description="stop_on: the least fall of the loss that counts")
 
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward pass in training")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
@@ -74,17 +114,74 @@ class Recipe(BaseModel):
     bits: int = Field(0, ge=0, le=16, description="of each symbol; 0 takes the fewest that max_rmse_increase allows")
     max_rmse_increase: float = Field(0.001, gt=0, description="by quantisation, on the validation images")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_size_of_the_code(cls, fields: Any) -> Any:
+        """Let `layers` and `code_size` follow one another where only one of them is given."""
+        if not isinstance(fields, dict):
+            return fields
+        if fields.get("architecture", "dense") != "dense":
+            # Only dense networks have layers of that kind.
+            former = tuple(fields.get("layers") or ()) == _FORMER_DEFAULT_LAYERS
+            return {**fields, "layers": ()} if former or "layers" not in fields else fields
+        if "layers" not in fields and "code_size" in fields:
+            return {**fields, "layers": (*_DEFAULT_LAYERS[:-1], fields["code_size"])}
+        if fields.get("layers") and "code_size" not in fields:
+            return {**fields, "code_size": fields["layers"][-1]}
+        return fields
+
     @model_validator(mode="after")
     def _does_not_contradict_itself(self) -> Self:
-        for field in ("layers", "decoder_layers"):
-            if any(size < 1 for size in getattr(self, field)):
-                raise ValueError(f"{field} holds a size below 1")
+        for field in ("layers", "decoder_layers", "conv_widths", "decoder_widths", "dense_layers"):
+            if any(not 1 <= size <= MAX_LAYER_SIZE for size in getattr(self, field)):
+                raise ValueError(f"{field} holds a size that is not from 1 to {MAX_LAYER_SIZE}")
         for field in ("encoder_blocks", "decoder_blocks"):
             if any(count < 0 for count in getattr(self, field)):
                 raise ValueError(f"{field} holds a negative number of blocks")
+        if self.architecture == "dense":
+            self._check_layers()
+        elif self.layers or self.decoder_layers:
+            raise ValueError(f"layers and decoder_layers are of the architecture dense, not of {self.architecture}")
+        elif self.tied:
+            raise ValueError("tied is of the architecture dense: convolutions share no weights with their way back")
+        if self.architecture == "conv-plain":
+            self._check_convolutions()
+        if self.loss == "bce" and self.output_activation != "sigmoid":
+            raise ValueError("loss bce compares probabilities, which only the output_activation sigmoid gives")
+        if self.variational and self.code_activation != "none":
+            raise ValueError("variational codes are normally distributed, so their code_activation must be none")
         if self.warmup == 0 and self.schedule == "one-cycle":
             raise ValueError("schedule one-cycle needs a warmup above 0")
         return self
+
+    def _check_layers(self) -> None:
+        if len(self.layers) < 2:
+            raise ValueError("layers needs the image's number of values first and the code's size last, as in 784,10")
+        if self.layers[-1] != self.code_size:
+            raise ValueError(f"layers end with {self.layers[-1]}, and code_size is {self.code_size}")
+        if self.decoder_layers and (self.decoder_layers[0], self.decoder_layers[-1]) != (
+            self.code_size,
+            self.layers[0],
+        ):
+            raise ValueError(
+                f"decoder_layers lead from {self.decoder_layers[0]} to {self.decoder_layers[-1]} numbers, and must from "
+                f"the code's {self.code_size} to the image's {self.layers[0]}"
+            )
+        if self.tied and self.decoder_layers not in ((), tuple(reversed(self.layers))):
+            raise ValueError("tied needs a decoder that mirrors the encoder, without decoder_layers of its own")
+
+    def _check_convolutions(self) -> None:
+        if not self.conv_widths:
+            raise ValueError("conv-plain needs at least one block in conv_widths")
+        if self.decoder_widths and len(self.decoder_widths) != len(self.conv_widths):
+            raise ValueError(
+                f"conv_widths halve the image's sides {len(self.conv_widths)} times and decoder_widths double them "
+                f"{len(self.decoder_widths)} times, which does not give the image's size"
+            )
+        if self.kernel_size % 2 == 0:
+            raise ValueError("kernel_size must be odd, or convolutions would change the image's size")
+        if self.conv_code == "map" and (self.dense_layers or self.variational):
+            raise ValueError("conv_code map takes the last block's output as it is: no dense_layers, not variational")
 
     def to_toml(self) -> str:
         """Return the text of a recipe file that loads as this recipe."""
@@ -120,7 +217,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRecipe(f"the recipe {path} is not valid TOML: {error}") from error
-    return make_recipe({"name": path.stem, **fields, **(overrides or {})})
+    return make_recipe({"name": path.stem, **fields, **_followed(overrides or {}, fields)})
 
 
 def make_recipe(fields: Mapping[str, Any]) -> Recipe:
@@ -133,9 +230,7 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
     for field in fields:
         if field not in known:
             raise InvalidRecipe(f"a recipe has no field '{field}'{_did_you_mean(field, known)}")
-    values = {
-        field: _split(value) if isinstance(value, str) and is_list(field) else value for field, value in fields.items()
-    }
+    values = {field: _as_list(value) if is_list(field) else value for field, value in fields.items()}
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -144,8 +239,23 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
         if not first["loc"]:
             raise InvalidRecipe(f"the recipe contradicts itself: {message}") from error
         field = str(first["loc"][0])
-        given = "missing" if first["type"] == "missing" else repr(fields[field])
+        given = "missing" if first["type"] == "missing" else repr(fields.get(field, first["input"]))
         raise InvalidRecipe(f"the recipe's field '{field}' is {given}: {message[0].lower()}{message[1:]}") from error
+
+
+def _followed(overrides: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides with what follows from them: whoever changes one of layers and code_size means both."""
+    changed = dict(overrides)
+    architecture = overrides.get("architecture", fields.get("architecture", "dense"))
+    if architecture == "dense" and ("layers" in overrides) != ("code_size" in overrides):
+        layers = _as_list(overrides.get("layers", fields.get("layers", _DEFAULT_LAYERS)))
+        if "code_size" in overrides:
+            changed["layers"] = layers = [*layers[:-1], overrides["code_size"]]
+        elif layers:
+            changed["code_size"] = layers[-1]
+        if fields.get("decoder_layers") and "decoder_layers" not in overrides:
+            changed["decoder_layers"] = [*layers[-1:], *fields["decoder_layers"][1:]]
+    return changed
 
 
 def is_list(field: str) -> bool:
@@ -159,7 +269,9 @@ def choices(field: str) -> tuple[str, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def _split(value: str) -> list[str]:
+def _as_list(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
     return [part.strip() for part in value.split(",")] if value.strip() else []
 
 

@@ -100,5 +100,5 @@ def test_a_missing_recipe_file_is_refused(tmp_path: Path) -> None:
 
 def test_every_field_says_what_it_is() -> None:
     assert all(field.description for field in Recipe.model_fields.values())
-    assert choices("dataset") == ("mnist", "synthetic")
+    assert choices("fit") == ("strict", "resize", "pad")
     assert choices("epochs") == ()
