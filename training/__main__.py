@@ -23,6 +23,23 @@ MODELS_DIR = Path("models")
 # A published figure that a new measurement misses by more than this is wrong.
 RMSE_TOLERANCE = 1e-4
 
+# The names of `training.plots.catalogue`, which takes a second to load.
+PICTURES = (
+    "reconstructions",
+    "two-rows",
+    "side-by-side",
+    "compare",
+    "denoise",
+    "codes",
+    "histograms",
+    "random",
+    "interpolate",
+    "outliers",
+    "sweep",
+    "learning",
+    "animate",
+)
+
 _METAVARS = {str(int): "N", str(float): "X", str(bool): "true|false"}
 
 
@@ -122,10 +139,14 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     add_data(command)
 
     command = add("plot", _plot, "Draw a picture of what a model does.")
-    command.add_argument("picture", choices=["reconstructions"], help="what to draw")
-    command.add_argument("--model", type=Path, required=True, metavar="DIR", help="the model's folder")
-    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture's file")
-    command.add_argument("--count", type=_count, default=10, help="of images, 1 to 40; default: %(default)s")
+    command.add_argument("picture", choices=PICTURES, metavar="KIND", help=", ".join(PICTURES))
+    command.add_argument("sources", nargs="*", type=Path, metavar="RUN", help="a run's folder, or a model's")
+    command.add_argument("--model", nargs="+", type=Path, metavar="DIR", default=[], help="a published model's folder")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture: .png, animate: .gif")
+    command.add_argument("--count", type=_index, metavar="N", help="of images, 1 to 40; codes: of points")
+    command.add_argument("--noise", choices=["gaussian", "dropout"], default="gaussian", help="denoise: which noise")
+    command.add_argument("--noise-level", type=_level, default=0.4, metavar="X", help="denoise: default: %(default)s")
+    command.add_argument("--seed", type=_index, default=0, metavar="N", help="random: another one, other codes")
     add_dataset(command)
     add_data(command)
 
@@ -167,21 +188,23 @@ def _train(arguments: argparse.Namespace) -> int:
     overrides = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
     recipe = load_recipe(arguments.recipe, overrides)
     dataset = _dataset(recipe, arguments)
+    from training.snapshots import take_snapshots
     from training.trainer import check, train
 
     check(recipe, dataset)
     run = create_run(recipe, arguments.run)
     print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
-    train(recipe, dataset, run, [_print_epoch])
+    train(recipe, dataset, run, [_print_epoch, take_snapshots(run, dataset)])
     return _finished(run)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
     dataset = _dataset(run.recipe(), arguments)
+    from training.snapshots import take_snapshots
     from training.trainer import resume
 
-    if not resume(run, dataset, [_print_epoch]):
+    if not resume(run, dataset, [_print_epoch, take_snapshots(run, dataset)]):
         print(f"{run} is complete: all its epochs are run")
         return 0
     return _finished(run)
@@ -235,10 +258,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(quality_table(evaluate_run(run, _dataset(run.recipe(), arguments, arguments.dataset))))
         return 0
     from codec.model_card import load_card
+    from training.sources import model_source
 
     folder = arguments.model.resolve()
     card = load_card(folder)
-    measured = evaluate_model(folder, _dataset_of(card, arguments))
+    measured = evaluate_model(folder, _dataset_of(model_source(folder), arguments))
     comparable = card.quality is not None and card.quality.dataset == measured.dataset
     print(quality_table(measured, card if comparable else None))
     if comparable and card.quality and abs(card.quality.rmse - measured.rmse) > RMSE_TOLERANCE:
@@ -260,13 +284,23 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from codec.model_card import load_card
-    from training.plots import plot_reconstructions
+    from training.plots.catalogue import KINDS, Options, check_request
+    from training.sources import find_source, model_source, open_sources
 
-    folder = arguments.model.resolve()
-    dataset = _dataset_of(load_card(folder), arguments)
-    plot_reconstructions(folder, dataset, arguments.out, arguments.count)
-    print(arguments.out)
+    kind, out = KINDS[arguments.picture], arguments.out
+    options = Options(arguments.count, arguments.noise, arguments.noise_level, arguments.seed)
+    check_request(arguments.picture, len(arguments.sources) + len(arguments.model), out, options)
+    sources = [*map(find_source, arguments.sources), *map(model_source, arguments.model)]
+    if kind.draw is None:
+        if kind.draw_run and sources[0].run is None:
+            raise InvalidRun(f"plot {arguments.picture} draws the folder of a run, which {sources[0].path} is not")
+        if kind.draw_run and sources[0].run:
+            kind.draw_run(sources[0].run, out)
+    else:
+        dataset = _dataset_of(sources[0], arguments)
+        with open_sources(sources, dataset) as folders:
+            kind.draw(folders, dataset, out, options)
+    print(out)
     return 0
 
 
@@ -309,14 +343,12 @@ def _dataset(recipe: Recipe, arguments: argparse.Namespace, name: str | None = N
     return dataset
 
 
-def _dataset_of(card: Any, arguments: argparse.Namespace) -> Any:
-    """Load the data set that a model was trained on, or that of `--dataset`, as images of the model's size."""
-    fields = card.provenance.get("recipe")
-    if isinstance(fields, dict):
-        recipe = make_recipe(fields)
-    elif arguments.dataset:
-        recipe = make_recipe({"name": card.name})
-    else:
+def _dataset_of(source: Any, arguments: argparse.Namespace) -> Any:
+    """Load the data set that a run's or model's recipe names, or that of `--dataset`, in the recipe's sizes."""
+    recipe = source.recipe
+    if recipe is None and arguments.dataset:
+        recipe = make_recipe({"name": "unknown"})
+    if recipe is None:
         raise InvalidRun("the card does not say which data set the model was trained on; name one with --dataset")
     return _dataset(recipe, arguments, arguments.dataset)
 
@@ -333,10 +365,10 @@ def _index(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
-    if not re.fullmatch(r"\d{1,2}", text) or not 1 <= int(text) <= 40:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 40")
-    return int(text)
+def _level(text: str) -> float:
+    if not re.fullmatch(r"\d?(\.\d{1,9})?", text) or not text or text == "." or float(text) > 4:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 4")
+    return float(text)
 
 
 if __name__ == "__main__":

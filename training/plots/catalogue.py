@@ -1,0 +1,155 @@
+"""The kinds of pictures by name: what each shows, what it is drawn of, and the call that draws it.
+
+Enters: names and options as typed. Leaves: files. The report goes through the same list.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from training.datasets import Dataset
+from training.errors import InvalidRecipe
+from training.plots.animation import animate_snapshots
+from training.plots.code_space import SHOWN_CODES, plot_codes, plot_histograms
+from training.plots.comparison import plot_comparison
+from training.plots.denoising import NoiseName, plot_denoising
+from training.plots.generation import plot_interpolations, plot_random_codes
+from training.plots.learning import plot_learning
+from training.plots.reconstructions import plot_reconstructions, plot_side_by_side, plot_two_rows
+from training.plots.sweep import plot_sweep
+from training.plots.worst import plot_worst
+from training.run_folder import RunFolder
+
+MAX_IMAGES = 40
+
+# Kernel PCA takes memory for the square of their number, and time for its cube.
+MAX_POINTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be asked of a picture; `count` None takes what suits its kind."""
+
+    count: int | None = None
+    noise: NoiseName = "gaussian"
+    noise_level: float = 0.4
+    seed: int = 0
+
+
+class Kind(NamedTuple):
+    """One kind of picture.
+
+    `draw` takes models' folders, a data set, the file to write and options; `draw_run` takes a run instead, for what
+    only a run knows. `several` says whether more than one model can be drawn.
+    """
+
+    title: str
+    shows: str
+    draw: Callable[[Sequence[Path], Dataset, Path, Options], None] | None = None
+    draw_run: Callable[[RunFolder, Path], None] | None = None
+    several: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "reconstructions": Kind(
+        "Reconstructions",
+        "Test images, their codes as columns of cells (dark is the lowest level that is sent, bright the highest), and "
+        "what a receiver makes of them.",
+        lambda folders, dataset, out, options: plot_reconstructions(folders[0], dataset, out, options.count or 10),
+    ),
+    "two-rows": Kind(
+        "Originals over reconstructions",
+        "Test images, and below each what a receiver makes of its code.",
+        lambda folders, dataset, out, options: plot_two_rows(folders[0], dataset, out, options.count or 10),
+    ),
+    "side-by-side": Kind(
+        "Original, code, reconstruction",
+        "Each test image, its code as a column of cells, and its reconstruction, side by side.",
+        lambda folders, dataset, out, options: plot_side_by_side(folders[0], dataset, out, options.count or 6),
+    ),
+    "compare": Kind(
+        "Models side by side",
+        "The same test images through several models, with each reconstruction's RMSE.",
+        lambda folders, dataset, out, options: plot_comparison(folders, dataset, out, options.count or 10),
+        several=True,
+    ),
+    "denoise": Kind(
+        "Noise",
+        "Noisy test images, what a receiver makes of their codes, and the clean images; a network that was not trained "
+        "on noise cannot be expected to remove it.",
+        lambda folders, dataset, out, options: plot_denoising(
+            folders[0], dataset, out, options.count or 10, options.noise, options.noise_level
+        ),
+    ),
+    "codes": Kind(
+        "The space of codes",
+        "Each point is the code of a test image, coloured by its class: classes that lie apart are told apart by their "
+        "codes alone.",
+        lambda folders, dataset, out, options: plot_codes(folders[0], dataset, out, options.count or SHOWN_CODES),
+    ),
+    "histograms": Kind(
+        "The numbers of the code",
+        "How often each number of the code takes which value, beside the normal distribution of the same mean and "
+        "variance (orange); grey lies beyond the quantiser's outermost levels.",
+        lambda folders, dataset, out, _options: plot_histograms(folders[0], dataset, out),
+    ),
+    "random": Kind(
+        "Random codes",
+        "What random codes decode to. Poor images mean gaps: regions of the space in which no real image's code lies.",
+        lambda folders, dataset, out, options: plot_random_codes(
+            folders[0], dataset, out, options.count or 10, options.seed
+        ),
+    ),
+    "interpolate": Kind(
+        "From one image to another",
+        "What evenly spaced codes between those of two test images decode to.",
+        lambda folders, dataset, out, options: plot_interpolations(folders[0], dataset, out, options.count or 5),
+    ),
+    "outliers": Kind(
+        "The worst reconstructions",
+        "The test images with the largest reconstruction errors, worst first: what the model has seen least of.",
+        lambda folders, dataset, out, options: plot_worst(folders[0], dataset, out, options.count or 20),
+    ),
+    "sweep": Kind(
+        "Code size against error",
+        "The test RMSE of models over the size of their codes; the line is PCA, the best that a linear model can do.",
+        lambda folders, dataset, out, _options: plot_sweep(folders, dataset, out),
+        several=True,
+    ),
+    "learning": Kind(
+        "Learning curve",
+        "The loss in training and the error of the validation images, epoch by epoch; the weights of the best epoch "
+        "are the model's.",
+        draw_run=lambda run, out: plot_learning(run.metrics(), out),
+    ),
+    "animate": Kind(
+        "Learning, animated",
+        "Reconstructions of the same test images after each epoch.",
+        draw_run=animate_snapshots,
+    ),
+}
+
+
+def suffix_of(kind: str) -> str:
+    """Return the suffix of the files that hold this kind of picture."""
+    return ".gif" if kind == "animate" else ".png"
+
+
+def check_request(kind: str, sources: int, out: Path, options: Options) -> None:
+    """See that a kind of picture can be drawn of so many sources, with these options, into that file.
+
+    Raises:
+        InvalidRecipe: it cannot.
+    """
+    if not sources:
+        raise InvalidRecipe(f"plot {kind} needs the folder of a run, or --model with that of a published model")
+    if sources > 1 and not KINDS[kind].several:
+        raise InvalidRecipe(f"plot {kind} draws one run or model, and {sources} are given")
+    most = MAX_POINTS if kind == "codes" else MAX_IMAGES
+    if options.count is not None and not 1 <= options.count <= most:
+        raise InvalidRecipe(f"the count of plot {kind} is a number from 1 to {most:,}, not {options.count:,}")
+    if options.noise == "dropout" and options.noise_level > 1:
+        raise InvalidRecipe(f"dropout takes a fraction of the pixels, from 0 to 1, not {options.noise_level:g}")
+    if out.suffix.lower() != suffix_of(kind):
+        raise InvalidRecipe(f"plot {kind} writes a {suffix_of(kind)} file, which '{out}' is not by its name")

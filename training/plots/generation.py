@@ -1,0 +1,93 @@
+"""Images that nobody took: of random codes, and of codes between those of two images."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from training.datasets import Dataset
+from training.plots.canvas import draw_rows, image_row
+from training.plots.subject import Subject, choose_examples
+
+# Enough to fit a covariance of a thousand coordinates, and coded in seconds.
+FITTED_CODES = 20000
+
+STEPS = 9
+
+Doubles = npt.NDArray[np.float64]
+
+
+def plot_random_codes(folder: Path, dataset: Dataset, out: Path, count: int = 10, seed: int = 0) -> None:
+    """Draw what random codes decode to: of the standard normal distribution, and of one fitted to training codes.
+
+    Args:
+        folder: of a model.
+        dataset: whose training images' codes are fitted, and which gives real images' reconstructions to compare.
+        out: the PNG file, 1,000 pixels wide.
+        count: of images in a row; each distribution gets two rows.
+        seed: of the random codes.
+
+    Raises:
+        ModelError: the model's files cannot be used.
+        ImageMismatch: its images are not of the data set's shape.
+        CannotWrite: the file cannot be written.
+    """
+    subject = Subject(folder, dataset)
+    random = np.random.default_rng(seed)
+    normal = random.standard_normal((2 * count, subject.card.code_size))
+    fitted = draw_fitted(subject.codes(dataset.train.pixels[:FITTED_CODES]).astype(np.float64), 2 * count, random)
+    first, second = (subject.decode(y.astype(np.float32)) for y in (normal, fitted))
+    real = subject.reconstruct(dataset.test.take(choose_examples(dataset.test, count)).pixels)
+    draw_rows(
+        [
+            image_row("each number\nstandard normal", first[:count]),
+            image_row("", first[count:]),
+            image_row("normal, fitted to\ntraining codes", second[:count]),
+            image_row("", second[count:]),
+            image_row("codes of\nreal images", real),
+        ],
+        out,
+        f"{subject.card.name}: what random codes decode to",
+    )
+
+
+def draw_fitted(y: Doubles, count: int, random: np.random.Generator) -> Doubles:
+    """Draw `count` codes from the normal distribution with the mean and the covariance of codes (N, code size)."""
+    mean = y.mean(axis=0)
+    # By the singular values rather than a Cholesky factor: a coordinate that never changes has a variance of 0.
+    _, scale, directions = np.linalg.svd(y - mean, full_matrices=False)
+    spread = scale / np.sqrt(max(len(y) - 1, 1))
+    drawn: Doubles = mean + (random.standard_normal((count, len(spread))) * spread) @ directions
+    return drawn
+
+
+def plot_interpolations(folder: Path, dataset: Dataset, out: Path, count: int = 5) -> None:
+    """Draw the way from one image to another: what evenly spaced codes on the line between theirs decode to.
+
+    Args:
+        folder: of a model.
+        dataset: whose test images, each of another class where there are enough, are the ends.
+        out: the PNG file, 1,000 pixels wide.
+        count: of lines.
+
+    Raises:
+        ModelError: the model's files cannot be used.
+        ImageMismatch: its images are not of the data set's shape.
+        CannotWrite: the file cannot be written.
+    """
+    subject = Subject(folder, dataset)
+    examples = dataset.test.take(choose_examples(dataset.test, 2 * count))
+    y = subject.codes(examples.pixels)
+    rows = []
+    for at in range(0, len(examples) - 1, 2):
+        shares = np.linspace(0, 1, STEPS, dtype=np.float32)[:, None]
+        between = subject.decode((1 - shares) * y[at] + shares * y[at + 1])
+        pixels = np.concatenate([examples.pixels[at : at + 1], between, examples.pixels[at + 1 : at + 2]])
+        ends = ["original", *[""] * STEPS, "original"] if at == 0 else ()
+        rows.append(image_row(_names(examples.labels[at : at + 2], dataset), pixels, ends))
+    draw_rows(rows, out, f"{subject.card.name}: from one image to another, in even steps between their codes")
+
+
+def _names(labels: npt.NDArray[np.integer], dataset: Dataset) -> str:
+    first, second = (dataset.classes[label][:14] if dataset.classes else str(label) for label in labels)
+    return f"{first} to {second}"

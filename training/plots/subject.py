@@ -1,0 +1,85 @@
+"""A model as pictures see it: images in, codes and reconstructions out, through the codec's Encoder and Decoder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from codec import image, quantiser
+from codec.decoder import Decoder
+from codec.encoder import Encoder
+from codec.errors import ImageMismatch
+from codec.model_card import ModelCard, load_card
+from training.datasets import Dataset, Images
+
+BATCH = 500
+
+Floats = npt.NDArray[np.float32]
+
+_In = TypeVar("_In", bound=np.generic)
+_Out = TypeVar("_Out", bound=np.generic)
+
+
+class Subject:
+    """An opened model, for the images of one data set."""
+
+    def __init__(self, folder: Path, dataset: Dataset) -> None:
+        """Open both halves.
+
+        Raises:
+            ModelError: the model's files cannot be used.
+            ImageMismatch: its images are not of the data set's shape.
+        """
+        self.card: ModelCard = load_card(folder)
+        if self.card.image != dataset.shape:
+            raise ImageMismatch(f"model '{self.card.name}' takes {self.card.image}; {dataset.name} has {dataset.shape}")
+        self._encoder, self._decoder = Encoder.open(folder), Decoder.open(folder)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of each code, as sent, without its header."""
+        return (self.card.code_size * self.card.quantiser.bits + 7) // 8
+
+    @property
+    def code_in_words(self) -> str:
+        """`10 numbers`, say."""
+        return "1 number" if self.card.code_size == 1 else f"{self.card.code_size:,} numbers"
+
+    def codes(self, pixels: image.Pixels) -> Floats:
+        """Return the codes before quantisation, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
+        return _in_batches(self._encoder.y, pixels)
+
+    def reconstruct(self, pixels: image.Pixels) -> image.Pixels:
+        """Return what a receiver makes of the codes of uint8 (N, H, W, C) pixels, in the same shape."""
+        return _in_batches(lambda part: self._decoder.decode([one.wire for one in self._encoder.encode(part)]), pixels)
+
+    def decode(self, y: Floats) -> image.Pixels:
+        """Return the images, uint8 (N, H, W, C), of any points of the code space, unquantised."""
+        return _in_batches(lambda part: image.to_pixels(np.nan_to_num(self._decoder.x_hat(part))), y)
+
+    def levels(self, y: Floats) -> npt.NDArray[np.float64]:
+        """Return where each code's symbols lie between the lowest level, 0, and the highest, 1."""
+        shares: npt.NDArray[np.float64] = quantiser.quantise(y, self.card.quantiser) / (2**self.card.quantiser.bits - 1)
+        return shares
+
+
+def choose_examples(images: Images, count: int) -> npt.NDArray[np.int64]:
+    """Return the indices of `count` images: the first of each class in turn, then the second of each, and so on."""
+    places = [np.flatnonzero(images.labels == label) for label in np.unique(images.labels)]
+    turns = [place[turn] for turn in range(max(map(len, places))) for place in places if turn < len(place)]
+    return np.array(turns[:count], dtype=np.int64)
+
+
+def rmse_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
+    """Return the RMSE between each two images of two stacks, uint8 (N, H, W, C), in [0, 1]."""
+    difference = (pixels.astype(np.float32) - others.astype(np.float32)) / 255
+    errors: npt.NDArray[np.float64] = np.sqrt(np.square(difference).mean(axis=(1, 2, 3), dtype=np.float64))
+    return errors
+
+
+def _in_batches(
+    compute: Callable[[npt.NDArray[_In]], npt.NDArray[_Out]], values: npt.NDArray[_In]
+) -> npt.NDArray[_Out]:
+    return np.concatenate([compute(values[start : start + BATCH]) for start in range(0, len(values), BATCH)])

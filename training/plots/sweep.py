@@ -1,0 +1,85 @@
+"""How many numbers are enough: test RMSE over code size, of several models, with PCA as the line to beat."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from codec.model_card import load_card
+from training.datasets import Dataset
+from training.evaluate import evaluate_model
+from training.pca import pca_test_rmses
+from training.plots.canvas import BLUE, GREY, ORANGE, figure, save
+
+
+def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
+    """Draw the RMSE of each model's test images over the size of its code, and that of PCA for all sizes.
+
+    The figures of a card are taken where it has those of this data set; else the model is measured.
+
+    Args:
+        folders: of models, at least one.
+        dataset: whose test images count; PCA is fitted to all its training images.
+        out: the PNG file, 1,000 pixels wide.
+
+    Raises:
+        ModelError: a model's files cannot be used.
+        ImageMismatch: a model's images are not of the data set's shape.
+        CannotWrite: the file cannot be written.
+    """
+    cards = [load_card(folder) for folder in folders]
+    qualities = []
+    for card, folder in zip(cards, folders, strict=True):
+        known = card.quality is not None and card.quality.dataset == f"{dataset.name} test"
+        qualities.append(card.quality if known and card.quality else evaluate_model(folder, dataset))
+    sizes = [card.code_size for card in cards]
+    values = dataset.shape.pixels * dataset.shape.channels
+    dimensions = _dimensions(min(sizes), min(max(sizes), values))
+    line = pca_test_rmses(dataset.train.pixels, dataset.test.pixels, dimensions)
+    with figure(5.2) as made:
+        axes = made.add_axes((0.09, 0.12, 0.88, 0.78))
+        axes.plot(dimensions, line, color=GREY, marker=".", label="PCA, float code")
+        axes.plot(sizes, [quality.float_rmse for quality in qualities], "o", color=BLUE, label="model, float code")
+        axes.plot(
+            sizes,
+            [quality.rmse for quality in qualities],
+            "o",
+            color=ORANGE,
+            markerfacecolor="none",
+            markersize=9,
+            label="model, as delivered: quantised code, 8-bit pixels",
+        )
+        for card, quality in zip(cards, qualities, strict=True):
+            axes.annotate(
+                f"{card.name}\n{quality.float_rmse:.4f}",
+                (card.code_size, quality.float_rmse),
+                xytext=(9, -3),
+                textcoords="offset points",
+                va="top",
+                fontsize=9,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(sorted({*sizes, dimensions[0], dimensions[-1]})))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(dimensions[0] / 1.25, dimensions[-1] * 1.6)
+        axes.set_ylim(0, None)
+        axes.set_xlabel("numbers in the code")
+        axes.set_ylabel("RMSE of the test images, pixels in [0, 1]")
+        axes.grid(visible=True)
+        axes.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
+        made.text(
+            0.02,
+            0.975,
+            f"{dataset.name}: reconstruction error over code size",
+            va="top",
+            fontsize=12,
+            weight="bold",
+        )
+        save(made, out)
+
+
+def _dimensions(least: int, most: int) -> list[int]:
+    """Return sizes about a third apart from below the least to above the most."""
+    sizes = sorted({round(least * 2 ** (step / 3)) for step in range(-3, 60)} | {least, most})
+    return [size for size in sizes if max(1, least // 2) <= size <= most]
