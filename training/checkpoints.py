@@ -4,6 +4,7 @@ Knows nothing of training; whoever holds the state says what is in it.
 """
 
 import io
+import math
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,9 @@ class Checkpoint(NamedTuple):
     average: dict[str, torch.Tensor] | None
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
+    # Of early stopping; checkpoints from before there was any lack both.
+    lowest_loss: float = math.inf
+    epochs_waited: int = 0
 
     @property
     def kept_weights(self) -> dict[str, torch.Tensor]:
@@ -70,7 +74,7 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
         raise InvalidCheckpoint(f"the checkpoint {path} is cut short, damaged, or not a checkpoint") from error
     if damaged:
         raise InvalidCheckpoint(f"the checkpoint {path} is damaged: a check sum in it does not match")
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT or set(content) != _FIELDS:
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT or not _is_state(content):
         raise InvalidCheckpoint(f"the file {path} is not a checkpoint that this version reads")
     checkpoint = Checkpoint(**content)
     try:
@@ -86,7 +90,10 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
     return checkpoint
 
 
-_FIELDS = set(Checkpoint._fields)
+def _is_state(content: dict[str, Any]) -> bool:
+    fields = set(Checkpoint._fields)
+    return fields - set(Checkpoint._field_defaults) <= set(content) <= fields
+
 
 # What comes after training, or only says where it happens, may be changed in a run's recipe.
 _WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "bits", "max_rmse_increase"}

@@ -12,4 +12,18 @@ from training.recipe import LossName
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-LOSSES: dict[LossName, Loss] = {"mse": F.mse_loss}
+# A pixel that is wrongly held for certain costs much, but not infinity. As in Keras; 1 - 1e-7 is below 1 in float32.
+_LEAST_PROBABILITY = 1e-7
+
+
+def _binary_cross_entropy(x_hat: Tensor, x: Tensor) -> Tensor:
+    # torch's own calls a value that is no number an error of the program; here the trainer looks for those.
+    probability = x_hat.clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    return -(x * probability.log() + (1 - x) * (-probability).log1p()).mean()
+
+
+LOSSES: dict[LossName, Loss] = {
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "bce": _binary_cross_entropy,
+}

@@ -31,6 +31,8 @@ MonitoredName = Literal["none", "training", "validation"]
 
 MAX_LAYER_SIZE = 65536
 
+_DENSE_FIELDS = ("layers", "decoder_layers", "tied")
+
 # The dense network of a recipe that names no layers: for MNIST, with article 001's widths.
 _DEFAULT_LAYERS = (784, 512, 128, 10)
 
@@ -164,8 +166,8 @@ class Recipe(BaseModel):
             self.layers[0],
         ):
             raise ValueError(
-                f"decoder_layers lead from {self.decoder_layers[0]} to {self.decoder_layers[-1]} numbers, and must from "
-                f"the code's {self.code_size} to the image's {self.layers[0]}"
+                f"decoder_layers lead from {self.decoder_layers[0]} to {self.decoder_layers[-1]} numbers, and should "
+                f"from the code's {self.code_size} to the image's {self.layers[0]}"
             )
         if self.tied and self.decoder_layers not in ((), tuple(reversed(self.layers))):
             raise ValueError("tied needs a decoder that mirrors the encoder, without decoder_layers of its own")
@@ -217,7 +219,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRecipe(f"the recipe {path} is not valid TOML: {error}") from error
-    return make_recipe({"name": path.stem, **fields, **_followed(overrides or {}, fields)})
+    return make_recipe({"name": path.stem, **_merge(fields, overrides or {})})
 
 
 def make_recipe(fields: Mapping[str, Any]) -> Recipe:
@@ -234,7 +236,9 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # What follows from a wrong field is wrong too; the field that was given is to be named.
+        first = next((one for one in found if one["loc"] and one["loc"][0] in fields), found[0])
         message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:
             raise InvalidRecipe(f"the recipe contradicts itself: {message}") from error
@@ -243,19 +247,27 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
         raise InvalidRecipe(f"the recipe's field '{field}' is {given}: {message[0].lower()}{message[1:]}") from error
 
 
-def _followed(overrides: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return overrides with what follows from them: whoever changes one of layers and code_size means both."""
-    changed = dict(overrides)
-    architecture = overrides.get("architecture", fields.get("architecture", "dense"))
-    if architecture == "dense" and ("layers" in overrides) != ("code_size" in overrides):
-        layers = _as_list(overrides.get("layers", fields.get("layers", _DEFAULT_LAYERS)))
-        if "code_size" in overrides:
-            changed["layers"] = layers = [*layers[:-1], overrides["code_size"]]
-        elif layers:
-            changed["code_size"] = layers[-1]
-        if fields.get("decoder_layers") and "decoder_layers" not in overrides:
-            changed["decoder_layers"] = [*layers[-1:], *fields["decoder_layers"][1:]]
-    return changed
+def _merge(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Override fields, and what follows from them.
+
+    Whoever changes one of layers and code_size means both, and another architecture has no use for the file's layers.
+    """
+    merged = {**fields, **overrides}
+    if merged.get("architecture", "dense") != "dense":
+        if "architecture" in overrides and fields.get("layers"):
+            merged.setdefault("code_size", fields["layers"][-1])
+            merged = {name: value for name, value in merged.items() if name in overrides or name not in _DENSE_FIELDS}
+        return merged
+    if ("layers" in overrides) == ("code_size" in overrides):
+        return merged
+    layers = _as_list(merged.get("layers", _DEFAULT_LAYERS))
+    if "layers" in overrides:
+        merged.pop("code_size", None)
+    else:
+        merged["layers"] = layers = [*layers[:-1], merged["code_size"]]
+    if fields.get("decoder_layers") and "decoder_layers" not in overrides:
+        merged["decoder_layers"] = [*layers[-1:], *fields["decoder_layers"][1:]]
+    return merged
 
 
 def is_list(field: str) -> bool:

@@ -26,9 +26,11 @@ from training.architectures import Autoencoder, build_autoencoder
 from training.augment import warp
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from training.datasets import Dataset, split_training
+from training.early_stopping import EarlyStopping
 from training.environment import describe_environment
 from training.errors import Diverged, Interrupted, InvalidCheckpoint, InvalidRecipe
-from training.losses import LOSSES
+from training.losses import LOSSES, Loss
+from training.noise import add_gaussian, drop_pixels
 from training.optimisation import make_average, make_optimizer, make_schedule
 from training.recipe import Recipe
 from training.run_folder import RunFolder
@@ -37,11 +39,16 @@ VALIDATION_BATCH = 500
 
 
 class EpochReport(NamedTuple):
-    """What one epoch came to. `train_loss` is the mean over its steps, `validation_rmse` per pixel in [0, 1]."""
+    """What one epoch came to.
+
+    `train_loss` is the mean over its steps, with whatever the network adds to the recipe's loss. `validation_loss` is
+    the recipe's loss alone, on clean validation images, and `validation_rmse` theirs per pixel in [0, 1].
+    """
 
     epoch: int
     epochs: int
     train_loss: float
+    validation_loss: float
     validation_rmse: float
     best_epoch: int
     learning_rate: float
@@ -107,6 +114,8 @@ def resume(run: RunFolder, dataset: Dataset, listeners: Sequence[Listener] = ())
     with _reproducibly(recipe):
         training = _Training(recipe, dataset, run)
         training.restore(checkpoint)
+        if training.ends:
+            return False
         run.drop_metrics_after(checkpoint.epoch)
         training.run_epochs(listeners)
     return True
@@ -116,10 +125,12 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
     """Find what a recipe asks for in vain, before a run's folder is made for it.
 
     Raises:
-        InvalidRecipe: more images than there are, or a GPU that is not there.
+        InvalidRecipe: more images than there are, layers that do not fit them, or a GPU that is not there.
     """
     split_training(dataset, recipe)
     _device(recipe)
+    with torch.device("meta"):  # where a network has a shape, but takes no memory
+        build_autoencoder(recipe, dataset.shape)
 
 
 class _Training:
@@ -143,14 +154,19 @@ class _Training:
         self.optimizer: Optimizer = make_optimizer(recipe, self.model.parameters())
         self.schedule: LRScheduler = make_schedule(recipe, self.optimizer, self.steps)
         self.average: AveragedModel | None = make_average(recipe, self.model)
-        self.loss = LOSSES[recipe.loss]
+        self.loss: Loss = LOSSES[recipe.loss]
+        self.stopping = EarlyStopping(recipe.patience, recipe.min_change)
         self.epoch = 0
         self.best_epoch = 0
         self.best_rmse = math.inf
 
+    @property
+    def ends(self) -> bool:
+        return self.epoch >= self.recipe.epochs or (self.recipe.stop_on != "none" and self.stopping.ends)
+
     def run_epochs(self, listeners: Sequence[Listener]) -> None:
         try:
-            while self.epoch < self.recipe.epochs:
+            while not self.ends:
                 report = self._run_epoch()
                 for listener in listeners:
                     listener(EpochEnd(report, self._kept().eval()))
@@ -172,6 +188,7 @@ class _Training:
                 f"the checkpoint {self.folder.last} does not fit the network of its recipe"
             ) from error
         self.epoch, self.best_epoch, self.best_rmse = checkpoint.epoch, checkpoint.best_epoch, checkpoint.best_rmse
+        self.stopping.lowest, self.stopping.waited = checkpoint.lowest_loss, checkpoint.epochs_waited
 
     def save(self) -> None:
         checkpoint = Checkpoint(
@@ -184,6 +201,8 @@ class _Training:
             average=None if self.average is None else self.average.state_dict(),
             optimizer=self.optimizer.state_dict(),
             schedule=self.schedule.state_dict(),
+            lowest_loss=self.stopping.lowest,
+            epochs_waited=self.stopping.waited,
         )
         if self.epoch and self.best_epoch == self.epoch:
             save_checkpoint(self.folder.best, checkpoint)
@@ -193,7 +212,7 @@ class _Training:
         epoch, started = self.epoch + 1, time.monotonic()
         learning_rate = self.optimizer.param_groups[0]["lr"]
         train_loss = self._train_epoch(epoch)
-        rmse = validation_rmse(self._kept(), self.validation)
+        validation_loss, rmse = validate(self._kept(), self.validation, self.loss)
         if not math.isfinite(train_loss + rmse):
             raise Diverged(
                 f"the loss is no longer a number in epoch {epoch}; try a smaller learning_rate than "
@@ -201,8 +220,17 @@ class _Training:
             )
         if rmse < self.best_rmse:
             self.best_epoch, self.best_rmse = epoch, rmse
+        if self.recipe.stop_on != "none":
+            self.stopping.see(train_loss if self.recipe.stop_on == "training" else validation_loss)
         report = EpochReport(
-            epoch, self.recipe.epochs, train_loss, rmse, self.best_epoch, learning_rate, time.monotonic() - started
+            epoch=epoch,
+            epochs=self.recipe.epochs,
+            train_loss=train_loss,
+            validation_loss=validation_loss,
+            validation_rmse=rmse,
+            best_epoch=self.best_epoch,
+            learning_rate=learning_rate,
+            seconds=time.monotonic() - started,
         )
         # The metrics first: those of an epoch whose checkpoint is not written are dropped when the run goes on.
         self.folder.append_metrics(report._asdict())
@@ -211,7 +239,7 @@ class _Training:
         return report
 
     def _train_epoch(self, epoch: int) -> float:
-        # A generator of its own for order and warps, and the global one for layers that draw.
+        # A generator of its own for order, warps and noise, and the global one for layers that draw.
         seed = self.recipe.seed * 1_000_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
@@ -230,18 +258,20 @@ class _Training:
             x = self._to_x(self.images[batch])
             if self.recipe.augment > 0 and self._progress(epoch, step) < self.recipe.augment_until:
                 x = warp(x, self.recipe.augment, generator)
-            loss = self._take_step(x)
-            total += loss
+            total += self._take_step(x, generator)
             if not bar.disable and step % 20 == 19:
                 bar.set_postfix(loss=f"{total.item() / (step + 1):.5f}", refresh=False)
         return total.item() / self.steps_per_epoch
 
-    def _take_step(self, x: Tensor) -> Tensor:
+    def _take_step(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.recipe.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
+        seen = self._noisy(x, generator)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            x_hat = self.model(x)
+            x_hat, penalty = self.model.reconstruct(seen, generator)
         loss = self.loss(x_hat, x)
+        if penalty is not None:
+            loss = loss + penalty
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -249,6 +279,13 @@ class _Training:
         if self.average is not None:
             self.average.update_parameters(self.model)
         return loss.detach()
+
+    def _noisy(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if self.recipe.noise_std > 0:
+            x = add_gaussian(x, self.recipe.noise_std, generator)
+        if self.recipe.noise > 0:
+            x = drop_pixels(x, self.recipe.noise, generator)
+        return x
 
     def _progress(self, epoch: int, step: int) -> float:
         return ((epoch - 1) * self.steps_per_epoch + step) / self.steps
@@ -265,14 +302,16 @@ class _Training:
 
 
 @torch.no_grad()
-def validation_rmse(model: nn.Module, pixels: Tensor) -> float:
-    """Return the RMSE per pixel of a network's float reconstructions of uint8 (N, C, H, W) pixels, in [0, 1]."""
+def validate(model: nn.Module, pixels: Tensor, loss: Loss) -> tuple[float, float]:
+    """Return loss and RMSE per pixel, in [0, 1], of a network's float reconstructions of uint8 (N, C, H, W) pixels."""
     model.eval()
-    total = 0.0
+    squares = losses = 0.0
     for batch in torch.split(pixels, VALIDATION_BATCH):
         x = batch.float() / 255
-        total += (model(x) - x).double().square().sum().item()
-    return math.sqrt(total / pixels.numel())
+        x_hat = model(x)
+        squares += (x_hat - x).double().square().sum().item()
+        losses += loss(x_hat, x).item() * len(batch)
+    return losses / len(pixels), math.sqrt(squares / pixels.numel())
 
 
 def _device(recipe: Recipe) -> torch.device:

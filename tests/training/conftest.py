@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from training.calibrate import calibrate_run
 from training.datasets import Dataset, load_dataset
@@ -13,6 +14,12 @@ from training.run_folder import RunFolder, create_run
 from training.trainer import train
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks this small gain nothing from more threads, and lose much where other work wants the processor."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
     return load_dataset("synthetic")
@@ -21,7 +28,7 @@ def dataset() -> Dataset:
 @pytest.fixture(scope="session")
 def tiny() -> Recipe:
     """The recipe of most tests: 512 images of the synthetic data set, for which an epoch takes milliseconds."""
-    overrides = {"training_images": 512, "batch_size": 16, "layers": (32,), "epochs": 4, "ema_decay": 0.8}
+    overrides = {"training_images": 512, "batch_size": 16, "layers": (784, 32, 10), "epochs": 4, "ema_decay": 0.8}
     return load_recipe("synthetic-tiny", overrides)
 
 

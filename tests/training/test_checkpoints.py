@@ -10,7 +10,7 @@ from training.recipe import Recipe, make_recipe
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return make_recipe({"name": "a", "layers": (4, 3)})
+    return make_recipe({"name": "a", "layers": (784, 4, 10)})
 
 
 def _checkpoint(recipe: Recipe) -> Checkpoint:

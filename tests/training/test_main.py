@@ -15,7 +15,7 @@ from training.recipe import Recipe
 from training.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
-TINY = ["--recipe", "synthetic-tiny", "--training-images", "128", "--batch-size", "32", "--layers", "16"]
+TINY = ["--recipe", "synthetic-tiny", "--training-images", "128", "--batch-size", "32", "--layers", "784,16,10"]
 
 
 def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

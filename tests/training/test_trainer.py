@@ -81,6 +81,7 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(
         {"augment": 1.0, "schedule": "cosine", "optimizer": "momentum", "learning_rate": 0.05, "ema_decay": 0.0},
         {
             "architecture": "conv",
+            "layers": (),
             "encoder_width": 2,
             "decoder_width": 2,
             "hidden": 8,
@@ -170,8 +171,8 @@ def test_a_recipe_that_was_changed_after_training_is_told(
     tmp_path: Path, dataset: Dataset, finished_run: RunFolder
 ) -> None:
     copy = RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "copy")))
-    copy.recipe_file.write_text(copy.recipe_file.read_text().replace("layers = [32]", "layers = [33]"))
-    with pytest.raises(InvalidCheckpoint, match=r"its layers is \(32,\), that of the run \(33,\)"):
+    copy.recipe_file.write_text(copy.recipe_file.read_text().replace("layers = [784, 32, 10]", "layers = [784, 33, 10]"))
+    with pytest.raises(InvalidCheckpoint, match=r"its layers is \(784, 32, 10\), that of the run \(784, 33, 10\)"):
         resume(copy, dataset)
 
 

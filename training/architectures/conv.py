@@ -15,39 +15,35 @@ w is `encoder_width`, v is `decoder_width`; the drawing shows the sizes for 28 Ã
 the decoder draws up to 3 pixels too many where a side is not divisible by 4, and crops them.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from codec.model_card import ImageShape
-from training.architectures.autoencoder import Autoencoder
-from training.architectures.layers import InFloat32, Residual, activation, conv_block, linear_block, upconv_block
+from training.architectures.layers import (
+    Crop,
+    InFloat32,
+    Residual,
+    activation,
+    code_head,
+    conv_block,
+    halved,
+    linear_block,
+    upconv_block,
+)
 from training.recipe import Recipe
 
 
-class Crop(nn.Module):
-    """(N, C, at least height, at least width) -> (N, C, height, width), cut at the bottom and the right."""
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.height = height
-        self.width = width
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Cut feature maps to the image's size."""
-        return values[:, :, : self.height, : self.width]
+def build_conv(recipe: Recipe, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
+    """Build encoder and decoder of the recipe's widths, blocks and hidden size."""
+    return _encoder(recipe, shape), _decoder(recipe, shape)
 
 
-def build_conv(recipe: Recipe, shape: ImageShape) -> Autoencoder:
-    """Build the network of the recipe's widths, blocks and hidden size."""
-    return Autoencoder(_encoder(recipe, shape), _decoder(recipe, shape))
-
-
-def _encoder(recipe: Recipe, shape: ImageShape) -> nn.Sequential:
+def _encoder(recipe: Recipe, shape: ImageShape) -> nn.Module:
     width, kinds = recipe.encoder_width, (recipe.activation, recipe.normalisation)
-    quarter = (_half(_half(shape.height)), _half(_half(shape.width)))
+    quarter = (halved(halved(shape.height)), halved(halved(shape.width)))
     # Without padding the last feature map is smallest; with fewer than 3 pixels there is nothing to convolve without.
     padding = (int(quarter[0] < 3), int(quarter[1] < 3))
     eighth = [(side + 2 * pad - 3) // 2 + 1 for side, pad in zip(quarter, padding, strict=True)]
-    return nn.Sequential(
+    body = nn.Sequential(
         *conv_block(shape.channels, width, *kinds, kernel=5, stride=2, padding=2),
         *_residuals(recipe.encoder_blocks[0], width, recipe),
         *conv_block(width, 2 * width, *kinds, stride=2),
@@ -56,15 +52,14 @@ def _encoder(recipe: Recipe, shape: ImageShape) -> nn.Sequential:
         *_residuals(recipe.encoder_blocks[2], 4 * width, recipe),
         nn.Flatten(),
         *linear_block(4 * width * eighth[0] * eighth[1], recipe.hidden, *kinds),
-        nn.Linear(recipe.hidden, recipe.code_size),
-        InFloat32(activation(recipe.code_activation)),
     )
+    return code_head(body, recipe.hidden, recipe)
 
 
 def _decoder(recipe: Recipe, shape: ImageShape) -> nn.Sequential:
     width, kinds = recipe.decoder_width, (recipe.activation, recipe.normalisation)
-    quarter = (_half(_half(shape.height)), _half(_half(shape.width)))
-    eighth = (_half(quarter[0]), _half(quarter[1]))
+    quarter = (halved(halved(shape.height)), halved(halved(shape.width)))
+    eighth = (halved(quarter[0]), halved(quarter[1]))
     drawn = (4 * quarter[0], 4 * quarter[1])
     crop = [] if drawn == (shape.height, shape.width) else [Crop(shape.height, shape.width)]
     return nn.Sequential(
@@ -80,10 +75,6 @@ def _decoder(recipe: Recipe, shape: ImageShape) -> nn.Sequential:
         *crop,
         InFloat32(activation(recipe.output_activation)),
     )
-
-
-def _half(side: int) -> int:
-    return (side + 1) // 2
 
 
 def _residuals(count: int, width: int, recipe: Recipe) -> list[nn.Module]:

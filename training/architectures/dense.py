@@ -1,44 +1,69 @@
 """Fully connected autoencoders.
 
-They see an image as a list of values, and know nothing of which are neighbours.
+They see an image as a list of values, and know nothing of which are neighbours. `layers` of 784, 128, 10 makes
 
-x (N, C, H, W) ─ flatten ─ [linear ─ norm ─ activation] × layers ─ linear ─ code activation ─ y (N, code size)
+x (N, C, H, W) ─ flatten (784) ─ linear ─ norm ─ activation (128) ─ linear ─ code activation ─ y (N, 10)
 
-y (N, code size) ─ [linear ─ norm ─ activation] × decoder layers ─ linear ─ unflatten ─ output activation ─ x_hat
+y (N, 10) ─ linear ─ norm ─ activation (128) ─ linear (784) ─ unflatten ─ output activation ─ x_hat
 """
 
 import itertools
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codec.model_card import ImageShape
-from training.architectures.autoencoder import Autoencoder
-from training.architectures.layers import InFloat32, activation, linear_block
+from training.architectures.layers import InFloat32, activation, code_head, linear_block
+from training.errors import InvalidRecipe
 from training.recipe import Recipe
 
 
-def build_dense(recipe: Recipe, shape: ImageShape) -> Autoencoder:
-    """Build the network of `recipe.layers`; the decoder mirrors the encoder unless `recipe.decoder_layers` is given."""
+class TiedLinear(nn.Module):
+    """A linear layer whose weights are those of another one, transposed; the bias is its own."""
+
+    def __init__(self, source: nn.Linear) -> None:
+        super().__init__()
+        self.weight = source.weight
+        self.bias = nn.Parameter(source.weight.new_zeros(source.in_features))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (N, the other's outputs) to (N, the other's inputs)."""
+        return F.linear(values, self.weight.t(), self.bias)
+
+
+def build_dense(recipe: Recipe, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
+    """Build encoder and decoder; the decoder mirrors the encoder unless `recipe.decoder_layers` is given.
+
+    Raises:
+        InvalidRecipe: `recipe.layers` does not start with the image's number of values.
+    """
     height, width, channels = shape.as_tuple()
     values = height * width * channels
-    decoder_layers = recipe.decoder_layers or tuple(reversed(recipe.layers))
-    encoder = nn.Sequential(
-        nn.Flatten(),
-        *_hidden((values, *recipe.layers), recipe),
-        nn.Linear((values, *recipe.layers)[-1], recipe.code_size),
-        InFloat32(activation(recipe.code_activation)),
-    )
-    decoder = nn.Sequential(
-        *_hidden((recipe.code_size, *decoder_layers), recipe),
-        nn.Linear((recipe.code_size, *decoder_layers)[-1], values),
+    if recipe.layers[0] != values:
+        raise InvalidRecipe(
+            f"layers start with {recipe.layers[0]}, and must start with the {values} values of an image of {shape}"
+        )
+    decoder_sizes = recipe.decoder_layers or tuple(reversed(recipe.layers))
+    encoder = code_head(nn.Sequential(nn.Flatten(), *_hidden(recipe.layers, recipe)), recipe.layers[-2], recipe)
+    decoder = [*_hidden(decoder_sizes, recipe), nn.Linear(decoder_sizes[-2], values)]
+    if recipe.tied:
+        decoder = _tied(decoder, encoder)
+    return encoder, nn.Sequential(
+        *decoder,
         nn.Unflatten(1, (channels, height, width)),
         InFloat32(activation(recipe.output_activation)),
     )
-    return Autoencoder(encoder, decoder)
 
 
 def _hidden(sizes: tuple[int, ...], recipe: Recipe) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
+    for inputs, outputs in itertools.pairwise(sizes[:-1]):
         layers += linear_block(inputs, outputs, recipe.activation, recipe.normalisation)
     return layers
+
+
+def _tied(decoder: list[nn.Module], encoder: nn.Module) -> list[nn.Module]:
+    """Put a tied layer in place of each linear one of the decoder, which mirrors the encoder."""
+    named = encoder.named_modules()
+    sources = [layer for name, layer in named if isinstance(layer, nn.Linear) and name != "log_variance"]
+    return [TiedLinear(sources.pop()) if isinstance(layer, nn.Linear) else layer for layer in decoder]

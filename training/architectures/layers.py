@@ -1,6 +1,6 @@
 """The layers that architectures are built of: names in a recipe -> torch modules.
 
-Knows no image shape.
+Knows no image's shape.
 """
 
 from collections.abc import Callable
@@ -8,8 +8,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from training.architectures.autoencoder import GaussianEncoder
 from training.recipe import ActivationName as Activation
+from training.recipe import InitialisationName as Initialisation
 from training.recipe import NormalisationName as Normalisation
+from training.recipe import Recipe
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
@@ -40,6 +43,34 @@ class InFloat32(nn.Module):
 def activation(name: Activation) -> nn.Module:
     """Make the activation of that name."""
     return _ACTIVATIONS[name]()
+
+
+def initialise(model: nn.Module, name: Initialisation) -> None:
+    """Draw the weights of all layers anew, in place, from torch's global generator.
+
+    "torch" leaves them as torch made them. "glorot" is Glorot and Bengio 2010,
+    https://proceedings.mlr.press/v9/glorot10a, with biases of 0, as Keras has it: deep networks of sigmoids, whose
+    gradients torch's smaller weights let vanish, can then be trained.
+    """
+    if name == "torch":
+        return
+    for layer in model.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def code_head(body: nn.Sequential, features: int, recipe: Recipe) -> nn.Module:
+    """Add the layer that makes the code of values (N, features): an encoder, variational if the recipe says so."""
+    if recipe.variational:
+        return GaussianEncoder(body, features, recipe.code_size)
+    return nn.Sequential(*body, nn.Linear(features, recipe.code_size), InFloat32(activation(recipe.code_activation)))
+
+
+def halved(side: int) -> int:
+    """Return what a halving makes of a side in pixels: an odd one is rounded up."""
+    return (side + 1) // 2
 
 
 def linear_block(
@@ -86,17 +117,31 @@ def upconv_block(
 ) -> list[nn.Module]:
     """Make transposed convolution of stride 2 -> normalisation -> activation, for feature maps (N, inputs, H, W).
 
-    A kernel of 4 doubles height and width; one of 3 gives 2 · size - 1 + output_padding.
+    A kernel of 4 doubles height and width; an odd one gives 2 · size - 1 + output_padding.
     """
     normalised = normalisation == "batch"
+    padding = (kernel - 1) // 2
     layers: list[nn.Module] = [
-        nn.ConvTranspose2d(inputs, outputs, kernel, 2, 1, output_padding, bias=not normalised),
+        nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding, bias=not normalised),
     ]
     if normalised:
         layers.append(nn.BatchNorm2d(outputs))
     if activation_name != "none":
         layers.append(activation(activation_name))
     return layers
+
+
+class Crop(nn.Module):
+    """(N, C, at least height, at least width) -> (N, C, height, width), cut at the bottom and the right."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height = height
+        self.width = width
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Cut feature maps to the image's size."""
+        return values[:, :, : self.height, : self.width]
 
 
 class Residual(nn.Module):
