@@ -32,6 +32,13 @@ class Images:
         return Images(self.pixels[indices], self.labels[indices])
 
 
+def choose_examples(images: Images, count: int) -> npt.NDArray[np.int64]:
+    """Return the indices of `count` images: the first of each class in turn, then the second of each, and so on."""
+    places = [np.flatnonzero(images.labels == label) for label in np.unique(images.labels)]
+    turns = [place[turn] for turn in range(max(map(len, places))) for place in places if turn < len(place)]
+    return np.array(turns[:count], dtype=np.int64)
+
+
 class Wanted(NamedTuple):
     """As which images a recipe wants a data set: 0 leaves a size or the channels as the data has them.
 

@@ -18,7 +18,7 @@ from codec import image
 from training.atomic import write_atomically
 from training.datasets import Dataset
 from training.errors import CannotWrite, InvalidRun
-from training.plots.subject import choose_examples
+from training.images import choose_examples
 from training.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 Knows no torch: a picture shows what the codec's own Encoder and Decoder make of images.
 """
 
+from training.images import choose_examples
 from training.plots.animation import animate_snapshots
 from training.plots.code_space import plot_codes, plot_histograms
 from training.plots.comparison import plot_comparison
@@ -10,7 +11,6 @@ from training.plots.denoising import plot_denoising
 from training.plots.generation import plot_interpolations, plot_random_codes
 from training.plots.learning import plot_learning
 from training.plots.reconstructions import plot_reconstructions, plot_side_by_side, plot_two_rows
-from training.plots.subject import choose_examples
 from training.plots.sweep import plot_sweep
 from training.plots.worst import plot_worst
 

@@ -153,6 +153,11 @@ def show_code(axes: Any, cells: npt.NDArray[np.float64]) -> None:
     axes.set_frame_on(False)
 
 
+def nothing(axes: Any) -> None:
+    """Leave a cell empty."""
+    axes.set_axis_off()
+
+
 def without_ticks(axes: Any) -> None:
     """Remove what marks an image's axes."""
     axes.set_xticks([])

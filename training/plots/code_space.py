@@ -60,8 +60,8 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
         else:
             points = kernel_pca(y)
             names = ("component 1", "component 2", "component 3")
-            _scatter(made.add_axes((0.06, 0.1, 0.4, 0.78)), points[:, :2], images.labels, names[:2])
-            _scatter(made.add_axes((0.46, 0.02, 0.42, 0.88), projection="3d"), points, images.labels, names)
+            _scatter(made.add_axes((0.085, 0.1, 0.385, 0.78)), points[:, :2], images.labels, names[:2])
+            _scatter(made.add_axes((0.47, 0.02, 0.41, 0.88), projection="3d"), points, images.labels, names)
             title = f"{subject.card.name}: kernel PCA of the codes of {number}, {subject.code_in_words} each"
         made.text(0.02, 0.975, title, va="top", fontsize=12, weight="bold")
         _legend(made, images.labels, dataset)
@@ -98,11 +98,11 @@ def plot_histograms(folder: Path, dataset: Dataset, out: Path) -> None:
             axes.set_yticks([])
             axes.tick_params(axis="x", labelsize=8)
             axes.set_title(f"number {at + 1}", fontsize=9, pad=3)
-        of = f"the first {shown} of {subject.code_in_words}" if shown < y.shape[1] else subject.code_in_words
+        of = f"the first {shown} of {y.shape[1]:,} numbers" if shown < y.shape[1] else f"the {subject.code_in_words}"
         made.text(
             0.02,
             1 - 0.1 / made.get_figheight(),
-            f"{subject.card.name}: {of} of the codes of {len(y):,} test images",
+            f"{subject.card.name}: {of} of the code, over {len(y):,} test images",
             va="top",
             fontsize=12,
             weight="bold",
@@ -144,6 +144,7 @@ def _scatter(axes: Any, points: Points, labels: npt.NDArray[Any], names: tuple[s
         axes.set_xlabel(names[0])
         axes.set_ylabel(names[1])
         return
+    axes.patch.set_visible(False)  # it would cover what stands beside it
     axes.scatter(*points.T, c=colours, s=5, linewidths=0, alpha=0.75, depthshade=False)
     for name, setter in zip(names, (axes.set_xlabel, axes.set_ylabel, axes.set_zlabel), strict=True):
         setter(name, fontsize=9, labelpad=-4)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.datasets import Dataset
+from training.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
-from training.plots.subject import Subject, choose_examples, rmse_of_each
+from training.plots.subject import Subject, rmse_of_each
 
 
 def plot_comparison(folders: Sequence[Path], dataset: Dataset, out: Path, count: int = 10) -> None:

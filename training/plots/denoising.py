@@ -7,8 +7,9 @@ import numpy as np
 
 from codec import image
 from training.datasets import Dataset
+from training.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
-from training.plots.subject import Subject, choose_examples, rmse_of_each
+from training.plots.subject import Subject, rmse_of_each
 
 NoiseName = Literal["gaussian", "dropout"]
 NOISES: tuple[NoiseName, ...] = get_args(NoiseName)

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from training.datasets import Dataset
+from training.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
-from training.plots.subject import Subject, choose_examples
+from training.plots.subject import Subject
 
 # Enough to fit a covariance of a thousand coordinates, and coded in seconds.
 FITTED_CODES = 20000

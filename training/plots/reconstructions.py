@@ -1,10 +1,12 @@
 """Originals and what a receiver makes of their codes, in three layouts."""
 
+from functools import partial
 from pathlib import Path
 
 from training.datasets import Dataset
-from training.plots.canvas import Row, code_row, draw_rows, image_row, show, show_code
-from training.plots.subject import Subject, choose_examples
+from training.images import choose_examples
+from training.plots.canvas import Painter, Row, code_row, draw_rows, image_row, nothing, show, show_code
+from training.plots.subject import Subject
 
 
 def plot_reconstructions(folder: Path, dataset: Dataset, out: Path, count: int = 10) -> None:
@@ -53,12 +55,14 @@ def plot_side_by_side(folder: Path, dataset: Dataset, out: Path, count: int = 6)
     proportion = examples.pixels.shape[1] / examples.pixels.shape[2]
     rows = []
     for start in range(0, count, 2):
-        painters = []
+        painters: list[Painter] = []
         for at in range(start, min(start + 2, len(examples))):
+            # An empty cell keeps two panels apart.
             painters += [
-                lambda axes, at=at: show(axes, examples.pixels[at]),
-                lambda axes, at=at: show_code(axes, cells[at]),
-                lambda axes, at=at: show(axes, reconstructions[at]),
+                *([nothing] if painters else []),
+                partial(show, pixels=examples.pixels[at]),
+                partial(show_code, cells=cells[at]),
+                partial(show, pixels=reconstructions[at]),
             ]
         if painters:
             rows.append(Row("original,\ncode,\nreconstruction" if start == 0 else "", painters, proportion))

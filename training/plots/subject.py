@@ -12,7 +12,7 @@ from codec.decoder import Decoder
 from codec.encoder import Encoder
 from codec.errors import ImageMismatch
 from codec.model_card import ModelCard, load_card
-from training.datasets import Dataset, Images
+from training.datasets import Dataset
 
 BATCH = 500
 
@@ -63,13 +63,6 @@ class Subject:
         """Return where each code's symbols lie between the lowest level, 0, and the highest, 1."""
         shares: npt.NDArray[np.float64] = quantiser.quantise(y, self.card.quantiser) / (2**self.card.quantiser.bits - 1)
         return shares
-
-
-def choose_examples(images: Images, count: int) -> npt.NDArray[np.int64]:
-    """Return the indices of `count` images: the first of each class in turn, then the second of each, and so on."""
-    places = [np.flatnonzero(images.labels == label) for label in np.unique(images.labels)]
-    turns = [place[turn] for turn in range(max(map(len, places))) for place in places if turn < len(place)]
-    return np.array(turns[:count], dtype=np.int64)
 
 
 def rmse_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:

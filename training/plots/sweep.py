@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from codec.model_card import load_card
 from training.datasets import Dataset
 from training.evaluate import evaluate_model
-from training.pca import pca_test_rmses
+from training.pca import fit_pca
 from training.plots.canvas import BLUE, GREY, ORANGE, figure, save
 
 
@@ -35,7 +35,8 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
     sizes = [card.code_size for card in cards]
     values = dataset.shape.pixels * dataset.shape.channels
     dimensions = _dimensions(min(sizes), min(max(sizes), values))
-    line = pca_test_rmses(dataset.train.pixels, dataset.test.pixels, dimensions)
+    components = fit_pca(dataset.train.pixels)
+    line = [components.rmse(dataset.test.pixels, size) for size in dimensions]
     with figure(5.2) as made:
         axes = made.add_axes((0.09, 0.12, 0.88, 0.78))
         axes.plot(dimensions, line, color=GREY, marker=".", label="PCA, float code")

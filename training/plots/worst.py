@@ -33,7 +33,8 @@ def plot_worst(folder: Path, dataset: Dataset, out: Path, count: int = 20) -> No
     for start in range(0, len(order), COLUMNS):
         line = order[start : start + COLUMNS]
         rows.append(image_row(f"rank {start + 1:,}\nto {start + len(line):,}", dataset.test.pixels[line]))
-        rows.append(image_row("RMSE", reconstructions[line], [f"{errors[at]:.3f}" for at in line]))
+        captions = [f"{errors[at]:.3f}" for at in line]
+        rows.append(image_row("reconstruction,\nRMSE below", reconstructions[line], captions))
     median = float(np.median(errors))
     draw_rows(
         rows,
