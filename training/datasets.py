@@ -92,31 +92,32 @@ def load_dataset(
         MissingData: its files are not there.
         CorruptData: they are not what they should be.
     """
-    folder = data_dir or default_data_dir()
-    dataset = _LOADERS[name](folder) if name in _LOADERS else _from_path(_find(name, folder), wanted)
+    found = _load(name, data_dir, wanted)
+    train, test = (found.train, found.test) if found.test is not None else _cut(found)
+    dataset = Dataset(found.name, train, test, found.classes, found.skipped)
     if dataset.skipped and strict:
         raise CorruptData(skipped_in_words(dataset))
-    train, test = (
-        Images(fit_pixels(images.pixels, wanted, dataset.name), images.labels)
-        for images in (dataset.train, dataset.test)
-    )
-    if shape_of(train.pixels, dataset.name) != shape_of(test.pixels, dataset.name):
+    if shape_of(train.pixels, found.name) != shape_of(test.pixels, found.name):
         raise InvalidRecipe(
-            f"the training images of {dataset.name} are {shape_of(train.pixels, dataset.name)}, its test images "
-            f"{shape_of(test.pixels, dataset.name)}; set image_height, image_width, channels and fit"
+            f"the training images of {found.name} are {shape_of(train.pixels, found.name)}, its test images "
+            f"{shape_of(test.pixels, found.name)}; set image_height, image_width, channels and fit"
         )
-    return dataset._replace(train=train, test=test)
+    return dataset
 
 
 def load_images(name: str, data_dir: Path | None = None, wanted: Wanted = AS_THEY_ARE) -> Images:
-    """Load all images of a data set, those for training and for testing together, as `load_dataset` does.
+    """Load all images of a data set, in their order, for training and for testing together.
 
-    For images that are only looked at or judged, never trained on.
+    For images that are only looked at or judged. Arguments and errors are as of `load_dataset`.
     """
-    dataset = load_dataset(name, data_dir, wanted)
+    found = _load(name, data_dir, wanted)
+    if found.test is None:
+        return found.train
+    if shape_of(found.train.pixels, found.name) != shape_of(found.test.pixels, found.name):
+        raise InvalidRecipe(f"the training and the test images of {found.name} are not of one size")
     return Images(
-        np.concatenate([dataset.train.pixels, dataset.test.pixels]),
-        np.concatenate([dataset.train.labels, dataset.test.labels]),
+        np.concatenate([found.train.pixels, found.test.pixels]),
+        np.concatenate([found.train.labels, found.test.labels]),
     )
 
 
@@ -154,9 +155,39 @@ def split_training(dataset: Dataset, recipe: Recipe) -> TrainingSplit:
     return TrainingSplit(dataset.train.take(train), dataset.train.take(validation))
 
 
-def _mnist(data_dir: Path) -> Dataset:
+class _Found(NamedTuple):
+    """What lies under a name: a data set, perhaps without images for testing."""
+
+    name: str
+    train: Images
+    test: Images | None
+    classes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+def _load(name: str, data_dir: Path | None, wanted: Wanted) -> _Found:
+    folder = data_dir or default_data_dir()
+    found = _LOADERS[name](folder) if name in _LOADERS else _from_path(_find(name, folder), wanted)
+
+    def fitted(images: Images) -> Images:
+        return Images(fit_pixels(images.pixels, wanted, found.name), images.labels)
+
+    return found._replace(train=fitted(found.train), test=None if found.test is None else fitted(found.test))
+
+
+def _cut(found: _Found) -> tuple[Images, Images]:
+    """Cut images for testing out of those that have none."""
+    count = len(found.train)
+    if count < 2:
+        raise CorruptData(f"{found.name} holds one image only; there must be one to train on and one to test with")
+    order = np.random.RandomState(SPLIT_SEED).permutation(count)
+    tested = max(1, round(TEST_FRACTION * count))
+    return found.train.take(np.sort(order[tested:])), found.train.take(np.sort(order[:tested]))
+
+
+def _mnist(data_dir: Path) -> _Found:
     arrays = load_mnist(data_dir)
-    return Dataset(
+    return _Found(
         "mnist",
         Images(arrays["train-images-idx3-ubyte"][..., None], arrays["train-labels-idx1-ubyte"]),
         Images(arrays["t10k-images-idx3-ubyte"][..., None], arrays["t10k-labels-idx1-ubyte"]),
@@ -164,19 +195,20 @@ def _mnist(data_dir: Path) -> Dataset:
 
 
 @lru_cache(maxsize=1)
-def _drawn() -> Dataset:
+def _drawn() -> _Found:
     train, test = Images(*draw_digits(SYNTHETIC_TRAIN, seed=1)), Images(*draw_digits(SYNTHETIC_TEST, seed=2))
     for array in (train.pixels, train.labels, test.pixels, test.labels):
         array.flags.writeable = False  # all callers share them
-    return Dataset("synthetic", train, test)
+    return _Found("synthetic", train, test)
 
 
-def _synthetic(_data_dir: Path) -> Dataset:
+def _synthetic(_data_dir: Path) -> _Found:
     return _drawn()
 
 
 def _find(name: str, data_dir: Path) -> Path:
-    places = [data_dir / name, Path(name)]
+    # `.` and `./pictures` are meant as anywhere else on a command line.
+    places = [Path(name)] if name.startswith(".") else [data_dir / name, Path(name)]
     for place in places:
         if place.exists():
             return place
@@ -185,43 +217,33 @@ def _find(name: str, data_dir: Path) -> Path:
         close = difflib.get_close_matches(name, {*_LOADERS, *beside}, n=1)
         known = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(_LOADERS))}, and any path"
         raise InvalidRecipe(f"there is no data set '{name}'; {known}")
-    raise MissingData(f"there is neither {places[0]} nor {places[1]} to take images from")
+    raise MissingData(f"there is no {' and no '.join(map(str, places))} to take images from")
 
 
-def _from_path(path: Path, wanted: Wanted) -> Dataset:
+def _from_path(path: Path, wanted: Wanted) -> _Found:
     name = path.resolve().stem if path.is_file() else path.resolve().name
     try:
         if path.is_file():
             if path.suffix != ".npz":
                 raise InvalidRecipe(f"{path} is neither a .npz file nor a folder of images")
-            return _dataset(name, *load_npz(path))
+            return _Found(name, *load_npz(path))
         archives = sorted(path.glob("*.npz"))
         pair = {archive.stem: archive for archive in archives}
         if {"train", "test"} <= pair.keys():
-            return _dataset(name, load_npz(pair["train"]).train, load_npz(pair["test"]).train)
+            return _Found(name, load_npz(pair["train"]).train, load_npz(pair["test"]).train)
         if len(archives) == 1:
-            return _dataset(name, *load_npz(archives[0]))
+            return _Found(name, *load_npz(archives[0]))
         if archives:
             raise CorruptData(f"{path} holds {len(archives)} .npz files; name one of them, or call them train and test")
         if idx_files(path):
-            return _dataset(name, *load_idx(path))
+            return _Found(name, *load_idx(path))
         found = load_folder(path, wanted)
     except OSError as error:
         raise MissingData(f"{path} cannot be read: {error.strerror}") from error
-    return _dataset(name, found.train, found.test)._replace(classes=found.classes, skipped=found.skipped)
+    return _Found(name, *found)
 
 
-def _dataset(name: str, train: Images, test: Images | None) -> Dataset:
-    if test is not None:
-        return Dataset(name, train, test)
-    if len(train) < 2:
-        raise CorruptData(f"{name} holds one image only; there must be one to train on and one to test with")
-    order = np.random.RandomState(SPLIT_SEED).permutation(len(train))
-    count = max(1, round(TEST_FRACTION * len(train)))
-    return Dataset(name, train.take(np.sort(order[count:])), train.take(np.sort(order[:count])))
-
-
-_LOADERS: dict[str, Callable[[Path], Dataset]] = {"mnist": _mnist, "synthetic": _synthetic}
+_LOADERS: dict[str, Callable[[Path], _Found]] = {"mnist": _mnist, "synthetic": _synthetic}
 
 __all__ = [
     "AS_THEY_ARE",

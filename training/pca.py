@@ -1,56 +1,52 @@
-"""Principal component analysis of images: the best that linear encoders and decoders can do, the line to beat.
+"""Images -> their principal components: the line that every autoencoder of the same code size has to beat.
 
-Pearson 1901, "On lines and planes of closest fit to systems of points in space". Knows no network.
+The best that can be done with a linear encoder and a linear decoder (Baldi and Hornik 1989,
+https://doi.org/10.1016/0893-6080(89)90014-2). Knows neither torch nor models.
 """
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from codec import image
+
 Doubles = npt.NDArray[np.float64]
 
 _BATCH = 5000
 
 
-def pca_test_rmse(train: Pixels, test: Pixels, dimensions: int) -> float:
-    """Return the RMSE per value, in [0, 1], of test images that so many components of the training images rebuild.
+class Pca(NamedTuple):
+    """Mean (values) and components (values, values): orthonormal rows, the one of most variance first."""
 
-    Args:
-        train: images, uint8 (N, H, W, C), whose mean and covariance give the components.
-        test: images, uint8 (M, H, W, C).
-        dimensions: number of components, from 1 to H · W · C.
-    """
-    return pca_test_rmses(train, test, [dimensions])[0]
+    mean: Doubles
+    components: Doubles
 
-
-def pca_test_rmses(train: Pixels, test: Pixels, dimensions: Sequence[int]) -> list[float]:
-    """Return the RMSE for each of several numbers of components; arguments as of `pca_test_rmse`."""
-    mean, components = principal_components(train)
-    # Components are orthonormal: what some of them leave of an image is the sum of its squares along the others.
-    squares = np.zeros(len(mean))
-    for start in range(0, len(test), _BATCH):
-        along = (_flat(test[start : start + _BATCH]) - mean) @ components.T
-        squares += np.square(along).sum(axis=0)
-    left = squares.sum() - np.cumsum(squares)
-    return [math.sqrt(max(left[count - 1], 0.0) / test.size) for count in dimensions]
+    def rmse(self, pixels: image.Pixels, code_size: int) -> float:
+        """Return the RMSE, in [0, 1], of uint8 (N, H, W, C) pixels rebuilt from `code_size` numbers each."""
+        basis = self.components[:code_size]
+        total = 0.0
+        for start in range(0, len(pixels), _BATCH):
+            centred = _values(pixels[start : start + _BATCH]) - self.mean
+            # Components are orthonormal: what a code holds and what it misses add up, square by square.
+            total += float(np.square(centred).sum() - np.square(centred @ basis.T).sum())
+        return math.sqrt(max(total, 0.0) / pixels.size)
 
 
-def principal_components(pixels: Pixels) -> tuple[Doubles, Doubles]:
-    """Return mean (H · W · C) and components, one in a row, largest variance first, of images in [0, 1]."""
-    values = pixels[0].size
-    total, products = np.zeros(values), np.zeros((values, values))
+def fit_pca(pixels: image.Pixels) -> Pca:
+    """Return all principal components of uint8 (N, H, W, C) pixels."""
+    size = math.prod(pixels.shape[1:])
+    mean, products = np.zeros(size), np.zeros((size, size))
     for start in range(0, len(pixels), _BATCH):
-        batch = _flat(pixels[start : start + _BATCH])
-        total += batch.sum(axis=0)
-        products += batch.T @ batch
-    mean = total / len(pixels)
-    _, directions = np.linalg.eigh(products / len(pixels) - np.outer(mean, mean))
-    components: Doubles = directions[:, ::-1].T
-    return mean, components
+        values = _values(pixels[start : start + _BATCH])
+        mean += values.sum(axis=0)
+        products += values.T @ values
+    mean /= len(pixels)
+    covariance = products / len(pixels) - np.outer(mean, mean)
+    _, _, components = np.linalg.svd(covariance, hermitian=True)
+    return Pca(mean, components)
 
 
-def _flat(pixels: Pixels) -> Doubles:
-    return pixels.reshape(len(pixels), -1) / 255
+def _values(pixels: image.Pixels) -> Doubles:
+    return pixels.reshape(len(pixels), -1) / 255.0
