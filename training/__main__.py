@@ -20,6 +20,9 @@ from training.run_folder import RunFolder, create_run
 
 MODELS_DIR = Path("models")
 
+# What `train --layers …` starts from where no recipe is named.
+PLAIN_RECIPE = "plain"
+
 # A published figure that a new measurement misses by more than this is wrong.
 RMSE_TOLERANCE = 1e-4
 
@@ -107,14 +110,20 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         usual = f"default: {default}" if default else "else the one it was trained on"
         command.add_argument("--dataset", default=default, metavar="NAME|PATH", help=usual)
 
+    def add_log_dir(command: _Parser) -> None:
+        usual = "where TensorBoard finds curves and four reconstructions of each epoch; else none are written"
+        command.add_argument("--log-dir", type=Path, metavar="DIR", help=usual)
+
     command = add("train", _train, "Train by a recipe, into a new run folder.")
-    command.add_argument("--recipe", required=True, metavar="NAME", help="of training/recipes, or a path of a .toml")
+    command.add_argument("--recipe", metavar="NAME", help="of training/recipes, or a path of a .toml; may be left out")
     command.add_argument("--run", type=Path, metavar="DIR", help="the run's folder; else runs/<name>-<time>")
+    add_log_dir(command)
     add_data(command)
     _add_recipe_fields(command)
 
     command = add("resume", _resume, "Go on with a run from its last checkpoint.")
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    add_log_dir(command)
     add_data(command)
 
     command = add("export", _export, "Make encoder.onnx and decoder.onnx of a run, compared with torch.")
@@ -186,15 +195,19 @@ def _add_recipe_fields(command: _Parser) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     prefix = "field_"
     overrides = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
-    recipe = load_recipe(arguments.recipe, overrides)
+    if arguments.recipe is None and "layers" not in overrides:
+        raise InvalidRecipe("train needs a --recipe, or --layers as in 784,512,128,10")
+    recipe = load_recipe(arguments.recipe or PLAIN_RECIPE, overrides)
     dataset = _dataset(recipe, arguments)
     from training.snapshots import take_snapshots
     from training.trainer import check, train
+    from training.watching import watching
 
     check(recipe, dataset)
-    run = create_run(recipe, arguments.run)
-    print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
-    train(recipe, dataset, run, [_print_epoch, take_snapshots(run, dataset)])
+    with watching(arguments.log_dir, recipe, dataset) as watchers:
+        run = create_run(recipe, arguments.run)
+        print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
+        train(recipe, dataset, run, [_print_epoch, take_snapshots(run, dataset), *watchers])
     return _finished(run)
 
 
@@ -203,15 +216,22 @@ def _resume(arguments: argparse.Namespace) -> int:
     dataset = _dataset(run.recipe(), arguments)
     from training.snapshots import take_snapshots
     from training.trainer import resume
+    from training.watching import watching
 
-    if not resume(run, dataset, [_print_epoch, take_snapshots(run, dataset)]):
-        print(f"{run} is complete: all its epochs are run")
+    with watching(arguments.log_dir, run.recipe(), dataset) as watchers:
+        went_on = resume(run, dataset, [_print_epoch, take_snapshots(run, dataset), *watchers])
+    if not went_on:
+        print(f"{run} is complete: its last epoch is run")
         return 0
     return _finished(run)
 
 
 def _finished(run: RunFolder) -> int:
-    best = min(run.metrics(), key=lambda epoch: float(epoch["validation_rmse"]))
+    metrics, recipe = run.metrics(), run.recipe()
+    if len(metrics) < recipe.epochs:
+        fell = f"fell by no more than {recipe.min_change:g}"
+        print(f"stopped early: the {recipe.stop_on} loss {fell} in {recipe.patience} epochs")
+    best = min(metrics, key=lambda epoch: float(epoch["validation_rmse"]))
     print(f"best: epoch {best['epoch']}, validation RMSE {best['validation_rmse']:.5f}")
     print(f"next: python -m training publish {run}")
     return 0

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.datasets import Dataset, Images, split_training
+from training.pca import fit_pca
+from training.recipe import load_recipe
+from training.run_folder import create_run
+from training.trainer import train
+
+
+@pytest.fixture(scope="module")
+def small(dataset: Dataset) -> Dataset:
+    """Every other pixel of the drawn digits, which makes 196 values of each."""
+
+    def halved(images: Images) -> Images:
+        return Images(np.ascontiguousarray(images.pixels[:, ::2, ::2]), images.labels)
+
+    return dataset._replace(train=halved(dataset.train), test=halved(dataset.test))
+
+
+def test_components_are_those_of_a_singular_value_decomposition_of_the_images(small: Dataset) -> None:
+    pixels = small.train.pixels[:900]
+    pca = fit_pca(pixels)
+    values = pixels.reshape(len(pixels), -1) / 255
+    centred = values - values.mean(axis=0)
+    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(np.abs((directions[:20] * pca.components[:20]).sum(axis=1)), 1, rtol=1e-6)
+    rebuilt = centred @ directions[:7].T @ directions[:7]
+    assert pca.rmse(pixels, 7) == pytest.approx(np.sqrt(np.square(centred - rebuilt).mean()))
+    assert pca.rmse(pixels, 7) == pytest.approx(np.sqrt(np.square(spread[7:]).sum() / values.size))
+    assert pca.rmse(pixels, 196) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("code_size", "tied"), [(3, False), (10, False), (10, True)])
+def test_article_002s_linear_network_spans_the_subspace_of_pca(
+    tmp_path: Path, small: Dataset, code_size: int, tied: bool
+) -> None:
+    shorter = {"epochs": 25, "batch_size": 50, "learning_rate": 0.01, "validation_images": 300, "threads": 1}
+    recipe = load_recipe("002-linear", {**shorter, "layers": (196, code_size), "tied": tied})
+    run = create_run(recipe, tmp_path / "run")
+    train(recipe, small, run)
+    best = min(epoch["validation_rmse"] for epoch in run.metrics())
+    split = split_training(small, recipe)
+    pca = fit_pca(split.train.pixels).rmse(split.validation.pixels, code_size)
+    # Squared errors within 2 % of each other.
+    assert best**2 == pytest.approx(pca**2, rel=0.02)
