@@ -43,6 +43,8 @@ PICTURES = (
     "animate",
 )
 
+_OUTLIERS = "fashion-mnist-sample"
+
 _METAVARS = {str(int): "N", str(float): "X", str(bool): "true|false"}
 
 
@@ -159,6 +161,22 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     add_dataset(command)
     add_data(command)
 
+    command = add("report", _report, "Write one HTML file with a model's figures and all its pictures.")
+    command.add_argument("source", nargs="?", type=Path, metavar="RUN", help="a run's folder, or a model's")
+    command.add_argument("--model", type=Path, metavar="DIR", help="a published model's folder, instead of a run")
+    command.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
+    add_dataset(command)
+    add_data(command)
+
+    command = add("outliers", _outliers, "Find images that are unlike the training images by their error.")
+    command.add_argument("--model", nargs="+", type=Path, metavar="DIR", help="measure models as detectors (AUROC)")
+    command.add_argument("--against", metavar="NAME|PATH", default=_OUTLIERS, help="outliers; default: %(default)s")
+    command.add_argument("--recipe", default="004-dense-8", metavar="NAME", help="without --model: train with one")
+    command.add_argument("--count", type=_index, default=20, metavar="N", help="of trainings; default: %(default)s")
+    command.add_argument("--run", type=Path, metavar="DIR", help="results' folder; else runs/outliers-<recipe>")
+    add_data(command)
+    _add_recipe_fields(command)
+
     command = add("sample", _sample, "Write one test image as a PNG file, to send to a service.")
     command.add_argument("--index", type=_index, default=0, metavar="N", help="of the image; default: %(default)s")
     command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the image's file")
@@ -193,8 +211,7 @@ def _add_recipe_fields(command: _Parser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    prefix = "field_"
-    overrides = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
+    overrides = _overrides(arguments)
     if arguments.recipe is None and "layers" not in overrides:
         raise InvalidRecipe("train needs a --recipe, or --layers as in 784,512,128,10")
     recipe = load_recipe(arguments.recipe or PLAIN_RECIPE, overrides)
@@ -209,6 +226,11 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
         train(recipe, dataset, run, [_print_epoch, take_snapshots(run, dataset), *watchers])
     return _finished(run)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
+    prefix = "field_"
+    return {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -324,6 +346,68 @@ def _plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from training.report import write_report
+    from training.sources import find_source, model_source
+
+    if (arguments.source is None) == (arguments.model is None):
+        raise InvalidRecipe("report takes either the folder of a run or --model with that of a published model")
+    source = find_source(arguments.source) if arguments.source is not None else model_source(arguments.model)
+    pictures = write_report(source, _dataset_of(source, arguments), arguments.out)
+    print(f"{arguments.out}: {', '.join(pictures)}")
+    return 0
+
+
+def _outliers(arguments: argparse.Namespace) -> int:
+    from training.datasets import AS_THEY_ARE, load_images, wanted_by
+    from training.sources import model_source
+
+    overrides = _overrides(arguments)
+    if arguments.model is None:
+        recipe = load_recipe(arguments.recipe, overrides)
+        strange = load_images(arguments.against, arguments.data, wanted_by(recipe))
+        return _hide(recipe, _dataset(recipe, arguments), strange, arguments)
+    from training.outliers import FALSE_ALARMS, detect
+
+    for path in arguments.model:
+        source = model_source(path)
+        dataset = _dataset_of(source, arguments, overrides.get("dataset"))
+        wanted = wanted_by(source.recipe) if source.recipe else AS_THEY_ARE
+        strange = load_images(arguments.against, arguments.data, wanted)
+        found = detect(source.path, dataset, strange, arguments.against)
+        print(
+            f"{source.name}: AUROC {found.auroc:.5f} of {found.ordinary:,} test images of {dataset.name} against "
+            f"{found.outliers:,} of {arguments.against}; with {FALSE_ALARMS:.0%} false alarms it finds "
+            f"{found.found:.1%}; median RMSE {found.ordinary_rmse:.4f} and {found.outlier_rmse:.4f}"
+        )
+    return 0
+
+
+def _hide(recipe: Recipe, dataset: Any, strange: Any, arguments: argparse.Namespace) -> int:
+    from training.hidden_outlier import hide_and_rank
+    from training.run_folder import RUNS_DIR
+
+    folder = arguments.run or RUNS_DIR / f"outliers-{recipe.name}"
+    print(
+        f"{recipe.name}, {recipe.epochs} epochs, is trained anew for each of {arguments.count} images of "
+        f"{arguments.against}, hidden among the training images of {dataset.name}; results go into {folder}",
+        flush=True,
+    )
+
+    def report(number: int, found: Any) -> None:
+        print(
+            f"{number:3}. image {found.outlier}: rank {found.rank:,} of {found.images:,}, RMSE {found.rmse:.4f}; the "
+            f"worst other {found.worst_other_rmse:.4f}, median {found.median_rmse:.4f}; {found.seconds:.0f} s",
+            flush=True,
+        )
+
+    results = hide_and_rank(recipe, dataset, strange, arguments.count, folder, report)
+    first = sum(found.rank == 1 for found in results)
+    ranks = sorted(found.rank for found in results)
+    print(f"rank 1 for {first} of {len(results)}; median rank {ranks[(len(ranks) - 1) // 2]:,}, worst {ranks[-1]:,}")
+    return 0
+
+
 def _sample(arguments: argparse.Namespace) -> int:
     from codec.image import write_png
     from training.atomic import write_atomically
@@ -363,14 +447,14 @@ def _dataset(recipe: Recipe, arguments: argparse.Namespace, name: str | None = N
     return dataset
 
 
-def _dataset_of(source: Any, arguments: argparse.Namespace) -> Any:
+def _dataset_of(source: Any, arguments: argparse.Namespace, name: str | None = None) -> Any:
     """Load the data set that a run's or model's recipe names, or that of `--dataset`, in the recipe's sizes."""
-    recipe = source.recipe
-    if recipe is None and arguments.dataset:
+    recipe, name = source.recipe, name or getattr(arguments, "dataset", None)
+    if recipe is None and name:
         recipe = make_recipe({"name": "unknown"})
     if recipe is None:
         raise InvalidRun("the card does not say which data set the model was trained on; name one with --dataset")
-    return _dataset(recipe, arguments, arguments.dataset)
+    return _dataset(recipe, arguments, name)
 
 
 def _bits(text: str) -> int:

@@ -43,7 +43,7 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
     y = subject.codes(images.pixels).astype(np.float64)
     size = subject.card.code_size
     number = f"{len(y):,} test images"
-    with figure(5.6) as made:
+    with figure(5.0 if size == 3 else 5.6) as made:
         if size == 1:
             _draw_line(made, y, images.labels, dataset)
             title = f"{subject.card.name}: the codes of {number}, one number each"
@@ -52,9 +52,10 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
             title = f"{subject.card.name}: the codes of {number}, two numbers each"
         elif size == 3:
             names = ("number 1", "number 2", "number 3")
-            for at, angle in enumerate((-60, 30)):
-                axes: Any = made.add_axes((0.01 + 0.43 * at, 0.02, 0.42, 0.86), projection="3d")
+            for at, angle in enumerate((-60, 120)):
+                axes: Any = made.add_axes((0.0 + 0.44 * at, 0.0, 0.42, 0.94), projection="3d")
                 _scatter(axes, y, images.labels, names)
+                axes.set_box_aspect((4, 4, 3.6), zoom=1.08)
                 axes.view_init(elev=22, azim=angle)
             title = f"{subject.card.name}: the codes of {number}, three numbers each, from two sides"
         else:

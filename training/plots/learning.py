@@ -38,13 +38,8 @@ def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
             axes.grid(visible=True, which="both")
         best = min(metrics, key=lambda epoch: float(epoch["validation_rmse"]))
         panels[1].plot([best["epoch"]], [best["validation_rmse"]], "o", color=ORANGE)
-        panels[1].annotate(
-            f"best: {best['validation_rmse']:.4f} in epoch {best['epoch']}",
-            (best["epoch"], best["validation_rmse"]),
-            xytext=(-6, 22),
-            textcoords="offset points",
-            ha="right",
-            color=ORANGE,
+        panels[1].set_title(
+            f"RMSE of the validation images; best: {best['validation_rmse']:.4f} in epoch {best['epoch']}"
         )
         made.tight_layout()
         save(made, out)

@@ -64,11 +64,11 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlim(dimensions[0] / 1.25, dimensions[-1] * 1.6)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.08 * max(*line, *(quality.rmse for quality in qualities)))
         axes.set_xlabel("numbers in the code")
         axes.set_ylabel("RMSE of the test images, pixels in [0, 1]")
         axes.grid(visible=True)
-        axes.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
+        axes.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="none")
         made.text(
             0.02,
             0.975,
