@@ -374,12 +374,16 @@ def _outliers(arguments: argparse.Namespace) -> int:
         dataset = _dataset_of(source, arguments, overrides.get("dataset"))
         wanted = wanted_by(source.recipe) if source.recipe else AS_THEY_ARE
         strange = load_images(arguments.against, arguments.data, wanted)
-        found = detect(source.path, dataset, strange, arguments.against)
         print(
-            f"{source.name}: AUROC {found.auroc:.5f} of {found.ordinary:,} test images of {dataset.name} against "
-            f"{found.outliers:,} of {arguments.against}; with {FALSE_ALARMS:.0%} false alarms it finds "
-            f"{found.found:.1%}; median RMSE {found.ordinary_rmse:.4f} and {found.outlier_rmse:.4f}"
+            f"{source.name}: {len(dataset.test):,} test images of {dataset.name} against {len(strange):,} images of "
+            f"{arguments.against}"
         )
+        for found in detect(source.path, dataset, strange, arguments.against):
+            print(
+                f"  by {found.error}: AUROC {found.auroc:.5f}; {found.found:.1%} found with {FALSE_ALARMS:.0%} false "
+                f"alarms; {found.beyond_training:,} beyond all {len(dataset.train):,} training images; medians "
+                f"{found.ordinary_median:.4f} and {found.outlier_median:.4f}"
+            )
     return 0
 
 
@@ -396,15 +400,19 @@ def _hide(recipe: Recipe, dataset: Any, strange: Any, arguments: argparse.Namesp
 
     def report(number: int, found: Any) -> None:
         print(
-            f"{number:3}. image {found.outlier}: rank {found.rank:,} of {found.images:,}, RMSE {found.rmse:.4f}; the "
-            f"worst other {found.worst_other_rmse:.4f}, median {found.median_rmse:.4f}; {found.seconds:.0f} s",
+            f"{number:3}. image {found.outlier}: of {found.images:,}, rank {found.rank:,} by RMSE and "
+            f"{found.rank_by_mae:,} by mean absolute error; RMSE {found.rmse:.4f}, the worst other "
+            f"{found.worst_other_rmse:.4f}, median {found.median_rmse:.4f}; {found.seconds:.0f} s",
             flush=True,
         )
 
     results = hide_and_rank(recipe, dataset, strange, arguments.count, folder, report)
-    first = sum(found.rank == 1 for found in results)
-    ranks = sorted(found.rank for found in results)
-    print(f"rank 1 for {first} of {len(results)}; median rank {ranks[(len(ranks) - 1) // 2]:,}, worst {ranks[-1]:,}")
+    for error, ranks in (
+        ("RMSE", sorted(found.rank for found in results)),
+        ("mean absolute error", sorted(found.rank_by_mae for found in results)),
+    ):
+        median = ranks[(len(ranks) - 1) // 2]
+        print(f"by {error}: rank 1 for {ranks.count(1)} of {len(ranks)}; median rank {median:,}, worst {ranks[-1]:,}")
     return 0
 
 

@@ -33,10 +33,14 @@ BATCH = 500
 
 
 class Found(NamedTuple):
-    """Where one hidden image came out. `rank` 1 is the largest error of all `images`; errors are RMSE in [0, 1]."""
+    """Where one hidden image came out. Rank 1 is the largest error of all `images`, by RMSE or mean absolute error.
+
+    The other errors are RMSE in [0, 1].
+    """
 
     outlier: int
     rank: int
+    rank_by_mae: int
     images: int
     rmse: float
     worst_other_rmse: float
@@ -117,17 +121,19 @@ def hide(dataset: Dataset, pixels: image.Pixels, recipe: Recipe, number: int) ->
     return dataset._replace(train=train_images), index
 
 
-def errors_of(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Errors:
-    """Return the RMSE of each training image by the best weights of a run, with float codes."""
+def errors_of(run: RunFolder, recipe: Recipe, dataset: Dataset) -> tuple[Errors, Errors]:
+    """Return RMSE and mean absolute error of each training image by the best weights of a run, with float codes."""
     model = build_autoencoder(recipe, dataset.shape)
     model.load_state_dict(load_checkpoint(run.best, recipe).kept_weights)
     model.eval()
-    errors = []
+    squares, absolutes = [], []
     with torch.no_grad():
         for start in range(0, len(dataset.train), BATCH):
             x = torch.from_numpy(image.to_x(dataset.train.pixels[start : start + BATCH]))
-            errors.append((model(x) - x).double().square().mean(dim=(1, 2, 3)).sqrt().numpy())
-    return np.concatenate(errors)
+            difference = (model(x) - x).double()
+            squares.append(difference.square().mean(dim=(1, 2, 3)).numpy())
+            absolutes.append(difference.abs().mean(dim=(1, 2, 3)).numpy())
+    return np.sqrt(np.concatenate(squares)), np.concatenate(absolutes)
 
 
 def _run_one(recipe: Recipe, dataset: Dataset, pixels: image.Pixels, number: int) -> Found:
@@ -136,12 +142,13 @@ def _run_one(recipe: Recipe, dataset: Dataset, pixels: image.Pixels, number: int
     with tempfile.TemporaryDirectory() as scratch:
         run = create_run(seeded, Path(scratch) / "run")
         train(seeded, mixed, run)
-        errors = errors_of(run, seeded, mixed)
+        errors, absolutes = errors_of(run, seeded, mixed)
         metrics = run.metrics()
         best_epoch = load_checkpoint(run.best, seeded).best_epoch
     return Found(
         outlier=-1,
         rank=rank_of(errors, index),
+        rank_by_mae=rank_of(absolutes, index),
         images=len(errors),
         rmse=float(errors[index]),
         worst_other_rmse=float(np.delete(errors, index).max()),

@@ -67,9 +67,23 @@ class Subject:
 
 def rmse_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
     """Return the RMSE between each two images of two stacks, uint8 (N, H, W, C), in [0, 1]."""
-    difference = (pixels.astype(np.float32) - others.astype(np.float32)) / 255
-    errors: npt.NDArray[np.float64] = np.sqrt(np.square(difference).mean(axis=(1, 2, 3), dtype=np.float64))
-    return errors
+    return np.sqrt(_mean_of_each(np.square, pixels, others))
+
+
+def mae_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
+    """Return the mean absolute error between each two images of two stacks, uint8 (N, H, W, C), in [0, 1]."""
+    return _mean_of_each(np.abs, pixels, others)
+
+
+def _mean_of_each(measure: np.ufunc, pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
+    # In parts, as all differences of a large data set would take four times its memory.
+    parts = [
+        measure((pixels[at : at + BATCH].astype(np.float32) - others[at : at + BATCH]) / 255).mean(
+            axis=(1, 2, 3), dtype=np.float64
+        )
+        for at in range(0, len(pixels), BATCH)
+    ]
+    return np.concatenate(parts)
 
 
 def _in_batches(
