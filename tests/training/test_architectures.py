@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ DIGIT = ImageShape(height=28, width=28, channels=1)
 SHAPES = [(28, 28, 1), (32, 32, 3), (8, 8, 1), (9, 30, 4), (11, 13, 1), (64, 24, 3), (1, 5, 4)]
 
 
-def _recipe(shape: ImageShape = DIGIT, **fields: object) -> Recipe:
+def _recipe(shape: ImageShape = DIGIT, **fields: Any) -> Recipe:
     small: dict[str, object] = {"encoder_width": 4, "decoder_width": 4, "hidden": 16, "conv_widths": (4, 6)}
     if fields.get("architecture", "dense") == "dense":
         small["layers"] = (shape.height * shape.width * shape.channels, 16, 8, 3)
@@ -48,7 +50,7 @@ def test_any_image_shape_goes_through_and_comes_back(
     assert 0 <= x_hat.min() <= x_hat.max() <= 1
     trained, penalty = model.reconstruct(x, torch.Generator())
     assert trained.shape == x.shape
-    (trained.sum() + (0 if penalty is None else penalty)).backward()
+    (trained.sum() + (0 if penalty is None else penalty)).backward()  # type: ignore[no-untyped-call]
     assert all(weights.grad is not None for weights in model.parameters())
 
 
@@ -79,7 +81,12 @@ def test_a_tied_decoder_has_the_encoders_weights_transposed_and_biases_of_its_ow
 def test_plain_convolutions_pool_and_upsample_as_the_recipe_says(
     pooling: str, kind: type | None, upsampling: str, up: type
 ) -> None:
-    fields = {"architecture": "conv-plain", "pooling": pooling, "upsampling": upsampling, "conv_widths": (4, 6, 5)}
+    fields: dict[str, Any] = {
+        "architecture": "conv-plain",
+        "pooling": pooling,
+        "upsampling": upsampling,
+        "conv_widths": (4, 6, 5),
+    }
     model = build_autoencoder(_recipe(**fields), DIGIT)
     kinds = [type(layer) for layer in model.encoder.modules()]
     assert [kinds.count(pool) for pool in (nn.MaxPool2d, nn.AvgPool2d)] == [
@@ -136,14 +143,14 @@ def test_glorots_weights_are_wider_than_torchs_and_biases_are_0() -> None:
         ({"architecture": "conv-plain", "conv_code": "map"}, "is a code of 294 numbers, and code_size is 3"),
     ],
 )
-def test_layers_that_do_not_fit_the_image_are_told(fields: dict[str, object], words: str) -> None:
+def test_layers_that_do_not_fit_the_image_are_told(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidRecipe, match=words):
         build_autoencoder(_recipe(**fields), DIGIT)
 
 
 def test_normalisation_and_activations_are_those_of_the_recipe() -> None:
     for architecture in choices("architecture"):
-        fields = {"architecture": architecture, "normalisation": "none", "activation": "relu"}
+        fields: dict[str, Any] = {"architecture": architecture, "normalisation": "none", "activation": "relu"}
         model = build_autoencoder(_recipe(**fields, code_activation="tanh", output_activation="none"), DIGIT)
         kinds = {type(module) for module in model.modules()}
         assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.SiLU, nn.Sigmoid}
@@ -151,7 +158,7 @@ def test_normalisation_and_activations_are_those_of_the_recipe() -> None:
 
 
 def test_more_blocks_and_width_make_a_larger_network() -> None:
-    def size(**fields: object) -> int:
+    def size(**fields: Any) -> int:
         model = build_autoencoder(_recipe(architecture="conv", **fields), DIGIT)
         return sum(weights.numel() for weights in model.parameters())
 

@@ -11,7 +11,7 @@ from training.datasets import Dataset
 from training.errors import CannotWrite, Diverged, Interrupted, InvalidCheckpoint, InvalidRecipe
 from training.recipe import Recipe, load_recipe
 from training.run_folder import RunFolder, create_run
-from training.trainer import EpochEnd, resume, train
+from training.trainer import EpochEnd, check, resume, train
 
 
 def _train(recipe: Recipe, dataset: Dataset, path: Path) -> RunFolder:
@@ -89,8 +89,11 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(
             "channels_last": True,
             "schedule": "constant",
         },
+        {"noise": 0.3, "noise_std": 0.2, "loss": "l1", "augment": 0.5, "tied": True},
+        {"variational": True, "kl_weight": 0.5, "loss": "bce", "initialisation": "glorot"},
+        {"architecture": "conv-plain", "layers": (), "conv_widths": (2, 3), "normalisation": "none", "noise": 0.2},
     ],
-    ids=["dense", "warped", "conv"],
+    ids=["dense", "warped", "conv", "noisy-tied", "variational", "conv-plain"],
 )
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_resumed_run_is_bit_identical_with_an_uninterrupted_one(
@@ -107,6 +110,54 @@ def test_a_resumed_run_is_bit_identical_with_an_uninterrupted_one(
         first, second = (load_checkpoint(getattr(run, name), recipe) for run in (whole, stopped))
         _assert_equal(first._asdict(), second._asdict())
     assert _metrics(whole) == _metrics(stopped)
+
+
+@pytest.mark.parametrize("monitored", ["training", "validation"])
+def test_training_stops_when_the_loss_falls_no_more_also_after_it_was_resumed(
+    tmp_path: Path, tiny: Recipe, dataset: Dataset, monitored: str
+) -> None:
+    # No epoch after the first falls by as much as is asked for.
+    recipe = tiny.model_copy(update={"stop_on": monitored, "patience": 3, "min_change": 0.5, "epochs": 9})
+    whole = _train(recipe, dataset, tmp_path / "whole")
+    assert len(whole.metrics()) == 4
+    assert not resume(whole, dataset)
+    stopped = create_run(recipe, tmp_path / "stopped")
+    with pytest.raises(Interrupted):
+        train(recipe, dataset, stopped, [_stop_after(3)])
+    assert resume(stopped, dataset)
+    assert _metrics(stopped) == _metrics(whole)
+    _assert_equal(*(load_checkpoint(run.last, recipe)._asdict() for run in (whole, stopped)))
+
+
+def test_the_loss_is_against_the_clean_image(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
+    # A network that sees next to nothing can only draw the mean image, and its loss is the spread around that.
+    blind = load_recipe(
+        "synthetic-tiny",
+        {**tiny.model_dump(), "layers": (784, 10), "code_size": 10, "noise": 0.99, "epochs": 3, "ema_decay": 0},
+    )
+    loss = _train(blind, dataset, tmp_path / "run").metrics()[-1]["train_loss"]
+    assert loss == pytest.approx((dataset.train.pixels / 255).var(axis=0).mean(), rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"layers": (800, 10)}, "layers start with 800, and must start with the 784 values"),
+        ({"architecture": "conv-plain", "conv_widths": (2,) * 9}, "cannot be halved so often"),
+        ({"architecture": "conv-plain", "conv_code": "map"}, "is a code of 1568 numbers, and code_size is 10"),
+        ({"training_images": 99999}, "not enough"),
+    ],
+)
+def test_what_does_not_fit_the_images_is_told_before_a_run_is_made(
+    dataset: Dataset, fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidRecipe, match=words):
+        check(load_recipe("synthetic-tiny", fields), dataset)
+
+
+def test_a_check_takes_no_memory_for_the_network(dataset: Dataset) -> None:
+    huge = load_recipe("synthetic-tiny", {"layers": (784, 65536, 65536, 65536, 10)})
+    check(huge, dataset)  # of 40 GiB
 
 
 def test_ctrl_c_within_an_epoch_goes_back_to_the_last_whole_one(
@@ -171,7 +222,9 @@ def test_a_recipe_that_was_changed_after_training_is_told(
     tmp_path: Path, dataset: Dataset, finished_run: RunFolder
 ) -> None:
     copy = RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "copy")))
-    copy.recipe_file.write_text(copy.recipe_file.read_text().replace("layers = [784, 32, 10]", "layers = [784, 33, 10]"))
+    copy.recipe_file.write_text(
+        copy.recipe_file.read_text().replace("layers = [784, 32, 10]", "layers = [784, 33, 10]")
+    )
     with pytest.raises(InvalidCheckpoint, match=r"its layers is \(784, 32, 10\), that of the run \(784, 33, 10\)"):
         resume(copy, dataset)
 
@@ -196,9 +249,18 @@ def _no_space(_descriptor: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_loss_that_is_no_number_any_more_ends_the_run(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
+@pytest.mark.parametrize(("loss", "output"), [("mse", "none"), ("bce", "sigmoid")])
+def test_a_loss_that_is_no_number_any_more_ends_the_run(
+    tmp_path: Path, tiny: Recipe, dataset: Dataset, loss: str, output: str
+) -> None:
     mad = tiny.model_copy(
-        update={"optimizer": "sgd", "learning_rate": 1e30, "normalisation": "none", "output_activation": "none"}
+        update={
+            "optimizer": "sgd",
+            "learning_rate": 1e30,
+            "normalisation": "none",
+            "output_activation": output,
+            "loss": loss,
+        }
     )
     with pytest.raises(Diverged, match="try a smaller learning_rate"):
         _train(mad, dataset, tmp_path / "run")
@@ -212,7 +274,7 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, tiny: Recipe, dataset: 
 
 def test_torchs_settings_are_put_back_after_training(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
     threads = torch.get_num_threads()
-    _train(tiny.model_copy(update={"threads": threads + 1, "epochs": 1}), dataset, tmp_path / "run")
+    _train(tiny.model_copy(update={"threads": threads + 1, "epochs": 1, "batch_size": 512}), dataset, tmp_path / "run")
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
 

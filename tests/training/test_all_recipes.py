@@ -1,0 +1,61 @@
+"""Every recipe at toy size: a few steps on drawn digits, and all the way to an answer of the service."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec import image
+from codec.decoder import Decoder
+from codec.encoder import Encoder
+from codec.model_card import load_card
+from service.settings import Settings
+from tests.service.conftest import serve
+from training.datasets import Dataset
+from training.recipe import load_recipe, recipe_names
+from training.release import publish_run
+from training.run_folder import create_run
+from training.trainer import check, train
+
+TOY = {
+    "dataset": "synthetic",
+    "epochs": 1,
+    "training_images": 96,
+    "validation_images": 32,
+    "batch_size": 32,
+    "threads": 1,
+    "max_rmse_increase": 0.02,
+}
+
+
+@pytest.fixture(scope="module")
+def few(dataset: Dataset) -> Dataset:
+    """The drawn digits, with no more test images than a look at each recipe needs."""
+    return dataset._replace(test=dataset.test.take(np.arange(40)))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_trains_exports_publishes_comes_back_and_is_served(name: str, tmp_path: Path, few: Dataset) -> None:
+    recipe = load_recipe(name, TOY)
+    check(recipe, few)
+    run = create_run(recipe, tmp_path / "run")
+    train(recipe, few, run)
+    card = publish_run(run, few, tmp_path / "models")
+    assert card.code_size == recipe.code_size
+    assert card.quality is not None
+    assert card.quality.images == 40
+
+    folder = tmp_path / "models" / name
+    assert load_card(folder) == card
+    pixels = few.test.pixels[:3]
+    encoded = Encoder.open(folder).encode(pixels)
+    assert encoded[0].y.shape == (recipe.code_size,)
+    pictures = Decoder.open(folder).decode([one.wire for one in encoded])
+    assert pictures.shape == pixels.shape
+
+    with serve(Settings(models_dir=tmp_path / "models")) as client:
+        assert client.get("/readyz").status_code == 200
+        wire = client.encode(image.write_png(pixels[0]), accept="application/octet-stream")
+        assert wire.content == encoded[0].wire
+        answer = client.decode(wire.content)
+        np.testing.assert_array_equal(image.read_image(answer.content, few.shape), pictures[0])
