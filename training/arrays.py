@@ -37,7 +37,8 @@ def load_npz(path: Path) -> Parts:
         CorruptData: it is damaged, too large, or does not hold images and labels by their names.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, as numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = set(archive.files)
             if "images" in names:
                 return Parts(_member(archive, path, "images", "labels"), None)

@@ -134,6 +134,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _does_not_contradict_itself(self) -> Self:
+        if self.channels == 2:
+            raise ValueError("there are no images of 2 channels")
         for field in ("layers", "decoder_layers", "conv_widths", "decoder_widths", "dense_layers"):
             if any(not 1 <= size <= MAX_LAYER_SIZE for size in getattr(self, field)):
                 raise ValueError(f"{field} holds a size that is not from 1 to {MAX_LAYER_SIZE}")

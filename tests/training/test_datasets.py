@@ -4,9 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from training import mnist
-from training.datasets import Dataset, default_data_dir, load_dataset, split_training
+from training.datasets import (
+    Dataset,
+    Wanted,
+    default_data_dir,
+    load_dataset,
+    load_images,
+    skipped_in_words,
+    split_training,
+    wanted_by,
+)
 from training.errors import CorruptData, InvalidRecipe, MissingData
 from training.recipe import make_recipe
 from training.synthetic import draw_digits
@@ -99,3 +109,85 @@ def test_mnist_has_its_known_shape() -> None:
     assert dataset.train.pixels.shape == (60000, 28, 28, 1)
     assert dataset.test.pixels.shape == (10000, 28, 28, 1)
     assert np.bincount(dataset.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def _save(path: Path, count: int, side: int = 5) -> None:
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.arange(count, dtype=np.uint8)[:, None, None].repeat(side, 1).repeat(side, 2)
+    np.savez(path, images=pixels, labels=np.arange(count))
+
+
+def test_a_tenth_of_images_without_a_part_for_testing_is_always_the_same_test(tmp_path: Path) -> None:
+    _save(tmp_path / "mine.npz", 40)
+    for name in ("mine.npz", str(tmp_path / "mine.npz")):
+        first = load_dataset(name, tmp_path)
+        assert first.name == "mine"
+        assert (len(first.train), len(first.test)) == (36, 4)
+        together = np.concatenate([first.train.labels, first.test.labels])
+        assert sorted(together.tolist()) == list(range(40))
+        again = load_dataset(name, tmp_path)
+        np.testing.assert_array_equal(first.test.pixels, again.test.pixels)
+    assert load_images("mine.npz", tmp_path).labels.tolist() == list(range(40))
+
+
+def test_a_folder_in_the_data_folder_is_a_data_set_by_its_name(tmp_path: Path) -> None:
+    _save(tmp_path / "pair" / "train.npz", 6)
+    _save(tmp_path / "pair" / "test.npz", 3)
+    found = load_dataset("pair", tmp_path)
+    assert (found.name, len(found.train), len(found.test)) == ("pair", 6, 3)
+    assert len(load_images("pair", tmp_path)) == 9
+    _save(tmp_path / "single" / "any.npz", 10)
+    assert len(load_dataset("single", tmp_path).test) == 1
+
+
+def test_training_and_test_images_of_different_sizes_are_refused_unless_they_are_fitted(tmp_path: Path) -> None:
+    _save(tmp_path / "pair" / "train.npz", 6, side=5)
+    _save(tmp_path / "pair" / "test.npz", 6, side=7)
+    with pytest.raises(InvalidRecipe, match="5 × 5 pixels, 1 channel, its test images 7 × 7"):
+        load_dataset("pair", tmp_path)
+    assert load_dataset("pair", tmp_path, Wanted(6, 6, 3, "resize")).test.pixels.shape == (6, 6, 6, 3)
+
+
+def test_a_folder_of_image_files_is_a_data_set_with_the_files_that_could_not_be_read(tmp_path: Path) -> None:
+    for at in range(12):
+        path = tmp_path / "zoo" / ("cat" if at % 2 else "dog") / f"{at:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 8), (at, 0, 0)).save(path)
+    (tmp_path / "zoo" / "cat" / "broken.png").write_bytes(b"\x89PNG")
+    found = load_dataset(str(tmp_path / "zoo"))
+    assert found.classes == ("cat", "dog")
+    assert (len(found.train), len(found.test)) == (11, 1)
+    assert found.shape.as_tuple() == (8, 9, 3)
+    assert skipped_in_words(found).startswith("1 file of zoo cannot be read: cat/broken.png (")
+    with pytest.raises(CorruptData, match="1 file of zoo cannot be read"):
+        load_dataset(str(tmp_path / "zoo"), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("mnits", InvalidRecipe, "there is no data set 'mnits'; did you mean 'mnist'"),
+        ("quite-different", InvalidRecipe, "there are mnist, synthetic, and any path"),
+        ("here/not.npz", MissingData, "not.npz to take images from"),
+        ("./not", MissingData, "there is no not to take images from"),
+        ("one.npz", CorruptData, "one holds one image only"),
+        ("several", CorruptData, "2 .npz files; name one of them"),
+        ("notes.txt", InvalidRecipe, "neither a .npz file nor a folder"),
+    ],
+)
+def test_what_is_no_data_set_is_told_in_one_sentence(
+    tmp_path: Path, name: str, error: type[Exception], words: str
+) -> None:
+    _save(tmp_path / "one.npz", 1)
+    _save(tmp_path / "several" / "a.npz", 3)
+    _save(tmp_path / "several" / "b.npz", 3)
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(error, match=words):
+        load_dataset(name, tmp_path)
+
+
+def test_a_recipe_says_as_which_images_it_wants_its_data_set() -> None:
+    recipe = make_recipe({"name": "a", "image_height": 16, "channels": "3", "fit": "pad"})
+    assert wanted_by(recipe) == Wanted(16, 0, 3, "pad")
+    with pytest.raises(InvalidRecipe, match="no images of 2 channels"):
+        make_recipe({"name": "a", "channels": 2})

@@ -7,15 +7,7 @@ from PIL import Image
 from codec.errors import ImageMismatch
 from training.datasets import Dataset, Images
 from training.errors import CannotWrite
-from training.plots import choose_examples, plot_reconstructions
-
-
-def test_examples_are_one_of_each_class_before_a_second_of_any() -> None:
-    labels = np.array([3, 3, 1, 3, 1, 0], np.uint8)
-    images = Images(np.zeros((6, 1, 1, 1), np.uint8), labels)
-    assert choose_examples(images, 3).tolist() == [5, 2, 0]
-    assert choose_examples(images, 5).tolist() == [5, 2, 0, 4, 1]
-    assert choose_examples(images, 99).tolist() == [5, 2, 0, 4, 1, 3]
+from training.plots import plot_reconstructions, plot_side_by_side, plot_two_rows
 
 
 @pytest.mark.parametrize("count", [1, 10, 17])
