@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -166,7 +167,8 @@ def test_an_image_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.Captu
 
 def test_recipes_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
-    assert "synthetic-tiny  A small dense autoencoder" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert re.search(r"^synthetic-tiny +A small dense autoencoder", listed, re.MULTILINE)
 
 
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
