@@ -64,7 +64,7 @@ def test_a_damaged_or_missing_npz_is_told(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (b"", whole[:-40], b"PK\x03\x04" + bytes(100), b"text", whole[:60] + b"\xff" + whole[61:]):
         path.write_bytes(damaged)
-        with pytest.raises(CorruptData, match="is damaged, or not a .npz"):
+        with pytest.raises(CorruptData, match=r"is damaged, or not a \.npz"):
             load_npz(path)
 
 

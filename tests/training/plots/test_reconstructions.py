@@ -7,7 +7,7 @@ from PIL import Image
 from codec.errors import ImageMismatch
 from training.datasets import Dataset, Images
 from training.errors import CannotWrite
-from training.plots import plot_reconstructions, plot_side_by_side, plot_two_rows
+from training.plots import plot_reconstructions
 
 
 @pytest.mark.parametrize("count", [1, 10, 17])
