@@ -1,6 +1,6 @@
 """Each kind of picture by itself, of a tiny published model: that it is drawn, and that it shows what it should."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,8 @@ class _Stub:
 
 
 @pytest.fixture(params=[1, 2, 3, 5])
-def sized(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def sized(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.plots.code_space.Subject", lambda _folder, _dataset: _Stub(request.param))
-    return
 
 
 @pytest.mark.usefixtures("sized")
