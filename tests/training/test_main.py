@@ -70,7 +70,10 @@ def test_evaluate_fails_if_the_card_tells_another_quality(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train"], "--recipe"),
+        (["train"], "train needs a --recipe, or --layers as in 784,512,128,10"),
+        (["train", "--recipe", "synthetic-tiny", "--layers", "800,10"], "layers start with 800"),
+        (["train", "--layers", "784,10", "--tied", "true", "--architecture", "conv"], "of the architecture dense"),
+        (["train", "--layers", "784,0"], "'code_size' is '0'"),
         (["train", "--recipe", "synthetic-tiny", "--learnin-rate", "1"], "did you mean '--learning-rate'?"),
         (["train", "--recipe", "synthetic-tiny", "--epochs", "0"], "'epochs' is '0'"),
         (["train", "--recipe", "synthetic-tiny", "--epochs"], "expected one argument"),
@@ -139,6 +142,15 @@ def test_ctrl_c_tells_how_to_go_on(
     assert f"after epoch 1 of 2 with `python -m training resume {run}`" in capsys.readouterr().err
     assert main(["resume", run]) == 0
     assert "epoch 2/2" in capsys.readouterr().out
+
+
+def test_a_run_that_stopped_early_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stopping = ["--stop-on", "validation", "--patience", "1", "--min-change", "0.5", "--epochs", "9"]
+    assert main(["train", *TINY, *stopping, "--run", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "epoch 2/9" in out
+    assert "epoch 3/9" not in out
+    assert "stopped early: the validation loss fell by no more than 0.5 in 1 epochs" in out
 
 
 def test_every_field_of_a_recipe_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
