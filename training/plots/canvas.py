@@ -31,7 +31,7 @@ _LABEL_INCHES = 1.45
 _TITLE_INCHES = 0.42
 _GAP_INCHES = 0.07
 _MAX_SIDE_INCHES = 1.5
-_MAX_OUTLINED = 64
+_MAX_OUTLINED = 24
 
 # Columns of cells that are taller than this many images would dwarf the pictures.
 CODE_HEIGHT = 1.9
