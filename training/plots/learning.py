@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator, NullLocator
+
 from training.errors import InvalidRun
 from training.plots.canvas import BLUE, GREY, ORANGE, figure, save
 
@@ -32,10 +34,13 @@ def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
             axes.set_title(label)
             axes.set_xlabel("epoch")
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:.3g}")
-            axes.yaxis.set_minor_formatter("{x:.3g}")
-            axes.tick_params(axis="y", which="both", labelsize=9)
-            axes.grid(visible=True, which="both")
+            # Round numbers, which those of a logarithmic axis seldom are within a decade.
+            axes.yaxis.set_major_locator(MaxNLocator(7))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter("{x:.4g}")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.tick_params(labelsize=9)
+            axes.grid(visible=True)
         best = min(metrics, key=lambda epoch: float(epoch["validation_rmse"]))
         panels[1].plot([best["epoch"]], [best["validation_rmse"]], "o", color=ORANGE)
         panels[1].set_title(

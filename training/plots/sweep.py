@@ -38,7 +38,7 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
     components = fit_pca(dataset.train.pixels)
     line = [components.rmse(dataset.test.pixels, size) for size in dimensions]
     with figure(5.2) as made:
-        axes = made.add_axes((0.09, 0.12, 0.88, 0.78))
+        axes = made.add_axes((0.08, 0.12, 0.56, 0.78))
         axes.plot(dimensions, line, color=GREY, marker=".", label="PCA, float code")
         axes.plot(sizes, [quality.float_rmse for quality in qualities], "o", color=BLUE, label="model, float code")
         axes.plot(
@@ -48,27 +48,24 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
             color=ORANGE,
             markerfacecolor="none",
             markersize=9,
-            label="model, as delivered: quantised code, 8-bit pixels",
+            label="model, as delivered",
         )
-        for card, quality in zip(cards, qualities, strict=True):
-            axes.annotate(
-                f"{card.name}\n{quality.float_rmse:.4f}",
-                (card.code_size, quality.float_rmse),
-                xytext=(9, -3),
-                textcoords="offset points",
-                va="top",
-                fontsize=9,
-            )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(sorted({*sizes, dimensions[0], dimensions[-1]})))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlim(dimensions[0] / 1.25, dimensions[-1] * 1.6)
+        axes.set_xlim(dimensions[0] / 1.25, dimensions[-1] * 1.25)
         axes.set_ylim(0, 1.08 * max(*line, *(quality.rmse for quality in qualities)))
         axes.set_xlabel("numbers in the code")
         axes.set_ylabel("RMSE of the test images, pixels in [0, 1]")
         axes.grid(visible=True)
         axes.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="none")
+        order = sorted(range(len(cards)), key=lambda at: (sizes[at], qualities[at].float_rmse))
+        table = [f"{'code':>5} {'float':>7} {'deliv.':>7}  model"]
+        for at in order:
+            figures = f"{sizes[at]:5} {qualities[at].float_rmse:7.4f} {qualities[at].rmse:7.4f}"
+            table.append(f"{figures}  {_cut(cards[at].name)}")
+        made.text(0.655, 0.89, "\n".join(table), va="top", family="monospace", fontsize=8.5, linespacing=1.5)
         made.text(
             0.02,
             0.975,
@@ -78,6 +75,10 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
             weight="bold",
         )
         save(made, out)
+
+
+def _cut(name: str, length: int = 20) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _dimensions(least: int, most: int) -> list[int]:
