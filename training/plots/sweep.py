@@ -34,7 +34,7 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
         qualities.append(card.quality if known and card.quality else evaluate_model(folder, dataset))
     sizes = [card.code_size for card in cards]
     values = dataset.shape.pixels * dataset.shape.channels
-    dimensions = _dimensions(min(sizes), min(max(sizes), values))
+    dimensions = choose_dimensions(sizes, values)
     components = fit_pca(dataset.train.pixels)
     line = [components.rmse(dataset.test.pixels, size) for size in dimensions]
     with figure(5.2) as made:
@@ -54,16 +54,17 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
         axes.xaxis.set_major_locator(FixedLocator(sorted({*sizes, dimensions[0], dimensions[-1]})))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlim(dimensions[0] / 1.25, dimensions[-1] * 1.25)
+        axes.set_xlim(dimensions[0] / 1.25, max(dimensions[-1], *sizes, 1) * 1.25)
         axes.set_ylim(0, 1.08 * max(*line, *(quality.rmse for quality in qualities)))
         axes.set_xlabel("numbers in the code")
         axes.set_ylabel("RMSE of the test images, pixels in [0, 1]")
         axes.grid(visible=True)
         axes.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="none")
         order = sorted(range(len(cards)), key=lambda at: (sizes[at], qualities[at].float_rmse))
-        table = [f"{'code':>5} {'float':>7} {'deliv.':>7}  model"]
+        table = [f"{'code':>5} {'PCA':>7} {'float':>7} {'deliv.':>7}  model"]
         for at in order:
-            figures = f"{sizes[at]:5} {qualities[at].float_rmse:7.4f} {qualities[at].rmse:7.4f}"
+            pca = line[dimensions.index(min(sizes[at], values))]
+            figures = f"{sizes[at]:5} {pca:7.4f} {qualities[at].float_rmse:7.4f} {qualities[at].rmse:7.4f}"
             table.append(f"{figures}  {_cut(cards[at].name)}")
         made.text(0.655, 0.89, "\n".join(table), va="top", family="monospace", fontsize=8.5, linespacing=1.5)
         made.text(
@@ -77,11 +78,15 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
         save(made, out)
 
 
-def _cut(name: str, length: int = 20) -> str:
+def _cut(name: str, length: int = 17) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def _dimensions(least: int, most: int) -> list[int]:
-    """Return sizes about a third apart from below the least to above the most."""
-    sizes = sorted({round(least * 2 ** (step / 3)) for step in range(-3, 60)} | {least, most})
-    return [size for size in sizes if max(1, least // 2) <= size <= most]
+def choose_dimensions(sizes: Sequence[int], values: int) -> list[int]:
+    """Return for how many components PCA is drawn: those of all codes, and more between, a third of an octave apart.
+
+    From half the shortest code to the longest, and never more than an image has values.
+    """
+    least, most = max(1, min(*sizes, values) // 2), min(max(sizes), values)
+    between = {round(least * 2 ** (step / 3)) for step in range(60)}
+    return sorted({size for size in between if size <= most} | {min(size, values) for size in sizes})

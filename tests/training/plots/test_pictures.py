@@ -29,6 +29,7 @@ from training.plots.code_space import kernel_pca
 from training.plots.denoising import make_noisy
 from training.plots.generation import draw_fitted
 from training.plots.subject import Subject, mae_of_each, rmse_of_each
+from training.plots.sweep import choose_dimensions
 from training.run_folder import RunFolder
 
 Draw = Callable[[Path, Dataset, Path], None]
@@ -182,3 +183,10 @@ def test_a_learning_curve_shows_each_epoch(finished_run: RunFolder, tmp_path: Pa
     assert len(_picture(tmp_path / "a.png")) > 200
     with pytest.raises(InvalidRun, match="no epoch yet"):
         plot_learning([], tmp_path / "b.png")
+
+
+def test_pca_is_drawn_for_all_sizes_of_codes_and_between_them_up_to_the_number_of_values() -> None:
+    assert choose_dimensions([10, 3], 784) == [1, 2, 3, 4, 5, 6, 8, 10]
+    assert choose_dimensions([1], 784) == [1]
+    assert choose_dimensions([1568], 784)[-1] == 784
+    assert choose_dimensions([600, 1568], 784) == [300, 378, 476, 600, 756, 784]
