@@ -359,26 +359,37 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _outliers(arguments: argparse.Namespace) -> int:
-    from training.datasets import AS_THEY_ARE, load_images, wanted_by
-    from training.sources import model_source
+    from training.datasets import load_images, wanted_by
 
     overrides = _overrides(arguments)
-    if arguments.model is None:
-        recipe = load_recipe(arguments.recipe, overrides)
-        strange = load_images(arguments.against, arguments.data, wanted_by(recipe))
-        return _hide(recipe, _dataset(recipe, arguments), strange, arguments)
-    from training.outliers import FALSE_ALARMS, detect
+    if arguments.model is not None:
+        return _detect(overrides, arguments)
+    recipe = load_recipe(arguments.recipe, overrides)
+    strange = load_images(arguments.against, arguments.data, wanted_by(recipe))
+    return _hide(recipe, _dataset(recipe, arguments), strange, arguments)
 
+
+def _detect(overrides: dict[str, str], arguments: argparse.Namespace) -> int:
+    from codec.model_card import load_card
+    from training.datasets import Wanted, load_images
+    from training.outliers import FALSE_ALARMS, detect
+    from training.sources import model_source
+
+    if idle := sorted(set(overrides) - {"dataset", "fit"}):
+        raise InvalidRecipe(f"with --model nothing is trained, so --{idle[0].replace('_', '-')} has no effect")
+    fit = make_recipe({"name": "fit", **({"fit": overrides["fit"]} if "fit" in overrides else {})}).fit
     for path in arguments.model:
         source = model_source(path)
         dataset = _dataset_of(source, arguments, overrides.get("dataset"))
-        wanted = wanted_by(source.recipe) if source.recipe else AS_THEY_ARE
+        shape = load_card(source.path).image
+        wanted = Wanted(shape.height, shape.width, shape.channels, fit)
         strange = load_images(arguments.against, arguments.data, wanted)
+        detections = detect(source.path, dataset, strange, arguments.against)
         print(
             f"{source.name}: {len(dataset.test):,} test images of {dataset.name} against {len(strange):,} images of "
             f"{arguments.against}"
         )
-        for found in detect(source.path, dataset, strange, arguments.against):
+        for found in detections:
             print(
                 f"  by {found.error}: AUROC {found.auroc:.5f}; {found.found:.1%} found with {FALSE_ALARMS:.0%} false "
                 f"alarms; {found.beyond_training:,} beyond all {len(dataset.train):,} training images; medians "

@@ -208,7 +208,7 @@ def _synthetic(_data_dir: Path) -> _Found:
 
 def _find(name: str, data_dir: Path) -> Path:
     # `.` and `./pictures` are meant as anywhere else on a command line.
-    places = [Path(name)] if name.startswith(".") else [data_dir / name, Path(name)]
+    places = [Path(name)] if name.startswith(".") else list(dict.fromkeys([data_dir / name, Path(name)]))
     for place in places:
         if place.exists():
             return place

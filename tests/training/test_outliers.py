@@ -63,3 +63,20 @@ def test_models_are_measured_as_detectors_on_the_command_line(
     assert "by mean absolute error: AUROC 1.0" in out
     assert main(["outliers", "--model", str(published), "--against", "not-there"]) == 2
     assert "there is no data set 'not-there'" in capsys.readouterr().err
+
+
+def test_outliers_are_fitted_to_the_model_if_that_is_asked_for(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = tmp_path / "wide.npz"
+    np.savez(wide, images=np.full((3, 20, 40, 3), 255, np.uint8))
+    arguments = ["outliers", "--model", str(published), "--against", str(wide)]
+    for more, code, words in (
+        ([], 2, "set its fit to resize or pad"),
+        (["--fit", "squeeze"], 2, "'fit' is 'squeeze'"),
+        (["--fit", "pad", "--epochs", "3"], 2, "--epochs has no effect"),
+    ):
+        assert main([*arguments, *more]) == code
+        assert words in capsys.readouterr().err
+    assert main([*arguments, "--fit", "resize"]) == 0
+    assert "against 3 images" in capsys.readouterr().out
