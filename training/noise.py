@@ -7,8 +7,7 @@ from torch import Tensor
 def drop_pixels(x: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     """Return a copy of x in which about that fraction of the pixels, in all channels at once, is black.
 
-    Vincent et al. 2008, https://doi.org/10.1145/1390156.1390294. What is left keeps its brightness, unlike in dropout
-    between layers, so that clean images are nothing new to the network.
+    Vincent et al. 2008, https://doi.org/10.1145/1390156.1390294. What is left keeps its brightness.
 
     Args:
         x: images, float32 (N, C, H, W) in [0, 1].

@@ -284,7 +284,10 @@ class _Training:
         if self.recipe.noise_std > 0:
             x = add_gaussian(x, self.recipe.noise_std, generator)
         if self.recipe.noise > 0:
-            x = drop_pixels(x, self.recipe.noise, generator)
+            # As in any dropout, what is left is brightened. Otherwise clean images, brighter than what is left of them,
+            # come out worse than noisy ones: after 15 epochs of recipe 001-784-512-128-10 the validation RMSE is 0.146,
+            # and 0.131 if they are darkened to match.
+            x = drop_pixels(x, self.recipe.noise, generator) / (1 - self.recipe.noise)
         return x
 
     def _progress(self, epoch: int, step: int) -> float:

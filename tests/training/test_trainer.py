@@ -129,14 +129,14 @@ def test_training_stops_when_the_loss_falls_no_more_also_after_it_was_resumed(
     _assert_equal(*(load_checkpoint(run.last, recipe)._asdict() for run in (whole, stopped)))
 
 
-def test_the_loss_is_against_the_clean_image(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
-    # A network that sees next to nothing can only draw the mean image, and its loss is the spread around that.
-    blind = load_recipe(
-        "synthetic-tiny",
-        {**tiny.model_dump(), "layers": (784, 10), "code_size": 10, "noise": 0.99, "epochs": 3, "ema_decay": 0},
-    )
+def test_the_loss_is_against_the_clean_image(
+    tmp_path: Path, tiny: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A network that sees nothing can only draw the mean image, and its loss is the spread around that.
+    monkeypatch.setattr("training.trainer.drop_pixels", lambda x, *_: torch.zeros_like(x))
+    blind = tiny.model_copy(update={"noise": 0.5})
     loss = _train(blind, dataset, tmp_path / "run").metrics()[-1]["train_loss"]
-    assert loss == pytest.approx((dataset.train.pixels / 255).var(axis=0).mean(), rel=0.35)
+    assert loss == pytest.approx((dataset.train.pixels / 255).var(axis=0).mean(), rel=0.3)
 
 
 @pytest.mark.parametrize(
