@@ -5,6 +5,9 @@ anew for each of several strange images. Enters: a recipe, its data set, strange
 
     recipe.toml      as run; the seed of each training is its seed plus the number of the experiment
     results.jsonl    one line for each hidden image, from which an interrupted experiment goes on
+
+Cheaper, and nearly the same: `training.outliers.detect` counts how many strange images have a larger error than every
+training image, by one network that saw none of them.
 """
 
 import json

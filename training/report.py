@@ -65,7 +65,7 @@ def write_report(source: Source, dataset: Dataset, out: Path, options: Options |
         source: the run or the model.
         dataset: whose images are shown and measured.
         out: the HTML file.
-        options: of the pictures.
+        options: of the pictures; by default the noise is that of the recipe, if it has any.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -73,7 +73,7 @@ def write_report(source: Source, dataset: Dataset, out: Path, options: Options |
         CannotWrite: the file cannot be written.
         TrainingError: the run lacks what cannot be made.
     """
-    asked = options or Options()
+    asked = options or _options_of(source.recipe)
     sections: dict[str, Section] = {}
     with open_sources([source], dataset) as (folder,), tempfile.TemporaryDirectory() as scratch:
         card = load_card(folder)
@@ -95,6 +95,14 @@ def write_report(source: Source, dataset: Dataset, out: Path, options: Options |
     )
     write_picture(out, text.encode())
     return list(sections)
+
+
+def _options_of(recipe: Recipe | None) -> Options:
+    if recipe is not None and recipe.noise > 0:
+        return Options(noise="dropout", noise_level=recipe.noise)
+    if recipe is not None and recipe.noise_std > 0:
+        return Options(noise_level=recipe.noise_std)
+    return Options()
 
 
 def _draw(kind: Kind, source: Source, folder: Path, dataset: Dataset, out: Path, options: Options) -> bool:

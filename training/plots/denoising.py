@@ -53,7 +53,7 @@ def plot_denoising(
 
 
 def make_noisy(pixels: image.Pixels, noise: NoiseName, level: float, seed: int = SEED) -> image.Pixels:
-    """Return noisy copies of uint8 (N, H, W, C) pixels, with the noise that networks are trained on."""
+    """Return noisy copies of uint8 (N, H, W, C) pixels, with a kind of noise that networks are trained on."""
     import torch  # takes seconds to load, which other pictures need not wait for
 
     from training.noise import add_gaussian, drop_pixels
