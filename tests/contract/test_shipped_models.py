@@ -17,7 +17,7 @@ from training.model_readme import write_readme
 from training.publish import graph_file
 
 MAX_MODELS_BYTES = 25_000_000
-MAX_GRAPH_BYTES = 4 << 20
+MAX_GRAPH_BYTES = 4_000_000
 
 each_model = pytest.mark.parametrize("folder", shipped_models(), ids=lambda folder: folder.name)
 
