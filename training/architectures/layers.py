@@ -77,13 +77,8 @@ def linear_block(
     inputs: int, outputs: int, activation_name: Activation, normalisation: Normalisation
 ) -> list[nn.Module]:
     """Make linear -> normalisation -> activation, for values (N, inputs)."""
-    normalised = normalisation == "batch"
-    layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=not normalised)]
-    if normalised:
-        layers.append(nn.BatchNorm1d(outputs))
-    if activation_name != "none":
-        layers.append(activation(activation_name))
-    return layers
+    layer = nn.Linear(inputs, outputs, bias=normalisation == "none")
+    return [layer, *_ending(nn.BatchNorm1d, outputs, activation_name, normalisation)]
 
 
 def conv_block(
@@ -97,13 +92,8 @@ def conv_block(
     padding: int | tuple[int, int] = 1,
 ) -> list[nn.Module]:
     """Make convolution -> normalisation -> activation, for feature maps (N, inputs, H, W)."""
-    normalised = normalisation == "batch"
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not normalised)]
-    if normalised:
-        layers.append(nn.BatchNorm2d(outputs))
-    if activation_name != "none":
-        layers.append(activation(activation_name))
-    return layers
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=normalisation == "none")
+    return [layer, *_ending(nn.BatchNorm2d, outputs, activation_name, normalisation)]
 
 
 def upconv_block(
@@ -119,16 +109,20 @@ def upconv_block(
 
     A kernel of 4 doubles height and width; an odd one gives 2 · size - 1 + output_padding.
     """
-    normalised = normalisation == "batch"
-    padding = (kernel - 1) // 2
-    layers: list[nn.Module] = [
-        nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding, bias=not normalised),
-    ]
-    if normalised:
-        layers.append(nn.BatchNorm2d(outputs))
-    if activation_name != "none":
-        layers.append(activation(activation_name))
-    return layers
+    padding, bias = (kernel - 1) // 2, normalisation == "none"
+    layer = nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding, bias=bias)
+    return [layer, *_ending(nn.BatchNorm2d, outputs, activation_name, normalisation)]
+
+
+def _ending(
+    batch_norm: type[nn.BatchNorm1d | nn.BatchNorm2d],
+    outputs: int,
+    activation_name: Activation,
+    normalisation: Normalisation,
+) -> list[nn.Module]:
+    # What follows a layer, which has a bias of its own only where no normalisation brings one.
+    normalise: list[nn.Module] = [batch_norm(outputs)] if normalisation == "batch" else []
+    return normalise if activation_name == "none" else [*normalise, activation(activation_name)]
 
 
 class Crop(nn.Module):
