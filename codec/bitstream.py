@@ -1,19 +1,16 @@
-"""Symbols <-> payload <-> wire bytes. The layout is specified in `docs/FORMAT.md`.
+"""Payload <-> wire bytes. The layout is specified in `docs/FORMAT.md`.
 
 Wire bytes are a payload between a header, which says which model made it, and a check sum, without which nothing is
-decoded. This room knows neither images nor graphs.
+decoded. This room does not know what a payload holds.
 """
 
 import binascii
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from codec.errors import InvalidCode, UnsupportedVersion
 
 MAGIC = 0x4C  # "L"
-VERSION = 1
+VERSION = 2
 FINGERPRINT_BYTES = 4
 CHECK_BYTES = 2
 HEADER_BYTES = 2 + FINGERPRINT_BYTES
@@ -25,33 +22,6 @@ class WireCode(NamedTuple):
 
     fingerprint: bytes
     payload: bytes
-
-
-def payload_bytes(code_size: int, bits: int) -> int:
-    """Return how many bytes `code_size` symbols of `bits` bits are packed into."""
-    return -(-code_size * bits // 8)
-
-
-def pack(symbols: npt.NDArray[np.int64], bits: int) -> bytes:
-    """Pack symbols, int64 (code size) in [0, 2 ** bits), most significant bit first, padded with zero bits."""
-    shifts = np.arange(bits - 1, -1, -1)
-    return np.packbits((symbols[:, None] >> shifts & 1).astype(np.uint8)).tobytes()
-
-
-def unpack(payload: bytes, code_size: int, bits: int) -> npt.NDArray[np.int64]:
-    """Undo `pack`: return int64 (code size).
-
-    Raises:
-        InvalidCode: the payload is not of the length that `code_size` and `bits` give, or its padding is not zero.
-    """
-    expected = payload_bytes(code_size, bits)
-    if len(payload) != expected:
-        raise InvalidCode(f"the code holds {len(payload)} bytes of payload; this model's codes hold {expected}")
-    unpacked = np.unpackbits(np.frombuffer(payload, np.uint8))
-    if unpacked[code_size * bits :].any():
-        raise InvalidCode("the code is damaged: its padding is not zero")
-    weights = 1 << np.arange(bits - 1, -1, -1)
-    return unpacked[: code_size * bits].reshape(code_size, bits).astype(np.int64) @ weights
 
 
 def write_wire(payload: bytes, fingerprint: bytes) -> bytes:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from codec import bitstream, image, quantiser
-from codec.errors import ForeignCode, GoldenMismatch, InvalidVector
+from codec.entropy import SymbolCoder
+from codec.errors import ForeignCode, GoldenMismatch, InvalidCode, InvalidVector
 from codec.model_card import DECODER_FILE, ModelCard, load_card
 from codec.sessions import Graph, open_graph
 
@@ -22,6 +23,7 @@ class Decoder:
     def __init__(self, card: ModelCard, graph: Graph) -> None:
         self.card = card
         self._graph = graph
+        self._coder = SymbolCoder(card.tables)
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> Self:
@@ -45,8 +47,19 @@ class Decoder:
             UnsupportedVersion: one of them is of another version.
             ForeignCode: one of them was made by another model.
         """
-        symbols = np.stack([self._symbols(wire) for wire in wires])
-        return image.to_pixels(self.x_hat(quantiser.dequantise(symbols, self.card.quantiser)))
+        return self.decode_bare([self._payload(wire) for wire in wires])
+
+    def decode_bare(self, payloads: Sequence[bytes]) -> image.Pixels:
+        """Decode payloads of this very model, without header and check sum, to uint8 (N, H, W, C) pixels.
+
+        Raises:
+            InvalidCode: one of them is not a payload that this model's encoder makes.
+        """
+        symbols = np.stack([self._coder.decode(payload) for payload in payloads])
+        x_hat = self.x_hat(quantiser.dequantise(symbols, self.card.quantiser))
+        if not np.isfinite(x_hat).all():
+            raise InvalidCode("the code lies so far out that the decoder has no image there")
+        return image.to_pixels(x_hat)
 
     def decode_vector(self, vector: Sequence[float]) -> image.Pixels:
         """Decode any point of the code space, unquantised, to uint8 (H, W, C) pixels.
@@ -85,11 +98,11 @@ class Decoder:
         if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
             raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden image")
 
-    def _symbols(self, wire: bytes) -> npt.NDArray[np.int64]:
+    def _payload(self, wire: bytes) -> bytes:
         code = bitstream.read_wire(wire)
         if code.fingerprint != self.card.fingerprint:
             raise ForeignCode(
                 f"the code was made by the model with fingerprint {code.fingerprint.hex()}; "
                 f"'{self.card.name}' has {self.card.fingerprint.hex()}"
             )
-        return bitstream.unpack(code.payload, self.card.code_size, self.card.quantiser.bits)
+        return code.payload

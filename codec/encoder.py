@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec import bitstream, image, quantiser
+from codec.entropy import SymbolCoder
 from codec.errors import GoldenMismatch
 from codec.model_card import ENCODER_FILE, ModelCard, load_card
 from codec.sessions import Graph, open_graph
@@ -18,11 +19,12 @@ GOLDEN_SYMBOL_TOLERANCE = 1
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One image's code: `y` float32 (code size), the packed symbols alone, and the bytes to send."""
+    """One image's code: `y` float32 (code size), the coded symbols alone, the bytes to send, and the ideal length."""
 
     y: npt.NDArray[np.float32]
     payload: bytes
     wire: bytes
+    ideal_bits: float
 
 
 class Encoder:
@@ -31,6 +33,7 @@ class Encoder:
     def __init__(self, card: ModelCard, graph: Graph) -> None:
         self.card = card
         self._graph = graph
+        self._coder = SymbolCoder(card.tables)
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> Self:
@@ -52,19 +55,23 @@ class Encoder:
         """Encode the bytes of one image file; see `codec.image.read_image` for the arguments.
 
         Raises:
-            ImageError: the bytes are not an image, or not one that fits this model.
+            ImageError: the bytes are not an image, not one that fits this model, or one whose code cannot be sent.
         """
         return self.encode(image.read_image(data, self.card.image, fit, max_pixels)[None])[0]
 
     def encode(self, pixels: image.Pixels) -> list[EncodedImage]:
-        """Encode uint8 (N, H, W, C) pixels of the model's shape, one code for each image."""
+        """Encode uint8 (N, H, W, C) pixels of the model's shape, one code for each image.
+
+        Raises:
+            UncodableImage: one of the images has a code that lies too far out.
+        """
         y = self.y(pixels)
         symbols = quantiser.quantise(y, self.card.quantiser)
-        encoded = []
-        for one_y, one_symbols in zip(y, symbols, strict=True):
-            payload = bitstream.pack(one_symbols, self.card.quantiser.bits)
-            encoded.append(EncodedImage(one_y, payload, bitstream.write_wire(payload, self.card.fingerprint)))
-        return encoded
+        ideal_bits = self._coder.ideal_bits(symbols)
+        return [
+            self._frame(one_y, self._coder.encode(one_symbols), float(bits))
+            for one_y, one_symbols, bits in zip(y, symbols, ideal_bits, strict=True)
+        ]
 
     def y(self, pixels: image.Pixels) -> npt.NDArray[np.float32]:
         """Return the codes before quantisation, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
@@ -81,3 +88,6 @@ class Encoder:
         symbols = quantiser.quantise(self.y(pixels[None]), self.card.quantiser)[0]
         if np.abs(symbols - np.array(golden.symbols)).max() > GOLDEN_SYMBOL_TOLERANCE:
             raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden code")
+
+    def _frame(self, y: npt.NDArray[np.float32], payload: bytes, ideal_bits: float) -> EncodedImage:
+        return EncodedImage(y, payload, bitstream.write_wire(payload, self.card.fingerprint), ideal_bits)

@@ -7,7 +7,8 @@ traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they ari
     ├── ImageError                what was to be encoded
     │   ├── InvalidImage          not an image file, or a damaged one
     │   ├── ImageTooLarge         more pixels than the limit, by its header
-    │   └── ImageMismatch         an image, but not of the model's size, channels or bit depth
+    │   ├── ImageMismatch         an image, but not of the model's size, channels or bit depth
+    │   └── UncodableImage        an image whose code lies too far out to be sent
     ├── CodeError                 what was to be decoded
     │   ├── InvalidCode           not wire bytes, or damaged ones
     │   ├── UnsupportedVersion    wire bytes of a version that this codec does not read
@@ -39,6 +40,10 @@ class ImageTooLarge(ImageError):
 
 class ImageMismatch(ImageError):
     """The image does not have the model's size, channels, bit depth or single frame."""
+
+
+class UncodableImage(ImageError):
+    """The encoder gives the image a code with a number that is not finite, or whose symbol has over 32 bits."""
 
 
 class CodeError(CodecError):

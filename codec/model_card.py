@@ -7,6 +7,8 @@ a folder which holds only one half still knows the whole model; opening graphs i
 import hashlib
 import json
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,9 +20,15 @@ CARD_FILE = "card.json"
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 
-MAX_CARD_BYTES = 1 << 20
+MAX_CARD_BYTES = 4 << 20
+MAX_CODE_SIZE = 4096
+
+# The frequencies of a table add up to this.
+FREQUENCY_BITS = 16
+FREQUENCY_TOTAL = 1 << FREQUENCY_BITS
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Frequency = Annotated[int, Field(ge=1, le=FREQUENCY_TOTAL - 1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -50,11 +58,12 @@ class ImageShape(_Frozen):
 
 
 class UniformQuantiser(_Frozen):
-    """Parameters of a uniform scalar quantiser: coordinate i has 2 ** bits levels, `low[i] + symbol * step[i]`."""
+    """Parameters of a uniform scalar quantiser: coordinate i has the levels `low[i] + symbol * step[i]`."""
 
     kind: Literal["uniform"] = "uniform"
-    bits: int = Field(ge=1, le=16, description="bits of each symbol")
-    low: tuple[float, ...] = Field(min_length=1, max_length=65536, description="y_hat of symbol 0, for each coordinate")
+    low: tuple[float, ...] = Field(
+        min_length=1, max_length=MAX_CODE_SIZE, description="y_hat of symbol 0, for each coordinate"
+    )
     step: tuple[Positive, ...] = Field(description="distance between neighbouring y_hat, for each coordinate")
 
     @model_validator(mode="after")
@@ -62,6 +71,35 @@ class UniformQuantiser(_Frozen):
         if len(self.low) != len(self.step):
             raise ValueError("quantiser.low and quantiser.step differ in length")
         return self
+
+
+class FrequencyTable(_Frozen):
+    """How often one coordinate's symbols occur, of 65,536: `frequencies` of first, first + 1, …; `escape` of others.
+
+    These integers alone steer the entropy coder; no float takes part.
+    """
+
+    first: int = Field(ge=-(1 << 30), le=1 << 30, description="the symbol that the first frequency is of")
+    frequencies: tuple[Frequency, ...] = Field(min_length=1, max_length=FREQUENCY_TOTAL - 1)
+    escape: Frequency = Field(description="of all symbols that have no frequency here, together")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if (total := sum(self.frequencies) + self.escape) != FREQUENCY_TOTAL:
+            raise ValueError(f"frequencies and escape add up to {total:,}, not to {FREQUENCY_TOTAL:,}")
+        return self
+
+    @property
+    def last(self) -> int:
+        """The symbol that the last frequency is of."""
+        return self.first + len(self.frequencies) - 1
+
+
+class GuardLimits(_Frozen):
+    """What the training images keep within, all but one of a thousand; an image beyond is unlike them."""
+
+    max_mse: Positive = Field(description="per pixel in [0, 1], of the image as delivered")
+    max_bits: Positive = Field(description="ideal code length")
 
 
 class GraphFile(_Frozen):
@@ -98,7 +136,8 @@ class Quality(_Frozen):
     mse: NonNegative
     rmse: NonNegative
     psnr_db: float
-    payload_bytes: Positive = Field(description="mean bytes of the packed symbols alone")
+    ideal_bits: Positive = Field(description="mean -log2 of the probabilities that the tables give the symbols")
+    payload_bytes: Positive = Field(description="mean bytes of the coded symbols alone")
     wire_bytes: Positive = Field(description="mean bytes as sent, with header and check sum")
     bpp: Positive = Field(description="bits per pixel of the wire bytes")
 
@@ -111,6 +150,7 @@ class Quality(_Frozen):
         shape: ImageShape,
         float_mse: float,
         mse: float,
+        ideal_bits: float,
         payload_bytes: float,
         wire_bytes: float,
     ) -> "Quality":
@@ -132,6 +172,7 @@ class Quality(_Frozen):
             mse=mse,
             rmse=math.sqrt(mse),
             psnr_db=psnr_db(mse),
+            ideal_bits=ideal_bits,
             payload_bytes=payload_bytes,
             wire_bytes=wire_bytes,
             bpp=8 * wire_bytes / shape.pixels,
@@ -141,16 +182,18 @@ class Quality(_Frozen):
 class ModelCard(_Frozen):
     """One encoder and decoder pair: what it takes, what it gives, how good it is, and which files it is made of."""
 
-    card_version: Literal[1] = 1
+    card_version: Literal[2] = 2
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     model_id: Sha256
     description: str = Field(max_length=500)
     image: ImageShape
-    code_size: int = Field(ge=1, le=65536, description="number of coordinates of the code")
+    code_size: int = Field(ge=1, le=MAX_CODE_SIZE, description="number of coordinates of the code")
     quantiser: UniformQuantiser
+    tables: tuple[FrequencyTable, ...] = Field(max_length=MAX_CODE_SIZE, description="one for each coordinate")
     encoder: GraphFile
     decoder: GraphFile
     golden: Golden
+    guard: GuardLimits | None = None
     quality: Quality | None = None
     provenance: dict[str, Any] = Field(default_factory=dict, description="recipe as run, seed, versions, revision")
 
@@ -158,9 +201,11 @@ class ModelCard(_Frozen):
     def _agrees_with_itself(self) -> Self:
         if len(self.quantiser.low) != self.code_size:
             raise ValueError(f"the quantiser has {len(self.quantiser.low)} coordinates, the code {self.code_size}")
+        if len(self.tables) != self.code_size:
+            raise ValueError(f"there are {len(self.tables)} tables, and the code has {self.code_size} coordinates")
         if len(self.golden.symbols) != self.code_size:
             raise ValueError(f"golden.symbols has {len(self.golden.symbols)} elements, the code {self.code_size}")
-        if self.model_id != model_id_of(self.image, self.quantiser, self.encoder, self.decoder):
+        if self.model_id != model_id_of(self.image, self.quantiser, self.tables, self.encoder, self.decoder):
             raise ValueError("model_id does not belong to these graphs and codec fields")
         return self
 
@@ -175,15 +220,23 @@ class ModelCard(_Frozen):
         return f"{self.name}@{self.model_id}"
 
     def to_json(self) -> str:
-        """The text of `card.json`."""
-        return self.model_dump_json(indent=2) + "\n"
+        """The text of `card.json`, each list of numbers on one line."""
+        text = self.model_dump_json(indent=2)
+        return _NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n"
 
 
-def model_id_of(image: ImageShape, quantiser: UniformQuantiser, encoder: GraphFile, decoder: GraphFile) -> str:
+def model_id_of(
+    image: ImageShape,
+    quantiser: UniformQuantiser,
+    tables: Sequence[FrequencyTable],
+    encoder: GraphFile,
+    decoder: GraphFile,
+) -> str:
     """Return the SHA-256 (hex) of the canonical JSON of everything that a code's meaning depends on."""
     identity = {
         "image": image.model_dump(mode="json"),
         "quantiser": quantiser.model_dump(mode="json"),
+        "tables": [table.model_dump(mode="json") for table in tables],
         "encoder": encoder.sha256,
         "decoder": decoder.sha256,
     }
@@ -194,7 +247,7 @@ def load_card(folder: Path) -> ModelCard:
     """Read and check `folder/card.json`.
 
     Raises:
-        InvalidCard: the file is missing, over 1 MiB, not JSON, not of this schema, contradicts itself, or names a
+        InvalidCard: the file is missing, over 4 MiB, not JSON, not of this schema, contradicts itself, or names a
             model other than its folder.
     """
     path = folder / CARD_FILE
@@ -214,3 +267,7 @@ def load_card(folder: Path) -> ModelCard:
     if card.name != folder.name:
         raise InvalidCard(f"the card in folder '{folder.name}' is that of model '{card.name}'")
     return card
+
+
+# A list of numbers and nothing else. A string cannot hold one: its line breaks are escaped, and so it has no indent.
+_NUMBERS = re.compile(r"\[(\n[-+.eE\d,\s]*)\]")

@@ -6,27 +6,41 @@ Both directions are computed in float64, where each step is exactly rounded, so 
 import numpy as np
 import numpy.typing as npt
 
+from codec.errors import UncodableImage
 from codec.model_card import UniformQuantiser
 
 Symbols = npt.NDArray[np.int64]
 
 
+# Symbols have 32 bits with sign.
+_MAX_SYMBOL = 2**31 - 1
+
+
 def quantise(y: npt.NDArray[np.floating], parameters: UniformQuantiser) -> Symbols:
-    """Round codes to the nearest level; beyond the outermost level, to that.
+    """Round codes to the nearest level, however far out.
 
     Args:
-        y: finite floats (N, code size).
+        y: floats (N, code size).
         parameters: of this model's card.
 
     Returns:
-        int64 (N, code size), each in [0, 2 ** bits).
+        int64 (N, code size), each of 32 bits.
+
+    Raises:
+        UncodableImage: a number of a code is not finite, or so far out that its symbol has more bits.
     """
-    scaled = np.rint((y.astype(np.float64) - np.array(parameters.low)) / np.array(parameters.step))
-    symbols: Symbols = np.clip(scaled, 0, 2**parameters.bits - 1).astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.rint((y.astype(np.float64) - np.array(parameters.low)) / np.array(parameters.step))
+    if not (np.abs(scaled) <= _MAX_SYMBOL).all():
+        raise UncodableImage("the image's code lies too far out to be sent: it has a symbol of over 32 bits")
+    symbols: Symbols = scaled.astype(np.int64)
     return symbols
 
 
 def dequantise(symbols: Symbols, parameters: UniformQuantiser) -> npt.NDArray[np.float32]:
-    """Return y_hat, float32 (N, code size): the levels that the symbols stand for."""
-    y_hat: npt.NDArray[np.float32] = (np.array(parameters.low) + symbols * np.array(parameters.step)).astype(np.float32)
+    """Return y_hat, float32 (N, code size): the levels that the symbols stand for; infinite beyond float32."""
+    with np.errstate(over="ignore"):
+        y_hat: npt.NDArray[np.float32] = (np.array(parameters.low) + symbols * np.array(parameters.step)).astype(
+            np.float32
+        )
     return y_hat

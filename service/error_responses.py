@@ -44,6 +44,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.InvalidImage: Problem(400, "invalid-image", "Not a readable image"),
     codec_errors.ImageTooLarge: Problem(413, "image-too-large", "Too many pixels"),
     codec_errors.ImageMismatch: Problem(422, "image-mismatch", "The image does not fit the model"),
+    codec_errors.UncodableImage: Problem(422, "uncodable-image", "The image's code lies too far out"),
     codec_errors.InvalidCode: Problem(400, "invalid-code", "Not a code, or a damaged one"),
     codec_errors.InvalidVector: Problem(400, "invalid-vector", "Not a code vector of this model"),
     codec_errors.UnsupportedVersion: Problem(400, "unsupported-version", "A code of another version"),

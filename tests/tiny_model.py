@@ -7,14 +7,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from codec import image, sessions
-from codec.model_card import ImageShape
-from training.calibrate import fit_levels
+from codec import image, quantiser, sessions
+from codec.model_card import ImageShape, UniformQuantiser
 from training.publish import draw_golden_image, graph_file, make_card, write_model
+from training.tables import count_tables
 
 SHAPE = ImageShape(height=8, width=6, channels=1)
 CODE_SIZE = 5
-BITS = 6
+LEVELS = 64
 
 
 def _write_linear(path: Path, weight: NDArray[np.float32], inputs: list[int], outputs: list[int]) -> None:
@@ -56,6 +56,10 @@ def publish_tiny_model(
     pixels = random.integers(0, 256, size=(64, height, width, channels), dtype=np.uint8)
     graph = sessions.open_graph(encoder, graph_file(encoder), (channels, height, width), (CODE_SIZE,))
     training_pixels = np.concatenate([pixels, draw_golden_image(shape)[None]])
-    parameters = fit_levels(graph.run(image.to_x(training_pixels)), BITS)
-    card = make_card(name, encoder, decoder, shape, parameters, description="A random linear model for tests.")
+    y = graph.run(image.to_x(training_pixels)).astype(np.float64)
+    step = np.maximum(np.ptp(y, axis=0), 1e-3) / (LEVELS - 1)
+    parameters = UniformQuantiser(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
+    tables = count_tables(quantiser.quantise(y, parameters))
+    description = "A random linear model for tests."
+    card = make_card(name, encoder, decoder, shape, parameters, tables, description=description)
     return write_model(models_dir, card, encoder, decoder)

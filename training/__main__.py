@@ -132,9 +132,11 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     add_data(command)
 
-    command = add("calibrate", _calibrate, "Fit the quantiser of an exported run to its training images.")
+    command = add(
+        "calibrate", _calibrate, "Fit the quantiser and the tables of an exported run to its training images."
+    )
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-    command.add_argument("--bits", type=_bits, help="of each symbol; else the recipe's; 0 takes the fewest enough")
+    command.add_argument("--max-rmse-increase", type=float, metavar="X", help="by quantisation; else the recipe's")
     add_data(command)
 
     command = add("evaluate", _evaluate, "Measure a calibrated run, or a published model, on all test images.")
@@ -280,9 +282,9 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     dataset = _dataset(run.recipe(), arguments)
     from training.calibrate import calibrate_run
 
-    content = calibrate_run(run, dataset, arguments.bits)
+    content = calibrate_run(run, dataset, arguments.max_rmse_increase)
     print(
-        f"{content['quantiser']['bits']} bits for each number; validation RMSE {content['validation_rmse']:.5f}, "
+        f"{content['validation_ideal_bits']:.2f} bits an image; validation RMSE {content['validation_rmse']:.5f}, "
         f"and {content['validation_float_rmse']:.5f} with float codes"
     )
     return 0
@@ -474,12 +476,6 @@ def _dataset_of(source: Any, arguments: argparse.Namespace, name: str | None = N
     if recipe is None:
         raise InvalidRun("the card does not say which data set the model was trained on; name one with --dataset")
     return _dataset(recipe, arguments, name)
-
-
-def _bits(text: str) -> int:
-    if not re.fullmatch(r"\d{1,2}", text) or int(text) > 16:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of bits from 0 to 16")
-    return int(text)
 
 
 def _index(text: str) -> int:

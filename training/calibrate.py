@@ -1,8 +1,8 @@
-"""Codes of the training images -> the quantiser of the model card.
+"""Codes of the training images -> the quantiser and the frequency tables of the model card.
 
-All coordinates have the same number of levels. How much a coordinate matters to the picture then has no part in which
-levels are best for it, so each gets those with the least squared error of its own codes. How many bits are enough is
-told by the validation images' reconstructions. Knows no torch: the codes come from the exported graph, as in use.
+How fine the steps of one coordinate are beside those of another is told by how much the picture changes with each. How
+fine they are in all is told by the validation images' reconstructions. Knows no torch: the codes come from the exported
+graph, as in use.
 """
 
 import math
@@ -11,62 +11,75 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from codec import image, quantiser
-from codec.model_card import ImageShape, UniformQuantiser
+from codec.entropy import SymbolCoder
+from codec.errors import UncodableImage
+from codec.model_card import FrequencyTable, ImageShape, UniformQuantiser
 from codec.sessions import Graph, open_graph
 from training.datasets import Dataset, split_training
 from training.errors import InvalidRecipe, InvalidRun
 from training.publish import graph_file
-from training.recipe import Recipe
+from training.recipe import Recipe, make_recipe
 from training.run_folder import RunFolder
+from training.tables import count_tables
 
-MAX_BITS = 16
 BATCH = 500
 
-# Enough to tell the levels, and few enough to try many.
-_MAX_FITTED_VALUES = 2_000_000
-_MIN_FITTED_CODES = 1_000
+# Codes around which the decoder's slopes are measured, and how many runs of the decoder that may cost at most.
+_SLOPE_CODES = 256
+_LEAST_SLOPE_CODES = 8
+_MAX_SLOPE_RUNS = 16_384
 
-# Fractions of the codes on either side that lie beyond the outermost level at the start of a fit.
-_CLIPPED = (0.0, 1e-4, 1e-3, 5e-3, 2e-2, 6e-2)
-_ROUNDS = 20
+# A slope is taken between two points this fraction of the coordinate's standard deviation apart on either side.
+_SLOPE_OFFSET = 0.1
+
+# The scale of all steps is looked for within this factor of what theory has, in halvings of its logarithm.
+_SCALE_FACTOR = 8.0
+_HALVINGS = 10
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
+_TABLES = TypeAdapter(tuple[FrequencyTable, ...])
+
 
 class Calibration(NamedTuple):
-    """A quantiser, and the RMSE per pixel of the validation images without and with it."""
+    """A quantiser, its tables, and of the validation images the RMSE per pixel without and with it and the rate."""
 
     quantiser: UniformQuantiser
+    tables: tuple[FrequencyTable, ...]
     float_rmse: float
     rmse: float
+    ideal_bits: float
 
 
-def calibrate_run(run: RunFolder, dataset: Dataset, bits: int | None = None) -> dict[str, Any]:
-    """Fit the quantiser of a run's graphs, and return what `quantiser.json` holds.
+def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | None = None) -> dict[str, Any]:
+    """Fit the quantiser and the tables of a run's graphs, and return what `quantiser.json` holds.
 
     Args:
         run: with both graphs.
         dataset: of its recipe.
-        bits: of each symbol, in place of the recipe's; 0 takes the fewest that are enough.
+        max_rmse_increase: in place of the recipe's.
 
     Raises:
         InvalidRun: the run was not exported yet.
-        InvalidRecipe: no number of bits keeps the error within the recipe's bound.
+        InvalidRecipe: `max_rmse_increase` is not above 0, or too small for any quantiser.
         CannotWrite: the disk is full, or the folder read-only.
     """
     run.read_json(run.export_file, "export")
     recipe = run.recipe()
-    asked_bits = recipe.bits if bits is None else bits
-    calibration = calibrate(run, recipe, dataset, asked_bits)
+    if max_rmse_increase is not None:
+        recipe = make_recipe({**recipe.model_dump(), "max_rmse_increase": max_rmse_increase})
+    calibration = calibrate(run, recipe, dataset)
     content = {
-        "asked_bits": asked_bits,
+        "max_rmse_increase": recipe.max_rmse_increase,
         "quantiser": calibration.quantiser.model_dump(mode="json"),
+        "tables": [table.model_dump(mode="json") for table in calibration.tables],
         "validation_float_rmse": calibration.float_rmse,
         "validation_rmse": calibration.rmse,
+        "validation_ideal_bits": calibration.ideal_bits,
         "encoder_sha256": graph_file(run.encoder).sha256,
         "decoder_sha256": graph_file(run.decoder).sha256,
     }
@@ -74,67 +87,102 @@ def calibrate_run(run: RunFolder, dataset: Dataset, bits: int | None = None) -> 
     return content
 
 
-def load_quantiser(run: RunFolder) -> UniformQuantiser:
-    """Read the quantiser of a calibrated run.
+def load_calibration(run: RunFolder) -> tuple[UniformQuantiser, tuple[FrequencyTable, ...]]:
+    """Read the quantiser and the tables of a calibrated run.
 
     Raises:
         InvalidRun: the run was not calibrated yet, or its file is damaged.
     """
     content = run.read_json(run.quantiser_file, "calibrate")
     try:
-        return UniformQuantiser.model_validate(content.get("quantiser"))
+        return UniformQuantiser.model_validate(content.get("quantiser")), _TABLES.validate_python(content.get("tables"))
     except ValidationError as error:
         raise InvalidRun(
             f"{run.quantiser_file} is damaged; make it anew with `python -m training calibrate {run}`"
         ) from error
 
 
-def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset, bits: int) -> Calibration:
-    """Fit a quantiser of `bits` bits, or for 0 bits of the fewest that the recipe's `max_rmse_increase` allows."""
+def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
+    """Fit the coarsest quantiser that the recipe's `max_rmse_increase` allows, and count its tables."""
     split = split_training(dataset, recipe)
     encoder, decoder = _open(run, dataset.shape, recipe.code_size)
-    fitted_codes = max(_MIN_FITTED_CODES, _MAX_FITTED_VALUES // recipe.code_size)
-    y = codes_of(encoder, split.train.pixels[:fitted_codes])
+    y = codes_of(encoder, split.train.pixels)
     validation_y = codes_of(encoder, split.validation.pixels)
 
     def rmse(y_hat: Floats) -> float:
         return reconstruction_rmse(decoder, y_hat, split.validation.pixels)
 
+    def quantised_rmse(parameters: UniformQuantiser) -> float:
+        return rmse(quantiser.dequantise(quantiser.quantise(validation_y, parameters), parameters))
+
     float_rmse = rmse(validation_y)
-    for candidate in (bits,) if bits else range(1, MAX_BITS + 1):
-        parameters = fit_levels(y, candidate)
-        found = rmse(quantiser.dequantise(quantiser.quantise(validation_y, parameters), parameters))
-        if bits or found <= float_rmse + recipe.max_rmse_increase:
-            return Calibration(parameters, float_rmse, found)
-    raise InvalidRecipe(
-        f"even {MAX_BITS} bits raise the RMSE by more than max_rmse_increase, {recipe.max_rmse_increase}"
-    )
+    if getattr(recipe, "rate_lambda", 0):
+        # Trained with a rate: the graphs already speak in units of the step.
+        parameters = UniformQuantiser(low=(0.0,) * recipe.code_size, step=(1.0,) * recipe.code_size)
+    else:
+        slopes = slopes_of(decoder, y)
+        mse_increase = recipe.max_rmse_increase * (2 * float_rmse + recipe.max_rmse_increase)
+        # A uniform error within a step has a twelfth of its square; each coordinate adds as much to the picture.
+        expected = math.sqrt(12 * mse_increase * split.validation.pixels[0].size / recipe.code_size)
+        bound = float_rmse + recipe.max_rmse_increase
+        scale = _coarsest(lambda scale: quantised_rmse(even_steps(y, slopes, scale)) <= bound, expected)
+        parameters = even_steps(y, slopes, scale)
+    tables = count_tables(quantiser.quantise(y, parameters))
+    ideal_bits = SymbolCoder(tables).ideal_bits(quantiser.quantise(validation_y, parameters)).mean()
+    return Calibration(parameters, tables, float_rmse, quantised_rmse(parameters), float(ideal_bits))
 
 
-def fit_levels(y: npt.NDArray[np.floating], bits: int) -> UniformQuantiser:
-    """Fit evenly spaced levels to each coordinate of codes, floats (N, code size), by least squared error.
+def slopes_of(decoder: Graph, y: Floats) -> Doubles:
+    """Return how much the picture changes with each coordinate of codes, float32 (N, code size).
 
-    Lloyd's iteration (Lloyd 1982, "Least squares quantization in PCM") with levels kept evenly spaced: each value goes
-    to its nearest level, then the line through (symbol, value) gives new levels. It only finds the nearest optimum, so
-    it starts from several ranges, and each coordinate keeps its best. One that never changes gets a step of 1.
+    Returns:
+        float64 (code size): the root of the mean, around some of the codes, of the squared change of x_hat, summed over
+        its values, for each squared change of the coordinate, by finite differences.
     """
-    wide = y.astype(np.float64)
-    best_error = np.full(wide.shape[1], math.inf)
-    best_low, best_step = wide.mean(axis=0), np.ones(wide.shape[1])
-    for clipped in _CLIPPED:
-        low, high = np.quantile(wide, (clipped, 1 - clipped), axis=0)
-        step = (high - low) / (2**bits - 1)
-        for _ in range(_ROUNDS):
-            step = np.where(step > 0, step, 1.0)
-            symbols = np.clip(np.rint((wide - low) / step), 0, 2**bits - 1)
-            error = np.square(low + symbols * step - wide).mean(axis=0)
-            better = error < best_error
-            best_error = np.where(better, error, best_error)
-            best_low, best_step = np.where(better, low, best_low), np.where(better, step, best_step)
-            if not better.any():
-                break
-            low, step = _line(symbols, wide)
-    return UniformQuantiser(bits=bits, low=tuple(best_low.tolist()), step=tuple(best_step.tolist()))
+    size = y.shape[1]
+    count = max(_LEAST_SLOPE_CODES, min(_SLOPE_CODES, _MAX_SLOPE_RUNS // (2 * size)))
+    around = y[np.linspace(0, len(y) - 1, min(count, len(y))).astype(np.int64)]
+    offsets = _SLOPE_OFFSET * y.std(axis=0, dtype=np.float64)
+    slopes = np.zeros(size)
+    for at in range(size):
+        offset = np.zeros(size, dtype=np.float32)
+        offset[at] = offsets[at] or 1.0
+        change = decoder.run(around + offset).astype(np.float64) - decoder.run(around - offset)
+        slopes[at] = math.sqrt(np.square(change).sum() / len(around)) / (2 * float(offset[at]))
+    return slopes
+
+
+def even_steps(y: Floats, slopes: Doubles, scale: float) -> UniformQuantiser:
+    """Return the quantiser whose steps change the picture by `scale` each, with a level at each coordinate's mean.
+
+    At the best rate, each coordinate adds the same distortion (high-resolution theory; Gersho & Gray 1992, "Vector
+    Quantization and Signal Compression", chapter 8). A coordinate that the picture hardly depends on gets so wide a
+    step that it is always symbol 0.
+    """
+    middle = y.mean(axis=0, dtype=np.float64)
+    reach = np.abs(y - middle).max(axis=0)
+    widest = 4 * reach + 1
+    step = scale / np.maximum(slopes, scale / widest)
+    return UniformQuantiser(low=tuple(middle.tolist()), step=tuple(step.tolist()))
+
+
+def _coarsest(is_fine_enough: Callable[[float], bool], expected: float) -> float:
+    """Return the greatest scale, within a factor of what is expected, that is fine enough, by bisection.
+
+    Raises:
+        InvalidRecipe: none is.
+    """
+    coarse = math.log(expected * _SCALE_FACTOR)
+    fine = math.log(expected / _SCALE_FACTOR)
+    try:
+        while not is_fine_enough(math.exp(fine)):
+            fine -= math.log(_SCALE_FACTOR)
+    except UncodableImage as error:
+        raise InvalidRecipe("no quantiser is fine enough for so small a max_rmse_increase") from error
+    for _ in range(_HALVINGS):
+        middle = (fine + coarse) / 2
+        fine, coarse = (middle, coarse) if is_fine_enough(math.exp(middle)) else (fine, middle)
+    return math.exp(fine)
 
 
 def codes_of(encoder: Graph, pixels: image.Pixels) -> Floats:
@@ -150,15 +198,6 @@ def reconstruction_rmse(decoder: Graph, y_hat: Floats, pixels: image.Pixels) -> 
         error = decoder.run(y_hat[part]).astype(np.float64) - image.to_x(pixels[part])
         total += float(np.square(error).sum())
     return math.sqrt(total / pixels.size)
-
-
-def _line(symbols: Doubles, values: Doubles) -> tuple[Doubles, Doubles]:
-    """Return intercept and slope of the least-squares line of each column; a slope of 0 where all symbols are equal."""
-    mean_symbol, mean_value = symbols.mean(axis=0), values.mean(axis=0)
-    offset = symbols - mean_symbol
-    spread = np.square(offset).mean(axis=0)
-    slope = (offset * (values - mean_value)).mean(axis=0) / np.where(spread > 0, spread, 1.0)
-    return mean_value - slope * mean_symbol, slope
 
 
 def _in_batches(compute: Callable[[image.Pixels], Floats], pixels: image.Pixels) -> Floats:

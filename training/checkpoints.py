@@ -96,4 +96,4 @@ def _is_state(content: dict[str, Any]) -> bool:
 
 
 # What comes after training, or only says where it happens, may be changed in a run's recipe.
-_WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "bits", "max_rmse_increase"}
+_WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "max_rmse_increase"}

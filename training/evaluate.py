@@ -33,6 +33,7 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
     encoder, decoder = Encoder.open(folder), Decoder.open(folder)
     pixels = dataset.test.pixels
     float_error = error = 0.0
+    ideal_bits = 0.0
     payload_bytes = wire_bytes = 0
     for start in range(0, len(pixels), BATCH):
         batch = pixels[start : start + BATCH]
@@ -41,6 +42,7 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
         x_hat = decoder.x_hat(np.stack([one.y for one in encoded]))
         float_error += float(np.square(x_hat.astype(np.float64) - image.to_x(batch)).sum())
         error += float(np.square((delivered.astype(np.float64) - batch) / 255).sum())
+        ideal_bits += sum(one.ideal_bits for one in encoded)
         payload_bytes += sum(len(one.payload) for one in encoded)
         wire_bytes += sum(len(one.wire) for one in encoded)
     return Quality.from_means(
@@ -49,6 +51,7 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
         shape=card.image,
         float_mse=max(float_error / pixels.size, _LEAST_MSE),
         mse=max(error / pixels.size, _LEAST_MSE),
+        ideal_bits=ideal_bits / len(pixels),
         payload_bytes=payload_bytes / len(pixels),
         wire_bytes=wire_bytes / len(pixels),
     )
@@ -73,6 +76,7 @@ _LABELS = {
     "mse": "MSE, as delivered",
     "rmse": "RMSE, as delivered",
     "psnr_db": "PSNR, as delivered (dB)",
+    "ideal_bits": "ideal code length (bits)",
     "payload_bytes": "payload (bytes)",
     "wire_bytes": "on the wire (bytes)",
     "bpp": "bits per pixel",

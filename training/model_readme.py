@@ -55,8 +55,9 @@ Measured over {quality.images:,} images of {quality.dataset}, through the real e
 | MSE | {quality.float_mse:.6f} | {quality.mse:.6f} |
 | RMSE | {quality.float_rmse:.5f} | {quality.rmse:.5f} |
 | PSNR | {quality.float_psnr_db:.2f} dB | {quality.psnr_db:.2f} dB |
-| payload | | {quality.payload_bytes:g} bytes |
-| on the wire | | {quality.wire_bytes:g} bytes, {quality.bpp:.4f} bits per pixel |
+| ideal code length | | {quality.ideal_bits:.2f} bits |
+| payload | | {quality.payload_bytes:.2f} bytes |
+| on the wire | | {quality.wire_bytes:.2f} bytes, {quality.bpp:.4f} bits per pixel |
 
 "As delivered" is with the quantised code and 8-bit pixels, as a receiver gets them.
 """
@@ -64,15 +65,18 @@ Measured over {quality.images:,} images of {quality.dataset}, through the real e
 
 def _code(card: ModelCard) -> str:
     rows = "\n".join(
-        f"| {index} | {low:.4f} | {low + step * (2**card.quantiser.bits - 1):.4f} | {step:.5f} |"
-        for index, (low, step) in enumerate(zip(card.quantiser.low[:_SHOWN], card.quantiser.step, strict=False))
+        f"| {index} | {low:.4f} | {step:.4f} | {table.first} to {table.last} |"
+        for index, (low, step, table) in enumerate(
+            zip(card.quantiser.low[:_SHOWN], card.quantiser.step, card.tables, strict=False)
+        )
     )
     more = f"\nand {card.code_size - _SHOWN} more.\n" if card.code_size > _SHOWN else ""
     return f"""## Code
 
-Each number is rounded to one of {2**card.quantiser.bits:,} evenly spaced levels and sent in {card.quantiser.bits} bits:
+Each number is rounded to evenly spaced levels, and the level's symbol is sent in as many bits as it is rare among the
+training images. Symbols out of the table may occur and cost more.
 
-| number | lowest level | highest level | step |
+| number | level of symbol 0 | step | symbols in the table |
 |---|---|---|---|
 {rows}
 {more}

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from codec.model_card import (
     CARD_FILE,
     DECODER_FILE,
     ENCODER_FILE,
+    FrequencyTable,
     Golden,
     GraphFile,
     ImageShape,
@@ -76,12 +78,13 @@ def make_card(
     decoder: Path,
     shape: ImageShape,
     parameters: UniformQuantiser,
+    tables: Sequence[FrequencyTable],
     *,
     description: str = "",
     quality: Quality | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> ModelCard:
-    """Make the card of a model from its two ONNX files and its quantiser.
+    """Make the card of a model from its two ONNX files, its quantiser and its tables.
 
     Raises:
         InvalidGraph: a graph does not have the signature of this image shape and code size.
@@ -89,11 +92,12 @@ def make_card(
     encoder_file, decoder_file = graph_file(encoder), graph_file(decoder)
     return ModelCard(
         name=name,
-        model_id=model_id_of(shape, parameters, encoder_file, decoder_file),
+        model_id=model_id_of(shape, parameters, tables, encoder_file, decoder_file),
         description=description,
         image=shape,
         code_size=len(parameters.low),
         quantiser=parameters,
+        tables=tuple(tables),
         encoder=encoder_file,
         decoder=decoder_file,
         golden=make_golden(encoder, decoder, shape, parameters),

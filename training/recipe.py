@@ -40,6 +40,9 @@ _DEFAULT_LAYERS = (784, 512, 128, 10)
 # layers only.
 _FORMER_DEFAULT_LAYERS = (512, 128)
 
+# Earlier runs recorded these, which say nothing of the weights.
+_FORMER_FIELDS = {"bits"}
+
 
 class Recipe(BaseModel):
     """Everything that decides what a run makes. Two runs of equal recipes on one machine give equal weights."""
@@ -113,7 +116,6 @@ class Recipe(BaseModel):
     threads: int = Field(0, ge=0, le=1024, description="of torch on the CPU; 0 leaves the choice to torch")
     channels_last: bool = Field(False, description="memory format that speeds up convolutions")
 
-    bits: int = Field(0, ge=0, le=16, description="of each symbol; 0 takes the fewest that max_rmse_increase allows")
     max_rmse_increase: float = Field(0.001, gt=0, description="by quantisation, on the validation images")
 
     @model_validator(mode="before")
@@ -230,6 +232,7 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
     Raises:
         InvalidRecipe: a field that does not exist, or a value that it does not take.
     """
+    fields = {field: value for field, value in fields.items() if field not in _FORMER_FIELDS}
     known = Recipe.model_fields
     for field in fields:
         if field not in known:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.model_card import ModelCard, Quality
-from training.calibrate import calibrate_run, load_quantiser
+from training.calibrate import calibrate_run, load_calibration
 from training.datasets import Dataset
 from training.errors import InvalidRun
 from training.evaluate import evaluate_model
@@ -80,7 +80,7 @@ def card_of(run: RunFolder, dataset: Dataset, name: str | None = None, quality: 
         run.encoder,
         run.decoder,
         dataset.shape,
-        load_quantiser(run),
+        *load_calibration(run),
         description=recipe.description,
         quality=quality,
         provenance=_provenance(run),
@@ -92,8 +92,8 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
     calibrated = run.read_json(run.quantiser_file, "calibrate")
     metrics = run.metrics()
     recipe = run.recipe().model_dump(mode="json")
-    # Bits that were chosen by hand after training belong to what makes this model again.
-    recipe["bits"] = calibrated.get("asked_bits", recipe["bits"])
+    # A bound that was chosen by hand after training belongs to what makes this model again.
+    recipe["max_rmse_increase"] = calibrated.get("max_rmse_increase", recipe["max_rmse_increase"])
     return {
         "recipe": recipe,
         "environment": run.read_json(run.environment_file, "train"),
@@ -118,5 +118,7 @@ def _is_calibrated(run: RunFolder) -> bool:
     if not (run.quantiser_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
         return False
     content = run.read_json(run.quantiser_file, "calibrate")
+    if "tables" not in content:
+        return False  # by an earlier version, that counted none
     graphs = (content.get("encoder_sha256"), content.get("decoder_sha256"))
     return graphs == (graph_file(run.encoder).sha256, graph_file(run.decoder).sha256)

@@ -130,7 +130,7 @@ def _facts(card: ModelCard, dataset: Dataset) -> list[tuple[str, str]]:
     facts = [
         ("images", f"{card.image}"),
         ("data set", f"{dataset.name}: {len(dataset.train):,} images for training, {len(dataset.test):,} for testing"),
-        ("code", f"{card.code_size:,} × {card.quantiser.bits} bits"),
+        ("code", f"{card.code_size:,} number{'s' * (card.code_size > 1)}"),
         ("encoder", f"{card.encoder.bytes:,} bytes"),
         ("decoder", f"{card.decoder.bytes:,} bytes"),
         ("model id", card.model_id),
@@ -147,8 +147,9 @@ def _figures(quality: Quality) -> list[Figure]:
         Figure("RMSE", f"{quality.float_rmse:.5f}", f"{quality.rmse:.5f}"),
         Figure("MSE", f"{quality.float_mse:.6f}", f"{quality.mse:.6f}"),
         Figure("PSNR", f"{quality.float_psnr_db:.2f} dB", f"{quality.psnr_db:.2f} dB"),
-        Figure("payload", "", f"{quality.payload_bytes:g} bytes"),
-        Figure("on the wire", "", f"{quality.wire_bytes:g} bytes"),
+        Figure("ideal code length", "", f"{quality.ideal_bits:.2f} bits"),
+        Figure("payload", "", f"{quality.payload_bytes:.4g} bytes"),
+        Figure("on the wire", "", f"{quality.wire_bytes:.4g} bytes"),
         Figure("bits per pixel", "", f"{quality.bpp:.4f}"),
     ]
 

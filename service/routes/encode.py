@@ -57,7 +57,7 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "code": {"type": "array", "items": {"type": "number"}, "description": "the code before quantisation"},
         "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
         "payload": {"type": "string", "format": "byte", "description": "the wire bytes, in base64"},
-        "payload_bytes": {"type": "integer", "description": "bytes of the packed symbols alone"},
+        "payload_bytes": {"type": "integer", "description": "bytes of the coded symbols alone"},
         "wire_bytes": {"type": "integer", "description": "bytes of `payload` decoded: header, symbols, check sum"},
         "bpp": {"type": "number", "description": "bits of the wire bytes for each pixel"},
     },
@@ -92,6 +92,7 @@ router = APIRouter()
                 errors.BodyTooLarge,
                 errors.UnsupportedMediaType,
                 codec_errors.ImageMismatch,
+                codec_errors.UncodableImage,
                 errors.Overloaded,
                 errors.NotReady,
             ]

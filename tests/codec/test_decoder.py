@@ -9,6 +9,7 @@ import pytest
 from codec import bitstream, image
 from codec.decoder import Decoder
 from codec.encoder import Encoder
+from codec.entropy import SymbolCoder
 from codec.errors import CodeError, ForeignCode, GoldenMismatch, InvalidCode, InvalidVector
 from codec.model_card import ENCODER_FILE
 from codec.sessions import Floats, Graph
@@ -63,10 +64,29 @@ def test_codes_cut_or_appended_to_are_refused(decoder: Decoder, wire: bytes) -> 
             decoder.decode([damaged])
 
 
-@pytest.mark.parametrize("length", [1, 3, 5, 1000])
+@pytest.mark.parametrize("length", [54, 1000, 10_000_000])
 def test_a_whole_code_of_the_wrong_length_is_refused(decoder: Decoder, length: int) -> None:
-    with pytest.raises(InvalidCode, match="hold 4"):
+    with pytest.raises(InvalidCode, match=f"holds {length} bytes of payload; this model's codes hold 1 to 53"):
         decoder.decode([bitstream.write_wire(bytes(length), decoder.card.fingerprint)])
+
+
+def test_bare_payloads_give_what_their_wire_bytes_give(tiny_model: Path, decoder: Decoder) -> None:
+    pixels = np.stack([picture(8, 6, seed=seed) for seed in range(3)])[..., None]
+    encoded = Encoder.open(tiny_model).encode(pixels)
+    together = decoder.decode_bare([one.payload for one in encoded])
+    np.testing.assert_array_equal(together, decoder.decode([one.wire for one in encoded]))
+
+
+def test_a_code_so_far_out_that_no_image_is_there_is_refused(tiny_model: Path) -> None:
+    class Overflowing(Graph):
+        def run(self, values: Floats) -> Floats:
+            return super().run(values) * np.float32(np.nan)
+
+    decoder = Decoder.open(tiny_model)
+    payload = SymbolCoder(decoder.card.tables).encode(np.full(5, 2**31 - 1))
+    assert decoder.decode_bare([payload]).shape == (1, 8, 6, 1)
+    with pytest.raises(InvalidCode, match="no image there"):
+        Decoder(decoder.card, Overflowing(decoder._graph._session)).decode_bare([payload])
 
 
 @pytest.mark.parametrize("vector", [[], [0.0] * 4, [0.0] * 6])

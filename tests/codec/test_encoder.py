@@ -7,8 +7,10 @@ from PIL import Image
 
 from codec import bitstream, quantiser
 from codec.encoder import Encoder
-from codec.errors import GoldenMismatch, ImageMismatch
+from codec.entropy import SymbolCoder
+from codec.errors import GoldenMismatch, ImageMismatch, UncodableImage
 from codec.model_card import DECODER_FILE
+from codec.sessions import Floats, Graph
 from tests.codec.pictures import file_of, picture
 
 
@@ -22,8 +24,20 @@ def test_the_wire_bytes_hold_the_quantised_code(encoder: Encoder) -> None:
     fingerprint, payload = bitstream.read_wire(encoded.wire)
     assert fingerprint == encoder.card.fingerprint
     assert payload == encoded.payload
-    symbols = bitstream.unpack(payload, encoder.card.code_size, encoder.card.quantiser.bits)
-    np.testing.assert_array_equal(symbols, quantiser.quantise(encoded.y, encoder.card.quantiser))
+    coder = SymbolCoder(encoder.card.tables)
+    symbols = quantiser.quantise(encoded.y[None], encoder.card.quantiser)
+    np.testing.assert_array_equal(coder.decode(payload), symbols[0])
+    assert encoded.ideal_bits == coder.ideal_bits(symbols)[0]
+
+
+@pytest.mark.parametrize("far", [1e30, -3e38, np.inf, np.nan])
+def test_an_image_whose_code_lies_too_far_out_is_refused(encoder: Encoder, far: float) -> None:
+    class FarOut(Graph):
+        def run(self, values: Floats) -> Floats:
+            return np.full_like(super().run(values), far)
+
+    with pytest.raises(UncodableImage, match="too far out"):
+        Encoder(encoder.card, FarOut(encoder._graph._session)).encode(picture(8, 6).reshape(1, 8, 6, 1))
 
 
 def test_a_batch_gives_what_its_images_give_alone(encoder: Encoder) -> None:

@@ -41,6 +41,29 @@ def test_the_model_id_covers_the_quantiser(folder: Path) -> None:
         load_card(folder)
 
 
+def test_the_model_id_covers_the_tables(folder: Path) -> None:
+    card = json.loads((folder / CARD_FILE).read_text())
+    card["tables"][0]["first"] += 1
+    change(folder, tables=card["tables"])
+    with pytest.raises(InvalidCard, match="model_id"):
+        load_card(folder)
+
+
+def test_the_model_id_covers_no_limits_of_the_guard(folder: Path) -> None:
+    without = load_card(folder)
+    change(folder, guard={"max_mse": 0.05, "max_bits": 70.5})
+    assert load_card(folder).guard is not None
+    assert load_card(folder).model_id == without.model_id
+
+
+def test_lists_of_numbers_are_written_on_one_line(tiny_model: Path) -> None:
+    card = load_card(tiny_model).model_copy(update={"description": "a list: [\n 1,\n 2\n]"})
+    assert ModelCard.model_validate_json(card.to_json()).description == card.description
+    assert any(
+        line.strip().startswith('"frequencies": [') and line.endswith("],") for line in card.to_json().split("\n")
+    )
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -50,7 +73,14 @@ def test_the_model_id_covers_the_quantiser(folder: Path) -> None:
         ({"name": "another"}, "is that of model 'another'"),
         ({"image": {"height": 10**9, "width": 6, "channels": 1}}, "image.height"),
         ({"image": {"height": 8, "width": 6, "channels": 2}}, "image.channels"),
-        ({"card_version": 2}, "card_version"),
+        ({"card_version": 1}, "card_version"),
+        ({"tables": []}, "there are 0 tables, and the code has 5 coordinates"),
+        ({"tables": [{"first": 0, "frequencies": [0, 0, 0], "escape": 1}] * 5}, "tables.0.frequencies.0"),
+        ({"tables": [{"first": 0, "frequencies": [65535], "escape": 0}] * 5}, "tables.0.escape"),
+        ({"tables": [{"first": 0, "frequencies": [65535], "escape": 2}] * 5}, "add up to 65,537, not to 65,536"),
+        ({"tables": [{"first": 0, "frequencies": [], "escape": 65536}] * 5}, "tables.0.frequencies"),
+        ({"tables": [{"first": 0, "frequencies": [65535.5], "escape": 1}] * 5}, "tables.0.frequencies.0"),
+        ({"tables": [{"first": 2**40, "frequencies": [65535], "escape": 1}] * 5}, "tables.0.first"),
         ({"colour": "red"}, "colour"),
         ({"golden": {"image_png_base64": "", "symbols": [1], "reconstruction_png_base64": ""}}, "golden.symbols"),
     ],
@@ -76,15 +106,15 @@ def test_a_missing_card_is_named(tmp_path: Path) -> None:
 
 
 def test_a_huge_card_is_not_read(folder: Path) -> None:
-    (folder / CARD_FILE).write_bytes(b" " * (1 << 20) + b"{}")
-    with pytest.raises(InvalidCard, match="over 1048576 bytes"):
+    (folder / CARD_FILE).write_bytes(b" " * (4 << 20) + b"{}")
+    with pytest.raises(InvalidCard, match="over 4194304 bytes"):
         load_card(folder)
 
 
 def test_quality_is_derived_from_means() -> None:
     shape = ImageShape(height=10, width=8, channels=3)
     quality = Quality.from_means(
-        dataset="d", images=7, shape=shape, float_mse=0.01, mse=0.04, payload_bytes=10, wire_bytes=18
+        dataset="d", images=7, shape=shape, float_mse=0.01, mse=0.04, ideal_bits=77, payload_bytes=10, wire_bytes=18
     )
     assert quality.float_rmse == pytest.approx(0.1)
     assert quality.rmse == pytest.approx(0.2)

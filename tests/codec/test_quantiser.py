@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec import quantiser
+from codec.errors import UncodableImage
 from codec.model_card import UniformQuantiser
 
-PARAMETERS = UniformQuantiser(bits=3, low=(-1.0, 10.0), step=(0.5, 2.0))
+PARAMETERS = UniformQuantiser(low=(-1.0, 10.0), step=(0.5, 2.0))
 
 
 def test_quantise_rounds_to_the_nearest_level() -> None:
@@ -14,9 +15,15 @@ def test_quantise_rounds_to_the_nearest_level() -> None:
     assert quantiser.quantise(y, PARAMETERS).tolist() == [[0, 0], [0, 0], [1, 1], [7, 7]]
 
 
-def test_quantise_stops_at_the_outermost_level() -> None:
-    y = np.array([[-1e30, 1e30], [1e30, -1e30]], dtype=np.float32)
-    assert quantiser.quantise(y, PARAMETERS).tolist() == [[0, 7], [7, 0]]
+def test_quantise_goes_as_far_out_as_the_code() -> None:
+    y = np.array([[-1e6, 1e6], [1e9, -1e9]])
+    assert quantiser.quantise(y, PARAMETERS).tolist() == [[-1_999_998, 499_995], [2_000_000_002, -500_000_005]]
+
+
+@pytest.mark.parametrize("far", [2e9, -2e9, 1e300, np.inf, -np.inf, np.nan])
+def test_a_symbol_of_more_than_32_bits_is_refused(far: float) -> None:
+    with pytest.raises(UncodableImage, match="too far out"):
+        quantiser.quantise(np.array([[0, 0], [far, 0]]), PARAMETERS)
 
 
 def test_dequantise_gives_the_levels() -> None:
@@ -25,12 +32,17 @@ def test_dequantise_gives_the_levels() -> None:
     assert y_hat.tolist() == [[-1.0, 24.0], [0.5, 12.0]]
 
 
-@given(st.lists(st.integers(0, 7), min_size=2, max_size=2))
+@given(st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=2, max_size=2))
 def test_levels_are_fixed_points(symbols: list[int]) -> None:
-    y_hat = quantiser.dequantise(np.array([symbols]), PARAMETERS)
+    y_hat = PARAMETERS.low + np.array([symbols]) * PARAMETERS.step
     assert quantiser.quantise(y_hat, PARAMETERS).tolist() == [symbols]
 
 
 def test_a_step_must_be_positive() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
-        UniformQuantiser(bits=3, low=(0.0,), step=(0.0,))
+        UniformQuantiser(low=(0.0,), step=(0.0,))
+
+
+def test_levels_beyond_float32_are_infinite() -> None:
+    wide = UniformQuantiser(low=(0.0,), step=(1e35,))
+    assert quantiser.dequantise(np.array([[2**31 - 1], [-1]]), wide)[0] == [np.inf]

@@ -66,14 +66,12 @@ def pass_through(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> Pa
     (encoded,) = encoder.encode(pixels[None])
     parameters = encoder.card.quantiser
     scaled = (encoded.y.astype(np.float64) - parameters.low) / parameters.step
-    # Beyond the outermost levels there is no boundary to be near to.
-    inside = np.clip(scaled, 0, 2**parameters.bits - 1)
     symbols = quantiser.quantise(encoded.y[None], parameters)
     greys = 255 * np.clip(decoder.x_hat(quantiser.dequantise(symbols, parameters)).astype(np.float64), 0, 1)
     return Passage(
         wire=encoded.wire,
         pixels=decoder.decode([encoded.wire])[0],
-        symbol_margin=_margin(inside),
+        symbol_margin=_margin(scaled),
         pixel_margin=_margin(greys),
     )
 

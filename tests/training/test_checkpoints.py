@@ -80,7 +80,7 @@ def test_a_checkpoint_of_another_recipe_is_refused_with_the_field_that_differs(t
 def test_what_comes_after_training_may_be_changed_in_the_recipe(tmp_path: Path, recipe: Recipe) -> None:
     path = tmp_path / "a.pt"
     save_checkpoint(path, _checkpoint(recipe))
-    later = recipe.model_copy(update={"bits": 7, "description": "Found out later."})
+    later = recipe.model_copy(update={"max_rmse_increase": 0.5, "description": "Found out later."})
     assert load_checkpoint(path, later).epoch == 3
 
 

@@ -27,6 +27,7 @@ def test_the_figures_are_those_of_single_images_through_the_codec(published: Pat
     assert quality.wire_bytes == np.mean(sizes)
     assert quality.payload_bytes == quality.wire_bytes - 8
     assert quality.float_mse < quality.mse
+    assert quality.payload_bytes - 1 < quality.ideal_bits / 8 < quality.payload_bytes + 0.1
 
 
 def test_all_test_images_are_measured_whatever_the_batch(published: Path, dataset: Dataset) -> None:

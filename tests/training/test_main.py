@@ -40,14 +40,16 @@ def test_the_whole_way_from_recipe_to_picture_step_by_step(tmp_path: Path, capsy
     assert f"python -m training publish {run}" in out
     assert main(["export", run]) == 0
     assert "differs from torch by at most" in capsys.readouterr().out
-    assert main(["calibrate", run, "--bits", "6"]) == 0
-    assert "6 bits for each number" in capsys.readouterr().out
+    assert main(["calibrate", run, "--max-rmse-increase", "0.01"]) == 0
+    assert "bits an image; validation RMSE 0." in capsys.readouterr().out
     assert main(["evaluate", run]) == 0
-    assert "RMSE, as delivered" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    for line in ("RMSE, as delivered", "ideal code length (bits)", "payload (bytes)", "on the wire (bytes)"):
+        assert f"\n{line} " in out
     assert main(["publish", run, "--models-dir", models, "--name", "mine"]) == 0
     assert "model id " in capsys.readouterr().out
     folder = tmp_path / "models" / "mine"
-    assert load_card(folder).quantiser.bits == 6
+    assert load_card(folder).provenance["recipe"]["max_rmse_increase"] == 0.01
     assert main(["evaluate", "--model", str(folder)]) == 0
     assert "measured" in capsys.readouterr().out
     assert main(["plot", "reconstructions", "--model", str(folder), "--out", picture, "--count", "4"]) == 0
@@ -80,7 +82,7 @@ def test_evaluate_fails_if_the_card_tells_another_quality(
         (["train", "--recipe", "synthetic-tine"], "did you mean 'synthetic-tiny'?"),
         (["train", "--recipe", "synthetic-tiny", "--training-images", "9999"], "not enough"),
         (["trian"], "'trian'"),
-        (["calibrate", "run", "--bits", "17"], "0 to 16"),
+        (["calibrate", "run", "--max-rmse-increase", "much"], "invalid float value: 'much'"),
         (["evaluate"], "either the folder of a run or --model"),
         (["evaluate", "run", "--model", "model"], "either the folder of a run or --model"),
         (["plot", "reconstructions", "--model", "a", "--out", "b", "--count", "0"], "1 to 40"),

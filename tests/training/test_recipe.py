@@ -37,6 +37,11 @@ def test_a_recipe_file_without_a_name_is_named_after_itself(tmp_path: Path) -> N
     assert load_recipe(str(tmp_path / "my-own.toml")).name == "my-own"
 
 
+def test_a_recipe_that_an_earlier_version_recorded_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("epochs = 3\nbits = 6\n")
+    assert load_recipe(str(tmp_path / "run.toml")).epochs == 3
+
+
 def test_words_of_the_command_line_override_fields() -> None:
     recipe = load_recipe(
         "synthetic-tiny", {"epochs": "2", "layers": "784, 32", "learning_rate": "1e-3", "channels_last": "true"}

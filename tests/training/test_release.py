@@ -7,7 +7,7 @@ import pytest
 from codec.decoder import Decoder
 from codec.encoder import Encoder
 from codec.model_card import load_card
-from training.calibrate import calibrate_run
+from training.calibrate import calibrate_run, load_calibration
 from training.datasets import Dataset
 from training.errors import InvalidRecipe, InvalidRun
 from training.model_readme import reproduction_command, write_readme
@@ -55,10 +55,21 @@ def test_publishing_does_the_steps_that_were_not_done(tmp_path: Path, tiny: Reci
 def test_publishing_keeps_a_quantiser_that_was_calibrated_by_hand(
     tmp_path: Path, copy: RunFolder, dataset: Dataset
 ) -> None:
-    calibrate_run(copy, dataset, bits=9)
+    calibrate_run(copy, dataset, max_rmse_increase=0.0001)
+    kept = load_calibration(copy)
     card = publish_run(copy, dataset, tmp_path / "models")
-    assert card.quantiser.bits == 9
-    assert "--bits 9" in write_readme(card)
+    assert (card.quantiser, card.tables) == kept
+    assert "--max-rmse-increase 0.0001" in write_readme(card)
+
+
+def test_publishing_calibrates_anew_what_an_earlier_version_calibrated(
+    tmp_path: Path, copy: RunFolder, dataset: Dataset
+) -> None:
+    content = json.loads(copy.quantiser_file.read_text())
+    tables = content.pop("tables")
+    copy.quantiser_file.write_text(json.dumps(content))
+    publish_run(copy, dataset, tmp_path / "models")
+    assert json.loads(copy.quantiser_file.read_text())["tables"] == tables
 
 
 def test_publishing_exports_anew_after_training_went_on(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
@@ -107,7 +118,7 @@ def test_the_readme_tells_what_the_card_tells(published: Path) -> None:
     for text in (
         card.model_id,
         f"{card.quality.rmse:.5f}",
-        f"{card.quality.payload_bytes:g} bytes",
+        f"{card.quality.payload_bytes:.2f} bytes",
         "epochs on synthetic",
     ):
         assert text in readme

@@ -91,7 +91,7 @@ KINDS: dict[str, Kind] = {
     "histograms": Kind(
         "The numbers of the code",
         "How often each number of the code takes which value, beside the normal distribution of the same mean and "
-        "variance (orange); grey lies beyond the quantiser's outermost levels.",
+        "variance (orange); grey lies beyond the model's tables.",
         lambda folders, dataset, out, _options: plot_histograms(folders[0], dataset, out),
     ),
     "random": Kind(

@@ -72,16 +72,15 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
 def plot_histograms(folder: Path, dataset: Dataset, out: Path) -> None:
     """Draw the histogram of each coordinate of the test images' codes, the first twenty of them.
 
-    Beside it stands the normal distribution of the same mean and variance; the shaded part lies beyond the outermost
-    levels of the quantiser. Arguments and errors are as of `plot_codes`.
+    Beside it stands the normal distribution of the same mean and variance; the shaded part lies beyond the
+    symbols of the table, and costs more bytes. Arguments and errors are as of `plot_codes`.
     """
     subject = Subject(folder, dataset)
     y = subject.codes(dataset.test.pixels).astype(np.float64)
     shown = min(y.shape[1], SHOWN_COORDINATES)
     columns = min(shown, 5)
     lines = math.ceil(shown / columns)
-    low = np.array(subject.card.quantiser.low)
-    high = low + np.array(subject.card.quantiser.step) * (2**subject.card.quantiser.bits - 1)
+    low, high = subject.outermost_levels
     with figure(0.75 + max(1.75 * lines, 2.6 if lines == 1 else 0)) as made:
         panels = np.atleast_1d(made.subplots(lines, columns, squeeze=False)).ravel()
         for at, axes in enumerate(panels):

@@ -29,7 +29,9 @@ def plot_comparison(folders: Sequence[Path], dataset: Dataset, out: Path, count:
         subject = Subject(folder, dataset)
         reconstructions = subject.reconstruct(originals)
         errors = rmse_of_each(originals, reconstructions)
-        label = f"{_broken(subject.card.name)}\n{subject.code_in_words}\n{subject.payload_bytes:,} bytes"
+        label = (
+            f"{_broken(subject.card.name)}\n{subject.code_in_words}\n{subject.mean_payload_bytes(originals):.3g} bytes"
+        )
         rows.append(image_row(label, reconstructions, [f"{error:.3f}" for error in errors]))
     draw_rows(rows, out, "Reconstructions by each model, with their RMSE below")
 

@@ -38,9 +38,12 @@ class Subject:
         self._encoder, self._decoder = Encoder.open(folder), Decoder.open(folder)
 
     @property
-    def payload_bytes(self) -> int:
-        """Of each code, as sent, without its header."""
-        return (self.card.code_size * self.card.quantiser.bits + 7) // 8
+    def outermost_levels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """The levels, float64 (code size) each, of the least and of the greatest symbols that the tables hold."""
+        low, step = np.array(self.card.quantiser.low), np.array(self.card.quantiser.step)
+        first = np.array([table.first for table in self.card.tables])
+        last = np.array([table.last for table in self.card.tables])
+        return low + step * first, low + step * last
 
     @property
     def code_in_words(self) -> str:
@@ -60,9 +63,16 @@ class Subject:
         return _in_batches(lambda part: image.to_pixels(np.nan_to_num(self._decoder.x_hat(part))), y)
 
     def levels(self, y: Floats) -> npt.NDArray[np.float64]:
-        """Return where each code's symbols lie between the lowest level, 0, and the highest, 1."""
-        shares: npt.NDArray[np.float64] = quantiser.quantise(y, self.card.quantiser) / (2**self.card.quantiser.bits - 1)
+        """Return where each code's levels lie between the outermost of the tables, 0 and 1."""
+        lowest, highest = self.outermost_levels
+        parameters = self.card.quantiser
+        y_hat = quantiser.dequantise(quantiser.quantise(y, parameters), parameters)
+        shares: npt.NDArray[np.float64] = np.clip((y_hat - lowest) / np.maximum(highest - lowest, 1e-300), 0, 1)
         return shares
+
+    def mean_payload_bytes(self, pixels: image.Pixels) -> float:
+        """Return how many bytes the codes of uint8 (N, H, W, C) pixels have on average, without headers."""
+        return float(np.mean([len(one.payload) for one in self._encoder.encode(pixels)]))
 
 
 def rmse_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:

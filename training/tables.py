@@ -1,0 +1,50 @@
+"""Symbols of the training images -> the integer frequency tables of the model card, by counting.
+
+Deterministic, and in integers throughout. Knows nothing of where the symbols come from.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from codec.model_card import FREQUENCY_TOTAL, FrequencyTable
+
+# A table has no more entries than this; what lies beyond is coded as an escape.
+MAX_ENTRIES = 4096
+
+# Entries beyond the least and the greatest symbol that were seen, as a fraction of the entries between, and at least.
+_MARGIN = 1 / 8
+_LEAST_MARGIN = 2
+
+# A symbol that was never seen counts as half of one that was seen once; so do all escapes together.
+_COUNTED_ONCE = 2
+
+
+def count_tables(symbols: npt.NDArray[np.int64]) -> tuple[FrequencyTable, ...]:
+    """Return a table for each coordinate of symbols, int64 (N, code size)."""
+    return tuple(_count_table(column) for column in symbols.T)
+
+
+def scale_to_total(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Scale weights, positive int64 (N), to integers of at least 1 that add up to 65,536.
+
+    Each gets 1, and what remains is shared by the method of the largest remainder; of equal ones the first comes first.
+    """
+    to_share = FREQUENCY_TOTAL - len(weights)
+    shares, remainders = np.divmod(weights * to_share, weights.sum())
+    left_over = to_share - int(shares.sum())
+    shares[np.argsort(-remainders, kind="stable")[:left_over]] += 1
+    return np.asarray(shares + 1)
+
+
+def _count_table(column: npt.NDArray[np.int64]) -> FrequencyTable:
+    least, greatest = int(column.min()), int(column.max())
+    margin = max(_LEAST_MARGIN, int((greatest - least) * _MARGIN))
+    first, last = least - margin, greatest + margin
+    if last - first >= MAX_ENTRIES:
+        first = int(np.median(column)) - MAX_ENTRIES // 2
+        last = first + MAX_ENTRIES - 1
+    inside = column[(column >= first) & (column <= last)]
+    counts = np.bincount(inside - first, minlength=last - first + 1)
+    escapes = len(column) - len(inside)
+    frequencies = scale_to_total(_COUNTED_ONCE * np.append(counts, escapes).astype(np.int64) + 1)
+    return FrequencyTable(first=first, frequencies=tuple(frequencies[:-1].tolist()), escape=int(frequencies[-1]))
