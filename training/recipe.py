@@ -18,7 +18,7 @@ from training.errors import InvalidRecipe
 RECIPES_DIR = Path(__file__).parent / "recipes"
 MAX_RECIPE_BYTES = 1 << 16
 
-ArchitectureName = Literal["dense", "conv", "conv-plain"]
+ArchitectureName = Literal["dense", "conv", "conv-plain", "codebook"]
 ActivationName = Literal["silu", "relu", "leaky-relu", "gelu", "tanh", "sigmoid", "none"]
 NormalisationName = Literal["batch", "none"]
 InitialisationName = Literal["torch", "glorot"]
@@ -94,6 +94,8 @@ class Recipe(BaseModel):
     encoder_blocks: tuple[int, int, int] = Field((0, 1, 1), description="conv: residual blocks after each halving")
     decoder_blocks: tuple[int, int, int] = Field((1, 1, 0), description="conv: residual blocks before each doubling")
 
+    entries: int = Field(256, ge=4, le=65536, description="codebook: pictures on the path of each number of the code")
+
     epochs: int = Field(40, ge=1, description="passes over the training images")
     batch_size: int = Field(256, ge=2, description="images in one step")
     loss: LossName = Field("mse", description="what is minimised")
@@ -152,6 +154,8 @@ class Recipe(BaseModel):
             raise ValueError("tied is of the architecture dense: convolutions share no weights with their way back")
         if self.architecture == "conv-plain":
             self._check_convolutions()
+        if self.architecture == "codebook" and self.variational:
+            raise ValueError("a codebook finds its codes by search, so it cannot be variational")
         if self.loss == "bce" and self.output_activation != "sigmoid":
             raise ValueError("loss bce compares probabilities, which only the output_activation sigmoid gives")
         if self.variational and self.code_activation != "none":

@@ -94,6 +94,7 @@ def train(recipe: Recipe, dataset: Dataset, run: RunFolder, listeners: Sequence[
             run.environment_file,
             {**describe_environment(), "device": str(training.device), "threads": torch.get_num_threads()},
         )
+        training.start_from_images()
         # A checkpoint before the first epoch: it can be resumed from, and a full disk is found at once.
         training.save()
         training.run_epochs(listeners)
@@ -127,7 +128,9 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
     Raises:
         InvalidRecipe: more images than there are, layers that do not fit them, or a GPU that is not there.
     """
-    split_training(dataset, recipe)
+    images = len(split_training(dataset, recipe).train.pixels)
+    if recipe.architecture == "codebook" and recipe.entries > images:
+        raise InvalidRecipe(f"{recipe.entries} entries cannot be made of {images} training images")
     _device(recipe)
     with torch.device("meta"):  # where a network has a shape, but takes no memory
         build_autoencoder(recipe, dataset.shape)
@@ -175,6 +178,11 @@ class _Training:
                 f"stopped; go on after epoch {self.epoch} of {self.recipe.epochs} with "
                 f"`python -m training resume {self.folder}`"
             ) from error
+
+    def start_from_images(self) -> None:
+        self.model.start_from(self._to_x(self.images))
+        if self.average is not None:
+            self.average.module.load_state_dict(self.model.state_dict())
 
     def restore(self, checkpoint: Checkpoint) -> None:
         try:

@@ -25,6 +25,7 @@ TOY = {
     "batch_size": 32,
     "threads": 1,
     "max_rmse_increase": 0.02,
+    "entries": 24,
 }
 
 

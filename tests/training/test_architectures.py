@@ -149,7 +149,7 @@ def test_layers_that_do_not_fit_the_image_are_told(fields: dict[str, Any], words
 
 
 def test_normalisation_and_activations_are_those_of_the_recipe() -> None:
-    for architecture in choices("architecture"):
+    for architecture in set(choices("architecture")) - {"codebook"}:  # which has no layers
         fields: dict[str, Any] = {"architecture": architecture, "normalisation": "none", "activation": "relu"}
         model = build_autoencoder(_recipe(**fields, code_activation="tanh", output_activation="none"), DIGIT)
         kinds = {type(module) for module in model.modules()}

@@ -100,7 +100,7 @@ def test_a_convolutional_run_from_when_layers_were_hidden_ones_only_is_still_rea
         ({"patience": 0, "stop_on": "training"}, ["'patience' is 0"]),
         ({"encoder_blocks": (1, 1)}, ["'encoder_blocks'"]),
         ({"encoder_blocks": (1, -1, 1)}, ["encoder_blocks holds a negative number"]),
-        ({"architecture": "convolution"}, ["'architecture' is 'convolution'", "'dense', 'conv' or 'conv-plain'"]),
+        ({"architecture": "convolution"}, ["'architecture' is 'convolution'", "'conv-plain' or 'codebook'"]),
         ({"code_size": 0}, ["'code_size' is 0"]),
         ({"validation_images": 0}, ["'validation_images' is 0"]),
         ({"ema_decay": 1}, ["'ema_decay' is 1"]),

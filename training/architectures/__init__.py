@@ -10,6 +10,7 @@ from torch import nn
 from codec.model_card import ImageShape
 from training.architectures.autoencoder import Autoencoder, Reconstruction, VariationalAutoencoder
 from training.architectures.autoencoder import GaussianEncoder as _GaussianEncoder
+from training.architectures.codebook import build_codebook
 from training.architectures.conv import build_conv
 from training.architectures.conv_plain import build_conv_plain
 from training.architectures.dense import build_dense
@@ -29,6 +30,8 @@ def build_autoencoder(recipe: Recipe, shape: ImageShape) -> Autoencoder:
     Raises:
         InvalidRecipe: its layers do not fit images of this shape.
     """
+    if recipe.architecture == "codebook":
+        return build_codebook(recipe, shape)
     encoder, decoder = _BUILDERS[recipe.architecture](recipe, shape)
     if isinstance(encoder, _GaussianEncoder):
         model: Autoencoder = VariationalAutoencoder(encoder, decoder, recipe.kl_weight)

@@ -32,6 +32,9 @@ class Autoencoder(nn.Module):
         """Return x_hat, float32 (N, C, H, W), of x, float32 (N, C, H, W) in [0, 1]."""
         return cast(Tensor, self.decoder(self.encoder(x)))
 
+    def start_from(self, x: Tensor) -> None:
+        """Set the first weights from all training images, (N, C, H, W); networks that start at random do nothing."""
+
     def reconstruct(self, x: Tensor, _generator: torch.Generator) -> Reconstruction:
         """Return what a training step minimises; networks that draw random numbers take them from the generator."""
         return Reconstruction(self(x))
