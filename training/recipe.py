@@ -94,6 +94,7 @@ class Recipe(BaseModel):
     encoder_blocks: tuple[int, int, int] = Field((0, 1, 1), description="conv: residual blocks after each halving")
     decoder_blocks: tuple[int, int, int] = Field((1, 1, 0), description="conv: residual blocks before each doubling")
 
+    correction: bool = Field(False, description="conv: the encoder corrects its code by what the decoder makes of it")
     entries: int = Field(256, ge=4, le=65536, description="codebook: pictures on the path of each number of the code")
 
     epochs: int = Field(40, ge=1, description="passes over the training images")
@@ -154,6 +155,10 @@ class Recipe(BaseModel):
             raise ValueError("tied is of the architecture dense: convolutions share no weights with their way back")
         if self.architecture == "conv-plain":
             self._check_convolutions()
+        if self.correction and self.architecture != "conv":
+            raise ValueError(f"correction is of the architecture conv, not of {self.architecture}")
+        if self.correction and (self.variational or self.code_activation != "none"):
+            raise ValueError("a code is corrected by adding to it, so it has no code_activation and is not variational")
         if self.architecture == "codebook" and self.variational:
             raise ValueError("a codebook finds its codes by search, so it cannot be variational")
         if self.loss == "bce" and self.output_activation != "sigmoid":

@@ -18,6 +18,7 @@ the decoder draws up to 3 pixels too many where a side is not divisible by 4, an
 from torch import nn
 
 from codec.model_card import ImageShape
+from training.architectures.correcting import CorrectingEncoder
 from training.architectures.layers import (
     Crop,
     InFloat32,
@@ -33,18 +34,21 @@ from training.recipe import Recipe
 
 
 def build_conv(recipe: Recipe, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
-    """Build encoder and decoder of the recipe's widths, blocks and hidden size."""
-    return _encoder(recipe, shape), _decoder(recipe, shape)
+    """Build encoder and decoder of the recipe's widths, blocks and hidden size, and a corrector if it asks for one."""
+    encoder, decoder = _encoder(recipe, shape, shape.channels), _decoder(recipe, shape)
+    if recipe.correction:
+        encoder = CorrectingEncoder(encoder, decoder, _encoder(recipe, shape, 2 * shape.channels))
+    return encoder, decoder
 
 
-def _encoder(recipe: Recipe, shape: ImageShape) -> nn.Module:
+def _encoder(recipe: Recipe, shape: ImageShape, channels: int) -> nn.Module:
     width, kinds = recipe.encoder_width, (recipe.activation, recipe.normalisation)
     quarter = (halved(halved(shape.height)), halved(halved(shape.width)))
     # Without padding the last feature map is smallest; with fewer than 3 pixels there is nothing to convolve without.
     padding = (int(quarter[0] < 3), int(quarter[1] < 3))
     eighth = [(side + 2 * pad - 3) // 2 + 1 for side, pad in zip(quarter, padding, strict=True)]
     body = nn.Sequential(
-        *conv_block(shape.channels, width, *kinds, kernel=5, stride=2, padding=2),
+        *conv_block(channels, width, *kinds, kernel=5, stride=2, padding=2),
         *_residuals(recipe.encoder_blocks[0], width, recipe),
         *conv_block(width, 2 * width, *kinds, stride=2),
         *_residuals(recipe.encoder_blocks[1], 2 * width, recipe),
