@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from codec import bitstream, image, quantiser
+from codec import bitstream, image, lossless, quantiser
 from codec.entropy import SymbolCoder
 from codec.errors import ForeignCode, GoldenMismatch, InvalidCode, InvalidVector
 from codec.model_card import DECODER_FILE, ModelCard, load_card
@@ -55,11 +55,17 @@ class Decoder:
         Raises:
             InvalidCode: one of them is not a payload that this model's encoder makes.
         """
-        symbols = np.stack([self._coder.decode(payload) for payload in payloads])
-        x_hat = self.x_hat(quantiser.dequantise(symbols, self.card.quantiser))
-        if not np.isfinite(x_hat).all():
-            raise InvalidCode("the code lies so far out that the decoder has no image there")
-        return image.to_pixels(x_hat)
+        pixels = np.empty((len(payloads), *self.card.image.as_tuple()), dtype=np.uint8)
+        symbols, coded = [], []
+        for at, payload in enumerate(payloads):
+            if lossless.is_image(payload):
+                pixels[at] = lossless.read_payload(payload, self.card.image)
+            else:
+                symbols.append(self._coder.decode(payload))
+                coded.append(at)
+        if coded:
+            pixels[coded] = self._decode_symbols(np.stack(symbols))
+        return pixels
 
     def decode_vector(self, vector: Sequence[float]) -> image.Pixels:
         """Decode any point of the code space, unquantised, to uint8 (H, W, C) pixels.
@@ -97,6 +103,12 @@ class Decoder:
         pixels = image.to_pixels(self.x_hat(y_hat))[0]
         if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
             raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden image")
+
+    def _decode_symbols(self, symbols: npt.NDArray[np.int64]) -> image.Pixels:
+        x_hat = self.x_hat(quantiser.dequantise(symbols, self.card.quantiser))
+        if not np.isfinite(x_hat).all():
+            raise InvalidCode("the code lies so far out that the decoder has no image there")
+        return image.to_pixels(x_hat)
 
     def _payload(self, wire: bytes) -> bytes:
         code = bitstream.read_wire(wire)

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from codec import bitstream, image, quantiser
+from codec import bitstream, image, lossless, quantiser
 from codec.entropy import SymbolCoder
 from codec.errors import GoldenMismatch
 from codec.model_card import ENCODER_FILE, ModelCard, load_card
@@ -19,7 +19,12 @@ GOLDEN_SYMBOL_TOLERANCE = 1
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One image's code: `y` float32 (code size), the coded symbols alone, the bytes to send, and the ideal length."""
+    """One image's code.
+
+    `y` is float32 (code size); `payload`, the bare form, holds the coded symbols or the image as itself; `wire`, the
+    full form, is to be sent where nothing else says which model made it. `ideal_bits` is what the model's tables make
+    of the symbols, and of an image as itself the length of its payload.
+    """
 
     y: npt.NDArray[np.float32]
     payload: bytes
@@ -71,6 +76,16 @@ class Encoder:
         return [
             self._frame(one_y, self._coder.encode(one_symbols), float(bits))
             for one_y, one_symbols, bits in zip(y, symbols, ideal_bits, strict=True)
+        ]
+
+    def encode_lossless(self, pixels: image.Pixels) -> list[EncodedImage]:
+        """Encode uint8 (N, H, W, C) pixels of the model's shape as themselves: codes that give back these very pixels.
+
+        They have some hundred times the bytes, and are for images that the model makes something else of.
+        """
+        payloads = [lossless.write_payload(one) for one in pixels]
+        return [
+            self._frame(y, payload, 8.0 * len(payload)) for y, payload in zip(self.y(pixels), payloads, strict=True)
         ]
 
     def y(self, pixels: image.Pixels) -> npt.NDArray[np.float32]:

@@ -57,7 +57,7 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
     if not data:
         raise InvalidImage("the body is empty; send an image file")
     if data.startswith(_PNG_SIGNATURE):
-        _check_png(data)
+        check_png(data)
     try:
         header = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -80,7 +80,7 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
 
 def write_png(pixels: Pixels) -> bytes:
     """Encode uint8 (H, W, C) pixels as a PNG file."""
-    return _write(pixels, "PNG", compress_level=6)
+    return write_file(pixels, "PNG", compress_level=6)
 
 
 def write_webp(pixels: Pixels) -> bytes:
@@ -88,7 +88,7 @@ def write_webp(pixels: Pixels) -> bytes:
 
     WebP has no grey: one channel comes back as three equal ones. `exact` keeps colours under full transparency.
     """
-    return _write(pixels, "WEBP", lossless=True, exact=True)
+    return write_file(pixels, "WEBP", lossless=True, exact=True)
 
 
 def to_x(pixels: Pixels) -> Floats:
@@ -102,15 +102,20 @@ def to_pixels(x_hat: Floats) -> Pixels:
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
-def _write(pixels: Pixels, file_format: str, **options: object) -> bytes:
+def write_file(pixels: Pixels, file_format: str, **options: object) -> bytes:
+    """Encode uint8 (H, W, C) pixels as a file of one of Pillow's formats, with its options."""
     flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     buffer = io.BytesIO()
     Image.fromarray(flat).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
-def _check_png(data: bytes) -> None:
-    # Pillow passes over the check sums of a PNG's data and over a missing end, and so may give another picture.
+def check_png(data: bytes) -> None:
+    """Check what Pillow passes over, and so may give another picture: a PNG's check sums and its end.
+
+    Raises:
+        InvalidImage: one of them is wrong, or the end is missing.
+    """
     at = len(_PNG_SIGNATURE)
     while True:
         size = int.from_bytes(data[at : at + 4], "big")

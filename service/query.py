@@ -7,6 +7,8 @@ from fastapi import Request
 
 from service.errors import InvalidParameter
 
+FORMS = ("full", "bare")
+
 
 def read_query(request: Request, known: Collection[str]) -> dict[str, str]:
     """Return the query parameters by name.
@@ -29,3 +31,14 @@ def read_query(request: Request, known: Collection[str]) -> dict[str, str]:
             raise InvalidParameter(f"the parameter '{name}' is given twice")
         parameters[name] = value
     return parameters
+
+
+def read_form(value: str) -> str:
+    """Return `full` or `bare`.
+
+    Raises:
+        InvalidParameter: it is neither.
+    """
+    if value not in FORMS:
+        raise InvalidParameter(f"form takes full or bare, not '{value[:64]}'")
+    return value

@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny_model import publish_tiny_model
+
+# How long an example takes is the machine's business.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

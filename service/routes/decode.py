@@ -19,7 +19,7 @@ from service.code_json import CodeJson, read_code_json
 from service.error_responses import document_problems
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, MODEL_HEADER
-from service.query import read_query
+from service.query import FORMS, read_form, read_query
 from service.state import state_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 TAKEN = frozenset({"application/octet-stream", JSON, ""})
-PARAMETERS = frozenset({"model"})
+PARAMETERS = frozenset({"model", "form"})
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -119,6 +119,13 @@ OFFERED = tuple(WRITERS)
                 "description": "Name of the model. Wire bytes name their model themselves, and are refused if this is "
                 "another one; a bare `code` goes to the default model without it.",
             },
+            {
+                "name": "form",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(FORMS), "default": "full"},
+                "description": "`bare` takes a payload alone, as `/encode?form=bare` gives it. `model` must then name "
+                "the model that made it: its name, or better what that answer had in `Latentwire-Model`.",
+            },
         ],
         "requestBody": {
             "required": True,
@@ -141,8 +148,12 @@ async def decode(request: Request) -> Response:
     """Decode one code; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)
     decoders = cast("Halves[Decoder]", state.registry.decoders)
-    wanted = read_query(request, PARAMETERS).get("model")
-    if wanted is not None:
+    parameters = read_query(request, PARAMETERS)
+    wanted = parameters.get("model")
+    bare = read_form(parameters.get("form", "full")) == "bare"
+    if bare:
+        _bare_decoder(decoders, wanted)
+    elif wanted is not None:
         decoders.by_name(wanted)  # refuses an unknown name before the body is read
     answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
     media_type = media_type_of(request.headers.get("content-type"))
@@ -151,10 +162,15 @@ async def decode(request: Request) -> Response:
             f"/decode takes a code, not {media_type[:64]}; name its type, for example with curl's "
             f"-H 'Content-Type: application/octet-stream' for wire bytes or -H 'Content-Type: {JSON}' for JSON"
         )
+    if bare and media_type == JSON:
+        raise errors.InvalidParameter("form=bare takes the payload itself, as application/octet-stream, not in JSON")
     body = await read_body(request, state.settings.max_body_bytes)
 
     def work() -> tuple["ModelCard", bytes]:
-        if media_type == JSON:
+        if bare:
+            decoder = _bare_decoder(decoders, wanted)
+            pixels = decoder.decode_bare([body])[0]
+        elif media_type == JSON:
             decoder, pixels = _decode_json(decoders, wanted, read_code_json(body))
         else:
             decoder, pixels = _decode_wire(decoders, wanted, body)
@@ -163,6 +179,20 @@ async def decode(request: Request) -> Response:
     card, content = await state.admission.run(work, lambda: wait_until_gone(request))
     headers = {"Latentwire-Model": card.full_name, "Vary": "Accept"}
     return Response(content, headers=headers, media_type=answer_type)
+
+
+def _bare_decoder(decoders: "Halves[Decoder]", wanted: str | None) -> "Decoder":
+    """Return the decoder that `model`, a name or `name@model_id`, names for a payload that cannot tell it itself."""
+    if wanted is None:
+        raise errors.InvalidParameter("form=bare needs model=, as a payload alone does not say which model made it")
+    name, _, model_id = wanted.partition("@")
+    decoder = decoders.by_name(name)
+    if model_id and model_id != decoder.card.model_id:
+        raise ForeignCode(
+            f"the code was made by a model '{name[:64]}' with the model_id {model_id[:64]}; the one here has "
+            f"{decoder.card.model_id}"
+        )
+    return decoder
 
 
 def _decode_wire(decoders: "Halves[Decoder]", wanted: str | None, wire: bytes) -> tuple["Decoder", image.Pixels]:

@@ -14,7 +14,7 @@ from service.error_responses import document_problems
 from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
-from service.query import read_query
+from service.query import FORMS, read_form, read_query
 from service.state import state_of
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ IMAGE_TYPES = (
     "application/octet-stream",
 )
 TAKEN = frozenset({*IMAGE_TYPES, FORM, ""})
-OFFERED = ("application/json", "application/octet-stream")
+JSON = "application/json"
+OFFERED = (JSON, "application/octet-stream")
 FITS = ("strict", "resize", "pad")
-PARAMETERS = frozenset({"model", "fit"})
+PARAMETERS = frozenset({"model", "fit", "form"})
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -113,6 +114,13 @@ router = APIRouter()
                 "description": "`strict` refuses an image that is not of the model's size, channels and bit depth; "
                 "`resize` stretches it to the size; `pad` keeps its proportions and centres it on black.",
             },
+            {
+                "name": "form",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(FORMS), "default": "full"},
+                "description": "`full` is the wire bytes, which say which model made them. `bare`, only with `Accept: "
+                "application/octet-stream`, is the payload alone, 8 bytes less: `/decode` must then be told the model.",
+            },
         ],
         "requestBody": {
             "required": True,
@@ -138,6 +146,9 @@ async def encode(request: Request) -> Response:
     encoders = cast("Halves[Encoder]", state.registry.encoders)
     encoder = encoders.by_name(parameters.get("model"))
     answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
+    form = read_form(parameters.get("form", "full"))
+    if form == "bare" and answer_type != "application/octet-stream":
+        raise errors.InvalidParameter("form=bare goes with 'Accept: application/octet-stream'; JSON has the full form")
     content_type = request.headers.get("content-type", "")
     media_type = media_type_of(content_type)
     if media_type not in TAKEN:
@@ -150,7 +161,9 @@ async def encode(request: Request) -> Response:
     def work() -> bytes:
         data = read_single_file(body, content_type) if media_type == FORM else body
         encoded = encoder.encode_file(data, fit, state.settings.max_image_pixels)
-        return encoded.wire if answer_type == "application/octet-stream" else _to_json(encoder, encoded)
+        if answer_type == JSON:
+            return _to_json(encoder, encoded)
+        return encoded.payload if form == "bare" else encoded.wire
 
     content = await state.admission.run(work, lambda: wait_until_gone(request))
     headers = {"Latentwire-Model": encoder.card.full_name, "Vary": "Accept"}

@@ -77,6 +77,25 @@ def test_bare_payloads_give_what_their_wire_bytes_give(tiny_model: Path, decoder
     np.testing.assert_array_equal(together, decoder.decode([one.wire for one in encoded]))
 
 
+def test_images_as_themselves_stand_among_coded_ones(tiny_model: Path, decoder: Decoder) -> None:
+    encoder = Encoder.open(tiny_model)
+    pixels = np.stack([picture(8, 6, seed=seed) for seed in range(4)])[..., None]
+    coded, exact = encoder.encode(pixels), encoder.encode_lossless(pixels)
+    mixed = decoder.decode([coded[0].wire, exact[1].wire, coded[2].wire, exact[3].wire])
+    np.testing.assert_array_equal(mixed[1::2], pixels[1::2])
+    np.testing.assert_array_equal(mixed[::2], decoder.decode([coded[0].wire, coded[2].wire]))
+    np.testing.assert_array_equal(decoder.decode_bare([one.payload for one in exact]), pixels)
+
+
+def test_no_bit_of_an_image_as_itself_can_flip_unseen(tiny_model: Path, decoder: Decoder) -> None:
+    wire = Encoder.open(tiny_model).encode_lossless(picture(8, 6).reshape(1, 8, 6, 1))[0].wire
+    for position in range(8 * len(wire)):
+        damaged = bytearray(wire)
+        damaged[position // 8] ^= 1 << position % 8
+        with pytest.raises(CodeError):
+            decoder.decode([bytes(damaged)])
+
+
 def test_a_code_so_far_out_that_no_image_is_there_is_refused(tiny_model: Path) -> None:
     class Overflowing(Graph):
         def run(self, values: Floats) -> Floats:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import bitstream, quantiser
+from codec import bitstream, lossless, quantiser
 from codec.encoder import Encoder
 from codec.entropy import SymbolCoder
 from codec.errors import GoldenMismatch, ImageMismatch, UncodableImage
@@ -72,3 +72,12 @@ def test_another_answer_than_the_golden_one_is_found(encoder: Encoder) -> None:
     wrong = golden.model_copy(update={"symbols": (golden.symbols[0] - 2, *golden.symbols[1:])})
     with pytest.raises(GoldenMismatch, match="tiny"):
         Encoder(encoder.card.model_copy(update={"golden": wrong}), encoder._graph).check_golden()
+
+
+def test_an_image_as_itself_is_framed_like_any_code(encoder: Encoder) -> None:
+    pixels = np.stack([picture(8, 6, seed=seed) for seed in range(3)])[..., None]
+    for one, encoded in zip(pixels, encoder.encode_lossless(pixels), strict=True):
+        assert encoded.payload == lossless.write_payload(one)
+        assert bitstream.read_wire(encoded.wire) == (encoder.card.fingerprint, encoded.payload)
+        assert encoded.ideal_bits == 8 * len(encoded.payload)
+        np.testing.assert_array_equal(encoded.y, encoder.y(one[None])[0])

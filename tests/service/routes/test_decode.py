@@ -12,6 +12,7 @@ from PIL import Image
 from codec.bitstream import write_wire
 from codec.decoder import Decoder
 from codec.image import Pixels
+from codec.lossless import write_payload
 from tests.service.client import JSON, OCTETS, Client, assert_problem
 from tests.tiny_model import CODE_SIZE, SHAPE
 
@@ -125,6 +126,40 @@ def test_decode_refuses_wire_bytes_of_another_model_than_the_query_names(client:
     assert client.decode(wire, model="tiny").status_code == 200
 
 
+def test_decode_takes_the_bare_form_of_a_model_that_is_named(client: Client, png: bytes, wire: bytes) -> None:
+    bare = client.encode(png, accept=OCTETS, form="bare")
+    expected = client.decode(wire).content
+    for model in ("tiny", bare.headers["latentwire-model"]):
+        response = client.decode(bare.content, form="bare", model=model)
+        assert response.content == expected
+        assert response.headers["latentwire-model"] == bare.headers["latentwire-model"]
+
+
+def test_decode_refuses_a_bare_form_that_could_be_of_any_model(client: Client, wire: bytes) -> None:
+    bare = wire[6:-2]
+    assert_problem(client.decode(bare, form="bare"), 400, "invalid-parameter", "needs model=")
+    assert_problem(client.decode(bare, form="bare", model=""), 404, "unknown-model")
+    assert_problem(client.decode(bare, form="bare", model="nobody"), 404, "unknown-model")
+    assert_problem(client.decode(bare, form="bare", model="tiny@" + "0" * 64), 409, "foreign-code", "model_id")
+    assert_problem(client.decode(bare, form="bared", model="tiny"), 400, "invalid-parameter", "full or bare")
+    as_json = {"payload": base64.b64encode(bare).decode()}
+    assert_problem(decode_json(client, as_json, form="bare", model="tiny"), 400, "invalid-parameter", "not in JSON")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\xff\xff\x07abc", bytes(100_000)])
+def test_decode_refuses_what_is_no_bare_form(client: Client, payload: bytes) -> None:
+    assert_problem(client.decode(payload, form="bare", model="tiny"), 400, "invalid-code")
+
+
+def test_decode_gives_back_an_image_that_was_sent_as_itself(client: Client, pixels: Pixels, decoder: Decoder) -> None:
+    payload = write_payload(pixels)
+    for response in (
+        client.decode(write_wire(payload, decoder.card.fingerprint), accept="application/x-npy"),
+        client.decode(payload, form="bare", model="tiny", accept="application/x-npy"),
+    ):
+        assert np.array_equal(np.load(io.BytesIO(response.content)), pixels)
+
+
 def test_decode_refuses_a_code_of_a_model_that_is_not_loaded(client: Client, wire: bytes) -> None:
     assert_problem(client.decode(write_wire(wire[6:-2], b"\0\1\2\3")), 409, "foreign-code", "00010203")
 
@@ -151,7 +186,7 @@ def test_decode_refuses_every_truncation_and_what_is_appended(client: Client, wi
 
 
 def test_decode_refuses_a_whole_code_of_the_wrong_length(client: Client, wire: bytes, decoder: Decoder) -> None:
-    for payload in (b"\0", wire[6:-2] + b"\0", bytes(100_000)):
+    for payload in (wire[6:-2] + b"\0", bytes(100_000)):
         assert_problem(client.decode(write_wire(payload, decoder.card.fingerprint)), 400, "invalid-code", "payload")
 
 
@@ -251,4 +286,4 @@ def test_decode_refuses_an_image(client: Client, png: bytes) -> None:
 
 
 def test_decode_refuses_an_unknown_parameter(client: Client, wire: bytes) -> None:
-    assert_problem(client.decode(wire, fit="pad"), 400, "invalid-parameter", "it has model")
+    assert_problem(client.decode(wire, fit="pad"), 400, "invalid-parameter", "it has form, model")

@@ -102,7 +102,7 @@ def test_encode_refuses_an_unknown_fit(client: Client, png: bytes, fit: str) -> 
 
 
 def test_encode_refuses_an_unknown_parameter(client: Client, png: bytes) -> None:
-    assert_problem(client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, model")
+    assert_problem(client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, form, model")
 
 
 @pytest.mark.parametrize("fit", ["resize", "pad"])
@@ -144,6 +144,24 @@ def test_encode_refuses_a_picture_of_more_pixels_than_the_setting(start, png: by
     client = start(max_image_pixels=SHAPE.pixels)
     assert client.encode(png).status_code == 200
     assert_problem(client.encode(png_that_claims(7, 8), fit="resize"), 413, "image-too-large", "at most 48")
+
+
+def test_encode_answers_the_bare_form_when_asked(client: Client, png: bytes, encoder: Encoder) -> None:
+    response = client.encode(png, accept=OCTETS, form="bare")
+    assert response.content == encoder.encode_file(png).payload
+    assert response.headers["latentwire-model"] == f"tiny@{encoder.card.model_id}"
+    full = client.encode(png, accept=OCTETS, form="full")
+    assert len(full.content) - len(response.content) == 8
+
+
+def test_encode_has_no_bare_form_in_json(client: Client, png: bytes) -> None:
+    assert_problem(client.encode(png, form="bare"), 400, "invalid-parameter", "Accept: application/octet-stream")
+    assert client.encode(png, form="full").json() == client.encode(png).json()
+
+
+@pytest.mark.parametrize("value", ["", "Bare", "bare ", "half", "x" * 10_000])
+def test_encode_refuses_an_unknown_form(client: Client, png: bytes, value: str) -> None:
+    assert_problem(client.encode(png, accept=OCTETS, form=value), 400, "invalid-parameter", "full or bare")
 
 
 def test_encode_keeps_what_is_sent_out_of_headers(client: Client, png: bytes) -> None:
