@@ -13,6 +13,7 @@ traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they ari
     │   ├── InvalidCode           not wire bytes, or damaged ones
     │   ├── UnsupportedVersion    wire bytes of a version that this codec does not read
     │   ├── ForeignCode           whole wire bytes, made by another model
+    │   ├── DamagedChunk          a part of a container of many codes is damaged or missing
     │   └── InvalidVector         a bare code vector of the wrong length, or not finite
     └── ModelError                the files of a model
         ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
@@ -60,6 +61,20 @@ class UnsupportedVersion(CodeError):
 
 class ForeignCode(CodeError):
     """The wire bytes are whole, but another model made them."""
+
+
+class DamagedChunk(CodeError):
+    """A part of a container is damaged or missing.
+
+    `chunk` is its number and `first` that of its first image, both from 0; `images` is how many are lost with it, None
+    if that is all from there on.
+    """
+
+    def __init__(self, sentence: str, chunk: int, first: int, images: int | None) -> None:
+        super().__init__(sentence)
+        self.chunk = chunk
+        self.first = first
+        self.images = images
 
 
 class InvalidVector(CodeError):

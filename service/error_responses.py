@@ -46,6 +46,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.ImageMismatch: Problem(422, "image-mismatch", "The image does not fit the model"),
     codec_errors.UncodableImage: Problem(422, "uncodable-image", "The image's code lies too far out"),
     codec_errors.InvalidCode: Problem(400, "invalid-code", "Not a code, or a damaged one"),
+    codec_errors.DamagedChunk: Problem(400, "damaged-chunk", "A part of a container is damaged or missing"),
     codec_errors.InvalidVector: Problem(400, "invalid-vector", "Not a code vector of this model"),
     codec_errors.UnsupportedVersion: Problem(400, "unsupported-version", "A code of another version"),
     codec_errors.ForeignCode: Problem(409, "foreign-code", "The code of another model"),
