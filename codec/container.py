@@ -1,9 +1,10 @@
 """Many images of one model <-> a container, chunk by chunk. The layout is specified in `docs/FORMAT.md`.
 
 A container is a header, chunks, and an end mark with the number of images. Its frames are written by `FrameWriter` and
-read by `FrameReader`, which know neither tables nor images; a frame's body is packed and unpacked by `ChunkCoder`. All
-of them work on bytes that the caller moves, so that containers stream through files, sockets and threads alike, and
-one chunk is held at a time. Damage is said with the images it took: see `DamagedChunk`.
+read by `FrameReader`, which know neither tables nor images; a frame's body is packed and unpacked by `ChunkCoder`.
+`ContainerWriter` makes a whole container of codes that come little by little. All of them work on bytes that the caller
+moves, so that containers stream through files, sockets and threads alike, and one chunk is held at a time. Damage is
+said with the images it took: see `DamagedChunk`.
 """
 
 import zlib
@@ -75,14 +76,11 @@ class Chunk:
         """How many images there are in all."""
         return len(self.symbols) + len(self.payloads)
 
-    def places(self) -> npt.NDArray[np.intp]:
-        """Return the places of the coded images in the chunk, ascending."""
-        return np.setdiff1d(np.arange(self.images), np.array(list(self.payloads), dtype=np.intp))
-
-
-def chunk_images(code_size: int) -> int:
-    """Return how many images a writer puts into a chunk."""
-    return min(CHUNK_IMAGES, MAX_CHUNK_SYMBOLS // code_size)
+    def coded(self) -> npt.NDArray[np.bool_]:
+        """Return for each place whether the image there is coded."""
+        mask = np.ones(self.images, dtype=np.bool_)
+        mask[list(self.payloads)] = False
+        return mask
 
 
 class ChunkCoder:
@@ -92,6 +90,11 @@ class ChunkCoder:
         self._rans = RansCoder(tables)
         # As itself an image is at most a byte of kind and its raw pixels.
         self._max_payload_bytes = 1 + shape.pixels * shape.channels
+
+    @property
+    def chunk_images(self) -> int:
+        """How many images a writer puts into a chunk."""
+        return min(CHUNK_IMAGES, MAX_CHUNK_SYMBOLS // self._rans.code_size)
 
     def pack(self, chunk: Chunk) -> bytes:
         """Return the body of a chunk.
@@ -174,6 +177,60 @@ class FrameWriter:
         # Each check sum covers all heads so far, so that chunks cannot change places, nor go missing.
         self._check = zlib.crc32(head, self._check)
         return head + self._check.to_bytes(CHECK_BYTES, "big")
+
+
+class ContainerWriter:
+    """Writes one container: gathers codes into chunks, and gives the bytes that are ready. Holds one chunk."""
+
+    def __init__(self, coder: ChunkCoder, fingerprint: bytes, announced: int = 0) -> None:
+        """Begin a container; see `FrameWriter` for the arguments."""
+        self._coder = coder
+        self._frames = FrameWriter(fingerprint, announced)
+        self._ready = [self._frames.header()]
+        self._gathered: list[Chunk] = []
+        self._images = self._payload_bytes = 0
+
+    @property
+    def images(self) -> int:
+        """How many images have been added."""
+        return self._frames.images + self._images
+
+    def add(self, codes: Chunk) -> bytes:
+        """Add some images' codes, at most as many as a chunk takes; return the bytes that are ready, maybe none.
+
+        Raises:
+            UncodableImage: a symbol does not fit in 32 bits.
+        """
+        if self._images + codes.images > self._coder.chunk_images:
+            self._flush()
+        if codes.images:
+            self._gathered.append(codes)
+            self._images += codes.images
+            self._payload_bytes += sum(map(len, codes.payloads.values()))
+        if self._images == self._coder.chunk_images or self._payload_bytes >= CHUNK_IMAGE_BYTES:
+            self._flush()
+        return self._take_ready()
+
+    def finish(self) -> bytes:
+        """Return the last bytes."""
+        self._flush()
+        self._ready.append(self._frames.end())
+        return self._take_ready()
+
+    def _flush(self) -> None:
+        if not self._gathered:
+            return
+        payloads, first = {}, 0
+        for codes in self._gathered:
+            payloads.update({first + place: payload for place, payload in codes.payloads.items()})
+            first += codes.images
+        chunk = Chunk(np.concatenate([codes.symbols for codes in self._gathered]), payloads)
+        self._gathered, self._images, self._payload_bytes = [], 0, 0
+        self._ready.append(self._frames.chunk(chunk.images, self._coder.pack(chunk)))
+
+    def _take_ready(self) -> bytes:
+        ready, self._ready = b"".join(self._ready), []
+        return ready
 
 
 class FrameReader:

@@ -1,7 +1,7 @@
 """Wire bytes -> images. A receiver needs this half, and never imports the other."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec import bitstream, image, lossless, quantiser
+from codec.container import ChunkCoder, Frame, FrameReader
 from codec.entropy import SymbolCoder
 from codec.errors import ForeignCode, GoldenMismatch, InvalidCode, InvalidVector
 from codec.model_card import DECODER_FILE, ModelCard, load_card
@@ -24,6 +25,7 @@ class Decoder:
         self.card = card
         self._graph = graph
         self._coder = SymbolCoder(card.tables)
+        self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> Self:
@@ -67,6 +69,65 @@ class Decoder:
             pixels[coded] = self._decode_symbols(np.stack(symbols))
         return pixels
 
+    def decode_batch(self, stream: Iterable[bytes]) -> Iterator[image.Pixels]:
+        """Decode a container; one chunk of it is held at a time.
+
+        Args:
+            stream: the container's bytes, in pieces of any length.
+
+        Yields:
+            uint8 (N, H, W, C) pixels, of any N.
+
+        Raises:
+            InvalidCode: not a container, or one that contradicts itself.
+            UnsupportedVersion: a container of another version.
+            ForeignCode: a container of another model's codes.
+            DamagedChunk: a chunk is damaged, or the container is cut short. What was yielded before is right.
+        """
+        reader = FrameReader()
+        for piece in stream:
+            reader.feed(piece)
+            frame = reader.take()
+            if reader.header is not None:
+                self.check_fingerprint(reader.header.fingerprint)
+            while frame is not None:
+                yield from self.decode_frame(frame)
+                frame = reader.take()
+        reader.finish()
+
+    def decode_frame(self, frame: Frame) -> Iterator[image.Pixels]:
+        """Decode one chunk of a container of this model; yield uint8 (N, H, W, C) pixels.
+
+        Raises:
+            DamagedChunk: the chunk is damaged.
+        """
+        chunk = self._chunks.unpack(frame)
+        rest, done = chunk.symbols, 0
+        for coded in image.slices(chunk.coded(), self.card.image):
+            pixels = np.empty((len(coded), *self.card.image.as_tuple()), dtype=np.uint8)
+            try:
+                if count := int(coded.sum()):
+                    pixels[coded], rest = self._decode_symbols(rest[:count]), rest[count:]
+                for at in np.flatnonzero(~coded).tolist():
+                    pixels[at] = lossless.read_payload(lossless.MARKER + chunk.payloads[done + at], self.card.image)
+            except InvalidCode as error:
+                raise frame.damaged(str(error)) from error
+            done += len(coded)
+            yield pixels
+
+    def decode_vectors(self, y: npt.NDArray[np.float32]) -> image.Pixels:
+        """Decode points of the code space, float32 (N, code size), to uint8 (N, H, W, C) pixels.
+
+        Raises:
+            InvalidVector: a number that is not finite, or a point so far out that the decoder's own numbers overflow.
+        """
+        if not np.isfinite(y).all():
+            raise InvalidVector("a code has an element that is not a finite float32 number")
+        x_hat = self.x_hat(y)
+        if not np.isfinite(x_hat).all():
+            raise InvalidVector("a code lies so far out that the decoder has no image there")
+        return image.to_pixels(x_hat)
+
     def decode_vector(self, vector: Sequence[float]) -> image.Pixels:
         """Decode any point of the code space, unquantised, to uint8 (H, W, C) pixels.
 
@@ -81,15 +142,24 @@ class Decoder:
             y = np.asarray(vector, dtype=np.float64).astype(np.float32)
         if not np.isfinite(y).all():
             raise InvalidVector("the code has an element that is not a finite float32 number")
-        x_hat = self.x_hat(y[None])
-        if not np.isfinite(x_hat).all():
-            raise InvalidVector("the code lies so far out that the decoder has no image there")
-        pixels: image.Pixels = image.to_pixels(x_hat)[0]
+        pixels: image.Pixels = self.decode_vectors(y[None])[0]
         return pixels
 
     def x_hat(self, y: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the reconstructions, float32 (N, C, H, W), of codes, float32 (N, code size)."""
         return self._graph.run(y)
+
+    def check_fingerprint(self, fingerprint: bytes) -> None:
+        """Refuse codes of other models.
+
+        Raises:
+            ForeignCode: the fingerprint is not that of this model.
+        """
+        if fingerprint != self.card.fingerprint:
+            raise ForeignCode(
+                f"the code was made by the model with fingerprint {fingerprint.hex()}; "
+                f"'{self.card.name}' has {self.card.fingerprint.hex()}"
+            )
 
     def check_golden(self) -> None:
         """Decode the card's golden symbols and compare.
@@ -112,9 +182,5 @@ class Decoder:
 
     def _payload(self, wire: bytes) -> bytes:
         code = bitstream.read_wire(wire)
-        if code.fingerprint != self.card.fingerprint:
-            raise ForeignCode(
-                f"the code was made by the model with fingerprint {code.fingerprint.hex()}; "
-                f"'{self.card.name}' has {self.card.fingerprint.hex()}"
-            )
+        self.check_fingerprint(code.fingerprint)
         return code.payload

@@ -1,6 +1,7 @@
 """Images -> wire bytes. A sender needs this half, and never imports the other."""
 
 import base64
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec import bitstream, image, lossless, quantiser
+from codec.container import Chunk, ChunkCoder, ContainerWriter
 from codec.entropy import SymbolCoder
 from codec.errors import GoldenMismatch
 from codec.model_card import ENCODER_FILE, ModelCard, load_card
@@ -39,6 +41,7 @@ class Encoder:
         self.card = card
         self._graph = graph
         self._coder = SymbolCoder(card.tables)
+        self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> Self:
@@ -87,6 +90,30 @@ class Encoder:
         return [
             self._frame(y, payload, 8.0 * len(payload)) for y, payload in zip(self.y(pixels), payloads, strict=True)
         ]
+
+    def encode_batch(self, pixels: Iterable[image.Pixels], announced: int = 0) -> Iterator[bytes]:
+        """Encode many images into a container, chunk by chunk; one chunk's codes are held at a time.
+
+        Args:
+            pixels: arrays of uint8 (N, H, W, C), of any N and the model's shape.
+            announced: number of all images, if it is known.
+
+        Yields:
+            The container's bytes, in pieces.
+
+        Raises:
+            UncodableImage: one of the images has a code that lies too far out.
+        """
+        writer = self.container(announced)
+        for block in pixels:
+            for part in image.slices(block, self.card.image):
+                if ready := writer.add(Chunk(quantiser.quantise(self.y(part), self.card.quantiser))):
+                    yield ready
+        yield writer.finish()
+
+    def container(self, announced: int = 0) -> ContainerWriter:
+        """Begin a container of this model's codes; `announced` is the number of images, if it is known."""
+        return ContainerWriter(self._chunks, self.card.fingerprint, announced)
 
     def y(self, pixels: image.Pixels) -> npt.NDArray[np.float32]:
         """Return the codes before quantisation, float32 (N, code size), of uint8 (N, H, W, C) pixels."""

@@ -7,7 +7,8 @@ wants, and nothing else of the model.
 import io
 import warnings
 import zlib
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,11 @@ from codec.model_card import ImageShape
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Fit = Literal["strict", "resize", "pad"]
+Element = TypeVar("Element", bound=np.generic)
+
+# How many images, and how many of their values, a graph is run on at once.
+GRAPH_IMAGES = 32
+GRAPH_VALUES = 1 << 22
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -89,6 +95,16 @@ def write_webp(pixels: Pixels) -> bytes:
     WebP has no grey: one channel comes back as three equal ones. `exact` keeps colours under full transparency.
     """
     return write_file(pixels, "WEBP", lossless=True, exact=True)
+
+
+def slices(array: npt.NDArray[Element], shape: ImageShape) -> Iterator[npt.NDArray[Element]]:
+    """Cut an array, (N, ...), of whatever images of this shape have, into parts that a graph is run on at once.
+
+    More than some thirty images at once make no graph quicker, and take memory; of large images, few do.
+    """
+    size = max(1, min(GRAPH_IMAGES, GRAPH_VALUES // (shape.pixels * shape.channels)))
+    for start in range(0, len(array), size):
+        yield array[start : start + size]
 
 
 def to_x(pixels: Pixels) -> Floats:

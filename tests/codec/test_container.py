@@ -8,11 +8,11 @@ from codec.container import (
     MAX_CHUNK_IMAGES,
     Chunk,
     ChunkCoder,
+    ContainerWriter,
     Frame,
     FrameReader,
     FrameWriter,
     Header,
-    chunk_images,
 )
 from codec.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
 from codec.model_card import ImageShape
@@ -98,16 +98,35 @@ def test_the_header_is_known_as_soon_as_it_has_come() -> None:
 
 
 def test_places_are_those_of_the_coded_images() -> None:
-    assert chunk_of(3, {1: b"\0a", 3: b"\0b"}).places().tolist() == [0, 2, 4]
+    assert chunk_of(3, {1: b"\0a", 3: b"\0b"}).coded().tolist() == [True, False, True, False, True]
 
 
 def test_a_chunk_has_no_more_symbols_than_a_reader_takes() -> None:
-    assert chunk_images(1) == chunk_images(32) == 4096
-    assert chunk_images(4096) == 1024
+    assert CODER.chunk_images == 4096
+    assert ChunkCoder(TABLES[:1] * 4096, SHAPE).chunk_images == 1024
+
+
+def test_codes_that_come_little_by_little_are_gathered_into_chunks() -> None:
+    writer = ContainerWriter(CODER, FINGERPRINT, announced=5000)
+    pieces = [writer.add(chunk_of(24, {3: b"\0ab"}, seed=seed)) for seed in range(200)]
+    assert writer.images == 5000
+    pieces.append(writer.finish())
+    chunks = read(b"".join(pieces))
+    assert [chunk.images for chunk in chunks] == [4075, 925]
+    assert sorted(chunks[0].payloads) == list(range(3, 4075, 25))
+    assert np.array_equal(chunks[0].symbols[24:48], chunk_of(24, seed=1).symbols)
+    assert len(pieces[0]) == HEADER_BYTES
+    assert sum(map(bool, pieces)) == 3
+
+
+def test_many_images_as_themselves_fill_a_chunk_by_their_bytes() -> None:
+    writer = ContainerWriter(CODER, FINGERPRINT)
+    writer.add(Chunk(np.empty((0, 3), np.int64), {0: bytes(1 << 21)}))
+    assert len(writer.add(Chunk(np.empty((0, 3), np.int64), {0: bytes(1 << 21)}))) > 1 << 22
 
 
 def test_overhead_is_below_a_tenth_of_a_byte_an_image() -> None:
-    size, images = chunk_images(len(TABLES)), 10_000
+    size, images = CODER.chunk_images, 10_000
     chunks = [chunk_of(min(size, images - start), seed=start) for start in range(0, images, size)]
     coded = sum(ideal_bytes(TABLES, chunk.symbols) for chunk in chunks)
     distances = sum(len(ChunkCoder(TABLES, SHAPE)._rans.encode(chunk.symbols)[0]) for chunk in chunks)
