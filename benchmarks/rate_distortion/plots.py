@@ -1,0 +1,219 @@
+"""Points -> two pictures: bytes against PSNR, of images alone and of all together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from benchmarks.rate_distortion.points import (
+    ALONE,
+    BATCH,
+    FULL,
+    OURS,
+    PAYLOAD,
+    TOGETHER,
+    Arrangement,
+    Point,
+    by_codec,
+    front,
+)
+from training.plots.canvas import figure, save
+
+LEAST_DB, MOST_DB = 14, 42
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Style(NamedTuple):
+    """How a codec is drawn: a colour of Okabe and Ito's, and a mark of its own, so that neither is needed alone."""
+
+    colour: str
+    marker: str
+
+
+STYLES = {
+    PAYLOAD: Style("#0072b2", "o"),
+    FULL: Style("#0072b2", "o"),
+    BATCH: Style("#0072b2", "o"),
+    "JPEG": Style("#e69f00", "s"),
+    "JPEG 2000": Style("#56b4e9", "v"),
+    "WebP": Style("#009e73", "D"),
+    "AVIF": Style("#cc79a7", "^"),
+    "JPEG XL": Style("#d55e00", "P"),
+    "PNG": Style("#000000", "X"),
+}
+
+TITLES = {
+    ALONE: "each in a file or code of its own",
+    TOGETHER: "all in one picture of tiles, or in one container",
+}
+
+
+class Place(NamedTuple):
+    """Where a codec's name stands: at which point of its line, how far from it in points, and how it is aligned."""
+
+    at: int
+    offset: tuple[int, int]
+    horizontal: str
+    vertical: str
+
+
+_BELOW, _ABOVE = Place(0, (0, -9), "center", "top"), Place(-1, (0, 8), "center", "bottom")
+_LEFT = Place(0, (-9, 0), "right", "center")
+
+PLACES: dict[Arrangement, dict[str, Place]] = {
+    ALONE: {"JPEG 2000": _LEFT},
+    TOGETHER: {
+        "JPEG 2000": Place(2, (6, -6), "left", "top"),
+        "WebP": _ABOVE,
+        "AVIF": _LEFT,
+        "JPEG XL": Place(0, (6, -6), "left", "top"),
+        "JPEG": Place(-1, (8, -14), "left", "top"),
+    },
+}
+
+
+def plot_points(points: Sequence[Point], arrangement: Arrangement, dataset: str, out: Path) -> None:
+    """Draw the points of one arrangement: mean bytes of an image, logarithmic, against PSNR.
+
+    What is without loss stands in a strip above. Of each classical codec the settings are drawn that no other of its
+    own beats; of ours, each model as it ships.
+
+    Args:
+        points: of any arrangements.
+        arrangement: which of them to draw.
+        dataset: whose images they are of, as the title names them.
+        out: the PNG file, 1,000 pixels wide.
+
+    Raises:
+        CannotWrite: the file cannot be written.
+    """
+    grouped = by_codec([point for point in points if point.arrangement == arrangement])
+    sizes = [point.bytes for of_codec in grouped.values() for point in of_codec]
+    count = max(point.count for of_codec in grouped.values() for point in of_codec)
+    exact = {codec: best[-1] for codec, of_codec in grouped.items() if not (best := front(of_codec))[-1].mse}
+    with figure(7) as made:
+        strip = made.add_axes((0.075, 0.795, 0.9, 0.14))
+        axes = made.add_axes((0.075, 0.085, 0.9, 0.69), sharex=strip)
+        for codec, of_codec in grouped.items():
+            if codec in OURS:
+                _draw_models(axes, codec, of_codec)
+            else:
+                _draw_codec(axes, codec, of_codec, PLACES[arrangement].get(codec, _BELOW))
+        _draw_lossless(strip, exact)
+        _dress(axes, strip, sizes)
+        title = f"{count:,} {dataset} images, {TITLES[arrangement]}"
+        made.text(0.012, 0.98, title, va="top", fontsize=13, weight="bold")
+        save(made, out)
+
+
+def _draw_models(axes: Any, codec: str, points: Sequence[Point]) -> None:
+    lossy = sorted((point for point in points if point.mse), key=lambda point: point.bytes)
+    if not lossy:
+        return
+    hollow = codec == FULL
+    axes.plot(
+        [point.bytes for point in lossy],
+        [point.psnr_db for point in lossy],
+        color=STYLES[codec].colour,
+        linewidth=1.2 if hollow else 2.4,
+        linestyle="--" if hollow else "-",
+        marker=STYLES[codec].marker,
+        markerfacecolor="white" if hollow else STYLES[codec].colour,
+        markersize=7,
+        zorder=4,
+    )
+    if not hollow:
+        for point in lossy:
+            axes.annotate(
+                point.setting,
+                (point.bytes, point.psnr_db),
+                (-7, 4),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8.5,
+                color=STYLES[codec].colour,
+            )
+    _name(axes, codec, lossy[0], Place(0, (6, -8), "left", "top"))
+
+
+def _draw_codec(axes: Any, codec: str, points: Sequence[Point], place: Place) -> None:
+    lossy = [point for point in front(points) if point.mse]
+    seen = [point for point in lossy if LEAST_DB <= point.psnr_db <= MOST_DB]
+    if not seen:
+        return
+    style = STYLES[codec]
+    axes.plot(
+        [point.bytes for point in lossy],
+        [point.psnr_db for point in lossy],
+        color=style.colour,
+        marker=style.marker,
+        markersize=5.5,
+        linewidth=1.6,
+    )
+    _name(axes, codec, seen[min(place.at, len(seen) - 1)], place)
+
+
+def _draw_lossless(strip: Any, exact: dict[str, Point]) -> None:
+    # One below the other, as their bytes are too near each other for names side by side.
+    for row, (codec, point) in enumerate(sorted(exact.items(), key=lambda item: item[1].bytes)):
+        style = STYLES[codec]
+        strip.plot([point.bytes], [-row], style.marker, color=style.colour, markersize=6.5)
+        strip.annotate(
+            f"{codec}  {point.bytes:.0f}",
+            (point.bytes, -row),
+            (-9, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=9,
+            color=style.colour,
+        )
+    strip.set_ylim(-max(len(exact), 1) + 0.3, 0.7)
+
+
+def _name(axes: Any, codec: str, point: Point, place: Place) -> None:
+    axes.annotate(
+        codec.replace(", ", ",\n"),
+        (point.bytes, point.psnr_db),
+        place.offset,
+        textcoords="offset points",
+        ha=place.horizontal,
+        va=place.vertical,
+        color=STYLES[codec].colour,
+        weight="bold",
+        fontsize=11,
+        zorder=5,
+    )
+
+
+def _dress(axes: Any, strip: Any, sizes: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(min(sizes) / 2.6, max(sizes) * 1.1)
+    axes.set_ylim(LEAST_DB, MOST_DB)
+    for each in (axes, strip):
+        each.xaxis.set_major_locator(FixedLocator(TICKS))
+        each.xaxis.set_minor_locator(NullLocator())
+        each.grid(visible=True)
+        each.set_axisbelow(True)
+        for side in ("top", "right"):
+            each.spines[side].set_visible(False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("bytes of an image: the mean, with all headers (logarithmic)")
+    axes.set_ylabel("quality: PSNR of the mean squared error, dB")
+    axes.annotate(
+        "better",
+        (0.012, 0.985),
+        (0.075, 0.905),
+        xycoords="axes fraction",
+        textcoords="axes fraction",
+        ha="left",
+        va="center",
+        color="#777777",
+        arrowprops={"arrowstyle": "->", "color": "#777777"},
+    )
+    strip.set_yticks([])
+    strip.tick_params(labelbottom=False, length=0)
+    strip.spines["bottom"].set_visible(False)
+    strip.grid(visible=False, axis="y")
+    strip.set_ylabel("no loss")
