@@ -258,14 +258,23 @@ def load_card(folder: Path) -> ModelCard:
         raise InvalidCard(f"model '{folder.name}' has no readable {CARD_FILE}: {error.strerror}") from error
     if len(text) > MAX_CARD_BYTES:
         raise InvalidCard(f"the card of model '{folder.name}' is over {MAX_CARD_BYTES} bytes")
+    return read_card(text, folder.name)
+
+
+def read_card(text: bytes, name: str) -> ModelCard:
+    """Check the content of a `card.json` in the folder of that name.
+
+    Raises:
+        InvalidCard: not JSON, not of this schema, contradicts itself, or names another model.
+    """
     try:
         card = ModelCard.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or CARD_FILE
-        raise InvalidCard(f"the card of model '{folder.name}' is not valid: {where}: {first['msg']}") from error
-    if card.name != folder.name:
-        raise InvalidCard(f"the card in folder '{folder.name}' is that of model '{card.name}'")
+        raise InvalidCard(f"the card of model '{name}' is not valid: {where}: {first['msg']}") from error
+    if card.name != name:
+        raise InvalidCard(f"the card in folder '{name}' is that of model '{card.name}'")
     return card
 
 

@@ -1,0 +1,44 @@
+"""Fuzzes one target with atheris: `python -m tests.fuzz code --seconds 600`.
+
+What is found interesting on the way goes into `build/fuzz/<target>/`, from where a later run goes on; bytes that break
+a target are written beside it. Bytes worth keeping go into `tests/fuzz/corpus/<target>/`, which the test suite replays.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+FOLDER = Path("build") / "fuzz"
+
+
+def main() -> int:
+    """Run until the time is over, or a target breaks."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz what reads bytes from outside.")
+    parser.add_argument("target", choices=["code", "bare", "card", "container"])
+    parser.add_argument("--seconds", type=int, default=120, metavar="N", help="default: %(default)s")
+    parser.add_argument("--max-bytes", type=int, default=4096, metavar="N", help="of an input; default: %(default)s")
+    arguments = parser.parse_args()
+    try:
+        import atheris
+    except ImportError:
+        parser.exit(1, f"{parser.prog}: atheris is missing; install it with `.venv/bin/pip install -e '.[fuzz]'`\n")
+    with atheris.instrument_imports(include=["codec"]):
+        from tests.fuzz.targets import TARGETS, seeds
+    corpus = FOLDER / arguments.target
+    corpus.mkdir(parents=True, exist_ok=True)
+    for name, data in seeds(arguments.target).items():
+        (corpus / name).write_bytes(data)
+    options = [
+        f"-max_total_time={arguments.seconds}",
+        f"-max_len={arguments.max_bytes}",
+        "-timeout=10",
+        "-rss_limit_mb=2048",
+        f"-artifact_prefix={FOLDER}/{arguments.target}-",
+    ]
+    atheris.Setup([sys.argv[0], *options, str(corpus)], TARGETS[arguments.target])
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

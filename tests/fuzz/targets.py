@@ -1,0 +1,137 @@
+"""What is fuzzed: bytes enter, and whatever is wrong with them may only end in the error that is documented for it.
+
+Each target also seals what it is given, with check sums that are right: hardly any random bytes would pass them. All
+know the card of `tests.contract.hostile_codes`, whose graphs are nowhere.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from codec import lossless
+from codec.bitstream import write_wire
+from codec.container import FrameReader, FrameWriter
+from codec.decoder import Decoder
+from codec.entropy import SymbolCoder
+from codec.errors import CodeError, DamagedChunk, InvalidCard, InvalidCode
+from codec.model_card import read_card
+from codec.sessions import Floats, Graph
+from tests.contract.hostile_codes import (
+    FOLDER,
+    NAME,
+    SHAPE,
+    card,
+    sound_image,
+    sound_payload,
+    sound_wire,
+)
+
+_CARD = card()
+_CODER = SymbolCoder(_CARD.tables)
+_MAX_IMAGES = 1 << 14
+
+
+class _Grey(Graph):
+    """A decoder's graph that always gives a grey image."""
+
+    def __init__(self) -> None:
+        pass
+
+    def run(self, values: Floats) -> Floats:
+        return np.full((len(values), SHAPE.channels, SHAPE.height, SHAPE.width), 0.5, np.float32)
+
+
+_DECODER = Decoder(_CARD, _Grey())
+
+
+def fuzz_code(data: bytes) -> None:
+    """Decode a single code in the full form: as it is, and as the payload of a sound frame."""
+    for wire in (data, write_wire(data, _CARD.fingerprint)):
+        try:
+            pixels = _DECODER.decode([wire])
+        except CodeError:
+            continue
+        _expect(pixels.shape == (1, *SHAPE.as_tuple()), "an image of another shape")
+
+
+def fuzz_bare(data: bytes) -> None:
+    """Decode a single code in the bare form; what is read must be what would be written."""
+    try:
+        pixels = _DECODER.decode_bare([data])
+    except InvalidCode:
+        return
+    if lossless.is_image(data):
+        again = lossless.read_payload(lossless.write_payload(pixels[0]), SHAPE)
+        _expect(np.array_equal(again, pixels[0]), "an image as itself that is not written as it was read")
+    else:
+        _expect(_CODER.encode(_CODER.decode(data)) == data, "two payloads of the same symbols")
+
+
+def fuzz_card(data: bytes) -> None:
+    """Read a model card; one that is read must be the same after it was written."""
+    try:
+        found = read_card(data, NAME)
+    except InvalidCard:
+        return
+    _expect(read_card(found.to_json().encode(), NAME) == found, "a card that changes by being written")
+
+
+def fuzz_container(data: bytes) -> None:
+    """Decode a container: as it is, fed in two pieces, and as the body of a sound chunk."""
+    half = len(data) // 2
+    _read_container(data[:half], data[half:])
+    writer = FrameWriter(_CARD.fingerprint)
+    images = 1 + int.from_bytes(data[:2], "big") % 64
+    _read_container(writer.header() + writer.chunk(images, data[2:]) + writer.end())
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "code": fuzz_code,
+    "bare": fuzz_bare,
+    "card": fuzz_card,
+    "container": fuzz_container,
+}
+
+
+def seeds(target: str) -> dict[str, bytes]:
+    """Return what fuzzing of a target starts from, by name: sound bytes, the hostile files, and the kept corpus."""
+    whole = {
+        "code": {"sound": sound_wire(), "sound-image": write_wire(sound_image(), _CARD.fingerprint)},
+        "bare": {"sound": sound_payload(), "sound-image": sound_image()},
+        "card": {"sound": _CARD.to_json().encode()},
+        "container": {},
+    }[target]
+    files = [*FOLDER.glob(f"{target}-*"), *(Path(__file__).parent / "corpus" / target).glob("*")]
+    return {**whole, **{path.name: path.read_bytes() for path in sorted(files)}}
+
+
+def _read_container(*pieces: bytes) -> None:
+    images = 0
+    try:
+        for pixels in _DECODER.decode_batch(pieces):
+            images += len(pixels)
+            _expect(pixels.shape[1:] == SHAPE.as_tuple(), "images of another shape")
+    except CodeError:
+        pass
+    # Whoever wants what is left of a damaged container reads on.
+    reader = FrameReader()
+    for piece in pieces:
+        reader.feed(piece)
+    for _ in range(len(b"".join(pieces)) + 2):
+        try:
+            if reader.take() is None:
+                break
+        except DamagedChunk as error:
+            if error.images is None:
+                break
+        except CodeError:
+            break
+    else:
+        raise AssertionError("a reader that does not come to an end")
+    _expect(images <= _MAX_IMAGES * (1 + reader.chunks), "more images than chunks can have")
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
