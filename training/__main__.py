@@ -119,6 +119,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     command = add("train", _train, "Train by a recipe, into a new run folder.")
     command.add_argument("--recipe", metavar="NAME", help="of training/recipes, or a path of a .toml; may be left out")
     command.add_argument("--run", type=Path, metavar="DIR", help="the run's folder; else runs/<name>-<time>")
+    command.add_argument("--start-from", type=Path, metavar="RUN", help="take its best weights, or a .pt file's")
     add_log_dir(command)
     add_data(command)
     _add_recipe_fields(command)
@@ -220,13 +221,15 @@ def _train(arguments: argparse.Namespace) -> int:
     dataset = _dataset(recipe, arguments)
     from training.snapshots import take_snapshots
     from training.trainer import check, train
+    from training.warm_start import load_start
     from training.watching import watching
 
     check(recipe, dataset)
+    start = None if arguments.start_from is None else load_start(arguments.start_from, recipe, dataset)
     with watching(arguments.log_dir, recipe, dataset) as watchers:
         run = create_run(recipe, arguments.run)
         print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
-        train(recipe, dataset, run, [_print_epoch, take_snapshots(run, dataset), *watchers])
+        train(recipe, dataset, run, [_print_epoch, take_snapshots(run, dataset), *watchers], start)
     return _finished(run)
 
 
@@ -255,8 +258,9 @@ def _finished(run: RunFolder) -> int:
     if len(metrics) < recipe.epochs:
         fell = f"fell by no more than {recipe.min_change:g}"
         print(f"stopped early: the {recipe.stop_on} loss {fell} in {recipe.patience} epochs")
-    best = min(metrics, key=lambda epoch: float(epoch["validation_rmse"]))
-    print(f"best: epoch {best['epoch']}, validation RMSE {best['validation_rmse']:.5f}")
+    best = metrics[int(metrics[-1]["best_epoch"]) - 1]
+    bytes_ = f" at {best['validation_bits'] / 8:.2f} bytes" if "validation_bits" in best else ""
+    print(f"best: epoch {best['epoch']}, validation RMSE {best['validation_rmse']:.5f}{bytes_}")
     print(f"next: python -m training publish {run}")
     return 0
 

@@ -33,6 +33,8 @@ class Checkpoint(NamedTuple):
     # Of early stopping; checkpoints from before there was any lack both.
     lowest_loss: float = math.inf
     epochs_waited: int = 0
+    # Of the best epoch's codes, where a rate is trained.
+    best_bits: float = 0.0
 
     @property
     def kept_weights(self) -> dict[str, torch.Tensor]:
@@ -61,6 +63,23 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
         InvalidRun: there is no such file.
         InvalidCheckpoint: it is cut short, damaged, or was made by another recipe.
     """
+    checkpoint, made_by = read_checkpoint(path)
+    for field in Recipe.model_fields:
+        was, wanted = getattr(made_by, field), getattr(recipe, field)
+        if was != wanted and field not in _WITHOUT_EFFECT_ON_WEIGHTS:
+            raise InvalidCheckpoint(
+                f"the checkpoint {path} was made by another recipe: its {field} is {was!r}, that of the run {wanted!r}"
+            )
+    return checkpoint
+
+
+def read_checkpoint(path: Path) -> tuple[Checkpoint, Recipe]:
+    """Read a checkpoint, and the recipe that made it.
+
+    Raises:
+        InvalidRun: there is no such file.
+        InvalidCheckpoint: it is cut short, damaged, or of another version.
+    """
     try:
         file = io.BytesIO(path.read_bytes())
         # torch writes a check sum with each tensor, but does not look at it when it reads.
@@ -81,13 +100,7 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
         made_by = make_recipe(checkpoint.recipe)  # fields that are newer than the checkpoint get their defaults
     except InvalidRecipe as error:
         raise InvalidCheckpoint(f"the checkpoint {path} is of another version: {error}") from error
-    for field in Recipe.model_fields:
-        was, wanted = getattr(made_by, field), getattr(recipe, field)
-        if was != wanted and field not in _WITHOUT_EFFECT_ON_WEIGHTS:
-            raise InvalidCheckpoint(
-                f"the checkpoint {path} was made by another recipe: its {field} is {was!r}, that of the run {wanted!r}"
-            )
-    return checkpoint
+    return checkpoint, made_by
 
 
 def _is_state(content: dict[str, Any]) -> bool:
@@ -96,4 +109,4 @@ def _is_state(content: dict[str, Any]) -> bool:
 
 
 # What comes after training, or only says where it happens, may be changed in a run's recipe.
-_WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "max_rmse_increase"}
+_WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "max_rmse_increase", "weights"}

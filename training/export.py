@@ -23,7 +23,7 @@ from codec.sessions import open_graph
 from training.architectures import build_autoencoder
 from training.atomic import write_atomically
 from training.checkpoints import load_checkpoint
-from training.datasets import Dataset
+from training.datasets import Dataset, split_training
 from training.errors import ExportError, InvalidCheckpoint
 from training.publish import graph_file
 from training.run_folder import RunFolder
@@ -33,6 +33,11 @@ OPSET = 18
 
 MAX_DIFFERENCE = 1e-4
 BATCH_SIZES = (1, 2, 33)
+
+# What weights in float16 may add to the RMSE, and how many validation images tell. Smaller tensors stay in float32.
+MAX_RMSE_CHANGE = 1e-4
+_TOLD_BY = 2000
+_LEAST_HALVED = 256
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,7 +58,8 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
 
     Raises:
         InvalidRun, InvalidCheckpoint: the run has no usable best checkpoint, or it is for other images.
-        ExportError: a graph differs from the network by 1e-4 or more; neither graph is written then.
+        ExportError: a graph differs from the network by 1e-4 or more (of its largest number, if that is above 1), or
+            weights in float16 change the RMSE by as much; neither graph is written then.
         CannotWrite: the disk is full, or the folder read-only.
     """
     recipe = run.recipe()
@@ -77,6 +83,19 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
         for draft in drafts:
             write_atomically(draft.path, _to_onnx(draft))
         differences = [_difference(draft, values) for draft, values in zip(drafts, (x, y), strict=True)]
+        rmse_change = 0.0
+        if recipe.weights == "float16":
+            # Only now, as what float16 changes is larger than what would tell of a wrong graph.
+            pixels = split_training(dataset, recipe).validation.pixels[:_TOLD_BY]
+            before = _rmse(drafts, pixels)
+            for draft in drafts:
+                write_atomically(draft.path, _in_float16(draft.path.read_bytes()))
+            rmse_change = _rmse(drafts, pixels) - before
+            if not abs(rmse_change) < MAX_RMSE_CHANGE:
+                raise ExportError(
+                    f"weights in float16 change the RMSE by {rmse_change:.2g}; less than {MAX_RMSE_CHANGE:g} is asked "
+                    "for, so take float32"
+                )
         for draft, half in zip(drafts, halves, strict=True):
             draft.path.replace(half.path)
     finally:
@@ -88,6 +107,8 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
         "validation_rmse": checkpoint.best_rmse,
         "opset": OPSET,
         "compared_batch_sizes": list(BATCH_SIZES),
+        "weights": recipe.weights,
+        "rmse_change_by_weights": rmse_change,
         "encoder": {**graph_file(run.encoder).model_dump(), "max_difference": differences[0]},
         "decoder": {**graph_file(run.decoder).model_dump(), "max_difference": differences[1]},
     }
@@ -127,6 +148,33 @@ def _to_onnx(half: _Half) -> bytes:
     return content
 
 
+def _in_float16(content: bytes) -> bytes:
+    """Store a graph's larger weights in float16; onnxruntime makes them float32 again when it opens the graph."""
+    model = onnx.load_from_string(content)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= _LEAST_HALVED:
+            name = tensor.name
+            stored = f"{name}.float16"
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
+            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _rmse(halves: list[_Half], pixels: image.Pixels) -> float:
+    """Return the RMSE per pixel, in [0, 1], of images that go through both graphs with float codes."""
+    encoder, decoder = (
+        open_graph(half.path, graph_file(half.path), half.input_shape, half.output_shape) for half in halves
+    )
+    x = image.to_x(pixels)
+    return float(np.sqrt(np.square(decoder.run(encoder.run(x)).astype(np.float64) - x).mean()))
+
+
 def _strip(model: onnx.ModelProto) -> None:
     """Remove what only debugging needs: stack traces with this machine's paths, names of Python classes."""
     graph = model.graph
@@ -140,7 +188,7 @@ def _difference(half: _Half, values: Floats) -> float:
     """Return the largest absolute difference between graph and network over all batch sizes.
 
     Raises:
-        ExportError: it is 1e-4 or more, or not a number.
+        ExportError: it is 1e-4 or more, also of the largest number where that is above 1, or not a number.
     """
     graph = open_graph(half.path, graph_file(half.path), half.input_shape, half.output_shape)
     largest = 0.0
@@ -149,11 +197,12 @@ def _difference(half: _Half, values: Floats) -> float:
         with torch.no_grad():
             expected: Floats = half.module(torch.from_numpy(batch)).numpy()
         difference = float(np.abs(graph.run(batch) - expected).max())
-        if not difference < MAX_DIFFERENCE:
+        # Codes in units of fine steps are large numbers, of which float32 has fewer decimals.
+        if not difference < MAX_DIFFERENCE * max(1.0, float(np.abs(expected).max())):
             name = half.path.name.removeprefix(".draft-")
             raise ExportError(
                 f"{name} differs from the network by {difference:.2g} for a batch of {size}; "
-                f"less than {MAX_DIFFERENCE:g} is asked for"
+                f"less than {MAX_DIFFERENCE:g}, or of that of the largest number, is asked for"
             )
         largest = max(largest, difference)
     return largest

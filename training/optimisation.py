@@ -1,6 +1,7 @@
 """Recipe and weights -> torch's optimiser, its learning rate's schedule, and the averaged weights."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +9,18 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel
 
+from training.architectures import RateAutoencoder
 from training.recipe import OptimizerName, Recipe
 
 _MOMENTUM = 0.9
 
-_Tensors = list[Tensor] | tuple[Tensor, ...]
+# The prior's parameters are in steps of the quantiser, and follow codes that move by many of them.
+_PRIOR_RATE = 5.0
 
-_OPTIMIZERS: dict[OptimizerName, Callable[[Iterable[nn.Parameter], float, float], Optimizer]] = {
+_Tensors = list[Tensor] | tuple[Tensor, ...]
+_Groups = list[dict[str, Any]]
+
+_OPTIMIZERS: dict[OptimizerName, Callable[[_Groups, float, float], Optimizer]] = {
     "adamw": lambda weights, rate, decay: AdamW(weights, lr=rate, weight_decay=decay),
     "adam": lambda weights, rate, decay: Adam(weights, lr=rate, weight_decay=decay),
     "sgd": lambda weights, rate, decay: SGD(weights, lr=rate, weight_decay=decay),
@@ -22,9 +28,18 @@ _OPTIMIZERS: dict[OptimizerName, Callable[[Iterable[nn.Parameter], float, float]
 }
 
 
-def make_optimizer(recipe: Recipe, weights: Iterable[nn.Parameter]) -> Optimizer:
-    """Make the optimiser that the recipe names."""
-    return _OPTIMIZERS[recipe.optimizer](weights, recipe.learning_rate, recipe.weight_decay)
+def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
+    """Make the optimiser that the recipe names. What a rate adds to a network knows no weight decay."""
+    groups: _Groups = [{"params": list(model.parameters())}]
+    if isinstance(model, RateAutoencoder):
+        gain, prior = list(model.encoder.gain.parameters()), list(model.prior.parameters())
+        added = {id(parameter) for parameter in (*gain, *prior)}
+        groups = [
+            {"params": [parameter for parameter in model.parameters() if id(parameter) not in added]},
+            {"params": gain, "weight_decay": 0.0},
+            {"params": prior, "weight_decay": 0.0, "lr": _PRIOR_RATE * recipe.learning_rate},
+        ]
+    return _OPTIMIZERS[recipe.optimizer](groups, recipe.learning_rate, recipe.weight_decay)
 
 
 def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler:
@@ -34,7 +49,8 @@ def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRSchedul
     """
     if recipe.schedule == "one-cycle":
         # One step more than are taken, as the last would have a rate of nearly 0.
-        return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1, pct_start=recipe.warmup)
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, peaks, total_steps=steps + 1, pct_start=recipe.warmup)
     warmup_steps = round(recipe.warmup * steps)
     rise = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
     if recipe.schedule == "constant":

@@ -28,6 +28,7 @@ OptimizerName = Literal["adamw", "adam", "sgd", "momentum"]
 ScheduleName = Literal["one-cycle", "cosine", "constant"]
 LossName = Literal["mse", "l1", "bce"]
 MonitoredName = Literal["none", "training", "validation"]
+WeightsName = Literal["float32", "float16"]
 
 MAX_LAYER_SIZE = 65536
 
@@ -74,6 +75,9 @@ class Recipe(BaseModel):
         False, description="the encoder gives a distribution over codes, and its mean is the code"
     )
     kl_weight: float = Field(1.0, ge=0, description="variational: of the divergence from the normal distribution")
+    rate_lambda: float = Field(
+        0.0, ge=0, le=1e6, description="bits that a unit of an image's squared error is worth; 0 trains for error alone"
+    )
     layers: tuple[int, ...] = Field(
         _DEFAULT_LAYERS, description="dense: sizes of the encoder's layers, from the image's values to the code"
     )
@@ -118,6 +122,7 @@ class Recipe(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     threads: int = Field(0, ge=0, le=1024, description="of torch on the CPU; 0 leaves the choice to torch")
     channels_last: bool = Field(False, description="memory format that speeds up convolutions")
+    weights: WeightsName = Field("float32", description="how graphs store weights; float16 halves their files")
 
     max_rmse_increase: float = Field(0.001, gt=0, description="by quantisation, on the validation images")
 
@@ -161,10 +166,16 @@ class Recipe(BaseModel):
             raise ValueError("a code is corrected by adding to it, so it has no code_activation and is not variational")
         if self.architecture == "codebook" and self.variational:
             raise ValueError("a codebook finds its codes by search, so it cannot be variational")
+        if self.architecture == "codebook" and self.rate_lambda > 0:
+            raise ValueError("a codebook finds its codes by search, so it cannot be trained for a rate_lambda")
         if self.loss == "bce" and self.output_activation != "sigmoid":
             raise ValueError("loss bce compares probabilities, which only the output_activation sigmoid gives")
         if self.variational and self.code_activation != "none":
             raise ValueError("variational codes are normally distributed, so their code_activation must be none")
+        if self.rate_lambda > 0 and self.variational:
+            raise ValueError("rate_lambda counts the bits of rounded codes, and variational draws them: take one")
+        if self.rate_lambda > 0 and self.loss != "mse":
+            raise ValueError(f"rate_lambda weighs bits against squared error, so the loss must be mse, not {self.loss}")
         if self.warmup == 0 and self.schedule == "one-cycle":
             raise ValueError("schedule one-cycle needs a warmup above 0")
         return self

@@ -3,7 +3,7 @@
     recipe.toml        as run, with all overrides
     environment.json   versions, git revision, processor
     metrics.jsonl      one line of JSON for each epoch
-    last.pt, best.pt   checkpoints: of the last epoch, and of the one with the best validation RMSE
+    last.pt, best.pt   checkpoints: of the last epoch, and of the best one by its validation images
     encoder.onnx, decoder.onnx, export.json, quantiser.json, quality.json    by the steps after training
 
 Knows the names of the files; what is in a checkpoint is the business of `training.checkpoints`. Knows no torch.

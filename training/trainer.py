@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from training.architectures import Autoencoder, build_autoencoder
+from training.architectures import Autoencoder, RateAutoencoder, build_autoencoder
+from training.architectures.rate import FITTED
 from training.augment import warp
 from training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from training.code_rate import measure_rate, psnr_db, rate_loss
 from training.datasets import Dataset, split_training
 from training.early_stopping import EarlyStopping
 from training.environment import describe_environment
@@ -34,6 +36,7 @@ from training.noise import add_gaussian, drop_pixels
 from training.optimisation import make_average, make_optimizer, make_schedule
 from training.recipe import Recipe
 from training.run_folder import RunFolder
+from training.warm_start import Start, load_weights
 
 VALIDATION_BATCH = 500
 
@@ -43,6 +46,9 @@ class EpochReport(NamedTuple):
 
     `train_loss` is the mean over its steps, with whatever the network adds to the recipe's loss. `validation_loss` is
     the recipe's loss alone, on clean validation images, and `validation_rmse` theirs per pixel in [0, 1].
+
+    Where a rate is trained, codes are rounded as in use, `validation_loss` weighs their bits as training does, and
+    `validation_bits` are those of one image by the frequencies of its kind, `validation_prior_bits` by the prior.
     """
 
     epoch: int
@@ -53,14 +59,23 @@ class EpochReport(NamedTuple):
     best_epoch: int
     learning_rate: float
     seconds: float
+    validation_bits: float | None = None
+    validation_prior_bits: float | None = None
 
     def __str__(self) -> str:
         left = (self.epochs - self.epoch) * self.seconds
         star = " (best)" if self.best_epoch == self.epoch else ""
+        quality = f"RMSE {self.validation_rmse:.5f}"
+        if self.validation_bits is not None:
+            quality = f"{psnr_db(self.validation_rmse):.2f} dB at {self.validation_bits / 8:.2f} bytes"
         return (
             f"epoch {self.epoch}/{self.epochs}  loss {self.train_loss:.6f}  "
-            f"validation RMSE {self.validation_rmse:.5f}{star}  {self.seconds:.1f} s, about {left:.0f} s left"
+            f"validation {quality}{star}  {self.seconds:.1f} s, about {left:.0f} s left"
         )
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what `metrics.jsonl` holds of the epoch."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class EpochEnd(NamedTuple):
@@ -73,7 +88,13 @@ class EpochEnd(NamedTuple):
 Listener = Callable[[EpochEnd], None]
 
 
-def train(recipe: Recipe, dataset: Dataset, run: RunFolder, listeners: Sequence[Listener] = ()) -> None:
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    run: RunFolder,
+    listeners: Sequence[Listener] = (),
+    start: Start | None = None,
+) -> None:
     """Train from the first epoch to the last.
 
     Args:
@@ -81,6 +102,7 @@ def train(recipe: Recipe, dataset: Dataset, run: RunFolder, listeners: Sequence[
         dataset: that the recipe names.
         run: a new folder.
         listeners: each is called after each epoch, when its checkpoint is safe.
+        start: another run's weights, in place of random ones.
 
     Raises:
         InvalidRecipe: the recipe asks for what this machine or data set does not have.
@@ -90,11 +112,14 @@ def train(recipe: Recipe, dataset: Dataset, run: RunFolder, listeners: Sequence[
     """
     with _reproducibly(recipe):
         training = _Training(recipe, dataset, run)
-        run.write_json(
-            run.environment_file,
-            {**describe_environment(), "device": str(training.device), "threads": torch.get_num_threads()},
-        )
-        training.start_from_images()
+        training.begin(start)
+        environment = {
+            **describe_environment(),
+            "device": str(training.device),
+            "threads": torch.get_num_threads(),
+            **({} if start is None else {"started_from": start.record}),
+        }
+        run.write_json(run.environment_file, environment)
         # A checkpoint before the first epoch: it can be resumed from, and a full disk is found at once.
         training.save()
         training.run_epochs(listeners)
@@ -154,7 +179,7 @@ class _Training:
         self.model: Autoencoder = build_autoencoder(recipe, dataset.shape).to(self.device)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer: Optimizer = make_optimizer(recipe, self.model.parameters())
+        self.optimizer: Optimizer = make_optimizer(recipe, self.model)
         self.schedule: LRScheduler = make_schedule(recipe, self.optimizer, self.steps)
         self.average: AveragedModel | None = make_average(recipe, self.model)
         self.loss: Loss = LOSSES[recipe.loss]
@@ -162,6 +187,18 @@ class _Training:
         self.epoch = 0
         self.best_epoch = 0
         self.best_rmse = math.inf
+        self.best_bits = 0.0
+
+    def begin(self, start: Start | None) -> None:
+        """Set the weights of the first step, as far as they are not random."""
+        if start is None:
+            self.model.start_from(self._to_x(self.images))
+        else:
+            load_weights(start, self.model)
+            if isinstance(self.model, RateAutoencoder) and not start.with_rate:
+                self.model.fit_gain(self._to_x(self.images[:FITTED]), trained=True)
+        if self.average is not None:
+            self.average.module.load_state_dict(self.model.state_dict())
 
     @property
     def ends(self) -> bool:
@@ -179,11 +216,6 @@ class _Training:
                 f"`python -m training resume {self.folder}`"
             ) from error
 
-    def start_from_images(self) -> None:
-        self.model.start_from(self._to_x(self.images))
-        if self.average is not None:
-            self.average.module.load_state_dict(self.model.state_dict())
-
     def restore(self, checkpoint: Checkpoint) -> None:
         try:
             self.model.load_state_dict(checkpoint.model)
@@ -195,7 +227,8 @@ class _Training:
             raise InvalidCheckpoint(
                 f"the checkpoint {self.folder.last} does not fit the network of its recipe"
             ) from error
-        self.epoch, self.best_epoch, self.best_rmse = checkpoint.epoch, checkpoint.best_epoch, checkpoint.best_rmse
+        self.epoch, self.best_epoch = checkpoint.epoch, checkpoint.best_epoch
+        self.best_rmse, self.best_bits = checkpoint.best_rmse, checkpoint.best_bits
         self.stopping.lowest, self.stopping.waited = checkpoint.lowest_loss, checkpoint.epochs_waited
 
     def save(self) -> None:
@@ -211,6 +244,7 @@ class _Training:
             schedule=self.schedule.state_dict(),
             lowest_loss=self.stopping.lowest,
             epochs_waited=self.stopping.waited,
+            best_bits=self.best_bits,
         )
         if self.epoch and self.best_epoch == self.epoch:
             save_checkpoint(self.folder.best, checkpoint)
@@ -220,14 +254,19 @@ class _Training:
         epoch, started = self.epoch + 1, time.monotonic()
         learning_rate = self.optimizer.param_groups[0]["lr"]
         train_loss = self._train_epoch(epoch)
-        validation_loss, rmse = validate(self._kept(), self.validation, self.loss)
-        if not math.isfinite(train_loss + rmse):
+        kept = self._kept()
+        validation_loss, rmse = validate(kept, self.validation, self.loss)
+        rate = measure_rate(kept, self.validation) if isinstance(kept, RateAutoencoder) else None
+        bits = 0.0 if rate is None else rate.bits
+        if not math.isfinite(train_loss + rmse + bits):
             raise Diverged(
                 f"the loss is no longer a number in epoch {epoch}; try a smaller learning_rate than "
                 f"{self.recipe.learning_rate}"
             )
-        if rmse < self.best_rmse:
-            self.best_epoch, self.best_rmse = epoch, rmse
+        if rate is not None:
+            validation_loss = self._cost(rmse, bits)
+        if self._cost(rmse, bits) < self._cost(self.best_rmse, self.best_bits):
+            self.best_epoch, self.best_rmse, self.best_bits = epoch, rmse, bits
         if self.recipe.stop_on != "none":
             self.stopping.see(train_loss if self.recipe.stop_on == "training" else validation_loss)
         report = EpochReport(
@@ -239,12 +278,20 @@ class _Training:
             best_epoch=self.best_epoch,
             learning_rate=learning_rate,
             seconds=time.monotonic() - started,
+            validation_bits=None if rate is None else rate.bits,
+            validation_prior_bits=None if rate is None else rate.prior_bits,
         )
         # The metrics first: those of an epoch whose checkpoint is not written are dropped when the run goes on.
-        self.folder.append_metrics(report._asdict())
+        self.folder.append_metrics(report.metrics())
         self.epoch = epoch
         self.save()
         return report
+
+    def _cost(self, rmse: float, bits: float) -> float:
+        """Return what the best epoch has least of."""
+        if self.recipe.rate_lambda == 0:
+            return rmse
+        return rate_loss(rmse**2, bits, self.recipe.rate_lambda, math.prod(self.shape.as_tuple()))
 
     def _train_epoch(self, epoch: int) -> float:
         # A generator of its own for order, warps and noise, and the global one for layers that draw.
@@ -301,8 +348,8 @@ class _Training:
     def _progress(self, epoch: int, step: int) -> float:
         return ((epoch - 1) * self.steps_per_epoch + step) / self.steps
 
-    def _kept(self) -> nn.Module:
-        return self.model if self.average is None else self.average.module
+    def _kept(self) -> Autoencoder:
+        return self.model if self.average is None else cast(Autoencoder, self.average.module)
 
     def _on_device(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(self.device)

@@ -69,6 +69,8 @@ class _Watcher:
             self.writer.add_scalar("loss/training", report.train_loss, report.epoch)
             self.writer.add_scalar("loss/validation", report.validation_loss, report.epoch)
             self.writer.add_scalar("RMSE/validation", report.validation_rmse, report.epoch)
+            if report.validation_bits is not None:
+                self.writer.add_scalar("bytes/validation", report.validation_bits / 8, report.epoch)
             self.writer.add_scalar("learning rate", report.learning_rate, report.epoch)
             picture = two_rows(self.x, x_hat)
             self.writer.add_image("originals over reconstructions", picture, report.epoch, dataformats="HWC")

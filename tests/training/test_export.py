@@ -115,3 +115,32 @@ def test_a_checkpoint_for_other_images_is_told(copy: RunFolder, dataset: Dataset
     )
     with pytest.raises(InvalidCheckpoint, match="is not for images of 28 × 30 pixels, 1 channel, as wide has them"):
         export_run(copy, wide)
+
+
+def test_weights_in_float16_halve_the_files_and_barely_change_the_pictures(copy: RunFolder, dataset: Dataset) -> None:
+    x = image.to_x(dataset.test.pixels[:100])
+
+    def x_hat() -> export.Floats:
+        encoder = open_graph(copy.encoder, graph_file(copy.encoder), (1, 28, 28), (10,))
+        decoder = open_graph(copy.decoder, graph_file(copy.decoder), (10,), (1, 28, 28))
+        return decoder.run(encoder.run(x))
+
+    before, bytes_before = x_hat(), copy.decoder.stat().st_size
+    copy.recipe_file.write_text(copy.recipe().model_copy(update={"weights": "float16"}).to_toml())
+    report = export_run(copy, dataset)
+    assert report["weights"] == "float16"
+    assert abs(report["rmse_change_by_weights"]) < 1e-4
+    assert copy.decoder.stat().st_size < 0.55 * bytes_before
+    change = float(np.sqrt(np.square(x_hat() - before).mean()))
+    assert 0 < change < 1e-3
+
+
+def test_weights_that_float16_cannot_hold_are_refused(
+    copy: RunFolder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MAX_RMSE_CHANGE", 0.0)
+    copy.recipe_file.write_text(copy.recipe().model_copy(update={"weights": "float16"}).to_toml())
+    copy.decoder.unlink()
+    with pytest.raises(ExportError, match=r"weights in float16 change the RMSE by .* so take float32"):
+        export_run(copy, dataset)
+    assert not copy.decoder.exists()

@@ -12,7 +12,7 @@ def _recipe(**fields: object) -> Recipe:
 
 def _rates(steps: int, **fields: object) -> list[float]:
     recipe = _recipe(**fields)
-    optimizer = make_optimizer(recipe, nn.Linear(1, 1).parameters())
+    optimizer = make_optimizer(recipe, nn.Linear(1, 1))
     schedule = make_schedule(recipe, optimizer, steps)
     rates = []
     for _ in range(steps):
@@ -26,7 +26,7 @@ def _rates(steps: int, **fields: object) -> list[float]:
 def test_every_optimiser_lowers_a_loss(optimizer: str) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
-    stepper = make_optimizer(_recipe(optimizer=optimizer, weight_decay=0), layer.parameters())
+    stepper = make_optimizer(_recipe(optimizer=optimizer, weight_decay=0), layer)
     x, target = torch.rand(64, 3), torch.rand(64, 1)
     losses = []
     for _ in range(30):

@@ -92,8 +92,9 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(
         {"noise": 0.3, "noise_std": 0.2, "loss": "l1", "augment": 0.5, "tied": True},
         {"variational": True, "kl_weight": 0.5, "loss": "bce", "initialisation": "glorot"},
         {"architecture": "conv-plain", "layers": (), "conv_widths": (2, 3), "normalisation": "none", "noise": 0.2},
+        {"rate_lambda": 50.0, "augment": 0.5},
     ],
-    ids=["dense", "warped", "conv", "noisy-tied", "variational", "conv-plain"],
+    ids=["dense", "warped", "conv", "noisy-tied", "variational", "conv-plain", "rate"],
 )
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_resumed_run_is_bit_identical_with_an_uninterrupted_one(

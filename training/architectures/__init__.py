@@ -15,6 +15,7 @@ from training.architectures.conv import build_conv
 from training.architectures.conv_plain import build_conv_plain
 from training.architectures.dense import build_dense
 from training.architectures.layers import initialise
+from training.architectures.rate import RateAutoencoder
 from training.recipe import ArchitectureName, Recipe
 
 _BUILDERS: dict[ArchitectureName, Callable[[Recipe, ImageShape], tuple[nn.Module, nn.Module]]] = {
@@ -35,10 +36,12 @@ def build_autoencoder(recipe: Recipe, shape: ImageShape) -> Autoencoder:
     encoder, decoder = _BUILDERS[recipe.architecture](recipe, shape)
     if isinstance(encoder, _GaussianEncoder):
         model: Autoencoder = VariationalAutoencoder(encoder, decoder, recipe.kl_weight)
+    elif recipe.rate_lambda > 0:
+        model = RateAutoencoder(encoder, decoder, recipe.code_size, recipe.rate_lambda)
     else:
         model = Autoencoder(encoder, decoder)
     initialise(model, recipe.initialisation)
     return model
 
 
-__all__ = ["Autoencoder", "Reconstruction", "VariationalAutoencoder", "build_autoencoder"]
+__all__ = ["Autoencoder", "RateAutoencoder", "Reconstruction", "VariationalAutoencoder", "build_autoencoder"]

@@ -41,7 +41,7 @@ def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.tick_params(labelsize=9)
             axes.grid(visible=True)
-        best = min(metrics, key=lambda epoch: float(epoch["validation_rmse"]))
+        best = metrics[int(metrics[-1]["best_epoch"]) - 1]
         panels[1].plot([best["epoch"]], [best["validation_rmse"]], "o", color=ORANGE)
         panels[1].set_title(
             f"RMSE of the validation images; best: {best['validation_rmse']:.4f} in epoch {best['epoch']}"

@@ -1,0 +1,122 @@
+"""Another run's best weights -> where a new run starts.
+
+Enters: the folder of a run, or a checkpoint's file. Leaves: weights for the network of a recipe, and a record of where
+they are from. What a rate adds to a network, and the source lacks, is fitted to the training images.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from training.architectures import Autoencoder, RateAutoencoder
+from training.checkpoints import read_checkpoint
+from training.datasets import Dataset
+from training.errors import InvalidCheckpoint, InvalidRecipe
+from training.recipe import Recipe
+from training.run_folder import RunFolder
+
+# What makes a network; all else may differ between a run and the one that it starts from.
+_OF_THE_NETWORK = (
+    "architecture",
+    "code_size",
+    "activation",
+    "code_activation",
+    "output_activation",
+    "normalisation",
+    "variational",
+    "layers",
+    "decoder_layers",
+    "tied",
+    "conv_widths",
+    "decoder_widths",
+    "kernel_size",
+    "pooling",
+    "upsampling",
+    "conv_code",
+    "dense_layers",
+    "encoder_width",
+    "decoder_width",
+    "hidden",
+    "encoder_blocks",
+    "decoder_blocks",
+    "correction",
+    "entries",
+)
+
+# Of the names of weights, where a rate wraps both halves.
+_BODIES = (("encoder.", "encoder.body."), ("decoder.", "decoder.body."))
+
+
+class Start(NamedTuple):
+    """Weights to start from, what a run's `environment.json` says of them, and whether they were trained for a rate."""
+
+    weights: dict[str, torch.Tensor]
+    record: dict[str, Any]
+    with_rate: bool
+
+
+def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
+    """Read the weights that a run of this recipe shall start from.
+
+    Args:
+        source: the folder of a run, whose best checkpoint is taken, or the file of a checkpoint.
+        recipe: of the new run.
+        dataset: of the new run.
+
+    Raises:
+        InvalidRun: there is no such checkpoint.
+        InvalidCheckpoint: it is damaged, or of images of another shape.
+        InvalidRecipe: it is of another network than the recipe's.
+    """
+    path = RunFolder(source).best if source.is_dir() else source
+    checkpoint, made_by = read_checkpoint(path)
+    for field in _OF_THE_NETWORK:
+        was, wanted = getattr(made_by, field), getattr(recipe, field)
+        if was != wanted:
+            raise InvalidRecipe(
+                f"a run cannot start from {path}, which is another network: its {field} is {was!r}, "
+                f"that of the recipe {wanted!r}"
+            )
+    if made_by.rate_lambda > 0 and recipe.rate_lambda == 0:
+        raise InvalidRecipe(f"{path} was trained for a rate, so a run that starts from it needs a rate_lambda too")
+    if tuple(checkpoint.shape) != dataset.shape.as_tuple():
+        raise InvalidCheckpoint(f"the checkpoint {path} is not for images of {dataset.shape}, as {dataset.name} has")
+    return Start(
+        checkpoint.kept_weights,
+        {
+            "run": path.resolve().parent.name,
+            "recipe": made_by.name,
+            "epoch": checkpoint.epoch,
+            "rate_lambda": made_by.rate_lambda,
+            "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+        made_by.rate_lambda > 0,
+    )
+
+
+def load_weights(start: Start, model: Autoencoder) -> None:
+    """Put the weights into a new network; gains and prior of a rate stay as they are where the source has none.
+
+    Raises:
+        InvalidCheckpoint: the checkpoint does not hold the weights of its own recipe's network.
+    """
+    weights = start.weights
+    added: set[str] = set()
+    if isinstance(model, RateAutoencoder) and not start.with_rate:
+        weights = {_wrapped(name): values for name, values in weights.items()}
+        added = {name for name in model.state_dict() if ".gain." in name or name.startswith("prior.")}
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise InvalidCheckpoint("the checkpoint to start from does not fit the network of its recipe") from error
+    if set(missing) != added or unexpected:
+        raise InvalidCheckpoint("the checkpoint to start from does not fit the network of its recipe")
+
+
+def _wrapped(name: str) -> str:
+    for before, after in _BODIES:
+        if name.startswith(before):
+            return after + name.removeprefix(before)
+    return name
