@@ -8,7 +8,8 @@ traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they ari
     │   ├── InvalidImage          not an image file, or a damaged one
     │   ├── ImageTooLarge         more pixels than the limit, by its header
     │   ├── ImageMismatch         an image, but not of the model's size, channels or bit depth
-    │   └── UncodableImage        an image whose code lies too far out to be sent
+    │   ├── UncodableImage        an image whose code lies too far out to be sent
+    │   └── MisfitImage           not of the kind that the model is for, and to be refused then
     ├── CodeError                 what was to be decoded
     │   ├── InvalidCode           not wire bytes, or damaged ones
     │   ├── UnsupportedVersion    wire bytes of a version that this codec does not read
@@ -45,6 +46,10 @@ class ImageMismatch(ImageError):
 
 class UncodableImage(ImageError):
     """The encoder gives the image a code with a number that is not finite, or whose symbol has over 32 bits."""
+
+
+class MisfitImage(ImageError):
+    """The image is not of the kind that the model is for, so that a receiver would get another picture."""
 
 
 class CodeError(CodecError):

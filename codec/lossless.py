@@ -17,6 +17,7 @@ from codec.model_card import ImageShape
 MARKER = b"\xff\xff"
 
 RAW, PNG, WEBP = 0, 1, 2
+_NAMES = {RAW: "raw", PNG: "png", WEBP: "webp"}
 
 _HEADER_BYTES = len(MARKER) + 1
 
@@ -29,9 +30,19 @@ _WEBP_LEAST_BYTES = 25
 _VP8L_SIGNATURE = 0x2F
 
 
+def kind_of(payload: bytes) -> str:
+    """Return how a payload that `write_payload` made holds its image: `raw`, `png` or `webp`."""
+    return _NAMES[payload[len(MARKER)]]
+
+
 def is_image(payload: bytes) -> bool:
     """Whether a payload holds an image as itself, and not symbols."""
     return payload.startswith(MARKER)
+
+
+def least_bytes(shape: ImageShape) -> int:
+    """Return a size, in bytes, that no payload of an image of this shape as itself is below."""
+    return _HEADER_BYTES + min(shape.pixels * shape.channels, _WEBP_LEAST_BYTES)
 
 
 def write_payload(pixels: image.Pixels) -> bytes:

@@ -31,6 +31,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Frequency = Annotated[int, Field(ge=1, le=FREQUENCY_TOTAL - 1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Frozen(BaseModel):
@@ -95,11 +96,46 @@ class FrequencyTable(_Frozen):
         return self.first + len(self.frequencies) - 1
 
 
-class GuardLimits(_Frozen):
-    """What the training images keep within, all but one of a thousand; an image beyond is unlike them."""
+class TypicalPictures(_Frozen):
+    """What the training images are like at each place, as PNG files of the model's shape, in levels of 0 to 255."""
 
-    max_mse: Positive = Field(description="per pixel in [0, 1], of the image as delivered")
+    mean_png_base64: str = Field(description="mean of the training images")
+    spread_png_base64: str = Field(description="standard deviation of the training images; at least 1")
+    error_png_base64: str = Field(description="root mean square error of validation images as delivered; at least 1")
+
+
+class CaughtMisfits(_Frozen):
+    """Which share of a set of images of another kind the guard finds."""
+
+    misfits: str
+    images: int = Field(ge=1)
+    by_sender: Share = Field(description="by an encoder alone")
+    with_decoder: Share = Field(description="where the decoder is at hand")
+
+
+class GuardRates(_Frozen):
+    """How often the guard calls an image a misfit, measured on images that had no part in choosing its limits."""
+
+    ordinary: str = Field(description="the images that the model is for")
+    images: int = Field(ge=1)
+    false_alarms_by_sender: Share
+    false_alarms_with_decoder: Share
+    caught: tuple[CaughtMisfits, ...] = ()
+
+
+class GuardLimits(_Frozen):
+    """The limits beyond which an image is a misfit, and what its scores are computed with; see `codec.guard`.
+
+    They are set by training images, of which about one in a thousand is beyond; not part of the model's identity.
+    """
+
+    max_strangeness: Positive = Field(description="of the image, where the decoder is at hand")
+    max_strangeness_alone: Positive = Field(description="of the image, for an encoder alone, which knows less")
     max_bits: Positive = Field(description="ideal code length")
+    max_mse: Positive = Field(description="per value in [0, 1], of the image as delivered")
+    max_surprise: Positive = Field(description="of the image as delivered")
+    typical: TypicalPictures
+    rates: GuardRates | None = None
 
 
 class GraphFile(_Frozen):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.tiny_model import publish_tiny_model
+from tests.tiny_model import publish_guarded_model, publish_tiny_model
 
 # How long an example takes is the machine's business.
 settings.register_profile("any-machine", deadline=None)
@@ -20,6 +20,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny published model, both halves, in a models folder of its own. Not to be written to."""
     root = tmp_path_factory.mktemp("tiny")
     return publish_tiny_model(root / "models", root / "scratch")
+
+
+@pytest.fixture(scope="session")
+def guarded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny published model with a guard, in a models folder of its own. Not to be written to."""
+    root = tmp_path_factory.mktemp("guarded")
+    return publish_guarded_model(root / "models", root / "scratch")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from codec import image, quantiser, sessions
-from codec.model_card import ImageShape, UniformQuantiser
+from codec.model_card import DECODER_FILE, ENCODER_FILE, ImageShape, UniformQuantiser, load_card
+from training.datasets import Dataset, TrainingSplit
+from training.guard_limits import Misfits, make_guard
+from training.images import Images
 from training.publish import draw_golden_image, graph_file, make_card, write_model
 from training.tables import count_tables
 
@@ -63,3 +66,31 @@ def publish_tiny_model(
     description = "A random linear model for tests."
     card = make_card(name, encoder, decoder, shape, parameters, tables, description=description)
     return write_model(models_dir, card, encoder, decoder)
+
+
+def familiar_pixels(count: int, seed: int = 0, shape: ImageShape = SHAPE) -> image.Pixels:
+    """The golden drawing, lighter, darker, a little noisy, uint8 (N, H, W, C): what a guarded model is for."""
+    random = np.random.default_rng(seed)
+    light = random.uniform(0.5, 0.9, size=(count, 1, 1, 1))
+    noise = random.normal(0, 4, size=(count, *shape.as_tuple()))
+    return np.clip(np.rint(light * draw_golden_image(shape) + noise), 0, 255).astype(np.uint8)
+
+
+def strange_pixels(count: int, seed: int = 0, shape: ImageShape = SHAPE) -> image.Pixels:
+    """Noise, uint8 (N, H, W, C): what a guarded model is not for."""
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, size=(count, *shape.as_tuple()), dtype=np.uint8)
+
+
+def publish_guarded_model(
+    models_dir: Path, scratch: Path, name: str = "guarded", seed: int = 0, shape: ImageShape = SHAPE
+) -> Path:
+    """Publish a tiny model whose guard knows `familiar_pixels`, with `strange_pixels` as misfits; return its folder."""
+    folder = publish_tiny_model(models_dir, scratch, name, seed, shape)
+    labels = np.zeros(400, dtype=np.uint8)
+    train, validation, test = (Images(familiar_pixels(400, seed, shape), labels) for seed in (1, 2, 3))
+    dataset = Dataset("drawings", train, test)
+    strange = Misfits("noise", strange_pixels(100, 4, shape))
+    guard = make_guard(folder, dataset, TrainingSplit(train, validation), [strange])
+    card = load_card(folder).model_copy(update={"guard": guard})
+    return write_model(models_dir, card, folder / ENCODER_FILE, folder / DECODER_FILE)

@@ -44,6 +44,7 @@ PICTURES = (
 )
 
 _OUTLIERS = "fashion-mnist-sample"
+_MISFITS = (_OUTLIERS, "cifar10-sample")
 
 _METAVARS = {str(int): "N", str(float): "X", str(bool): "true|false"}
 
@@ -112,6 +113,10 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         usual = f"default: {default}" if default else "else the one it was trained on"
         command.add_argument("--dataset", default=default, metavar="NAME|PATH", help=usual)
 
+    def add_misfits(command: _Parser) -> None:
+        usual = f"images that the model is not for, to measure its guard; default: {', '.join(_MISFITS)}, if there"
+        command.add_argument("--misfits", nargs="*", metavar="NAME|PATH", help=usual)
+
     def add_log_dir(command: _Parser) -> None:
         usual = "where TensorBoard finds curves and four reconstructions of each epoch; else none are written"
         command.add_argument("--log-dir", type=Path, metavar="DIR", help=usual)
@@ -150,6 +155,12 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     command.add_argument("--models-dir", type=Path, default=MODELS_DIR, metavar="DIR", help="default: %(default)s")
     command.add_argument("--name", help="of the model; else the recipe's")
+    add_misfits(command)
+    add_data(command)
+
+    command = add("guard", _guard, "Fit and measure the guard of published models anew, by their training images.")
+    command.add_argument("models", nargs="+", type=Path, metavar="DIR", help="a published model's folder")
+    add_misfits(command)
     add_data(command)
 
     command = add("plot", _plot, "Draw a picture of what a model does.")
@@ -320,15 +331,40 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _publish(arguments: argparse.Namespace) -> int:
     from training.evaluate import quality_table
+    from training.guard_limits import guard_in_words
     from training.release import publish_run
 
     run = RunFolder(arguments.run)
     dataset = _dataset(run.recipe(), arguments)
-    card = publish_run(run, dataset, arguments.models_dir, arguments.name)
+    card = publish_run(run, dataset, arguments.models_dir, arguments.name, _load_misfits(dataset, arguments))
     if card.quality:
         print(quality_table(card.quality))
+    print(guard_in_words(card.guard))
     print(f"published {arguments.models_dir / card.name}, model id {card.model_id}")
     return 0
+
+
+def _guard(arguments: argparse.Namespace) -> int:
+    from training.guard_limits import guard_in_words
+    from training.release import guard_model
+    from training.sources import model_source
+
+    for path in arguments.models:
+        source = model_source(path.resolve())
+        dataset = _dataset_of(source, arguments)
+        if source.recipe is None:
+            raise InvalidRun(f"the card of '{path.name}' does not say how its training images were cut")
+        card = guard_model(source.path, dataset, source.recipe, _load_misfits(dataset, arguments))
+        print(f"{card.name}\n{guard_in_words(card.guard)}", flush=True)
+    return 0
+
+
+def _load_misfits(dataset: Any, arguments: argparse.Namespace) -> Any:
+    from training.guard_limits import load_misfits
+
+    if arguments.misfits is not None:
+        return load_misfits(arguments.misfits, dataset, arguments.data)
+    return load_misfits(_MISFITS, dataset, arguments.data, if_there=True)
 
 
 def _plot(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import shlex
 from typing import Any
 
-from codec.model_card import ModelCard, Quality
+from codec.model_card import GuardLimits, ModelCard, Quality
 from training.recipe import Recipe, load_recipe, make_recipe, recipe_names
 
 
@@ -12,6 +12,8 @@ def write_readme(card: ModelCard) -> str:
     sections = [_head(card)]
     if card.quality:
         sections.append(_figures(card.quality))
+    if card.guard:
+        sections.append(_guard(card.guard))
     sections.append(_code(card))
     if "recipe" in card.provenance:
         sections.append(_making(card.name, card.provenance))
@@ -61,6 +63,42 @@ Measured over {quality.images:,} images of {quality.dataset}, through the real e
 
 "As delivered" is with the quantised code and 8-bit pixels, as a receiver gets them.
 """
+
+
+def _guard(guard: GuardLimits) -> str:
+    rates = guard.rates
+    figures = ""
+    if rates:
+        rows = [
+            (
+                f"{rates.images:,} images of {rates.ordinary}",
+                rates.false_alarms_by_sender,
+                rates.false_alarms_with_decoder,
+            ),
+            *(
+                (f"{kind.images:,} images of {kind.misfits}", kind.by_sender, kind.with_decoder)
+                for kind in rates.caught
+            ),
+        ]
+        table = "\n".join(f"| {name} | {alone:.2%} | {both:.2%} |" for name, alone, both in rows)
+        figures = f"""
+| called misfits | by a sender alone | with the decoder at hand |
+|---|---|---|
+{table}
+
+The images of the first line are those that the model is for.
+"""
+    return f"""## Guard
+
+An image beyond one of these limits is not of the kind that the model is for:
+
+| score | limit | |
+|---|---|---|
+| strangeness | {guard.max_strangeness:.4g} | {guard.max_strangeness_alone:.4g} for a sender alone |
+| bits | {guard.max_bits:.4g} | ideal code length |
+| MSE | {guard.max_mse:.4g} | as delivered |
+| surprise | {guard.max_surprise:.4g} | as delivered |
+{figures}"""
 
 
 def _code(card: ModelCard) -> str:

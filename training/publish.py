@@ -21,6 +21,7 @@ from codec.model_card import (
     FrequencyTable,
     Golden,
     GraphFile,
+    GuardLimits,
     ImageShape,
     ModelCard,
     Quality,
@@ -82,6 +83,7 @@ def make_card(
     *,
     description: str = "",
     quality: Quality | None = None,
+    guard: GuardLimits | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> ModelCard:
     """Make the card of a model from its two ONNX files, its quantiser and its tables.
@@ -102,6 +104,7 @@ def make_card(
         decoder=decoder_file,
         golden=make_golden(encoder, decoder, shape, parameters),
         quality=quality,
+        guard=guard,
         provenance=provenance or {},
     )
 

@@ -5,24 +5,35 @@ unless graphs have to be made.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codec.model_card import ModelCard, Quality
+from codec.errors import ImageMismatch
+from codec.model_card import DECODER_FILE, ENCODER_FILE, GuardLimits, ModelCard, Quality, load_card
 from training.calibrate import calibrate_run, load_calibration
-from training.datasets import Dataset
+from training.datasets import Dataset, split_training
 from training.errors import InvalidRun
 from training.evaluate import evaluate_model
+from training.guard_limits import Misfits, make_guard
 from training.model_readme import write_readme
 from training.publish import graph_file, make_card, write_model
-from training.recipe import make_recipe
+from training.recipe import Recipe, make_recipe
 from training.run_folder import RunFolder
 
 
-def publish_run(run: RunFolder, dataset: Dataset, models_dir: Path, name: str | None = None) -> ModelCard:
+def publish_run(
+    run: RunFolder, dataset: Dataset, models_dir: Path, name: str | None = None, misfits: Sequence[Misfits] = ()
+) -> ModelCard:
     """Publish a run as `models_dir/<name>`, by default under its recipe's name, and return its card.
+
+    Args:
+        run: trained.
+        dataset: of its recipe.
+        models_dir: where the model is to be.
+        name: of the model.
+        misfits: images that it is not for, with which its guard is measured.
 
     Raises:
         TrainingError: a step cannot be done; see `training.errors`.
@@ -32,9 +43,32 @@ def publish_run(run: RunFolder, dataset: Dataset, models_dir: Path, name: str | 
     make_recipe({**recipe.model_dump(), "name": name or recipe.name})  # a bad name is told before any work
     prepare(run, dataset)
     quality = evaluate_run(run, dataset)
-    card = card_of(run, dataset, name, quality)
+    with staged_model(run, dataset) as folder:
+        guard = make_guard(folder, dataset, split_training(dataset, recipe), misfits)
+    card = card_of(run, dataset, name, quality, guard)
     write_model(models_dir, card, run.encoder, run.decoder, write_readme(card))
     return card
+
+
+def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, misfits: Sequence[Misfits] = ()) -> ModelCard:
+    """Fit the guard of a published model anew, and write it into its card; nothing else of the model changes.
+
+    Args:
+        folder: of the model.
+        dataset: that it was trained on.
+        recipe: by which the training images are cut.
+        misfits: images that it is not for.
+
+    Raises:
+        CodecError: the model's files cannot be used.
+        ImageMismatch: its images are not of the data set's shape.
+    """
+    card = load_card(folder)
+    if card.image != dataset.shape:
+        raise ImageMismatch(f"model '{card.name}' takes {card.image}; {dataset.name} has {dataset.shape}")
+    guarded = card.model_copy(update={"guard": make_guard(folder, dataset, split_training(dataset, recipe), misfits)})
+    write_model(folder.parent, guarded, folder / ENCODER_FILE, folder / DECODER_FILE, write_readme(guarded))
+    return guarded
 
 
 def prepare(run: RunFolder, dataset: Dataset) -> None:
@@ -68,7 +102,13 @@ def staged_model(run: RunFolder, dataset: Dataset) -> Iterator[Path]:
         yield write_model(Path(scratch), card_of(run, dataset), run.encoder, run.decoder)
 
 
-def card_of(run: RunFolder, dataset: Dataset, name: str | None = None, quality: Quality | None = None) -> ModelCard:
+def card_of(
+    run: RunFolder,
+    dataset: Dataset,
+    name: str | None = None,
+    quality: Quality | None = None,
+    guard: GuardLimits | None = None,
+) -> ModelCard:
     """Make the card of a calibrated run.
 
     Raises:
@@ -83,6 +123,7 @@ def card_of(run: RunFolder, dataset: Dataset, name: str | None = None, quality: 
         *load_calibration(run),
         description=recipe.description,
         quality=quality,
+        guard=guard,
         provenance=_provenance(run),
     )
 

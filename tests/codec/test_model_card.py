@@ -49,9 +49,9 @@ def test_the_model_id_covers_the_tables(folder: Path) -> None:
         load_card(folder)
 
 
-def test_the_model_id_covers_no_limits_of_the_guard(folder: Path) -> None:
+def test_the_model_id_covers_no_limits_of_the_guard(folder: Path, guarded_model: Path) -> None:
     without = load_card(folder)
-    change(folder, guard={"max_mse": 0.05, "max_bits": 70.5})
+    change(folder, guard=json.loads((guarded_model / CARD_FILE).read_text())["guard"])
     assert load_card(folder).guard is not None
     assert load_card(folder).model_id == without.model_id
 

@@ -1,0 +1,199 @@
+"""Images -> codes, and what a receiver will make of them: no image is sent wrong without a word.
+
+A model knows one kind of images. It gives a code to any other, too, and the code decodes to something, but not to that
+image. So each image is scored; one that is beyond a limit of the model's card is a *misfit*, which is refused, sent
+with a warning, or sent as itself. What the scores are:
+
+    strangeness   how far the image is from the training images, at each place in units of their spread there
+    bits          ideal length of its code: how rare its symbols are
+    mse           mean squared error of the image as delivered, pixels in [0, 1]
+    surprise      the same error, at each place in units of the error that is usual there
+
+The last two need a decoder beside the encoder; the image is decoded once, through the very payload that is sent.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from codec import image, lossless
+from codec.encoder import EncodedImage, Encoder
+from codec.errors import InvalidCode, MisfitImage, UncodableImage
+from codec.model_card import GuardLimits, ModelCard
+from codec.strangeness import TypicalImages
+
+if TYPE_CHECKING:
+    # Only for its name: a sender has a guard without that code.
+    from codec.decoder import Decoder
+
+OnMisfit = Literal["refuse", "warn", "fallback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """One score that is beyond its limit."""
+
+    score: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why an image is not one that the model is for: each score beyond its limit, or none if it has no code at all."""
+
+    excesses: tuple[Excess, ...]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """An image's code and what a receiver will see of it.
+
+    `encoded` is None if the image has no code, and `scores` is empty then. `max_error`, the largest difference of one
+    value in [0, 1], and the score `mse` are there only if a decoder is at hand.
+    """
+
+    encoded: EncodedImage | None
+    scores: dict[str, float]
+    max_error: float | None
+    misfit: Misfit | None
+
+    @property
+    def mse(self) -> float | None:
+        """The mean squared error of the image as delivered, values in [0, 1]; None if it is not known."""
+        return self.scores.get("mse")
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedImage:
+    """What is sent of an image, and what a receiver will see.
+
+    `mse` is per value in [0, 1], `max_error` the largest difference of one value in [0, 1], `psnr_db` infinite for an
+    exact picture; all three are None where they are not known. `misfit` says why the image is one, and `sent_as` is
+    `raw`, `png` or `webp` if it is sent as itself.
+    """
+
+    code: EncodedImage
+    mse: float | None
+    psnr_db: float | None
+    max_error: float | None
+    misfit: Misfit | None
+    sent_as: str | None
+
+
+class Guard:
+    """An encoder of one model that knows what it cannot code, better so if the decoder is at hand."""
+
+    def __init__(self, encoder: Encoder, decoder: "Decoder | None" = None, limits: GuardLimits | None = None) -> None:
+        """Join the halves of one model; `limits` are in place of the card's.
+
+        Raises:
+            InvalidCard: the limits' typical pictures cannot be used.
+        """
+        self.card: ModelCard = encoder.card
+        self._encoder = encoder
+        self._decoder = decoder
+        self._limits: dict[str, float] = {}
+        self._typical: TypicalImages | None = None
+        if (given := limits or self.card.guard) is not None:
+            self._typical = TypicalImages(given.typical, self.card.image)
+            alone = {"strangeness": given.max_strangeness_alone, "bits": given.max_bits}
+            both = {"mse": given.max_mse, "surprise": given.max_surprise, "strangeness": given.max_strangeness}
+            self._limits = alone if decoder is None else {**alone, **both}
+
+    @property
+    def sees_delivered(self) -> bool:
+        """Whether a decoder is at hand, so that the errors of the image as delivered are known."""
+        return self._decoder is not None
+
+    def judge(self, pixels: image.Pixels, max_mse: float | None = None) -> list[Judgement]:
+        """Encode uint8 (N, H, W, C) pixels of the model's shape and judge each; without limits none is a misfit.
+
+        Args:
+            pixels: the images.
+            max_mse: in place of the card's; has no effect without a decoder.
+        """
+        try:
+            encoded = self._encoder.encode(pixels)
+            delivered = self._decoder.decode_bare([one.payload for one in encoded]) if self._decoder else None
+        except (UncodableImage, InvalidCode) as error:
+            if len(pixels) > 1:
+                return [judgement for one in pixels for judgement in self.judge(one[None], max_mse)]
+            return [Judgement(None, {}, None, Misfit((), str(error)))]
+        scores = {"bits": np.array([one.ideal_bits for one in encoded])}
+        largest = None
+        if self._typical:
+            scores["strangeness"] = self._typical.strangeness(pixels)
+        if delivered is not None:
+            difference = np.abs(pixels.astype(np.int16) - delivered)
+            largest = difference.max(axis=(1, 2, 3)) / 255
+            scores["mse"] = np.square(difference, dtype=np.int32).mean(axis=(1, 2, 3)) / 255**2
+            if self._typical:
+                scores["surprise"] = self._typical.surprise(pixels, delivered)
+        limits = self._limits if max_mse is None else {**self._limits, "mse": max_mse}
+        judgements = []
+        for index, one in enumerate(encoded):
+            own = {score: float(values[index]) for score, values in scores.items()}
+            misfit = self._misfit([Excess(score, own[score], limits[score]) for score in own if score in limits])
+            judgements.append(Judgement(one, own, None if largest is None else float(largest[index]), misfit))
+        return judgements
+
+    def encode(
+        self, pixels: image.Pixels, on_misfit: OnMisfit = "fallback", max_mse: float | None = None
+    ) -> GuardedImage:
+        """Encode one image, uint8 (H, W, C) pixels of the model's shape, and do with a misfit what is asked for.
+
+        Args:
+            pixels: the image.
+            on_misfit: `refuse` it, send its code all the same and `warn`, or send it as itself as a `fallback`. With
+                `fallback`, an image whose code would be longer than the image as itself is sent so, too.
+            max_mse: in place of the card's; has no effect without a decoder.
+
+        Raises:
+            MisfitImage: it is one, under `refuse`.
+            UncodableImage: it has no code at all, under `warn`.
+        """
+        return self.settle(pixels, self.judge(pixels[None], max_mse)[0], on_misfit)
+
+    def settle(self, pixels: image.Pixels, judgement: Judgement, on_misfit: OnMisfit) -> GuardedImage:
+        """Do with a judged image what `encode` says.
+
+        Raises:
+            MisfitImage: it is a misfit, under `refuse`.
+            UncodableImage: it has no code at all, under `warn`.
+        """
+        misfit, code = judgement.misfit, judgement.encoded
+        if misfit is not None and on_misfit == "refuse":
+            raise MisfitImage(f"{misfit.sentence}; on_misfit=fallback sends it as itself, and exactly")
+        if on_misfit == "fallback":
+            if code is None or misfit is not None:
+                return self.as_itself(pixels, misfit)
+            if len(code.payload) > lossless.least_bytes(self.card.image):
+                itself = self.as_itself(pixels)
+                if len(itself.code.payload) < len(code.payload):
+                    return itself
+        if code is None:
+            raise UncodableImage(misfit.sentence if misfit else "the image has no code")
+        mse = judgement.mse
+        return GuardedImage(code, mse, None if mse is None else psnr_db(mse), judgement.max_error, misfit, None)
+
+    def as_itself(self, pixels: image.Pixels, misfit: Misfit | None = None) -> GuardedImage:
+        """Return one image, uint8 (H, W, C) pixels, as a code of this model that gives back these very pixels."""
+        code = self._encoder.encode_lossless(pixels[None])[0]
+        return GuardedImage(code, 0.0, math.inf, 0.0, misfit, lossless.kind_of(code.payload))
+
+    def _misfit(self, compared: Sequence[Excess]) -> Misfit | None:
+        excesses = tuple(one for one in compared if one.value > one.limit)
+        if not excesses:
+            return None
+        figures = ", ".join(f"{one.score} {one.value:.4g} (limit {one.limit:.4g})" for one in excesses)
+        return Misfit(excesses, f"the image is not of the kind that model '{self.card.name}' is for: {figures}")
+
+
+def psnr_db(mse: float) -> float:
+    """Return the peak signal-to-noise ratio, in dB, of a mean squared error of values in [0, 1]; infinite for 0."""
+    return -10 * math.log10(mse) if mse else math.inf
