@@ -116,7 +116,7 @@ def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
         return rmse(quantiser.dequantise(quantiser.quantise(validation_y, parameters), parameters))
 
     float_rmse = rmse(validation_y)
-    if getattr(recipe, "rate_lambda", 0):
+    if recipe.rate_lambda > 0:
         # Trained with a rate: the graphs already speak in units of the step.
         parameters = UniformQuantiser(low=(0.0,) * recipe.code_size, step=(1.0,) * recipe.code_size)
     else:
