@@ -194,7 +194,7 @@ class _Training:
         if start is None:
             self.model.start_from(self._to_x(self.images))
         else:
-            load_weights(start, self.model)
+            load_weights(start, self.recipe, self.model)
             if isinstance(self.model, RateAutoencoder) and not start.with_rate:
                 self.model.fit_gain(self._to_x(self.images[:FITTED]), trained=True)
         if self.average is not None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from training.architectures import Autoencoder, RateAutoencoder
+from training.architectures import Autoencoder
 from training.checkpoints import read_checkpoint
 from training.datasets import Dataset
 from training.errors import InvalidCheckpoint, InvalidRecipe
@@ -41,20 +41,22 @@ _OF_THE_NETWORK = (
     "hidden",
     "encoder_blocks",
     "decoder_blocks",
-    "correction",
     "entries",
 )
 
-# Of the names of weights, where a rate wraps both halves.
-_BODIES = (("encoder.", "encoder.body."), ("decoder.", "decoder.body."))
+_ENCODER, _DECODER = "encoder.", "decoder."
+
+
+Weights = dict[str, torch.Tensor]
 
 
 class Start(NamedTuple):
-    """Weights to start from, what a run's `environment.json` says of them, and whether they were trained for a rate."""
+    """Weights to start from, what `environment.json` says of them, and which parts their network had already."""
 
-    weights: dict[str, torch.Tensor]
+    weights: Weights
     record: dict[str, Any]
     with_rate: bool
+    with_correction: bool
 
 
 def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
@@ -81,6 +83,11 @@ def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
             )
     if made_by.rate_lambda > 0 and recipe.rate_lambda == 0:
         raise InvalidRecipe(f"{path} was trained for a rate, so a run that starts from it needs a rate_lambda too")
+    if made_by.correction != recipe.correction and (made_by.correction or made_by.rate_lambda > 0):
+        raise InvalidRecipe(
+            f"{path} was trained {'with' if made_by.correction else 'for a rate without'} a correction; "
+            "a run that starts from it has to do as it does"
+        )
     if tuple(checkpoint.shape) != dataset.shape.as_tuple():
         raise InvalidCheckpoint(f"the checkpoint {path} is not for images of {dataset.shape}, as {dataset.name} has")
     return Start(
@@ -93,30 +100,48 @@ def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
             "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         },
         made_by.rate_lambda > 0,
+        made_by.correction,
     )
 
 
-def load_weights(start: Start, model: Autoencoder) -> None:
-    """Put the weights into a new network; gains and prior of a rate stay as they are where the source has none.
+def load_weights(start: Start, recipe: Recipe, model: Autoencoder) -> None:
+    """Put the weights into a recipe's new network; what it adds to the source's network stays as it is.
 
     Raises:
         InvalidCheckpoint: the checkpoint does not hold the weights of its own recipe's network.
     """
     weights = start.weights
-    added: set[str] = set()
-    if isinstance(model, RateAutoencoder) and not start.with_rate:
-        weights = {_wrapped(name): values for name, values in weights.items()}
-        added = {name for name in model.state_dict() if ".gain." in name or name.startswith("prior.")}
+    parts_added: tuple[str, ...] = ()
+    if recipe.correction and not start.with_correction:
+        weights = _as_first_of_a_correction(weights)
+        parts_added += (".corrector.",)
+    if recipe.rate_lambda > 0 and not start.with_rate:
+        weights = _within_a_rate(weights)
+        parts_added += (".gain.", "prior.")
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise InvalidCheckpoint("the checkpoint to start from does not fit the network of its recipe") from error
-    if set(missing) != added or unexpected:
+    if unexpected or any(not any(part in name for part in parts_added) for name in missing):
         raise InvalidCheckpoint("the checkpoint to start from does not fit the network of its recipe")
 
 
-def _wrapped(name: str) -> str:
-    for before, after in _BODIES:
-        if name.startswith(before):
-            return after + name.removeprefix(before)
-    return name
+def _as_first_of_a_correction(weights: Weights) -> Weights:
+    """Rename the weights of a plain network as those of a `CorrectingEncoder` and its decoder, which it holds too."""
+    named: Weights = {}
+    for name, values in weights.items():
+        if name.startswith(_ENCODER):
+            named[f"{_ENCODER}first.{name.removeprefix(_ENCODER)}"] = values
+        else:
+            named |= {name: values, f"{_ENCODER}{name}": values}
+    return named
+
+
+def _within_a_rate(weights: Weights) -> Weights:
+    """Rename the weights of both halves as those of the bodies that a `RateAutoencoder` wraps."""
+    return {
+        f"{half}body.{name.removeprefix(half)}": values
+        for name, values in weights.items()
+        for half in (_ENCODER, _DECODER)
+        if name.startswith(half)
+    }

@@ -113,3 +113,19 @@ def test_the_command_line_starts_from_a_run(
     out = capsys.readouterr().out
     assert " dB at " in out
     assert " bytes (best)" in out
+
+
+@pytest.mark.parametrize("rate_lambda", [0.0, 2000.0])
+def test_a_correction_starts_at_the_quality_of_its_source(
+    tmp_path: Path, tiny: Recipe, dataset: Dataset, rate_lambda: float
+) -> None:
+    small = {"architecture": "conv", "encoder_width": 4, "decoder_width": 4, "hidden": 16, "code_size": 4}
+    plain = _recipe(tiny, **small, layers=(), epochs=2)
+    source = create_run(plain, tmp_path / "plain")
+    train(plain, dataset, source)
+    recipe = _recipe(tiny, **small, layers=(), epochs=1, correction=True, learning_rate=1e-30, rate_lambda=rate_lambda)
+    run = _started(recipe, dataset, source.path, tmp_path / "corrected")
+    before, after = source.metrics()[-1]["validation_rmse"], run.metrics()[0]["validation_rmse"]
+    assert after == pytest.approx(before, rel=0.1)
+    with pytest.raises(InvalidRecipe, match="correction"):
+        load_start(run.path, _recipe(tiny, **small, layers=(), rate_lambda=rate_lambda), dataset)
