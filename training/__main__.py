@@ -19,6 +19,7 @@ from training.run_folder import RunFolder, create_run
 # Each command imports what it needs when it runs: torch and matplotlib take seconds, which `--help` should not.
 
 MODELS_DIR = Path("models")
+RESULTS_PAGE = Path("docs/RESULTS.md")
 
 # What `train --layers …` starts from where no recipe is named.
 PLAIN_RECIPE = "plain"
@@ -180,6 +181,17 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     command.add_argument("--model", type=Path, metavar="DIR", help="a published model's folder, instead of a run")
     command.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
     add_dataset(command)
+    add_data(command)
+
+    command = add("results", _results, "Write a page with the errors of many runs beside the articles' and PCA's.")
+    command.add_argument("sources", nargs="+", type=Path, metavar="RUN", help="a run, a model, or a folder of such")
+    command.add_argument("--outliers", nargs="+", type=Path, default=[], metavar="DIR", help="results of `outliers`")
+    command.add_argument("--out", type=Path, default=RESULTS_PAGE, metavar="FILE", help="default: %(default)s")
+    add_data(command)
+
+    command = add("latency", _latency, "Time one image on one core through graphs of runs or models.")
+    command.add_argument("sources", nargs="+", type=Path, metavar="RUN", help="a run's folder, or a model's")
+    command.add_argument("--rounds", type=_rounds, default=20, metavar="N", help="default: %(default)s")
     add_data(command)
 
     command = add("outliers", _outliers, "Find images that are unlike the training images by their error.")
@@ -400,6 +412,42 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _results(arguments: argparse.Namespace) -> int:
+    from training.plots.canvas import write_picture
+    from training.results import Measured, Skipped, load_hidden_outliers, measure_all, write_page
+
+    loaded: dict[Any, Any] = {}
+
+    def load(recipe: Recipe) -> Any:
+        key = (recipe.dataset, recipe.image_height, recipe.image_width, recipe.channels, recipe.fit)
+        if key not in loaded:
+            loaded[key] = _dataset(recipe, arguments)
+        return loaded[key]
+
+    def report(found: Measured | Skipped) -> None:
+        if isinstance(found, Measured):
+            print(f"{found.name}: {found.data}, code of {found.recipe.code_size:,}, RMSE {found.rmse:.4f}", flush=True)
+        else:
+            print(f"left out: {found.path}: {found.reason}", file=sys.stderr, flush=True)
+
+    outliers = [load_hidden_outliers(folder) for folder in arguments.outliers]
+    measured, skipped = measure_all(arguments.sources, load, report)
+    write_picture(arguments.out, write_page(measured, skipped, outliers, load).encode())
+    print(arguments.out)
+    return 0
+
+
+def _latency(arguments: argparse.Namespace) -> int:
+    from training.graphs import open_pair
+    from training.latency import latency_lines, measure_latency
+    from training.sources import find_source
+
+    sources = [find_source(path) for path in arguments.sources]
+    pairs = [open_pair(one, _dataset(one.recipe, arguments) if one.run and one.recipe else None) for one in sources]
+    print("\n".join(latency_lines(measure_latency(pairs, arguments.rounds))))
+    return 0
+
+
 def _outliers(arguments: argparse.Namespace) -> int:
     from training.datasets import load_images, wanted_by
 
@@ -445,24 +493,28 @@ def _hide(recipe: Recipe, dataset: Any, strange: Any, arguments: argparse.Namesp
     from training.run_folder import RUNS_DIR
 
     folder = arguments.run or RUNS_DIR / f"outliers-{recipe.name}"
-    print(
-        f"{recipe.name}, {recipe.epochs} epochs, is trained anew for each of {arguments.count} images of "
-        f"{arguments.against}, hidden among the training images of {dataset.name}; results go into {folder}",
-        flush=True,
-    )
+
+    def begin() -> None:
+        print(
+            f"{recipe.name}, {recipe.epochs} epochs, is trained anew for each of {arguments.count} images of "
+            f"{arguments.against}, hidden among the training images of {dataset.name}; results go into {folder}",
+            flush=True,
+        )
 
     def report(number: int, found: Any) -> None:
         print(
-            f"{number:3}. image {found.outlier}: of {found.images:,}, rank {found.rank:,} by RMSE and "
-            f"{found.rank_by_mae:,} by mean absolute error; RMSE {found.rmse:.4f}, the worst other "
+            f"{number:3}. image {found.outlier}: of {found.images:,}, rank {found.rank:,} by RMSE, "
+            f"{found.rank_by_mae:,} by mean absolute error and {found.rank_by_coarse:,} by coarse error; "
+            f"RMSE {found.rmse:.4f}, the worst other "
             f"{found.worst_other_rmse:.4f}, median {found.median_rmse:.4f}; {found.seconds:.0f} s",
             flush=True,
         )
 
-    results = hide_and_rank(recipe, dataset, strange, arguments.count, folder, report)
+    results = hide_and_rank(recipe, dataset, strange, arguments.count, folder, report, begin)
     for error, ranks in (
         ("RMSE", sorted(found.rank for found in results)),
         ("mean absolute error", sorted(found.rank_by_mae for found in results)),
+        ("coarse error", sorted(found.rank_by_coarse for found in results)),
     ):
         median = ranks[(len(ranks) - 1) // 2]
         print(f"by {error}: rank 1 for {ranks.count(1)} of {len(ranks)}; median rank {median:,}, worst {ranks[-1]:,}")
@@ -516,6 +568,12 @@ def _dataset_of(source: Any, arguments: argparse.Namespace, name: str | None = N
     if recipe is None:
         raise InvalidRun("the card does not say which data set the model was trained on; name one with --dataset")
     return _dataset(recipe, arguments, name)
+
+
+def _rounds(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of rounds from 1 to 9999")
+    return int(text)
 
 
 def _index(text: str) -> int:

@@ -26,7 +26,7 @@ from training.atomic import write_atomically
 from training.checkpoints import load_checkpoint
 from training.datasets import SPLIT_SEED, Dataset, Images
 from training.errors import Interrupted, InvalidRecipe, InvalidRun
-from training.outliers import Errors, rank_of
+from training.outliers import ERRORS, Errors, errors_of_each, rank_of
 from training.recipe import Recipe
 from training.run_folder import RunFolder, create_run
 from training.trainer import check, train
@@ -36,7 +36,7 @@ BATCH = 500
 
 
 class Found(NamedTuple):
-    """Where one hidden image came out. Rank 1 is the largest error of all `images`, by RMSE or mean absolute error.
+    """Where one hidden image came out. Rank 1 is the largest error of all `images`, by each kind of `outliers.ERRORS`.
 
     The other errors are RMSE in [0, 1].
     """
@@ -44,6 +44,7 @@ class Found(NamedTuple):
     outlier: int
     rank: int
     rank_by_mae: int
+    rank_by_coarse: int
     images: int
     rmse: float
     worst_other_rmse: float
@@ -59,6 +60,7 @@ def hide_and_rank(
     count: int,
     folder: Path,
     report: Callable[[int, Found], None],
+    begin: Callable[[], None] = lambda: None,
 ) -> list[Found]:
     """Run the experiment for `count` of the strange images, and tell of each by `report`.
 
@@ -69,6 +71,7 @@ def hide_and_rank(
         count: of experiments.
         folder: new, or that of the same experiment, whose results are taken over.
         report: called with the number of each experiment, from 1, and its result.
+        begin: called once, when all that can be refused at once was not.
 
     Raises:
         InvalidRecipe: there are not so many strange images.
@@ -84,9 +87,10 @@ def hide_and_rank(
             f"{dataset.train.pixels.shape[1:]} (height, width, channels)"
         )
     chosen = np.random.RandomState(SPLIT_SEED).permutation(len(strange))[:count]
-    results = _open(recipe, folder)
     # Before the first training: what one of them would complain of after minutes.
     check(recipe, hide(dataset, strange.pixels[chosen[0]], recipe, 0)[0])
+    results = _open(recipe, folder)
+    begin()
     for number, outlier in enumerate(chosen.tolist()):
         if number < len(results):
             if results[number].outlier != outlier:
@@ -124,19 +128,18 @@ def hide(dataset: Dataset, pixels: image.Pixels, recipe: Recipe, number: int) ->
     return dataset._replace(train=train_images), index
 
 
-def errors_of(run: RunFolder, recipe: Recipe, dataset: Dataset) -> tuple[Errors, Errors]:
-    """Return RMSE and mean absolute error of each training image by the best weights of a run, with float codes."""
+def errors_of(run: RunFolder, recipe: Recipe, dataset: Dataset) -> dict[str, Errors]:
+    """Return each kind of error of each training image by the best weights of a run, with float codes."""
     model = build_autoencoder(recipe, dataset.shape)
     model.load_state_dict(load_checkpoint(run.best, recipe).kept_weights)
     model.eval()
-    squares, absolutes = [], []
+    parts = []
     with torch.no_grad():
         for start in range(0, len(dataset.train), BATCH):
-            x = torch.from_numpy(image.to_x(dataset.train.pixels[start : start + BATCH]))
-            difference = (model(x) - x).double()
-            squares.append(difference.square().mean(dim=(1, 2, 3)).numpy())
-            absolutes.append(difference.abs().mean(dim=(1, 2, 3)).numpy())
-    return np.sqrt(np.concatenate(squares)), np.concatenate(absolutes)
+            x = image.to_x(dataset.train.pixels[start : start + BATCH])
+            x_hat = model(torch.from_numpy(x)).numpy()
+            parts.append(errors_of_each(x.transpose(0, 2, 3, 1), x_hat.transpose(0, 2, 3, 1)))
+    return {error: np.concatenate([part[error] for part in parts]) for error in ERRORS}
 
 
 def _run_one(recipe: Recipe, dataset: Dataset, pixels: image.Pixels, number: int) -> Found:
@@ -145,17 +148,19 @@ def _run_one(recipe: Recipe, dataset: Dataset, pixels: image.Pixels, number: int
     with tempfile.TemporaryDirectory() as scratch:
         run = create_run(seeded, Path(scratch) / "run")
         train(seeded, mixed, run)
-        errors, absolutes = errors_of(run, seeded, mixed)
+        errors = errors_of(run, seeded, mixed)
         metrics = run.metrics()
         best_epoch = load_checkpoint(run.best, seeded).best_epoch
+    by_rmse = errors["RMSE"]
     return Found(
         outlier=-1,
-        rank=rank_of(errors, index),
-        rank_by_mae=rank_of(absolutes, index),
-        images=len(errors),
-        rmse=float(errors[index]),
-        worst_other_rmse=float(np.delete(errors, index).max()),
-        median_rmse=float(np.median(errors)),
+        rank=rank_of(by_rmse, index),
+        rank_by_mae=rank_of(errors["mean absolute error"], index),
+        rank_by_coarse=rank_of(errors["coarse error"], index),
+        images=len(by_rmse),
+        rmse=float(by_rmse[index]),
+        worst_other_rmse=float(np.delete(by_rmse, index).max()),
+        median_rmse=float(np.median(by_rmse)),
         best_epoch=best_epoch,
         seconds=round(sum(float(epoch["seconds"]) for epoch in metrics), 1),
     )
@@ -171,4 +176,4 @@ def _open(recipe: Recipe, folder: Path) -> list[Found]:
     try:
         return [Found(**json.loads(line)) for line in results.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError) as error:
-        raise InvalidRun(f"{results} is damaged; choose another folder with --run") from error
+        raise InvalidRun(f"{results} is damaged, or of another version; choose another folder with --run") from error

@@ -14,15 +14,17 @@ from codec import image
 from codec.errors import ImageMismatch
 from training.datasets import Dataset, Images
 from training.images import shape_of
-from training.plots.subject import Subject, mae_of_each, rmse_of_each
+from training.plots.subject import Subject
 
 Errors = npt.NDArray[np.floating[Any]]
+Floats = npt.NDArray[np.float32]
 
-# Squares weigh few large differences most, absolute values all alike; strange images differ in many pixels.
-ERRORS: dict[str, Callable[[image.Pixels, image.Pixels], npt.NDArray[np.float64]]] = {
-    "RMSE": rmse_of_each,
-    "mean absolute error": mae_of_each,
-}
+BATCH = 500
+
+# Side, in pixels, of the square over which the coarse error takes means; and what is added to each image's mean
+# brightness, so that a black one has an error too.
+WINDOW = 5
+LEAST_BRIGHTNESS = 0.01
 
 # The share of ordinary images that a threshold may report wrongly, for the share of outliers that it then finds.
 FALSE_ALARMS = 0.01
@@ -65,11 +67,12 @@ def detect(folder: Path, dataset: Dataset, outliers: Images, what: str) -> list[
         raise ImageMismatch(
             f"model '{subject.card.name}' takes {subject.card.image}; {what} has {shape_of(outliers.pixels, what)}"
         )
-    stacks = (dataset.test.pixels, outliers.pixels, dataset.train.pixels)
-    delivered = [subject.reconstruct(pixels) for pixels in stacks]
+    stacks = [
+        _errors_as_delivered(subject, pixels) for pixels in (dataset.test.pixels, outliers.pixels, dataset.train.pixels)
+    ]
     found = []
-    for error, measure in ERRORS.items():
-        ordinary, unusual, trained = (measure(pixels, x_hat) for pixels, x_hat in zip(stacks, delivered, strict=True))
+    for error in ERRORS:
+        ordinary, unusual, trained = (errors[error] for errors in stacks)
         found.append(
             Detection(
                 error=error,
@@ -83,6 +86,60 @@ def detect(folder: Path, dataset: Dataset, outliers: Images, what: str) -> list[
             )
         )
     return found
+
+
+def errors_of_each(x: Floats, x_hat: Floats) -> dict[str, Errors]:
+    """Return each kind of error, (N), between images and their reconstructions, float32 (N, H, W, C) in [0, 1]."""
+    return {error: measure(x, x_hat) for error, measure in ERRORS.items()}
+
+
+def rmse(x: Floats, x_hat: Floats) -> Errors:
+    """Return the root of the mean squared error, in which few large differences weigh most."""
+    root: Errors = np.sqrt(np.square(x_hat - x).mean(axis=(1, 2, 3), dtype=np.float64))
+    return root
+
+
+def mean_absolute_error(x: Floats, x_hat: Floats) -> Errors:
+    """Return the mean absolute error, in which all differences weigh alike: strange images differ in many pixels."""
+    mean: Errors = np.abs(x_hat - x).mean(axis=(1, 2, 3), dtype=np.float64)
+    return mean
+
+
+def coarse_error(x: Floats, x_hat: Floats) -> Errors:
+    """Return the mean absolute error of `WINDOW` × `WINDOW` means, over the root of the image's mean brightness.
+
+    A stroke that is drawn beside its place is too bright on one side and too dark on the other, which cancels out in a
+    mean over a few pixels; an area that the network cannot draw does not. Of a dark image less can be wrong.
+    """
+    # One more row and column of zeros before the image than windows reach, to take the first sum from.
+    before, after = WINDOW // 2 + 1, WINDOW // 2
+    padded = np.pad(x_hat - x, ((0, 0), (before, after), (before, after), (0, 0)))
+    sums = padded.astype(np.float64).cumsum(axis=1).cumsum(axis=2)
+    rows = sums[:, WINDOW:] - sums[:, :-WINDOW]
+    means = (rows[:, :, WINDOW:] - rows[:, :, :-WINDOW]) / WINDOW**2
+    brightness = x.mean(axis=(1, 2, 3), dtype=np.float64)
+    error: Errors = np.abs(means).mean(axis=(1, 2, 3)) / np.sqrt(brightness + LEAST_BRIGHTNESS)
+    return error
+
+
+ERRORS: dict[str, Callable[[Floats, Floats], Errors]] = {
+    "RMSE": rmse,
+    "mean absolute error": mean_absolute_error,
+    "coarse error": coarse_error,
+}
+
+
+def _errors_as_delivered(subject: Subject, pixels: image.Pixels) -> dict[str, Errors]:
+    # In parts, as the differences of all images of a large data set would take many times its memory.
+    parts = []
+    for start in range(0, len(pixels), BATCH):
+        some = pixels[start : start + BATCH]
+        parts.append(errors_of_each(_in_floats(some), _in_floats(subject.reconstruct(some))))
+    return {error: np.concatenate([part[error] for part in parts]) for error in ERRORS}
+
+
+def _in_floats(pixels: image.Pixels) -> Floats:
+    return np.divide(pixels, 255, dtype=np.float32)
 
 
 def auroc(ordinary: Errors, outliers: Errors) -> float:

@@ -33,6 +33,16 @@ class Pca(NamedTuple):
             total += float(np.square(centred).sum() - np.square(centred @ basis.T).sum())
         return math.sqrt(max(total, 0.0) / pixels.size)
 
+    def clipped_rmse(self, pixels: image.Pixels, code_size: int) -> float:
+        """Return the same with what is rebuilt clipped to [0, 1], as a receiver's pixels are: somewhat less."""
+        basis = self.components[:code_size]
+        total = 0.0
+        for start in range(0, len(pixels), _BATCH):
+            values = _values(pixels[start : start + _BATCH])
+            rebuilt = self.mean + (values - self.mean) @ basis.T @ basis
+            total += float(np.square(rebuilt.clip(0, 1) - values).sum())
+        return math.sqrt(total / pixels.size)
+
 
 def fit_pca(pixels: image.Pixels) -> Pca:
     """Return all principal components of uint8 (N, H, W, C) pixels."""

@@ -73,12 +73,17 @@ def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, misfits: Sequenc
 
 def prepare(run: RunFolder, dataset: Dataset) -> None:
     """Export and calibrate what is not yet, or not of the best checkpoint."""
+    ensure_exported(run, dataset)
+    if not _is_calibrated(run):
+        calibrate_run(run, dataset)
+
+
+def ensure_exported(run: RunFolder, dataset: Dataset) -> None:
+    """Make both graphs if the run has none of its best checkpoint."""
     if not _is_exported(run):
         from training.export import export_run  # torch takes seconds to load, and most commands can do without
 
         export_run(run, dataset)
-    if not _is_calibrated(run):
-        calibrate_run(run, dataset)
 
 
 def evaluate_run(run: RunFolder, dataset: Dataset) -> Quality:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -95,5 +96,27 @@ def test_the_experiment_runs_from_the_command_line(tmp_path: Path, capsys: pytes
     assert main(["outliers", *arguments, "--run", str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
     assert "synthetic-tiny, 1 epochs, is trained anew for each of 1 images" in out
-    assert "of 2,001, rank 1 by RMSE and 1 by mean absolute error" in out
+    assert "of 2,001, rank 1 by RMSE, 1 by mean absolute error and " in out
+    assert re.search(r"^by coarse error: rank 1 for [01] of 1;", out, re.MULTILINE)
     assert "by RMSE: rank 1 for 1 of 1; median rank 1, worst 1" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--count", "6"], 2, "there are 5 images to hide, of which 6 cannot be taken"),
+        (["--count", "0"], 2, "of which 0 cannot be taken"),
+        (["--count", "1", "--validation-images", "2001"], 2, "validation_images leaves none"),
+        (["--count", "1", "--layers", "700,10"], 2, "layers start with 700"),
+    ],
+)
+def test_what_is_refused_is_refused_before_anything_is_announced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, words: str
+) -> None:
+    np.savez(tmp_path / "white.npz", images=np.full((5, 28, 28), 255, np.uint8))
+    arguments = ["--recipe", "synthetic-tiny", "--against", str(tmp_path / "white.npz"), *more]
+    assert main(["outliers", *arguments, "--run", str(tmp_path / "run")]) == code
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert words in error
+    assert not (tmp_path / "run").exists()

@@ -7,7 +7,7 @@ import pytest
 from codec.errors import ImageMismatch
 from training.__main__ import main
 from training.datasets import Dataset, Images
-from training.outliers import auroc, detect, rank_of
+from training.outliers import ERRORS, auroc, coarse_error, detect, errors_of_each, rank_of
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -36,8 +36,9 @@ def test_a_model_of_digits_finds_what_is_no_digit(published: Path, dataset: Data
     few = dataset._replace(train=dataset.train.take(np.arange(300)), test=dataset.test.take(np.arange(100)))
     rows = np.arange(28)[None, :, None, None]
     stripes = (255 * ((rows + np.arange(8)[:, None, None, None]) // 2 % 2) * np.ones((1, 1, 28, 1))).astype(np.uint8)
-    by_rmse, by_mae = detect(published, few, Images(stripes, np.zeros(8, np.uint8)), "stripes")
-    for found in (by_rmse, by_mae):
+    detections = detect(published, few, Images(stripes, np.zeros(8, np.uint8)), "stripes")
+    assert [found.error for found in detections] == list(ERRORS)
+    for found in detections[:2]:
         assert found.auroc == 1
         assert found.found == 1
         assert found.beyond_training == found.outliers == 8
@@ -45,6 +46,32 @@ def test_a_model_of_digits_finds_what_is_no_digit(published: Path, dataset: Data
     same = detect(published, few, few.test, "digits")[0]
     assert same.auroc == pytest.approx(0.5)
     assert same.beyond_training < 5
+
+
+def test_errors_are_those_of_each_image() -> None:
+    random = np.random.default_rng(0)
+    x, x_hat = random.random((2, 7, 9, 6, 3), dtype=np.float32)
+    errors = errors_of_each(x, x_hat)
+    for at in range(7):
+        difference = (x_hat[at] - x[at]).astype(float)
+        assert errors["RMSE"][at] == pytest.approx(np.sqrt((difference**2).mean()), rel=1e-6)
+        assert errors["mean absolute error"][at] == pytest.approx(np.abs(difference).mean(), rel=1e-6)
+        around = np.pad(difference, ((2, 2), (2, 2), (0, 0)))
+        means = [
+            around[row : row + 5, column : column + 5].mean(axis=(0, 1)) for row in range(9) for column in range(6)
+        ]
+        coarse = np.abs(means).mean() / np.sqrt(x[at].mean() + 0.01)
+        assert errors["coarse error"][at] == pytest.approx(coarse, rel=1e-5)
+
+
+def test_a_stroke_beside_its_place_is_a_smaller_coarse_error_than_an_area_that_is_missing() -> None:
+    x, moved, missing = np.zeros((3, 1, 28, 28, 1), np.float32)
+    x[0, 4:24, 10:12] = moved[0, 4:24, 11:13] = 1
+    as_wrong = [errors_of_each(x, x_hat)["mean absolute error"][0] for x_hat in (moved, missing)]
+    assert as_wrong[0] == pytest.approx(as_wrong[1])
+    assert coarse_error(x, moved)[0] < 0.6 * coarse_error(x, missing)[0]
+    assert coarse_error(x, x)[0] == 0
+    assert np.isfinite(coarse_error(missing, moved)).all()
 
 
 def test_outliers_of_another_size_are_refused(published: Path, dataset: Dataset) -> None:

@@ -31,6 +31,9 @@ def test_components_are_those_of_a_singular_value_decomposition_of_the_images(sm
     assert pca.rmse(pixels, 7) == pytest.approx(np.sqrt(np.square(centred - rebuilt).mean()))
     assert pca.rmse(pixels, 7) == pytest.approx(np.sqrt(np.square(spread[7:]).sum() / values.size))
     assert pca.rmse(pixels, 196) == pytest.approx(0, abs=1e-6)
+    clipped = (rebuilt + values.mean(axis=0)).clip(0, 1)
+    assert pca.clipped_rmse(pixels, 7) == pytest.approx(np.sqrt(np.square(values - clipped).mean()))
+    assert 0 < pca.clipped_rmse(pixels, 7) < pca.rmse(pixels, 7)
 
 
 @pytest.mark.parametrize(("code_size", "tied"), [(3, False), (10, False), (10, True)])

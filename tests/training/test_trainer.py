@@ -134,7 +134,7 @@ def test_the_loss_is_against_the_clean_image(
     tmp_path: Path, tiny: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A network that sees nothing can only draw the mean image, and its loss is the spread around that.
-    monkeypatch.setattr("training.trainer.drop_pixels", lambda x, *_: torch.zeros_like(x))
+    monkeypatch.setattr("training.noise.drop_pixels", lambda x, *_: torch.zeros_like(x))
     blind = tiny.model_copy(update={"noise": 0.5})
     loss = _train(blind, dataset, tmp_path / "run").metrics()[-1]["train_loss"]
     assert loss == pytest.approx((dataset.train.pixels / 255).var(axis=0).mean(), rel=0.3)

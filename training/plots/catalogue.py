@@ -54,8 +54,8 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "reconstructions": Kind(
         "Reconstructions",
-        "Test images, their codes as columns of cells (dark is the lowest level that is sent, bright the highest), and "
-        "what a receiver makes of them.",
+        "Test images, their codes as columns of cells (dark is lower than in most training images, bright higher), "
+        "and what a receiver makes of them.",
         lambda folders, dataset, out, options: plot_reconstructions(folders[0], dataset, out, options.count or 10),
     ),
     "two-rows": Kind(

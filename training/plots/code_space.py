@@ -65,7 +65,8 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
             _scatter(made.add_axes((0.47, 0.02, 0.41, 0.88), projection="3d"), points, images.labels, names)
             title = f"{subject.card.name}: kernel PCA of the codes of {number}, {subject.code_in_words} each"
         made.text(0.02, 0.975, title, va="top", fontsize=12, weight="bold")
-        _legend(made, images.labels, dataset)
+        if size > 1:  # the lines of a single number are labelled
+            _legend(made, images.labels, dataset)
         save(made, out)
 
 
@@ -125,13 +126,15 @@ def kernel_pca(y: Points, components: int = 3) -> Points:
 
 
 def _draw_line(made: Any, y: Points, labels: npt.NDArray[Any], dataset: Dataset) -> None:
-    axes = made.add_axes((0.12, 0.1, 0.7, 0.78))
+    left = 0.17 if dataset.classes else 0.08
+    axes = made.add_axes((left, 0.1, 0.97 - left, 0.8))
     classes = np.unique(labels)
     rank = np.searchsorted(classes, labels)
     jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(y))
-    axes.scatter(y[:, 0], rank + jitter, c=rank, cmap=_colours(len(classes)), s=5, linewidths=0, alpha=0.7)
+    axes.scatter(y[:, 0], rank + jitter, c=_colours(len(classes))(rank % 20), s=7, linewidths=0)
     axes.set_yticks(range(len(classes)), [_name(label, dataset) for label in classes])
     axes.set_xlabel("the number")
+    axes.set_ylabel(_kind_of_class(dataset))
     axes.invert_yaxis()
 
 
@@ -162,8 +165,8 @@ def _legend(made: Any, labels: npt.NDArray[Any], dataset: Dataset) -> None:
         Line2D([], [], color=colours(at), marker="o", linestyle="", markersize=7, label=_name(label, dataset))
         for at, label in enumerate(classes)
     ]
-    title = "class" if dataset.classes or dataset.name not in _OF_DIGITS else "digit"
-    made.legend(handles=points, loc="center right", bbox_to_anchor=(0.985, 0.5), title=title, handletextpad=0.2)
+    place = {"loc": "center right", "bbox_to_anchor": (0.985, 0.5)}
+    made.legend(handles=points, title=_kind_of_class(dataset), handletextpad=0.2, **place)
 
 
 def _draw_normal(axes: Any, values: Points) -> None:
@@ -179,6 +182,10 @@ def _colours(count: int) -> Any:
     import matplotlib as mpl
 
     return CLASS_COLOURS if count <= 10 else mpl.colormaps["tab20"]
+
+
+def _kind_of_class(dataset: Dataset) -> str:
+    return "class" if dataset.classes or dataset.name not in _OF_DIGITS else "digit"
 
 
 def _name(label: int, dataset: Dataset) -> str:

@@ -1,20 +1,17 @@
 """Noisy images, what a model makes of them, and the clean ones."""
 
 from pathlib import Path
-from typing import Literal, get_args
-
-import numpy as np
+from typing import Literal
 
 from codec import image
 from training.datasets import Dataset
+from training.graphs import open_pair
 from training.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
 from training.plots.subject import Subject, rmse_of_each
+from training.sources import model_source
 
 NoiseName = Literal["gaussian", "dropout"]
-NOISES: tuple[NoiseName, ...] = get_args(NoiseName)
-
-SEED = 0
 
 
 def plot_denoising(
@@ -27,7 +24,8 @@ def plot_denoising(
         dataset: whose test images are shown.
         out: the PNG file, 1,000 pixels wide.
         count: of images, at least 1.
-        noise: normally distributed values that are added, or pixels that are made black.
+        noise: normally distributed values that are added, or pixels that are made black and the others brighter, as in
+            training.
         level: standard deviation of the values, where white is 1; or fraction of the pixels.
 
     Raises:
@@ -35,12 +33,20 @@ def plot_denoising(
         ImageMismatch: its images are not of the data set's shape.
         CannotWrite: the file cannot be written.
     """
+    from training.noise import make_noisy  # it needs torch, which takes seconds to load and other pictures do without
+
     subject = Subject(folder, dataset)
     clean = dataset.test.take(choose_examples(dataset.test, count)).pixels
-    noisy = make_noisy(clean, noise, level)
-    denoised = subject.reconstruct(noisy)
+    dropped, deviation = (level, 0.0) if noise == "dropout" else (0.0, level)
+    x = make_noisy(image.to_x(clean), dropped, deviation)
+    # What is shown of brightened pixels is white; what the network is given is brighter.
+    noisy = image.to_pixels(x.clip(0, 1))
+    denoised = subject.deliver(open_pair(model_source(folder)).encoder.run(x))
     before, after = rmse_of_each(clean, noisy), rmse_of_each(clean, denoised)
-    kind = f"standard deviation {level:g}" if noise == "gaussian" else f"{level:.0%} of the pixels black"
+    if noise == "gaussian":
+        kind = f"Gaussian noise, standard deviation {level:g}"
+    else:
+        kind = f"{level:.0%} of the pixels black, the others brightened"
     draw_rows(
         [
             image_row("noisy", noisy, [f"{error:.3f}" for error in before]),
@@ -48,17 +54,5 @@ def plot_denoising(
             image_row("clean", clean),
         ],
         out,
-        f"{subject.card.name}: {noise} noise, {kind}; RMSE from the clean image below each",
+        f"{subject.card.name}: {kind}; RMSE from the clean image below",
     )
-
-
-def make_noisy(pixels: image.Pixels, noise: NoiseName, level: float, seed: int = SEED) -> image.Pixels:
-    """Return noisy copies of uint8 (N, H, W, C) pixels, with a kind of noise that networks are trained on."""
-    import torch  # takes seconds to load, which other pictures need not wait for
-
-    from training.noise import add_gaussian, drop_pixels
-
-    add = add_gaussian if noise == "gaussian" else drop_pixels
-    x = torch.from_numpy(image.to_x(pixels))
-    noisy = add(x, level, torch.Generator().manual_seed(seed)).numpy()
-    return image.to_pixels(noisy.astype(np.float32))

@@ -58,16 +58,25 @@ class Subject:
         """Return what a receiver makes of the codes of uint8 (N, H, W, C) pixels, in the same shape."""
         return _in_batches(lambda part: self._decoder.decode([one.wire for one in self._encoder.encode(part)]), pixels)
 
+    def deliver(self, y: Floats) -> image.Pixels:
+        """Return what a receiver makes of codes, float32 (N, code size), once they are quantised, as images."""
+        return self.decode(quantiser.dequantise(quantiser.quantise(y, self.card.quantiser), self.card.quantiser))
+
     def decode(self, y: Floats) -> image.Pixels:
         """Return the images, uint8 (N, H, W, C), of any points of the code space, unquantised."""
         return _in_batches(lambda part: image.to_pixels(np.nan_to_num(self._decoder.x_hat(part))), y)
 
     def levels(self, y: Floats) -> npt.NDArray[np.float64]:
-        """Return where each code's levels lie between the outermost of the tables, 0 and 1."""
-        lowest, highest = self.outermost_levels
-        parameters = self.card.quantiser
-        y_hat = quantiser.dequantise(quantiser.quantise(y, parameters), parameters)
-        shares: npt.NDArray[np.float64] = np.clip((y_hat - lowest) / np.maximum(highest - lowest, 1e-300), 0, 1)
+        """Return which share of the training images has lower levels than each code's, by the tables: from 0 to 1.
+
+        A level is itself counted by half.
+        """
+        symbols = quantiser.quantise(y, self.card.quantiser)
+        shares = np.empty(symbols.shape)
+        for at, table in enumerate(self.card.tables):
+            frequencies = np.array((0, *table.frequencies, 0))
+            below = (frequencies.cumsum() - frequencies / 2) / frequencies.sum()
+            shares[:, at] = below[np.clip(symbols[:, at] - table.first + 1, 0, len(below) - 1)]
         return shares
 
     def mean_payload_bytes(self, pixels: image.Pixels) -> float:

@@ -36,10 +36,20 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
     values = dataset.shape.pixels * dataset.shape.channels
     dimensions = choose_dimensions(sizes, values)
     components = fit_pca(dataset.train.pixels)
-    line = [components.rmse(dataset.test.pixels, size) for size in dimensions]
+    line = [components.clipped_rmse(dataset.test.pixels, size) for size in dimensions]
+    best = {
+        size: min(one.float_rmse for one, its in zip(qualities, sizes, strict=True) if its == size) for size in sizes
+    }
     with figure(5.2) as made:
         axes = made.add_axes((0.08, 0.12, 0.56, 0.78))
-        axes.plot(dimensions, line, color=GREY, marker=".", label="PCA, float code")
+        axes.plot(dimensions, line, color=GREY, marker=".", label="PCA, float code: the line to beat")
+        axes.plot(
+            sorted(best),
+            [best[size] for size in sorted(best)],
+            color=BLUE,
+            linewidth=0.8,
+            label="the best of each size",
+        )
         axes.plot(sizes, [quality.float_rmse for quality in qualities], "o", color=BLUE, label="model, float code")
         axes.plot(
             sizes,

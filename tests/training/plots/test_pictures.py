@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from codec.errors import ImageMismatch
 from training.datasets import Dataset, Images
 from training.errors import CannotWrite, InvalidRun
+from training.graphs import open_pair
+from training.images import choose_examples
 from training.plots import (
     plot_codes,
     plot_comparison,
@@ -26,11 +29,11 @@ from training.plots import (
     plot_worst,
 )
 from training.plots.code_space import kernel_pca
-from training.plots.denoising import make_noisy
 from training.plots.generation import draw_fitted
 from training.plots.subject import Subject, mae_of_each, rmse_of_each
 from training.plots.sweep import choose_dimensions
 from training.run_folder import RunFolder
+from training.sources import model_source
 
 Draw = Callable[[Path, Dataset, Path], None]
 
@@ -140,14 +143,27 @@ def test_fitted_codes_have_the_mean_and_the_covariance_of_the_training_codes() -
     assert np.ptp(drawn[:, 2]) < 1e-6
 
 
-def test_noise_is_that_of_training_and_always_the_same() -> None:
-    grey = np.full((4, 28, 28, 1), 128, np.uint8)
-    noisy = make_noisy(grey, "gaussian", 0.1)
-    assert abs(float(noisy.std()) - 25.5) < 1
-    np.testing.assert_array_equal(noisy, make_noisy(grey, "gaussian", 0.1))
-    dropped = make_noisy(grey, "dropout", 0.4)
-    assert set(np.unique(dropped)) == {0, 128}
-    assert abs(float((dropped == 0).mean()) - 0.4) < 0.05
+def test_a_network_is_given_dropped_images_as_bright_as_in_training(
+    published: Path, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    opened = open_pair(model_source(published))
+
+    def recording(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        given.append(x)
+        return opened.encoder.run(x)
+
+    listening = SimpleNamespace(encoder=SimpleNamespace(run=recording))
+    monkeypatch.setattr("training.plots.denoising.open_pair", lambda _source: listening)
+    plot_denoising(published, few, tmp_path / "a.png", 5, "dropout", 0.4)
+    x = given[0]
+    clean = few.test.take(choose_examples(few.test, 5)).pixels.transpose(0, 3, 1, 2) / 255
+    kept = x > 0
+    np.testing.assert_allclose(x[kept], clean[kept] / 0.6, rtol=1e-6)
+    assert 0.5 < kept.sum() / (clean > 0).sum() < 0.7
+    plot_denoising(published, few, tmp_path / "b.png", 5, "dropout", 0.4)
+    np.testing.assert_array_equal(given[1], x)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_the_worst_images_stand_first(published: Path, few: Dataset, tmp_path: Path) -> None:
@@ -174,6 +190,8 @@ def test_a_subject_gives_what_a_receiver_gets(published: Path, few: Dataset) -> 
     levels = subject.levels(subject.codes(few.test.pixels))
     assert levels.min() >= 0
     assert levels.max() <= 1
+    # Of images like those in training, half of the levels are lower than the middle one there.
+    assert abs(np.median(levels) - 0.5) < 0.1
     far = np.full((1, subject.card.code_size), 1e38, np.float32)
     assert subject.decode(far).shape == (1, 28, 28, 1)
 
