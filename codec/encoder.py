@@ -107,9 +107,17 @@ class Encoder:
         writer = self.container(announced)
         for block in pixels:
             for part in image.slices(block, self.card.image):
-                if ready := writer.add(Chunk(quantiser.quantise(self.y(part), self.card.quantiser))):
+                if ready := writer.add(self.codes(part)):
                     yield ready
         yield writer.finish()
+
+    def codes(self, pixels: image.Pixels) -> Chunk:
+        """Encode a few images, uint8 (N, H, W, C), for a container; see `image.slices` for how few.
+
+        Raises:
+            UncodableImage: one of the images has a code that lies too far out.
+        """
+        return Chunk(quantiser.quantise(self.y(pixels), self.card.quantiser))
 
     def container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container of this model's codes; `announced` is the number of images, if it is known."""

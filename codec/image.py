@@ -84,6 +84,26 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
     return np.asarray(fitted, dtype=np.uint8).reshape(shape.as_tuple())
 
 
+def fit_pixels(pixels: Pixels, shape: ImageShape, fit: Fit = "strict") -> Pixels:
+    """Turn uint8 (N, H, W, C) pixels of 1, 3 or 4 channels into those of the model's shape, as `read_image` does.
+
+    Raises:
+        ImageMismatch: they do not fit, under `strict`; any other number of channels.
+    """
+    if pixels.shape[1:] == shape.as_tuple():
+        return pixels
+    height, width, channels = pixels.shape[1:]
+    if fit == "strict" or channels not in MODE_OF_CHANNELS or not height or not width:
+        raise ImageMismatch(
+            f"the images are {height} × {width} with {channels} channels; the model takes {shape}; ask for fit=resize "
+            "or fit=pad to have images of 1, 3 or 4 channels converted"
+        )
+    fitted = np.empty((len(pixels), *shape.as_tuple()), dtype=np.uint8)
+    for at, one in enumerate(pixels):
+        fitted[at] = np.asarray(_fit(_picture_of(one), shape, fit), dtype=np.uint8).reshape(shape.as_tuple())
+    return fitted
+
+
 def write_png(pixels: Pixels) -> bytes:
     """Encode uint8 (H, W, C) pixels as a PNG file."""
     return write_file(pixels, "PNG", compress_level=6)
@@ -120,9 +140,8 @@ def to_pixels(x_hat: Floats) -> Pixels:
 
 def write_file(pixels: Pixels, file_format: str, **options: object) -> bytes:
     """Encode uint8 (H, W, C) pixels as a file of one of Pillow's formats, with its options."""
-    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     buffer = io.BytesIO()
-    Image.fromarray(flat).save(buffer, file_format, **options)
+    _picture_of(pixels).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
@@ -157,6 +176,10 @@ def _load(header: ImageFile.ImageFile, shape: ImageShape, fit: Fit, deep: bool) 
         return _fit(upright, shape, fit)
     _check_fits(upright, shape, deep)  # again, as the orientation may have swapped height and width
     return upright
+
+
+def _picture_of(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _check_fits(image: Image.Image, shape: ImageShape, deep: bool) -> None:

@@ -1,26 +1,36 @@
-"""Bounds the work: so many requests run, so many wait, the next is turned away at once.
+"""Bounds the work: so many requests run, so many wait, the next is turned away at once; and so many batches.
 
 A piece of blocking work enters and its result leaves; it runs in a thread of its own, so that health probes are
 answered meanwhile. What the work is, is not known here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
 
 from service.errors import ClientGone, Overloaded
 
 Result = TypeVar("Result")
 
 
+class RunPart(Protocol):
+    """Runs one part of a batch's work."""
+
+    async def __call__(self, work: Callable[[], Result], /) -> Result:
+        """Run blocking work in a thread, and return what it returns."""
+
+
 class Admission:
     """Running slots with a queue before them. Used from one event loop."""
 
-    def __init__(self, max_running: int, max_queued: int) -> None:
+    def __init__(self, max_running: int, max_queued: int, max_batches: int) -> None:
         self._max_running = max_running
         self._max_queued = max_queued
         self._admitted = 0
+        self._max_batches = max_batches
+        self._batches = 0
         self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
 
     @property
@@ -50,6 +60,26 @@ class Admission:
             return await outcome
         finally:
             self._admitted -= 1
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[RunPart]:
+        """Admit a batch. Its work is done part by part, each in its turn with the other requests.
+
+        So a batch takes no thread while its client sends or reads slowly, and single images need not wait for its end.
+
+        Raises:
+            Overloaded: as many batches as are allowed are being worked on.
+        """
+        if self._batches >= self._max_batches:
+            raise Overloaded("the service is working on as many batches as it takes; send this one a little later")
+        self._batches += 1
+        try:
+            yield self._run_part
+        finally:
+            self._batches -= 1
+
+    async def _run_part(self, work: Callable[[], Result], /) -> Result:
+        return await asyncio.wrap_future(self._threads.submit(work))
 
     def close(self) -> None:
         """Let running work end, drop what waits."""

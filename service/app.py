@@ -17,7 +17,7 @@ from service.errors import WrongRole
 from service.openapi import describe
 from service.readiness import Readiness
 from service.registry import Registry, open_registry
-from service.routes import decode, encode, health, models
+from service.routes import decode, decode_batch, encode, encode_batch, health, models
 from service.settings import Settings
 from service.state import State
 
@@ -36,7 +36,7 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = registry or open_registry(settings)
-        admission = Admission(settings.max_running, settings.max_queued)
+        admission = Admission(settings.max_running, settings.max_queued, settings.max_batches)
         app.state.shared = State(settings, opened, admission, Readiness(opened))
         try:
             yield
@@ -55,6 +55,8 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     add_error_responses(app)
     app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))
     app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))
+    app.include_router(encode_batch.router if settings.encodes else _other_half("/encode/batch", "sender", "receiver"))
+    app.include_router(decode_batch.router if settings.decodes else _other_half("/decode/batch", "receiver", "sender"))
     app.include_router(models.router)
     app.include_router(health.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)

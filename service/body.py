@@ -18,10 +18,8 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         BodyTooLarge: more than `max_bytes`.
         ClientGone: the client went away in the middle.
     """
-    announced = request.headers.get("content-length", "")
-    # Longer numbers than 18 digits are no lengths either way, and int() must not be fed with megabytes of digits.
-    if announced.isdecimal() and (len(announced) > 18 or int(announced) > max_bytes):
-        raise _too_large(max_bytes)
+    if announced_bytes(request) > max_bytes:
+        raise body_too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -31,7 +29,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > max_bytes:
-            raise _too_large(max_bytes)
+            raise body_too_large(max_bytes)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -43,5 +41,13 @@ async def wait_until_gone(request: Request) -> None:
         pass
 
 
-def _too_large(max_bytes: int) -> BodyTooLarge:
+def announced_bytes(request: Request) -> int:
+    """Return the Content-Length of a request, 0 if it has none."""
+    announced = request.headers.get("content-length", "")
+    # Longer numbers than 18 digits are no lengths either way, and int() must not be fed with megabytes of digits.
+    return int(announced[:19]) if announced.isdecimal() else 0
+
+
+def body_too_large(max_bytes: int) -> BodyTooLarge:
+    """Return the error of a body over the limit."""
     return BodyTooLarge(f"the body is longer than the {max_bytes:,} bytes that are allowed")

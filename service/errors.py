@@ -5,8 +5,11 @@ A message is a sentence for the person who sent the request. Which status and co
 
     StartupRefused            the process cannot start with these settings and models
     ServiceError
+    ├── BatchTooLarge         more images in one batch than the limit
+    ├── BodyStalled           no more of the body came for too long
     ├── BodyTooLarge          more bytes than the limit
     ├── ClientGone            the client went away before its answer was ready
+    ├── InvalidArray          not an npy file of the wanted numbers, or a damaged one
     ├── InvalidJson           not JSON, or too much of it
     ├── InvalidMultipart      not a form with exactly one file
     ├── InvalidParameter      a query parameter that does not exist, or a value it does not take
@@ -27,12 +30,24 @@ class ServiceError(Exception):
     """Base of all errors that answer a request."""
 
 
+class BatchTooLarge(ServiceError):
+    """The batch has more images than the limit."""
+
+
+class BodyStalled(ServiceError):
+    """No more of the body came for longer than the limit."""
+
+
 class BodyTooLarge(ServiceError):
     """The body has more bytes than the limit."""
 
 
 class ClientGone(ServiceError):
     """The client went away before its answer was ready. Nobody reads the answer."""
+
+
+class InvalidArray(ServiceError):
+    """The body is not an npy file of the wanted numbers and dimensions, or is cut short."""
 
 
 class InvalidJson(ServiceError):

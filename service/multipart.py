@@ -1,16 +1,20 @@
-"""The bytes of a `multipart/form-data` body -> the bytes of the one file in it.
+"""The bytes of a `multipart/form-data` body -> the bytes of the one file in it, or of each of many.
 
-The body is whole and bounded when it comes here, so nothing is spooled to a disk. Knows nothing of images.
+A body with one file is whole and bounded when it comes here; one with many comes in pieces, and each of its files is
+bounded. So nothing is spooled to a disk. Knows nothing of images.
 """
+
+from collections import deque
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from service.errors import InvalidMultipart
+from service.errors import BodyTooLarge, InvalidMultipart
 
 MAX_BOUNDARY_CHARACTERS = 70  # RFC 2046 allows no more
 
+_MANY_ADVICE = "send the images as files, for example with curl's -F file=@a.png -F file=@b.png"
 _ADVICE = "send the image as the form's only part, for example with curl's -F file=@image.png"
 
 
@@ -24,14 +28,55 @@ def read_single_file(body: bytes, content_type: str) -> bytes:
     Raises:
         InvalidMultipart: not a form, cut short, or one that holds something other than one file.
     """
+    form = _Form(most_parts=1)
+    parser = _parser(form, content_type)
+    _write(parser, body, _ADVICE)
+    _finish(parser, form, _ADVICE)
+    return form.files[0]
+
+
+class FileForm:
+    """Reads a form of any number of files: feed bytes, take files, and call `finish` when there are no more bytes."""
+
+    def __init__(self, content_type: str, max_file_bytes: int) -> None:
+        """Read the form whose boundary is in the request's header `content_type`, with files of at most so many bytes.
+
+        Raises:
+            InvalidMultipart: the header names no boundary, or one that is too long.
+        """
+        self._form = _Form(max_file_bytes=max_file_bytes)
+        self._parser = _parser(self._form, content_type)
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next.
+
+        Raises:
+            InvalidMultipart: not a form, or one that holds something other than files.
+            BodyTooLarge: one of the files is too long.
+        """
+        _write(self._parser, data, _MANY_ADVICE)
+
+    def take(self) -> bytes | None:
+        """Return the content of the next file, or None if none has come as a whole."""
+        return self._form.files.popleft() if self._form.files else None
+
+    def finish(self) -> None:
+        """Check that the form has ended.
+
+        Raises:
+            InvalidMultipart: it is empty or cut short.
+        """
+        _finish(self._parser, self._form, _MANY_ADVICE)
+
+
+def _parser(form: "_Form", content_type: str) -> MultipartParser:
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary:
         raise InvalidMultipart("the Content-Type header names no boundary")
     if len(boundary) > MAX_BOUNDARY_CHARACTERS:
         raise InvalidMultipart(f"the form's boundary is longer than {MAX_BOUNDARY_CHARACTERS} characters")
-    form = _Form()
-    parser = MultipartParser(
+    return MultipartParser(
         boundary,
         {
             "on_part_begin": form.begin_part,
@@ -40,35 +85,48 @@ def read_single_file(body: bytes, content_type: str) -> bytes:
             "on_header_end": form.end_header,
             "on_headers_finished": form.check_part,
             "on_part_data": form.add_data,
+            "on_part_end": form.end_part,
             "on_end": form.end,
         },
     )
+
+
+def _write(parser: MultipartParser, data: bytes, advice: str) -> None:
     try:
-        parser.write(body)
+        parser.write(data)
+    except FormParserError as error:
+        raise InvalidMultipart(f"the body is not a well-formed multipart/form-data form; {advice}") from error
+
+
+def _finish(parser: MultipartParser, form: "_Form", advice: str) -> None:
+    try:
         parser.finalize()
     except FormParserError as error:
-        raise InvalidMultipart(f"the body is not a well-formed multipart/form-data form; {_ADVICE}") from error
+        raise InvalidMultipart(f"the body is not a well-formed multipart/form-data form; {advice}") from error
     if form.parts == 0:
-        raise InvalidMultipart(f"the form is empty; {_ADVICE}")
+        raise InvalidMultipart(f"the form is empty; {advice}")
     if not form.ended:
         raise InvalidMultipart("the form is cut short: its closing boundary is missing")
-    return b"".join(form.data)
 
 
 class _Form:
     """What the parser has seen so far. The parser itself bounds the number and the length of a part's headers."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_parts: int | None = None, max_file_bytes: int | None = None) -> None:
         self.parts = 0
         self.ended = False
-        self.data: list[bytes] = []
+        self.files: deque[bytes] = deque()
+        self._most_parts = most_parts
+        self._max_file_bytes = max_file_bytes
+        self._data: list[bytes] = []
+        self._file_bytes = 0
         self._disposition = b""
         self._header_name = b""
         self._header_value = b""
 
     def begin_part(self) -> None:
         self.parts += 1
-        if self.parts > 1:
+        if self._most_parts is not None and self.parts > self._most_parts:
             raise InvalidMultipart(f"the form has more than one part; {_ADVICE}")
 
     def add_to_header_name(self, data: bytes, start: int, end: int) -> None:
@@ -84,11 +142,20 @@ class _Form:
 
     def check_part(self) -> None:
         _, options = parse_options_header(self._disposition)
+        self._disposition = b""
         if b"filename" not in options:
-            raise InvalidMultipart(f"the form's part is a text field, not a file; {_ADVICE}")
+            advice = _ADVICE if self._most_parts == 1 else _MANY_ADVICE
+            raise InvalidMultipart(f"the form's part is a text field, not a file; {advice}")
 
     def add_data(self, data: bytes, start: int, end: int) -> None:
-        self.data.append(data[start:end])
+        self._file_bytes += end - start
+        if self._max_file_bytes is not None and self._file_bytes > self._max_file_bytes:
+            raise BodyTooLarge(f"a file of the form is longer than the {self._max_file_bytes:,} bytes that are allowed")
+        self._data.append(data[start:end])
+
+    def end_part(self) -> None:
+        self.files.append(b"".join(self._data))
+        self._data, self._file_bytes = [], 0
 
     def end(self) -> None:
         self.ended = True

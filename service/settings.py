@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="longest request body")
     max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="most pixels of a sent image")
+    max_batches: int = Field(4, ge=1, le=256, description="batches that are worked on at the same time; none waits")
+    max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="most images of one batch")
+    max_batch_bytes: int = Field(1 << 30, ge=1, le=1 << 40, description="longest body of a batch")
+    stall_timeout_s: int = Field(
+        30, ge=1, le=3600, description="time that a batch's client may take to send or to read the next bytes"
+    )
     shutdown_timeout_s: int = Field(10, ge=1, le=3600, description="time that running requests get when told to stop")
     access_log: bool = Field(True, description="one line on standard output for each request")
 

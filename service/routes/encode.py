@@ -142,7 +142,7 @@ async def encode(request: Request) -> Response:
     """Encode one image file; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)
     parameters = read_query(request, PARAMETERS)
-    fit = _read_fit(parameters.get("fit", "strict"))
+    fit = read_fit(parameters.get("fit", "strict"))
     encoders = cast("Halves[Encoder]", state.registry.encoders)
     encoder = encoders.by_name(parameters.get("model"))
     answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
@@ -170,7 +170,12 @@ async def encode(request: Request) -> Response:
     return Response(content, headers=headers, media_type=answer_type)
 
 
-def _read_fit(value: str) -> Fit:
+def read_fit(value: str) -> Fit:
+    """Return what `fit` says.
+
+    Raises:
+        InvalidParameter: something that it does not take.
+    """
     if value not in FITS:
         raise errors.InvalidParameter(f"fit takes {', '.join(FITS[:-1])} or {FITS[-1]}, not '{value[:64]}'")
     return cast(Fit, value)

@@ -44,7 +44,7 @@ class Gate:
 
 def test_admission_runs_queues_and_turns_away() -> None:
     async def scenario() -> None:
-        admission, gate = Admission(max_running=2, max_queued=3), Gate()
+        admission, gate = Admission(max_running=2, max_queued=3, max_batches=1), Gate()
         jobs = [asyncio.create_task(admission.run(gate.work, forever)) for _ in range(5)]
         await until(lambda: gate.entered == 2 and admission.admitted == 5)
         with pytest.raises(Overloaded):
@@ -61,7 +61,7 @@ def test_admission_runs_queues_and_turns_away() -> None:
 
 def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
     async def scenario() -> None:
-        admission, gate, gone = Admission(max_running=1, max_queued=1), Gate(), asyncio.Event()
+        admission, gate, gone = Admission(max_running=1, max_queued=1, max_batches=1), Gate(), asyncio.Event()
 
         async def until_gone() -> None:
             await gone.wait()
@@ -85,7 +85,7 @@ def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
 @pytest.mark.parametrize("busy", [False, True])
 def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None:
     async def scenario() -> None:
-        admission, gate = Admission(max_running=1, max_queued=1), Gate()
+        admission, gate = Admission(max_running=1, max_queued=1, max_batches=1), Gate()
         others = [asyncio.create_task(admission.run(gate.work, forever))] if busy else []
         await until(lambda: admission.admitted == len(others))
 

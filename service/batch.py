@@ -1,0 +1,197 @@
+"""One batch's request and answer, as both stream, in bounded memory.
+
+A route gives a `BatchResponse` the work to be done; that gets what comes in as an `Incoming`, and writes to an
+`Outgoing`. What the bytes mean is not known here.
+
+Whatever is wrong before the answer begins is answered as a problem document. After that only the connection can say it:
+it is cut, with less than the answer's Content-Length sent, or without the last chunk of a chunked answer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from codec.errors import CodecError
+from service.admission import RunPart
+from service.body import announced_bytes, body_too_large
+from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
+from service.state import state_of
+
+_log = logging.getLogger(__name__)
+
+# As servers and clients do: smaller pieces cost more than they carry.
+PIECE_BYTES = 1 << 16
+
+
+class Incoming:
+    """The body of a request, piece by piece, never more than the limit."""
+
+    def __init__(self, request: Request, receive: Receive, max_bytes: int, stall_timeout_s: float) -> None:
+        """Begin to read.
+
+        Raises:
+            BodyTooLarge: by its Content-Length.
+        """
+        if announced_bytes(request) > max_bytes:
+            raise body_too_large(max_bytes)
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._stall_timeout_s = stall_timeout_s
+        self._size = 0
+        self._watch: asyncio.Task[None] | None = None
+        self.ended = False
+
+    async def next(self) -> bytes | None:
+        """Return the next bytes, or None after the last.
+
+        Raises:
+            BodyTooLarge: more bytes than the limit.
+            BodyStalled: nothing came for too long.
+            ClientGone: the client went away in the middle.
+        """
+        if self.ended:
+            return None
+        try:
+            async with asyncio.timeout(self._stall_timeout_s):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise BodyStalled(f"no more of the body came within {self._stall_timeout_s} seconds") from error
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the connection was closed before the whole body had arrived")
+        data: bytes = message.get("body", b"")
+        self._size += len(data)
+        if self._size > self._max_bytes:
+            raise body_too_large(self._max_bytes)
+        if not message.get("more_body", False):
+            self.ended = True
+            self._watch = asyncio.create_task(self._wait_until_gone())
+        return data
+
+    def check_client(self) -> None:
+        """Return if the client is still there, as far as is known.
+
+        Raises:
+            ClientGone: it is not.
+        """
+        if self._watch is not None and self._watch.done():
+            raise ClientGone("the connection was closed before the answer had been sent")
+
+    def close(self) -> None:
+        """Stop to look whether the client is there."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _wait_until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def check_count(count: int, most: int) -> None:
+    """Refuse too large a batch.
+
+    Raises:
+        BatchTooLarge: more images than are allowed.
+    """
+    if count > most:
+        raise BatchTooLarge(f"the batch has more than the {most:,} images that are allowed; send several")
+
+
+class Outgoing:
+    """The answer, piece by piece.
+
+    Up to `hold_bytes` of it are held back. An answer that ends before there are more is sent as a whole, so that
+    whatever is wrong can still be said in its place, and so that a client may send everything before it reads anything.
+    """
+
+    def __init__(self, send: Send, incoming: Incoming, stall_timeout_s: float) -> None:
+        self._send = send
+        self._incoming = incoming
+        self._stall_timeout_s = stall_timeout_s
+        self._held = bytearray()
+        self.hold_bytes = 0
+        self.media_type = "application/octet-stream"
+        self.headers: dict[str, str] = {}
+        self.length: int | None = None
+        self.begun = False
+
+    async def write(self, data: bytes) -> None:
+        """Send these bytes next.
+
+        Raises:
+            ClientGone: the client went away, or took nothing for too long.
+        """
+        self._held += data
+        if len(self._held) > max(self.hold_bytes, PIECE_BYTES):
+            await self._send_held(more=True)
+
+    async def finish(self) -> None:
+        """Send what is left, and end the answer.
+
+        Raises:
+            ClientGone: the client went away, or took nothing for too long.
+        """
+        if not self.begun:
+            self.length = len(self._held)
+        await self._send_held(more=False)
+
+    async def _send_held(self, *, more: bool) -> None:
+        self._incoming.check_client()
+        if not self.begun:
+            await self._begin()
+        # From here on nothing is to be gained by waiting.
+        self.hold_bytes = 0
+        body, self._held = bytes(self._held), bytearray()
+        await self._send_in_time({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _begin(self) -> None:
+        headers = {**self.headers, "Content-Type": self.media_type, "Vary": "Accept"}
+        if self.length is not None:
+            headers["Content-Length"] = str(self.length)
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self.begun = True
+        await self._send_in_time({"type": "http.response.start", "status": 200, "headers": raw})
+
+    async def _send_in_time(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._stall_timeout_s):
+                await self._send(message)
+        except TimeoutError as error:
+            raise ClientGone(f"the client took nothing of the answer for {self._stall_timeout_s} seconds") from error
+
+
+Work = Callable[[Incoming, Outgoing, RunPart], Awaitable[None]]
+
+
+class BatchResponse(Response):
+    """Answers a batch by doing its work, when the server asks for the answer."""
+
+    def __init__(self, request: Request, work: Work) -> None:
+        super().__init__()
+        self._request = request
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Do the work.
+
+        Raises:
+            ServiceError: something is wrong with the request, and nothing has been sent.
+            CodecError: likewise.
+        """
+        state = state_of(self._request)
+        settings = state.settings
+        incoming = Incoming(self._request, receive, settings.max_batch_bytes, settings.stall_timeout_s)
+        outgoing = Outgoing(send, incoming, settings.stall_timeout_s)
+        try:
+            async with state.admission.batch() as run_part:
+                await self._work(incoming, outgoing, run_part)
+                await outgoing.finish()
+        except (ServiceError, CodecError) as error:
+            if not outgoing.begun:
+                raise
+            # To return without an end makes the server cut the connection.
+            _log.warning("the answer to a batch was cut off: %s", error)
+        finally:
+            incoming.close()

@@ -1,0 +1,362 @@
+"""`POST /encode/batch`: many images enter, their codes leave, in one container or otherwise."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from codec import errors as codec_errors
+from codec import image
+from codec.model_card import ImageShape
+from service import errors
+from service.admission import RunPart
+from service.batch import BatchResponse, Incoming, Outgoing, check_count
+from service.error_responses import document_problems
+from service.multipart import FileForm
+from service.negotiation import choose_answer, media_type_of
+from service.npy import NpyReader, npy_header
+from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
+from service.query import read_query
+from service.routes.encode import read_fit
+from service.settings import Settings
+from service.state import state_of
+
+if TYPE_CHECKING:
+    from codec.encoder import Encoder
+    from service.registry import Halves
+
+OCTETS = "application/octet-stream"
+NPY = "application/x-npy"
+JSON = "application/json"
+FORM = "multipart/form-data"
+OFFERED = (OCTETS, NPY, JSON)
+PARAMETERS = frozenset({"model", "fit"})
+
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "model": "tiny",
+    "model_id": EXAMPLE_MODEL_ID,
+    "shape": [28, 28, 1],
+    "images": [
+        {
+            "code": [0.25, -1.5],
+            "payload": EXAMPLE_PAYLOAD,
+            "payload_bytes": 2,
+            "wire_bytes": len(EXAMPLE_WIRE),
+            "bpp": 8 * len(EXAMPLE_WIRE) / (28 * 28),
+        }
+    ],
+}
+
+router = APIRouter()
+
+
+class _Source(Protocol):
+    """The images of a body, as they come."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next."""
+
+    def take(self) -> image.Pixels | None:
+        """Return uint8 (N, H, W, C) pixels of the model's shape, or None if more bytes are needed."""
+
+    def finish(self) -> None:
+        """Check that the body has come to its end."""
+
+    @property
+    def count(self) -> int | None:
+        """How many images there are in all, if that is known already."""
+
+
+class _NpyImages:
+    """Images as an array, uint8 (N, H, W) or (N, H, W, C)."""
+
+    def __init__(self, shape: ImageShape, fit: image.Fit, settings: Settings) -> None:
+        self._reader = NpyReader(dict.fromkeys(("|u1", "<u1", ">u1", "u1", "uint8"), np.uint8), "uint8")
+        self._shape = shape
+        self._fit = fit
+        self._settings = settings
+        self._rows = 0
+        self.count: int | None = None
+
+    def feed(self, data: bytes) -> None:
+        self._reader.feed(data)
+        if self.count is None and self._reader.shape is not None:
+            self._check(self._reader.shape)
+            self.count = self._reader.shape[0]
+
+    def take(self) -> image.Pixels | None:
+        block = self._reader.take(self._rows) if self._rows else None
+        if block is None:
+            return None
+        pixels = cast(image.Pixels, block.reshape(*block.shape[:3], -1))
+        return image.fit_pixels(pixels, self._shape, self._fit)
+
+    def finish(self) -> None:
+        self._reader.finish()
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) not in (3, 4):
+            raise errors.InvalidArray(
+                f"the array has {len(shape)} dimensions; images have 3 (N, H, W) or 4 (N, H, W, C)"
+            )
+        count, height, width = shape[:3]
+        check_count(count, self._settings.max_batch_images)
+        if height * width > self._settings.max_image_pixels:
+            raise codec_errors.ImageTooLarge(
+                f"the images have {height} × {width} pixels; at most {self._settings.max_image_pixels:,} in all are "
+                "allowed"
+            )
+        channels = shape[3] if len(shape) == 4 else 1
+        if channels > max(image.MODE_OF_CHANNELS):
+            raise codec_errors.ImageMismatch(f"the images have {channels:,} channels; the model takes {self._shape}")
+        image.fit_pixels(np.empty((0, height, width, channels), dtype=np.uint8), self._shape, self._fit)
+        values = max(1, height * width * channels)
+        self._rows = max(1, min(image.GRAPH_IMAGES, image.GRAPH_VALUES // values))
+
+
+class _FormImages:
+    """Images as the files of a form."""
+
+    count = None
+
+    def __init__(self, shape: ImageShape, fit: image.Fit, settings: Settings, content_type: str) -> None:
+        self._form = FileForm(content_type, settings.max_body_bytes)
+        self._shape = shape
+        self._fit = fit
+        self._settings = settings
+        self._taken = 0
+
+    def feed(self, data: bytes) -> None:
+        self._form.feed(data)
+
+    def take(self) -> image.Pixels | None:
+        pixels: list[image.Pixels] = []
+        while len(pixels) < image.GRAPH_IMAGES and (data := self._form.take()) is not None:
+            check_count(self._taken + 1, self._settings.max_batch_images)
+            try:
+                pixels.append(image.read_image(data, self._shape, self._fit, self._settings.max_image_pixels))
+            except codec_errors.ImageError as error:
+                raise type(error)(f"file {self._taken} of the form: {error}") from error
+            self._taken += 1
+        return np.stack(pixels) if pixels else None
+
+    def finish(self) -> None:
+        self._form.finish()
+
+
+class _Sink(Protocol):
+    """What is made of the codes."""
+
+    def begin(self, count: int | None) -> bytes:
+        """Return the first bytes of the answer; `count` is the number of images, if it is known."""
+
+    def add(self, pixels: image.Pixels) -> bytes:
+        """Encode images, and return the bytes that are ready."""
+
+    def finish(self) -> bytes:
+        """Return the last bytes."""
+
+
+class _ToContainer:
+    def __init__(self, encoder: "Encoder", settings: Settings) -> None:  # noqa: ARG002
+        self._encoder = encoder
+
+    def begin(self, count: int | None) -> bytes:
+        self._writer = self._encoder.container(count or 0)
+        return b""
+
+    def add(self, pixels: image.Pixels) -> bytes:
+        return b"".join(self._writer.add(self._encoder.codes(part)) for part in self._parts(pixels))
+
+    def finish(self) -> bytes:
+        return self._writer.finish()
+
+    def _parts(self, pixels: image.Pixels) -> "list[image.Pixels]":
+        return list(image.slices(pixels, self._encoder.card.image))
+
+
+class _ToNpy:
+    """Codes before quantisation, float32 (N, code size). Held until the end if their number is not known before."""
+
+    def __init__(self, encoder: "Encoder", settings: Settings) -> None:
+        self._encoder = encoder
+        self._max_held_bytes = settings.max_body_bytes
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
+
+    def begin(self, count: int | None) -> bytes:
+        if count is None:
+            self._held = []
+            return b""
+        return npy_header("<f4", (count, self._encoder.card.code_size))
+
+    def add(self, pixels: image.Pixels) -> bytes:
+        parts = image.slices(pixels, self._encoder.card.image)
+        data = b"".join(self._encoder.y(part).astype("<f4").tobytes() for part in parts)
+        if self._held is None:
+            return data
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > self._max_held_bytes:
+            raise errors.BatchTooLarge(
+                f"the codes of this form need more than the {self._max_held_bytes:,} bytes that are held for an array; "
+                f"ask for {OCTETS}, or send the images as {NPY}"
+            )
+        return b""
+
+    def finish(self) -> bytes:
+        if self._held is None:
+            return b""
+        size = self._encoder.card.code_size
+        return b"".join([npy_header("<f4", (self._held_bytes // (4 * size), size)), *self._held])
+
+
+class _ToJson:
+    def __init__(self, encoder: "Encoder", settings: Settings) -> None:  # noqa: ARG002
+        self._encoder = encoder
+        self._separator = ""
+
+    def begin(self, count: int | None) -> bytes:  # noqa: ARG002
+        card = self._encoder.card
+        start = {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
+        return (json.dumps(start)[:-1] + ', "images": [').encode()
+
+    def add(self, pixels: image.Pixels) -> bytes:
+        entries = []
+        for part in image.slices(pixels, self._encoder.card.image):
+            for encoded in self._encoder.encode(part):
+                entry = {
+                    # The shortest decimals that give the same float32 again.
+                    "code": [float(str(element)) for element in encoded.y],
+                    "payload": base64.b64encode(encoded.wire).decode(),
+                    "payload_bytes": len(encoded.payload),
+                    "wire_bytes": len(encoded.wire),
+                    "bpp": 8 * len(encoded.wire) / self._encoder.card.image.pixels,
+                }
+                entries.append(self._separator + json.dumps(entry))
+                self._separator = ",\n"
+        return "".join(entries).encode()
+
+    def finish(self) -> bytes:
+        return b"]}"
+
+
+SINKS: dict[str, Callable[["Encoder", Settings], _Sink]] = {OCTETS: _ToContainer, NPY: _ToNpy, JSON: _ToJson}
+
+
+@router.post(
+    "/encode/batch",
+    summary="Turn many images into their codes",
+    tags=["codec"],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The codes: as a container, as a float32 array (N, code size) of the codes before "
+            "quantisation, or as JSON, by `Accept`.",
+            "headers": MODEL_HEADER,
+            "content": {
+                OCTETS: BINARY,
+                NPY: BINARY,
+                JSON: {"schema": {"type": "object"}, "example": EXAMPLE_ANSWER},
+            },
+        },
+        **document_problems(
+            [
+                codec_errors.InvalidImage,
+                errors.InvalidArray,
+                errors.InvalidMultipart,
+                errors.InvalidParameter,
+                errors.ClientGone,
+                errors.UnknownModel,
+                errors.NotAcceptable,
+                errors.BodyStalled,
+                codec_errors.ImageTooLarge,
+                errors.BatchTooLarge,
+                errors.BodyTooLarge,
+                errors.UnsupportedMediaType,
+                codec_errors.ImageMismatch,
+                codec_errors.UncodableImage,
+                errors.Overloaded,
+                errors.NotReady,
+            ]
+        ),
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "model",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "Name of the model; without it, the default model.",
+            },
+            {
+                "name": "fit",
+                "in": "query",
+                "schema": {"type": "string", "enum": ["strict", "resize", "pad"], "default": "strict"},
+                "description": "What is done with images that are not of the model's size, channels and bit depth; as "
+                "in `/encode`.",
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "A uint8 array (N, H, W) or (N, H, W, C), as numpy.save writes it; or a form of files.",
+            "content": {
+                NPY: BINARY,
+                FORM: {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    }
+                },
+            },
+        },
+    },
+)
+async def encode_batch(request: Request) -> Response:
+    """Encode many images, as they arrive; the answer names the model in `Latentwire-Model`."""
+    state = state_of(request)
+    parameters = read_query(request, PARAMETERS)
+    fit = read_fit(parameters.get("fit", "strict"))
+    encoder = cast("Halves[Encoder]", state.registry.encoders).by_name(parameters.get("model"))
+    answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
+    content_type = request.headers.get("content-type", "")
+    media_type = media_type_of(content_type)
+    source: _Source
+    if media_type == NPY:
+        source = _NpyImages(encoder.card.image, fit, state.settings)
+    elif media_type == FORM:
+        source = _FormImages(encoder.card.image, fit, state.settings, content_type)
+    else:
+        raise errors.UnsupportedMediaType(
+            f"/encode/batch takes an array or a form, not {media_type[:64] or 'a body without a type'}; send "
+            f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
+        )
+    sink = SINKS[answer_type](encoder, state.settings)
+
+    async def work(incoming: Incoming, outgoing: Outgoing, run_part: RunPart) -> None:
+        outgoing.media_type = answer_type
+        outgoing.headers["Latentwire-Model"] = encoder.card.full_name
+        outgoing.hold_bytes = state.settings.max_body_bytes
+        begun = False
+        while (data := await incoming.next()) is not None:
+            source.feed(data)
+            if not begun and (source.count is not None or media_type == FORM):
+                await outgoing.write(sink.begin(source.count))
+                begun = True
+            while (ready := await run_part(_one_step(source, sink))) is not None:
+                await outgoing.write(ready)
+        source.finish()
+        await outgoing.write(await run_part(sink.finish))
+
+    return BatchResponse(request, work)
+
+
+def _one_step(source: _Source, sink: _Sink) -> Callable[[], bytes | None]:
+    def step() -> bytes | None:
+        pixels = source.take()
+        return None if pixels is None else sink.add(pixels)
+
+    return step

@@ -1,0 +1,149 @@
+"""Batches through the real server: in bounded memory, with slow clients and with clients that leave."""
+
+import io
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from codec.container import HEADER_BYTES, FrameReader, FrameWriter
+from codec.encoder import Encoder
+from service.npy import npy_header
+from tests.service.client import JSON, OCTETS
+from tests.service.test_server import PATIENCE_S, Server, launch
+from tests.tiny_model import SHAPE, publish_tiny_model
+
+__all__ = ["launch"]
+
+NPY = "application/x-npy"
+BLOCK = np.random.default_rng(0).integers(0, 256, (4096, *SHAPE.as_tuple()), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batch")
+    return publish_tiny_model(folder / "models", folder / "scratch")
+
+
+@pytest.fixture(scope="module")
+def server(launch: Callable[..., Server], model: Path) -> Server:
+    return launch(model.parent, "--max-batch-images", "1000000", "--max-batches", "1", "--stall-timeout-s", "1")
+
+
+@pytest.fixture(scope="module")
+def container(model: Path) -> bytes:
+    return b"".join(Encoder.open(model).encode_batch([BLOCK] * 3, announced=3 * len(BLOCK)))
+
+
+def array_of(blocks: int) -> Iterator[bytes]:
+    yield npy_header(np.uint8, (blocks * len(BLOCK), *SHAPE.as_tuple()))
+    for _ in range(blocks):
+        yield BLOCK.tobytes()
+
+
+def ask(path: str, content_type: str, *more: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: test", f"Content-Type: {content_type}", *more]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def received(connection: socket.socket) -> bytes:
+    data = b""
+    while piece := connection.recv(1 << 16):
+        data += piece
+    return data
+
+
+def test_memory_does_not_grow_with_the_batch(server: Server) -> None:
+    def peak_after(blocks: int) -> int:
+        container = server.client.post("/encode/batch", content=array_of(blocks), headers={"Content-Type": NPY})
+        assert container.status_code == 200
+        with server.client.stream("POST", "/decode/batch", content=container.content) as answer:
+            size = sum(map(len, answer.iter_raw()))
+        assert size == len(next(array_of(blocks))) + blocks * BLOCK.nbytes
+        return server.resident_bytes()
+
+    small = peak_after(5)
+    assert peak_after(100) - small < BLOCK.nbytes * 95 // 2
+
+
+def test_an_answer_that_goes_wrong_late_is_cut_off(server: Server, container: bytes) -> None:
+    reader = FrameReader()
+    reader.feed(container)
+    # Sound in every check sum; but the last chunk's lanes do not end where they must.
+    writer = FrameWriter(container[2:6], announced=3 * len(BLOCK))
+    hostile = writer.header()
+    for frame in iter(reader.take, None):
+        hostile += writer.chunk(frame.images, frame.body + (b"\0\0" if frame.number == 2 else b""))
+    hostile += writer.end()
+    for accept in (NPY, JSON):
+        headers = {"Accept": accept}
+        with server.client.stream("POST", "/decode/batch", content=hostile, headers=headers) as answer:
+            assert answer.status_code == 200
+            with pytest.raises(httpx.RemoteProtocolError):
+                answer.read()
+    assert "the answer to a batch was cut off: chunk 2" in server.output()
+    assert server.client.post("/decode/batch", content=container).status_code == 200
+
+
+def test_a_body_that_does_not_go_on_is_given_up(server: Server, container: bytes) -> None:
+    with socket.create_connection(server.address, PATIENCE_S) as connection:
+        connection.sendall(ask("/decode/batch", OCTETS, "Content-Length: 1000", "Connection: close"))
+        connection.sendall(container[: HEADER_BYTES + 5])
+        assert received(connection).startswith(b"HTTP/1.1 408 ")
+    assert server.client.post("/decode/batch", content=container).status_code == 200
+
+
+def test_a_client_that_takes_nothing_is_given_up(launch: Callable[..., Server], model: Path) -> None:
+    server = launch(model.parent, "--max-batches", "1", "--stall-timeout-s", "1", "--max-batch-images", "1000000")
+    large = b"".join(Encoder.open(model).encode_batch([BLOCK] * 80, announced=80 * len(BLOCK)))
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(server.address)
+        connection.sendall(ask("/decode/batch", OCTETS, f"Content-Length: {len(large)}") + large)
+        deadline = time.monotonic() + PATIENCE_S
+        while "took nothing" not in server.output() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert "the client took nothing of the answer for 1 seconds" in server.output()
+    assert server.client.post("/decode/batch", content=large[:10]).status_code == 400
+
+
+def test_a_client_that_leaves_frees_the_only_place(server: Server, container: bytes) -> None:
+    for sent in (0, HEADER_BYTES + 100, len(container)):
+        with socket.create_connection(server.address, PATIENCE_S) as connection:
+            length = f"Content-Length: {len(container)}"
+            connection.sendall(ask("/decode/batch", OCTETS, length) + container[:sent])
+            time.sleep(0.05)
+    deadline = time.monotonic() + PATIENCE_S
+    while server.client.post("/decode/batch", content=container).status_code == 429 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.client.post("/decode/batch", content=container).status_code == 200
+
+
+def test_one_batch_more_than_the_setting_is_turned_away_and_single_images_are_not(
+    launch: Callable[..., Server], model: Path, png: bytes
+) -> None:
+    server = launch(model.parent, "--max-batches", "1")
+    with socket.create_connection(server.address, PATIENCE_S) as connection:
+        connection.sendall(ask("/encode/batch", NPY, "Content-Length: 1000"))
+        deadline = time.monotonic() + PATIENCE_S
+        empty = b"".join(array_of(0))
+        headers = {"Content-Type": NPY}
+        while (answer := server.client.post("/encode/batch", content=empty, headers=headers)).status_code == 200:
+            assert time.monotonic() < deadline
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"]
+        assert server.client.post("/encode", content=png).status_code == 200
+
+
+def test_a_client_may_send_everything_before_it_reads_anything(server: Server) -> None:
+    blocks = 40
+    body = b"".join(array_of(blocks))
+    answer = server.client.post("/encode/batch", content=body, headers={"Content-Type": NPY})
+    back = server.client.post("/decode/batch", content=answer.content)
+    array = np.load(io.BytesIO(back.content), allow_pickle=False)
+    assert array.shape == (blocks * len(BLOCK), *SHAPE.as_tuple())
+    assert np.array_equal(array[: len(BLOCK)], array[-len(BLOCK) :])
