@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped; --reuse {chosen.out / NUMBERS_FILE} goes on from there", file=sys.stderr)
+        numbers = chosen.out / NUMBERS_FILE
+        goes_on = f"; --reuse {numbers} goes on from there" if numbers.is_file() else ""
+        print(f"{parser.prog}: stopped{goes_on}", file=sys.stderr)
         return 130
     return 0
 

@@ -18,7 +18,7 @@ from benchmarks.rate_distortion.points import (
     by_codec,
     front,
 )
-from training.plots.canvas import figure, save
+from training.plots.canvas import GREY, figure, save
 
 LEAST_DB, MOST_DB = 14, 42
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -62,8 +62,13 @@ _BELOW, _ABOVE = Place(0, (0, -9), "center", "top"), Place(-1, (0, 8), "center",
 _LEFT = Place(0, (-9, 0), "right", "center")
 
 PLACES: dict[Arrangement, dict[str, Place]] = {
-    ALONE: {"JPEG 2000": _LEFT},
+    ALONE: {
+        PAYLOAD: _BELOW,
+        FULL: Place(0, (2, -9), "left", "top"),
+        "JPEG 2000": _LEFT,
+    },
     TOGETHER: {
+        BATCH: Place(0, (-4, -8), "right", "top"),
         "JPEG 2000": Place(2, (6, -6), "left", "top"),
         "WebP": _ABOVE,
         "AVIF": _LEFT,
@@ -89,25 +94,26 @@ def plot_points(points: Sequence[Point], arrangement: Arrangement, dataset: str,
         CannotWrite: the file cannot be written.
     """
     grouped = by_codec([point for point in points if point.arrangement == arrangement])
-    sizes = [point.bytes for of_codec in grouped.values() for point in of_codec]
-    count = max(point.count for of_codec in grouped.values() for point in of_codec)
+    seen = [point for of_codec in grouped.values() for point in of_codec if point.psnr_db >= LEAST_DB]
+    counts = sorted({point.count for point in seen})
     exact = {codec: best[-1] for codec, of_codec in grouped.items() if not (best := front(of_codec))[-1].mse}
-    with figure(7) as made:
-        strip = made.add_axes((0.075, 0.795, 0.9, 0.14))
-        axes = made.add_axes((0.075, 0.085, 0.9, 0.69), sharex=strip)
+    with figure(7.4) as made:
+        strip = made.add_axes((0.075, 0.765, 0.9, 0.18))
+        axes = made.add_axes((0.075, 0.08, 0.9, 0.665), sharex=strip)
         for codec, of_codec in grouped.items():
-            if codec in OURS:
-                _draw_models(axes, codec, of_codec)
-            else:
-                _draw_codec(axes, codec, of_codec, PLACES[arrangement].get(codec, _BELOW))
+            draw = _draw_models if codec in OURS else _draw_codec
+            draw(axes, codec, of_codec, PLACES[arrangement].get(codec, _BELOW))
         _draw_lossless(strip, exact)
-        _dress(axes, strip, sizes)
-        title = f"{count:,} {dataset} images, {TITLES[arrangement]}"
-        made.text(0.012, 0.98, title, va="top", fontsize=13, weight="bold")
+        _dress(axes, strip, [point.bytes for point in seen])
+        title = f"{counts[-1]:,} {dataset} images, {TITLES[arrangement]}"
+        made.text(0.012, 0.985, title, va="top", fontsize=13, weight="bold")
+        if len(counts) > 1:
+            note = f"classical codecs: {counts[0]:,} of them"
+            made.text(0.975, 0.98, note, va="top", ha="right", fontsize=10, color=GREY)
         save(made, out)
 
 
-def _draw_models(axes: Any, codec: str, points: Sequence[Point]) -> None:
+def _draw_models(axes: Any, codec: str, points: Sequence[Point], place: Place) -> None:
     lossy = sorted((point for point in points if point.mse), key=lambda point: point.bytes)
     if not lossy:
         return
@@ -134,7 +140,7 @@ def _draw_models(axes: Any, codec: str, points: Sequence[Point]) -> None:
                 fontsize=8.5,
                 color=STYLES[codec].colour,
             )
-    _name(axes, codec, lossy[0], Place(0, (6, -8), "left", "top"))
+    _name(axes, codec, lossy[0], place)
 
 
 def _draw_codec(axes: Any, codec: str, points: Sequence[Point], place: Place) -> None:
@@ -158,7 +164,8 @@ def _draw_lossless(strip: Any, exact: dict[str, Point]) -> None:
     # One below the other, as their bytes are too near each other for names side by side.
     for row, (codec, point) in enumerate(sorted(exact.items(), key=lambda item: item[1].bytes)):
         style = STYLES[codec]
-        strip.plot([point.bytes], [-row], style.marker, color=style.colour, markersize=6.5)
+        face = "white" if codec == FULL else style.colour
+        strip.plot([point.bytes], [-row], style.marker, color=style.colour, markerfacecolor=face, markersize=6.5)
         strip.annotate(
             f"{codec}  {point.bytes:.0f}",
             (point.bytes, -row),
@@ -209,8 +216,8 @@ def _dress(axes: Any, strip: Any, sizes: Sequence[float]) -> None:
         textcoords="axes fraction",
         ha="left",
         va="center",
-        color="#777777",
-        arrowprops={"arrowstyle": "->", "color": "#777777"},
+        color=GREY,
+        arrowprops={"arrowstyle": "->", "color": GREY},
     )
     strip.set_yticks([])
     strip.tick_params(labelbottom=False, length=0)

@@ -32,7 +32,11 @@ def full_text(points: Sequence[Point], dataset: str) -> str:
     """Return all tables, each under a heading and with what one must know to read it."""
     count = max(point.count for point in points)
     few = min(point.count for point in points)
-    chosen = f"; the classical codecs, each image alone, over {few:,} of them drawn at random" if few < count else ""
+    chosen = (
+        f"; the classical codecs, each image alone, over {few:,} of them, drawn with a fixed seed"
+        if few < count
+        else ""
+    )
     return _wrapped(f"""\
 Over {count:,} {dataset} images{chosen}. Bytes are the mean of an image's bytes with all headers; PSNR is that of
 the mean squared error over all pixels, pixels in [0, 1], of the images as delivered.
@@ -87,7 +91,7 @@ def models_table(points: Sequence[Point]) -> str:
         beside = (best, f"{reached[best]:.1f}", f"{reached[best] / payload.bytes:.1f} ×") if best else (NEVER,) * 3
         sizes = [f"{point.bytes:.2f}" for point in (payload, other[FULL], other[BATCH])]
         rows.append([payload.setting, *sizes, _decibels(payload), *beside])
-    header = ["model", "payload", "full form", "in one container", "PSNR", "best classical", "bytes", "÷ payload"]
+    header = ["model", "payload", "full form", "in one container", "PSNR", "best classical", "its bytes", "÷ payload"]
     return render(header, rows)
 
 
@@ -142,7 +146,10 @@ def _is_number(cell: str) -> bool:
 
 
 def _nearest(point: Point | None) -> str:
-    return NEVER if point is None else f"{point.bytes:.2f} ({point.setting}, {_decibels(point)})"
+    if point is None:
+        return NEVER
+    given = f", {_decibels(point)}" if point.mse else ""
+    return f"{point.bytes:.2f} ({point.setting}{given})"
 
 
 def _lossless(points: Iterable[Point]) -> str:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.rate_distortion.__main__ import NUMBERS_FILE, PICTURE_FILES, choose_images, fill, main
+from benchmarks.rate_distortion.__main__ import (
+    FULL_MARK,
+    NUMBERS_FILE,
+    PICTURE_FILES,
+    SUMMARY_MARK,
+    choose_images,
+    fill,
+    main,
+)
+from tests.conftest import REPOSITORY
 from tests.tiny_model import SHAPE
 
 MARKED = "# Ours\n\n<!-- rate-distortion -->\nold\n<!-- /rate-distortion -->\n\nThe end.\n"
@@ -120,3 +129,13 @@ def test_images_for_classical_codecs_are_drawn_always_the_same_and_in_order() ->
 def test_a_document_without_the_mark_stays_as_it_is() -> None:
     assert fill("# Ours\n", "rate-distortion", "new") == "# Ours\n"
     assert fill(MARKED, "rate-distortion", r"a \1 b").count(r"a \1 b") == 1
+
+
+@pytest.mark.parametrize(("document", "mark"), [("docs/RATE_DISTORTION.md", FULL_MARK), ("README.md", SUMMARY_MARK)])
+def test_our_own_documents_have_their_marks_and_show_pictures_that_are_there(document: str, mark: str) -> None:
+    path = REPOSITORY / document
+    text = path.read_text(encoding="utf-8")
+    assert "| mnist-" in text
+    assert fill(text, mark, "new") != text
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]*rate-distortion[^)]*)\)", text):
+        assert (path.parent / picture).is_file()

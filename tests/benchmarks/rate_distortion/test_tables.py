@@ -40,7 +40,7 @@ def test_models_without_classical_codecs_have_a_table_too() -> None:
 
 
 def test_ours_reach_a_psnr_with_a_model_that_ships_and_classical_codecs_between_settings() -> None:
-    as_itself = ["202.00 (image as itself, no loss)"] * 2
+    as_itself = ["202.00 (image as itself)"] * 2
     table = levels_table(POINTS, ALONE, (17.0, 20.0, 28.0, 40.0))
     assert cells(table, f"**{PAYLOAD}**")[1:] == [
         "5.00 (small, 19.0 dB)",
