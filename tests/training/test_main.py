@@ -194,6 +194,7 @@ def test_commands_that_do_not_train_start_without_torch() -> None:
     code = (
         "import sys, training.__main__ as m; m.main(['recipes']); "
         "import training.release, training.evaluate, training.calibrate, training.plots, training.download; "
+        "import training.results, training.latency; "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -11,7 +11,7 @@ from training.plots.canvas import BLUE, GREY, ORANGE, figure, save
 
 
 def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
-    """Draw the training loss, and the RMSE of the validation images, over the epochs.
+    """Draw the training loss and the RMSE of the validation images over the epochs; and their bytes, where those count.
 
     Args:
         metrics: of each epoch, as a run folder holds them.
@@ -25,13 +25,23 @@ def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
         raise InvalidRun("the run has no epoch yet, so there is no learning curve")
     epochs = [epoch["epoch"] for epoch in metrics]
     with figure(3.6) as made:
-        panels = made.subplots(1, 2)
-        for axes, key, label, colour in (
-            (panels[0], "train_loss", "loss in training", GREY),
-            (panels[1], "validation_rmse", "RMSE of the validation images", BLUE),
-        ):
-            axes.plot(epochs, [epoch[key] for epoch in metrics], color=colour, marker="." if len(epochs) < 60 else "")
+        best = metrics[int(metrics[-1]["best_epoch"]) - 1]
+        shown = [
+            ("loss in training", [epoch["train_loss"] for epoch in metrics], GREY),
+            ("RMSE of the validation images", [epoch["validation_rmse"] for epoch in metrics], BLUE),
+        ]
+        if "validation_bits" in best:
+            shown.append(("bytes of their codes", [epoch["validation_bits"] / 8 for epoch in metrics], BLUE))
+        panels = made.subplots(1, len(shown))
+        for axes, (label, values, colour) in zip(panels, shown, strict=True):
+            axes.plot(epochs, values, color=colour, marker="." if len(epochs) < 60 else "")
             axes.set_title(label)
+            if axes is not panels[0]:
+                kept = values[best["epoch"] - 1]
+                axes.plot(
+                    [best["epoch"]], [kept], "o", color=ORANGE, label=f"kept: {kept:.4g} in epoch {best['epoch']}"
+                )
+                axes.legend(loc="best", frameon=True, framealpha=1, edgecolor="none", handletextpad=0)
             axes.set_xlabel("epoch")
             axes.set_yscale("log")
             # Round numbers, which those of a logarithmic axis seldom are within a decade.
@@ -41,10 +51,5 @@ def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.tick_params(labelsize=9)
             axes.grid(visible=True)
-        best = metrics[int(metrics[-1]["best_epoch"]) - 1]
-        panels[1].plot([best["epoch"]], [best["validation_rmse"]], "o", color=ORANGE)
-        panels[1].set_title(
-            f"RMSE of the validation images; best: {best['validation_rmse']:.4f} in epoch {best['epoch']}"
-        )
         made.tight_layout()
         save(made, out)

@@ -199,6 +199,11 @@ def test_a_subject_gives_what_a_receiver_gets(published: Path, few: Dataset) -> 
 def test_a_learning_curve_shows_each_epoch(finished_run: RunFolder, tmp_path: Path) -> None:
     plot_learning(finished_run.metrics(), tmp_path / "a.png")
     assert len(_picture(tmp_path / "a.png")) > 200
+    with_bytes = [{**epoch, "validation_bits": 80 - epoch["epoch"]} for epoch in finished_run.metrics()]
+    plot_learning(with_bytes, tmp_path / "c.png")
+    two, three = (_picture(tmp_path / name)[150:250].min(axis=(0, 2)) for name in ("a.png", "c.png"))
+    # A panel has two dark edges, left and right.
+    assert (np.diff((two < 60).astype(int)) == 1).sum() < (np.diff((three < 60).astype(int)) == 1).sum()
     with pytest.raises(InvalidRun, match="no epoch yet"):
         plot_learning([], tmp_path / "b.png")
 
