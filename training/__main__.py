@@ -430,7 +430,12 @@ def _results(arguments: argparse.Namespace) -> int:
         else:
             print(f"left out: {found.path}: {found.reason}", file=sys.stderr, flush=True)
 
-    outliers = [load_hidden_outliers(folder) for folder in arguments.outliers]
+    outliers = []
+    for folder in arguments.outliers:
+        try:
+            outliers.append(load_hidden_outliers(folder))
+        except TrainingError as error:
+            report(Skipped(folder, str(error)))
     measured, skipped = measure_all(arguments.sources, load, report)
     write_picture(arguments.out, write_page(measured, skipped, outliers, load).encode())
     print(arguments.out)

@@ -43,14 +43,16 @@ def test_runs_and_models_become_a_page_and_what_cannot_count_is_named(
     runs: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "RESULTS.md"
-    assert main(["results", str(runs), str(published), "--out", str(out)]) == 0
+    no_experiment = str(tmp_path / "none")
+    assert main(["results", str(runs), str(published), "--outliers", no_experiment, "--out", str(out)]) == 0
     told, complaints = capsys.readouterr()
     assert told.splitlines()[-1] == str(out)
     assert len(told.splitlines()) == 6
     assert f"left out: {runs / 'unfinished'}: it is not finished: 2 of 4 epochs are run" in complaints
     assert f"left out: {runs / 'broken'}" in complaints
     assert f"left out: {runs / 'headless'}" in complaints
-    assert complaints.count("\n") == 3
+    assert f"left out: {no_experiment}" in complaints
+    assert complaints.count("\n") == 4
     page = out.read_text(encoding="utf-8")
     assert "## synthetic: 500 test images of 28 × 28" in page
     as_written = re.search(r"^\| `synthetic-tiny` \| 10 \| – \| (0\.\d{4}) \|", page, re.MULTILINE)
