@@ -70,6 +70,14 @@ class Incoming:
             self._watch = asyncio.create_task(self._wait_until_gone())
         return data
 
+    async def pass_over(self) -> None:
+        """Throw away what is left of the body, as a client that is still sending does not look at its answer."""
+        try:
+            while await self.next() is not None:
+                pass
+        except ServiceError:
+            return
+
     def check_client(self) -> None:
         """Return if the client is still there, as far as is known.
 
@@ -143,8 +151,13 @@ class Outgoing:
             await self._begin()
         # From here on nothing is to be gained by waiting.
         self.hold_bytes = 0
-        body, self._held = bytes(self._held), bytearray()
-        await self._send_in_time({"type": "http.response.body", "body": body, "more_body": more})
+        held, self._held = memoryview(self._held), bytearray()
+        # In pieces, as a client that takes nothing would leave the server with all of what it was given at once.
+        for start in range(0, len(held), PIECE_BYTES):
+            body = bytes(held[start : start + PIECE_BYTES])
+            await self._send_in_time({"type": "http.response.body", "body": body, "more_body": True})
+        if not more:
+            await self._send_in_time({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _begin(self) -> None:
         headers = {**self.headers, "Content-Type": self.media_type, "Vary": "Accept"}
@@ -193,5 +206,6 @@ class BatchResponse(Response):
                 raise
             # To return without an end makes the server cut the connection.
             _log.warning("the answer to a batch was cut off: %s", error)
+            await incoming.pass_over()
         finally:
             incoming.close()

@@ -111,6 +111,23 @@ def test_a_client_that_takes_nothing_is_given_up(launch: Callable[..., Server], 
     assert server.client.post("/decode/batch", content=large[:10]).status_code == 400
 
 
+def test_a_client_that_reads_too_late_for_a_long_answer_is_not_left_waiting(
+    launch: Callable[..., Server], model: Path
+) -> None:
+    server = launch(model.parent, "--max-body-bytes", "100000", "--stall-timeout-s", "1")
+    body = b"".join(array_of(12))
+    with socket.socket() as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.connect(server.address)
+        connection.sendall(ask("/encode/batch", NPY, f"Content-Length: {len(body)}", f"Accept: {JSON}") + body)
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert "took nothing" in server.output()
+
+
 def test_a_client_that_leaves_frees_the_only_place(server: Server, container: bytes) -> None:
     for sent in (0, HEADER_BYTES + 100, len(container)):
         with socket.create_connection(server.address, PATIENCE_S) as connection:
