@@ -9,7 +9,8 @@ traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they ari
     │   ├── ImageTooLarge         more pixels than the limit, by its header
     │   ├── ImageMismatch         an image, but not of the model's size, channels or bit depth
     │   ├── UncodableImage        an image whose code lies too far out to be sent
-    │   └── MisfitImage           not of the kind that the model is for, and to be refused then
+    │   ├── MisfitImage           not of the kind that the model is for, and to be refused then
+    │   └── TargetMissed          no code of it is as small, or as good, as was asked for
     ├── CodeError                 what was to be decoded
     │   ├── InvalidCode           not wire bytes, or damaged ones
     │   ├── UnsupportedVersion    wire bytes of a version that this codec does not read
@@ -50,6 +51,10 @@ class UncodableImage(ImageError):
 
 class MisfitImage(ImageError):
     """The image is not of the kind that the model is for, so that a receiver would get another picture."""
+
+
+class TargetMissed(ImageError):
+    """No code of the image is as small, or as good, as was asked for."""
 
 
 class CodeError(CodecError):

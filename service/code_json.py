@@ -33,6 +33,11 @@ class CodeJson(BaseModel):
     payload_bytes: Any = Field(None, description="not used")
     wire_bytes: Any = Field(None, description="not used")
     bpp: Any = Field(None, description="not used")
+    mse: Any = Field(None, description="not used")
+    psnr_db: Any = Field(None, description="not used")
+    max_error: Any = Field(None, description="not used")
+    misfit: Any = Field(None, description="not used")
+    sent_as: Any = Field(None, description="not used")
 
     def wire(self) -> bytes | None:
         """Return the wire bytes of `payload`, or None if there is none.

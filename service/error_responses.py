@@ -45,6 +45,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.ImageTooLarge: Problem(413, "image-too-large", "Too many pixels"),
     codec_errors.ImageMismatch: Problem(422, "image-mismatch", "The image does not fit the model"),
     codec_errors.UncodableImage: Problem(422, "uncodable-image", "The image's code lies too far out"),
+    codec_errors.MisfitImage: Problem(422, "misfit", "Not of the kind that the model is for"),
+    codec_errors.TargetMissed: Problem(422, "target-missed", "No code is as small, or as good, as asked for"),
     codec_errors.InvalidCode: Problem(400, "invalid-code", "Not a code, or a damaged one"),
     codec_errors.DamagedChunk: Problem(400, "damaged-chunk", "A part of a container is damaged or missing"),
     codec_errors.InvalidVector: Problem(400, "invalid-vector", "Not a code vector of this model"),

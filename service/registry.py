@@ -17,6 +17,8 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from codec.decoder import Decoder
     from codec.encoder import Encoder
+    from codec.guard import Guard
+    from codec.ladder import Ladder
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +45,14 @@ class Halves(Generic[AnyHalf]):
         self._faults: dict[str, str] = {}
 
     @property
+    def all(self) -> list[AnyHalf]:
+        """The halves of all models, sound or not, by name."""
+        return list(self._by_name.values())
+
+    @property
     def cards(self) -> list[ModelCard]:
         """The cards of all models, by name."""
-        return [half.card for half in self._by_name.values()]
+        return [half.card for half in self.all]
 
     def by_name(self, name: str | None) -> AnyHalf:
         """Return the half of the model of this name; of the default model for None.
@@ -101,18 +108,64 @@ class Halves(Generic[AnyHalf]):
 
 
 class Registry:
-    """This role's models: `encoders` is None for a receiver, `decoders` for a sender."""
+    """This role's models: `encoders` is None for a receiver, `decoders` for a sender.
 
-    def __init__(self, default: str, encoders: "Halves[Encoder] | None", decoders: "Halves[Decoder] | None") -> None:
+    `judges` are the decoders that guard what is encoded; a sender may have them, and yet decode nothing for others.
+    """
+
+    def __init__(
+        self,
+        default: str,
+        encoders: "Halves[Encoder] | None",
+        decoders: "Halves[Decoder] | None",
+        judges: "Halves[Decoder] | None" = None,
+    ) -> None:
         self.default = default
         self.encoders = encoders
         self.decoders = decoders
+        self.judges = judges
+        self._guards = _make_guards(encoders, judges) if encoders else {}
         halves = encoders or decoders
         self.cards = {card.name: card for card in halves.cards} if halves else {}
 
     def check_golden(self) -> list[str]:
         """Run every golden check of this role; return a sentence for each that fails."""
-        return [fault for halves in (self.encoders, self.decoders) if halves for fault in halves.check_golden()]
+        checked = dict.fromkeys(halves for halves in (self.encoders, self.decoders, self.judges) if halves)
+        return [fault for halves in checked for fault in halves.check_golden()]
+
+    def guard(self, name: str | None) -> "Guard":
+        """Return the guarded encoder of the model of this name; of the default model for None.
+
+        Raises:
+            UnknownModel: no such model is loaded, or none that encodes.
+            NotReady: one of its halves failed its last golden check.
+        """
+        guard = self._guards.get(self.default if name is None else name)
+        if guard is None or self.encoders is None:
+            raise UnknownModel(unknown_model_sentence(str(name), self.cards))
+        self.encoders.by_name(name)
+        if self.judges:
+            self.judges.by_name(name)
+        return guard
+
+    def ladder(self) -> "Ladder":
+        """Return the ladder of the models that take the default model's images, without those that are not ready.
+
+        Raises:
+            NotReady: none of them is.
+        """
+        from codec.ladder import Ladder  # not at the top: a receiver must not load this code
+
+        shape = self.card(self.default).image
+        ready, fault = [], None
+        for name in (name for name, card in self.cards.items() if card.image == shape):
+            try:
+                ready.append(self.guard(name))
+            except NotReady as error:
+                fault = error
+        if not ready and fault:
+            raise fault
+        return Ladder(ready)
 
     def card(self, name: str) -> ModelCard:
         """Return the card of the model of this name.
@@ -137,10 +190,14 @@ def open_registry(settings: Settings) -> Registry:
         ModelError: a model's card or graph is not what it should be.
     """
     folders = _model_folders(settings.models_dir)
+    default = _default_of(settings, folders)
+    encoders = _open_encoders(settings, folders) if settings.encodes else None
+    decoders = _open_decoders(settings, folders) if settings.decodes or settings.decodes_to_guard else None
     registry = Registry(
-        _default_of(settings, folders),
-        _open_encoders(settings, folders) if settings.encodes else None,
-        _open_decoders(settings, folders) if settings.decodes else None,
+        default,
+        encoders,
+        decoders if settings.decodes else None,
+        decoders if settings.decodes_to_guard else None,
     )
     registry.check_golden()
     return registry
@@ -164,6 +221,13 @@ def _model_folders(models_dir: Path) -> list[Path]:
     if not folders:
         raise StartupRefused(f"the folder '{models_dir}' holds no model: no folder in it has a {CARD_FILE}")
     return folders
+
+
+def _make_guards(encoders: "Halves[Encoder]", judges: "Halves[Decoder] | None") -> dict[str, "Guard"]:
+    from codec.guard import Guard  # not at the top: a receiver must not load this code
+
+    judge_of = {half.card.name: half for half in judges.all} if judges else {}
+    return {half.card.name: Guard(half, judge_of.get(half.card.name)) for half in encoders.all}
 
 
 def _open_encoders(settings: Settings, folders: list[Path]) -> "Halves[Encoder]":

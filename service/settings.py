@@ -15,6 +15,7 @@ from codec.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
 
 Role = Literal["both", "sender", "receiver"]
+OnMisfit = Literal["refuse", "warn", "fallback"]
 
 
 class Settings(BaseSettings):
@@ -38,6 +39,15 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None,
         description="model for requests that name none; may be left out if there is only one",
+    )
+    guard: bool | None = Field(
+        None,
+        description="decode what is encoded, to know what a receiver will see; without it, only the role both does",
+    )
+    on_misfit: OnMisfit = Field(
+        "fallback",
+        description="what to do with an image that the model is not for: refuse it, warn and send its code all the "
+        "same, or send it as itself as a fallback",
     )
     threads: int = Field(1, ge=1, le=256, description="threads that one graph may use for one request")
     max_running: int = Field(2, ge=1, le=256, description="requests that are worked on at the same time")
@@ -64,6 +74,11 @@ class Settings(BaseSettings):
     def decodes(self) -> bool:
         """Whether this role has the receiver's half."""
         return self.role != "sender"
+
+    @property
+    def decodes_to_guard(self) -> bool:
+        """Whether each image that is encoded is decoded, too."""
+        return self.encodes and (self.decodes if self.guard is None else self.guard)
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:

@@ -2,24 +2,27 @@
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, cast
+import math
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
 from codec import errors as codec_errors
-from codec.image import Fit
+from codec import image
 from service import errors
 from service.body import read_body, wait_until_gone
 from service.error_responses import document_problems
 from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
-from service.query import FORMS, read_form, read_query
+from service.query import FORMS, read_query
 from service.state import state_of
+from service.wishes import FITS, ON_MISFIT, PARAMETERS, read_wishes
 
 if TYPE_CHECKING:
-    from codec.encoder import EncodedImage, Encoder
-    from service.registry import Halves
+    from codec.encoder import EncodedImage
+    from codec.guard import GuardedImage, Misfit
+    from codec.model_card import ModelCard
 
 FORM = "multipart/form-data"
 # The type is not believed: the codec looks at the bytes. An absent type and octet-stream say "look yourself" anyway.
@@ -35,8 +38,6 @@ IMAGE_TYPES = (
 TAKEN = frozenset({*IMAGE_TYPES, FORM, ""})
 JSON = "application/json"
 OFFERED = (JSON, "application/octet-stream")
-FITS = ("strict", "resize", "pad")
-PARAMETERS = frozenset({"model", "fit", "form"})
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -47,6 +48,26 @@ EXAMPLE_ANSWER: dict[str, Any] = {
     "payload_bytes": 2,
     "wire_bytes": len(EXAMPLE_WIRE),
     "bpp": 8 * len(EXAMPLE_WIRE) / (28 * 28),
+    "mse": 0.0064,
+    "psnr_db": 21.9,
+    "max_error": 0.71,
+    "misfit": None,
+    "sent_as": "code",
+}
+FIGURES_HEADERS: dict[str, Any] = {
+    "Latentwire-Psnr-Db": {
+        "schema": {"type": "string"},
+        "description": "PSNR of the image as delivered, in dB, `inf` if it is exact; with octet-stream, if it is known",
+    },
+    "Latentwire-Max-Error": {
+        "schema": {"type": "string"},
+        "description": "largest difference of one value, of [0, 1]; with octet-stream, if it is known",
+    },
+    "Latentwire-Misfit": {
+        "schema": {"type": "string"},
+        "description": "the scores by which the image is not of the kind that the model is for, or `none`; "
+        "with octet-stream",
+    },
 }
 ANSWER_SCHEMA: dict[str, Any] = {
     "title": "EncodedImage",
@@ -55,12 +76,36 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "properties": {
         "model": {"type": "string", "description": "name of the model that made the code"},
         "model_id": {"type": "string", "description": "SHA-256 that tells this model from all others"},
-        "code": {"type": "array", "items": {"type": "number"}, "description": "the code before quantisation"},
+        "code": {
+            "type": ["array", "null"],
+            "items": {"type": "number"},
+            "description": "the code before quantisation; null if the encoder finds none",
+        },
         "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
         "payload": {"type": "string", "format": "byte", "description": "the wire bytes, in base64"},
         "payload_bytes": {"type": "integer", "description": "bytes of the coded symbols alone"},
         "wire_bytes": {"type": "integer", "description": "bytes of `payload` decoded: header, symbols, check sum"},
         "bpp": {"type": "number", "description": "bits of the wire bytes for each pixel"},
+        "mse": {
+            "type": ["number", "null"],
+            "description": "mean squared error of the image as delivered, values in [0, 1]; null if it is not known",
+        },
+        "psnr_db": {
+            "type": ["number", "null"],
+            "description": "the same as PSNR, in dB; null if it is not known, and for an exact image, whose `mse` is 0",
+        },
+        "max_error": {"type": ["number", "null"], "description": "largest difference of one value, of [0, 1]"},
+        "misfit": {
+            "type": ["object", "null"],
+            "description": "if the image is not of the kind that the model is for: a `sentence`, and the `scores` that "
+            "are beyond their limits",
+            "properties": {"sentence": {"type": "string"}, "scores": {"type": "object"}},
+        },
+        "sent_as": {
+            "type": "string",
+            "enum": ["code", "raw", "png", "webp"],
+            "description": "`code`, or how the wire bytes hold the image as itself",
+        },
     },
 }
 
@@ -75,7 +120,7 @@ router = APIRouter()
     responses={
         200: {
             "description": "The code: as JSON, or as the wire bytes alone, by `Accept`.",
-            "headers": MODEL_HEADER,
+            "headers": {**MODEL_HEADER, **FIGURES_HEADERS},
             "content": {
                 "application/json": {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
                 "application/octet-stream": BINARY,
@@ -94,6 +139,8 @@ router = APIRouter()
                 errors.UnsupportedMediaType,
                 codec_errors.ImageMismatch,
                 codec_errors.UncodableImage,
+                codec_errors.MisfitImage,
+                codec_errors.TargetMissed,
                 errors.Overloaded,
                 errors.NotReady,
             ]
@@ -121,6 +168,32 @@ router = APIRouter()
                 "description": "`full` is the wire bytes, which say which model made them. `bare`, only with `Accept: "
                 "application/octet-stream`, is the payload alone, 8 bytes less: `/decode` must then be told the model.",
             },
+            {
+                "name": "on_misfit",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(ON_MISFIT)},
+                "description": "What to do with an image that the model is not for: `refuse` it with 422 `misfit`, "
+                "`warn` and send its code all the same, or send it as itself, and exactly, as a `fallback`.",
+            },
+            {
+                "name": "max_mse",
+                "in": "query",
+                "schema": {"type": "number", "minimum": 0, "maximum": 1},
+                "description": "An image that would be delivered with a larger mean squared error, values in [0, 1], "
+                "is a misfit; in place of the model's own limit.",
+            },
+            {
+                "name": "target_bytes",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 1},
+                "description": "Choose the model: the best picture whose answer has at most so many bytes.",
+            },
+            {
+                "name": "min_psnr",
+                "in": "query",
+                "schema": {"type": "number", "minimum": 0},
+                "description": "Choose the model: the smallest code that gives this image at least so many dB.",
+            },
         ],
         "requestBody": {
             "required": True,
@@ -141,13 +214,13 @@ router = APIRouter()
 async def encode(request: Request) -> Response:
     """Encode one image file; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)
+    registry, settings = state.registry, state.settings
     parameters = read_query(request, PARAMETERS)
-    fit = read_fit(parameters.get("fit", "strict"))
-    encoders = cast("Halves[Encoder]", state.registry.encoders)
-    encoder = encoders.by_name(parameters.get("model"))
+    wishes = read_wishes(parameters, settings.on_misfit, sees_delivered=settings.decodes_to_guard)
+    guard = registry.guard(wishes.model)
+    ladder = registry.ladder() if wishes.of_ladder else None
     answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
-    form = read_form(parameters.get("form", "full"))
-    if form == "bare" and answer_type != "application/octet-stream":
+    if wishes.form == "bare" and answer_type == JSON:
         raise errors.InvalidParameter("form=bare goes with 'Accept: application/octet-stream'; JSON has the full form")
     content_type = request.headers.get("content-type", "")
     media_type = media_type_of(content_type)
@@ -156,42 +229,69 @@ async def encode(request: Request) -> Response:
             f"/encode takes an image file, not {media_type[:64]}; name its type, "
             "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"
         )
-    body = await read_body(request, state.settings.max_body_bytes)
+    body = await read_body(request, settings.max_body_bytes)
 
-    def work() -> bytes:
+    def bytes_of(code: "EncodedImage") -> bytes:
+        return code.payload if wishes.form == "bare" else code.wire
+
+    def work() -> tuple["ModelCard", "GuardedImage", bytes]:
         data = read_single_file(body, content_type) if media_type == FORM else body
-        encoded = encoder.encode_file(data, fit, state.settings.max_image_pixels)
-        if answer_type == JSON:
-            return _to_json(encoder, encoded)
-        return encoded.payload if form == "bare" else encoded.wire
+        pixels = image.read_image(data, guard.card.image, wishes.fit, settings.max_image_pixels)
+        card = guard.card
+        if ladder and wishes.target_bytes is not None:
+            card, guarded = ladder.best_within(
+                pixels, wishes.target_bytes, lambda code: len(bytes_of(code)), wishes.on_misfit, wishes.max_mse
+            )
+        elif ladder and wishes.min_psnr_db is not None:
+            card, guarded = ladder.smallest_reaching(pixels, wishes.min_psnr_db, wishes.on_misfit)
+        else:
+            guarded = guard.encode(pixels, wishes.on_misfit, wishes.max_mse)
+        return card, guarded, _to_json(card, guarded) if answer_type == JSON else bytes_of(guarded.code)
 
-    content = await state.admission.run(work, lambda: wait_until_gone(request))
-    headers = {"Latentwire-Model": encoder.card.full_name, "Vary": "Accept"}
+    card, guarded, content = await state.admission.run(work, lambda: wait_until_gone(request))
+    headers = {"Latentwire-Model": card.full_name, "Vary": "Accept"}
+    if answer_type != JSON:
+        headers |= _figures(guarded)
     return Response(content, headers=headers, media_type=answer_type)
 
 
-def read_fit(value: str) -> Fit:
-    """Return what `fit` says.
+def _figures(guarded: "GuardedImage") -> dict[str, str]:
+    """Return, as headers, what the JSON tells of the image as delivered."""
+    headers = {"Latentwire-Misfit": _scores_in_words(guarded.misfit)}
+    if guarded.psnr_db is not None:
+        headers["Latentwire-Psnr-Db"] = f"{guarded.psnr_db:.2f}"
+    if guarded.max_error is not None:
+        headers["Latentwire-Max-Error"] = f"{guarded.max_error:.4f}"
+    return headers
 
-    Raises:
-        InvalidParameter: something that it does not take.
-    """
-    if value not in FITS:
-        raise errors.InvalidParameter(f"fit takes {', '.join(FITS[:-1])} or {FITS[-1]}, not '{value[:64]}'")
-    return cast(Fit, value)
+
+def _scores_in_words(misfit: "Misfit | None") -> str:
+    if misfit is None:
+        return "none"
+    return ", ".join(excess.score for excess in misfit.excesses) or "uncodable"
 
 
-def _to_json(encoder: "Encoder", encoded: "EncodedImage") -> bytes:
-    card = encoder.card
+def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
+    encoded, misfit = guarded.code, guarded.misfit
+    numbers = encoded.y.tolist()
     answer = {
         "model": card.name,
         "model_id": card.model_id,
-        # The shortest decimals that give the same float32 again.
-        "code": [float(str(element)) for element in encoded.y],
+        # The shortest decimals that give the same float32 again. An image as itself may have no code in numbers.
+        "code": [float(str(element)) for element in encoded.y] if all(map(math.isfinite, numbers)) else None,
         "shape": card.image.as_tuple(),
         "payload": base64.b64encode(encoded.wire).decode(),
         "payload_bytes": len(encoded.payload),
         "wire_bytes": len(encoded.wire),
         "bpp": 8 * len(encoded.wire) / card.image.pixels,
+        "mse": guarded.mse,
+        "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
+        "max_error": guarded.max_error,
+        "misfit": misfit
+        and {
+            "sentence": misfit.sentence,
+            "scores": {one.score: {"value": one.value, "limit": one.limit} for one in misfit.excesses},
+        },
+        "sent_as": guarded.sent_as or "code",
     }
     return json.dumps(answer).encode()

@@ -20,9 +20,9 @@ from service.negotiation import choose_answer, media_type_of
 from service.npy import NpyReader, npy_header
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
 from service.query import read_query
-from service.routes.encode import read_fit
 from service.settings import Settings
 from service.state import state_of
+from service.wishes import read_fit
 
 if TYPE_CHECKING:
     from codec.encoder import Encoder

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from codec.encoder import Encoder
-from codec.image import Fit
+from codec.image import Pixels
 from service.admission import Admission
 from service.errors import ClientGone, Overloaded
 from tests.service.client import Client, assert_problem
@@ -108,13 +108,13 @@ def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
     start: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, png: bytes
 ) -> None:
     gate = Gate()
-    original = Encoder.encode_file
+    original = Encoder.encode
 
-    def slow(self: Encoder, data: bytes, fit: Fit, max_pixels: int) -> object:
+    def slow(self: Encoder, pixels: Pixels) -> object:
         gate.work()
-        return original(self, data, fit, max_pixels)
+        return original(self, pixels)
 
-    monkeypatch.setattr(Encoder, "encode_file", slow)
+    monkeypatch.setattr(Encoder, "encode", slow)
     client = start(max_running=1, max_queued=2)
     admission = client.app.state.shared.admission
     requests = [client.portal.start_task_soon(client.post_later("/encode", png)) for _ in range(3)]

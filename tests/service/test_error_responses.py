@@ -64,7 +64,7 @@ def test_an_unexpected_error_says_nothing_of_the_inside(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Encoder, "encode_file", fail)
+        patch.setattr(Encoder, "encode", fail)
         response = client.encode(png)
         assert_problem(response, 500, "internal-error")
         assert "secret" not in response.text
@@ -75,5 +75,5 @@ def test_a_model_error_at_request_time_is_a_503(client: Client, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise codec_errors.InvalidGraph("encoder.onnx of model 'tiny' is gone")
 
-    monkeypatch.setattr(Encoder, "encode_file", fail)
+    monkeypatch.setattr(Encoder, "encode", fail)
     assert_problem(client.encode(png), 503, "model-unusable", "is gone")

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from codec.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
-from service.settings import Role, Settings, read_settings
+from service.settings import OnMisfit, Role, Settings, read_settings
 
 
 def test_the_defaults() -> None:
@@ -19,10 +19,17 @@ def test_the_defaults() -> None:
 
 
 def test_every_setting_is_a_flag() -> None:
-    values: dict[object, str] = {int: "7", str: "tiny", str | None: "tiny", Path: "there", Role: "sender"}
+    values: dict[object, str] = {
+        int: "7",
+        str: "tiny",
+        str | None: "tiny",
+        Path: "there",
+        Role: "sender",
+        OnMisfit: "warn",
+    }
     for name, field in Settings.model_fields.items():
         flag = name.replace("_", "-")
-        if field.annotation is bool:
+        if field.annotation in (bool, bool | None):
             assert getattr(read_settings([f"--no-{flag}"]), name) is False
         else:
             value = values[field.annotation]

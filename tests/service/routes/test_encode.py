@@ -28,7 +28,10 @@ def test_encode_answers_json_with_the_code_by_default(client: Client, png: bytes
     assert response.status_code == 200
     assert response.headers["content-type"] == JSON
     answer = response.json()
-    assert list(answer) == ["model", "model_id", "code", "shape", "payload", "payload_bytes", "wire_bytes", "bpp"]
+    assert list(answer) == [
+        *("model", "model_id", "code", "shape", "payload", "payload_bytes", "wire_bytes", "bpp"),
+        *("mse", "psnr_db", "max_error", "misfit", "sent_as"),
+    ]
     assert answer["model"] == "tiny"
     assert answer["model_id"] == encoder.card.model_id
     assert np.array_equal(np.float32(answer["code"]), expected.y)
@@ -102,7 +105,7 @@ def test_encode_refuses_an_unknown_fit(client: Client, png: bytes, fit: str) -> 
 
 
 def test_encode_refuses_an_unknown_parameter(client: Client, png: bytes) -> None:
-    assert_problem(client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, form, model")
+    assert_problem(client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, form, max_mse, min_psnr, model,")
 
 
 @pytest.mark.parametrize("fit", ["resize", "pad"])
