@@ -191,6 +191,8 @@ class Guard:
         if not excesses:
             return None
         figures = ", ".join(f"{one.score} {one.value:.4g} (limit {one.limit:.4g})" for one in excesses)
+        if [one.score for one in excesses] == ["mse"]:
+            return Misfit(excesses, f"model '{self.card.name}' does not deliver the image well enough: {figures}")
         return Misfit(excesses, f"the image is not of the kind that model '{self.card.name}' is for: {figures}")
 
 

@@ -58,7 +58,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 def test_the_curl_session_prints_what_the_readme_shows(server: str, tmp_path: Path) -> None:
     workspace = tmp_path / "checkout"
     workspace.mkdir()
-    for name in ("examples", "README.md"):
+    for name in ("docs", "examples", "README.md"):
         (workspace / name).symlink_to(REPOSITORY / name)
     steps = session()
     assert len(steps) >= 5

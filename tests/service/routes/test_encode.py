@@ -105,7 +105,9 @@ def test_encode_refuses_an_unknown_fit(client: Client, png: bytes, fit: str) -> 
 
 
 def test_encode_refuses_an_unknown_parameter(client: Client, png: bytes) -> None:
-    assert_problem(client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, form, max_mse, min_psnr, model,")
+    assert_problem(
+        client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, form, max_mse, min_psnr, model,"
+    )
 
 
 @pytest.mark.parametrize("fit", ["resize", "pad"])
