@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from codec import image, lossless
+from codec.container import Chunk
 from codec.encoder import EncodedImage, Encoder
 from codec.errors import InvalidCode, MisfitImage, UncodableImage
 from codec.model_card import GuardLimits, ModelCard
@@ -180,6 +181,37 @@ class Guard:
             raise UncodableImage(misfit.sentence if misfit else "the image has no code")
         mse = judgement.mse
         return GuardedImage(code, mse, None if mse is None else psnr_db(mse), judgement.max_error, misfit, None)
+
+    def codes(self, pixels: image.Pixels, on_misfit: OnMisfit = "fallback") -> Chunk:
+        """Encode a few images, uint8 (N, H, W, C), for a container, with misfits in it as themselves as a `fallback`.
+
+        They are judged by their strangeness alone, with an encoder's limit, and not decoded: a batch is not to take
+        several times as long. Under `warn` they are not judged at all, as a container has no place for a word.
+
+        Raises:
+            MisfitImage: one of them is one, under `refuse`.
+            UncodableImage: one of those that are no misfits has a code that lies too far out.
+        """
+        given = self.card.guard
+        if self._typical is None or given is None or on_misfit == "warn":
+            return self._encoder.codes(pixels)
+        strangeness = self._typical.strangeness(pixels)
+        strange = strangeness > given.max_strangeness_alone
+        if not strange.any():
+            return self._encoder.codes(pixels)
+        if on_misfit == "refuse":
+            raise MisfitImage(
+                f"an image is not of the kind that model '{self.card.name}' is for: strangeness "
+                f"{strangeness.max():.4g} (limit {given.max_strangeness_alone:.4g}); on_misfit=fallback sends it as "
+                "itself"
+            )
+        itself = {
+            int(place): lossless.write_payload(pixels[place])[len(lossless.MARKER) :]
+            for place in np.flatnonzero(strange)
+        }
+        if strange.all():
+            return Chunk(np.empty((0, self.card.code_size), np.int64), itself)
+        return Chunk(self._encoder.codes(pixels[~strange]).symbols, itself)
 
     def as_itself(self, pixels: image.Pixels, misfit: Misfit | None = None) -> GuardedImage:
         """Return one image, uint8 (H, W, C) pixels, as a code of this model that gives back these very pixels."""

@@ -49,7 +49,7 @@ def read_wishes(parameters: dict[str, str], on_misfit: OnMisfit, *, sees_deliver
         model=parameters.get("model"),
         fit=read_fit(parameters.get("fit", "strict")),
         form=read_form(parameters.get("form", "full")),
-        on_misfit=cast(OnMisfit, _one_of("on_misfit", ON_MISFIT, parameters.get("on_misfit", on_misfit))),
+        on_misfit=read_on_misfit(parameters.get("on_misfit", on_misfit)),
         max_mse=_number("max_mse", parameters.get("max_mse"), "from 0 to 1", most=1),
         target_bytes=_whole("target_bytes", parameters.get("target_bytes")),
         min_psnr_db=_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", most=math.inf),
@@ -75,6 +75,15 @@ def read_fit(value: str) -> Fit:
         InvalidParameter: something that it does not take.
     """
     return cast(Fit, _one_of("fit", FITS, value))
+
+
+def read_on_misfit(value: str) -> OnMisfit:
+    """Return what `on_misfit` says.
+
+    Raises:
+        InvalidParameter: something that it does not take.
+    """
+    return cast(OnMisfit, _one_of("on_misfit", ON_MISFIT, value))
 
 
 def _one_of(name: str, known: tuple[str, ...], value: str) -> str:

@@ -272,14 +272,19 @@ def _scores_in_words(misfit: "Misfit | None") -> str:
 
 
 def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
+    start = {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
+    fields = {**start, **image_fields(card, guarded)}
+    # In the order in which the documentation tells them.
+    return json.dumps({name: fields[name] for name in EXAMPLE_ANSWER}).encode()
+
+
+def image_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:
+    """Return what JSON tells of one image, but for its model and shape."""
     encoded, misfit = guarded.code, guarded.misfit
     numbers = encoded.y.tolist()
-    answer = {
-        "model": card.name,
-        "model_id": card.model_id,
+    return {
         # The shortest decimals that give the same float32 again. An image as itself may have no code in numbers.
         "code": [float(str(element)) for element in encoded.y] if all(map(math.isfinite, numbers)) else None,
-        "shape": card.image.as_tuple(),
         "payload": base64.b64encode(encoded.wire).decode(),
         "payload_bytes": len(encoded.payload),
         "wire_bytes": len(encoded.wire),
@@ -294,4 +299,3 @@ def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
         },
         "sent_as": guarded.sent_as or "code",
     }
-    return json.dumps(answer).encode()

@@ -1,6 +1,5 @@
 """`POST /encode/batch`: many images enter, their codes leave, in one container or otherwise."""
 
-import base64
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -20,12 +19,14 @@ from service.negotiation import choose_answer, media_type_of
 from service.npy import NpyReader, npy_header
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
 from service.query import read_query
-from service.settings import Settings
+from service.routes.encode import image_fields
+from service.settings import OnMisfit, Settings
 from service.state import state_of
-from service.wishes import read_fit
+from service.wishes import ON_MISFIT, read_fit, read_on_misfit
 
 if TYPE_CHECKING:
     from codec.encoder import Encoder
+    from codec.guard import Guard
     from service.registry import Halves
 
 OCTETS = "application/octet-stream"
@@ -33,7 +34,7 @@ NPY = "application/x-npy"
 JSON = "application/json"
 FORM = "multipart/form-data"
 OFFERED = (OCTETS, NPY, JSON)
-PARAMETERS = frozenset({"model", "fit"})
+PARAMETERS = frozenset({"model", "fit", "on_misfit"})
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -46,6 +47,11 @@ EXAMPLE_ANSWER: dict[str, Any] = {
             "payload_bytes": 2,
             "wire_bytes": len(EXAMPLE_WIRE),
             "bpp": 8 * len(EXAMPLE_WIRE) / (28 * 28),
+            "mse": 0.0064,
+            "psnr_db": 21.9,
+            "max_error": 0.71,
+            "misfit": None,
+            "sent_as": "code",
         }
     ],
 }
@@ -161,15 +167,17 @@ class _Sink(Protocol):
 
 
 class _ToContainer:
-    def __init__(self, encoder: "Encoder", settings: Settings) -> None:  # noqa: ARG002
+    def __init__(self, guard: "Guard", encoder: "Encoder", on_misfit: OnMisfit, settings: Settings) -> None:  # noqa: ARG002
+        self._guard = guard
         self._encoder = encoder
+        self._on_misfit = on_misfit
 
     def begin(self, count: int | None) -> bytes:
         self._writer = self._encoder.container(count or 0)
         return b""
 
     def add(self, pixels: image.Pixels) -> bytes:
-        return b"".join(self._writer.add(self._encoder.codes(part)) for part in self._parts(pixels))
+        return b"".join(self._writer.add(self._guard.codes(part, self._on_misfit)) for part in self._parts(pixels))
 
     def finish(self) -> bytes:
         return self._writer.finish()
@@ -181,7 +189,7 @@ class _ToContainer:
 class _ToNpy:
     """Codes before quantisation, float32 (N, code size). Held until the end if their number is not known before."""
 
-    def __init__(self, encoder: "Encoder", settings: Settings) -> None:
+    def __init__(self, guard: "Guard", encoder: "Encoder", on_misfit: OnMisfit, settings: Settings) -> None:  # noqa: ARG002
         self._encoder = encoder
         self._max_held_bytes = settings.max_body_bytes
         self._held: list[bytes] | None = None
@@ -215,8 +223,10 @@ class _ToNpy:
 
 
 class _ToJson:
-    def __init__(self, encoder: "Encoder", settings: Settings) -> None:  # noqa: ARG002
+    def __init__(self, guard: "Guard", encoder: "Encoder", on_misfit: OnMisfit, settings: Settings) -> None:  # noqa: ARG002
+        self._guard = guard
         self._encoder = encoder
+        self._on_misfit = on_misfit
         self._separator = ""
 
     def begin(self, count: int | None) -> bytes:  # noqa: ARG002
@@ -227,15 +237,8 @@ class _ToJson:
     def add(self, pixels: image.Pixels) -> bytes:
         entries = []
         for part in image.slices(pixels, self._encoder.card.image):
-            for encoded in self._encoder.encode(part):
-                entry = {
-                    # The shortest decimals that give the same float32 again.
-                    "code": [float(str(element)) for element in encoded.y],
-                    "payload": base64.b64encode(encoded.wire).decode(),
-                    "payload_bytes": len(encoded.payload),
-                    "wire_bytes": len(encoded.wire),
-                    "bpp": 8 * len(encoded.wire) / self._encoder.card.image.pixels,
-                }
+            for one, judgement in zip(part, self._guard.judge(part), strict=True):
+                entry = image_fields(self._guard.card, self._guard.settle(one, judgement, self._on_misfit))
                 entries.append(self._separator + json.dumps(entry))
                 self._separator = ",\n"
         return "".join(entries).encode()
@@ -244,7 +247,11 @@ class _ToJson:
         return b"]}"
 
 
-SINKS: dict[str, Callable[["Encoder", Settings], _Sink]] = {OCTETS: _ToContainer, NPY: _ToNpy, JSON: _ToJson}
+SINKS: dict[str, Callable[["Guard", "Encoder", OnMisfit, Settings], _Sink]] = {
+    OCTETS: _ToContainer,
+    NPY: _ToNpy,
+    JSON: _ToJson,
+}
 
 
 @router.post(
@@ -279,6 +286,7 @@ SINKS: dict[str, Callable[["Encoder", Settings], _Sink]] = {OCTETS: _ToContainer
                 errors.UnsupportedMediaType,
                 codec_errors.ImageMismatch,
                 codec_errors.UncodableImage,
+                codec_errors.MisfitImage,
                 errors.Overloaded,
                 errors.NotReady,
             ]
@@ -298,6 +306,13 @@ SINKS: dict[str, Callable[["Encoder", Settings], _Sink]] = {OCTETS: _ToContainer
                 "schema": {"type": "string", "enum": ["strict", "resize", "pad"], "default": "strict"},
                 "description": "What is done with images that are not of the model's size, channels and bit depth; as "
                 "in `/encode`.",
+            },
+            {
+                "name": "on_misfit",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(ON_MISFIT)},
+                "description": "What is done with images that the model is not for; as in `/encode`. An array of codes "
+                "has no place for it.",
             },
         ],
         "requestBody": {
@@ -334,7 +349,8 @@ async def encode_batch(request: Request) -> Response:
             f"/encode/batch takes an array or a form, not {media_type[:64] or 'a body without a type'}; send "
             f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
         )
-    sink = SINKS[answer_type](encoder, state.settings)
+    on_misfit = read_on_misfit(parameters.get("on_misfit", state.settings.on_misfit))
+    sink = SINKS[answer_type](state.registry.guard(encoder.card.name), encoder, on_misfit, state.settings)
 
     async def work(incoming: Incoming, outgoing: Outgoing, run_part: RunPart) -> None:
         outgoing.media_type = answer_type

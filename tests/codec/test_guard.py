@@ -189,3 +189,18 @@ def test_a_batch_is_judged_as_its_images_are(guard: Guard) -> None:
 def test_psnr_is_infinite_for_an_exact_picture() -> None:
     assert psnr_db(0) == math.inf
     assert psnr_db(0.01) == pytest.approx(20)
+
+
+def test_a_container_holds_misfits_as_themselves(guard: Guard, encoder: Encoder, decoder: Decoder) -> None:
+    mixed = np.concatenate([familiar_pixels(2), strange_pixels(2), familiar_pixels(1)])
+    for batch in (mixed, mixed[2:4], mixed[:2]):
+        writer = encoder.container()
+        stream = writer.add(guard.codes(batch)) + writer.finish()
+        back = np.concatenate(list(decoder.decode_batch([stream])))
+        coded = decoder.decode([one.wire for one in encoder.encode(batch)])
+        for pixels, delivered, code in zip(batch, back, coded, strict=True):
+            strange = guard.judge(pixels[None])[0].misfit is not None
+            np.testing.assert_array_equal(delivered, pixels if strange else code)
+    assert guard.codes(mixed, "warn").payloads == {}
+    with pytest.raises(MisfitImage, match="strangeness"):
+        guard.codes(mixed, "refuse")

@@ -1,6 +1,7 @@
 """What `/encode` does with images that the model is not for, and how it chooses a model for an image."""
 
 import base64
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -177,3 +178,15 @@ def test_a_sender_with_a_guard_needs_the_decoders(tmp_path: Path, start: Callabl
     assert start(models_dir=tmp_path / "models", default_model="alone", role="sender").encode(DIGIT).status_code == 200
     with pytest.raises(MissingGraph, match=r"decoder\.onnx of model 'alone' cannot be read"):
         start(models_dir=tmp_path / "models", default_model="alone", role="sender", guard=True)
+
+
+def test_batches_keep_misfits_as_themselves_too(guarded: Client) -> None:
+    files = [("file", ("digit.png", DIGIT)), ("file", ("noise.png", NOISE))]
+    answer = guarded.request("POST", "/encode/batch", files=files, headers={"Accept": "application/json"}).json()
+    assert [entry["sent_as"] for entry in answer["images"]] == ["code", "raw"]
+    assert answer["images"][0]["payload"] == guarded.encode(DIGIT).json()["payload"]
+    container = guarded.request("POST", "/encode/batch", files=files).content
+    back = guarded.post("/decode/batch", container, OCTETS, accept="application/x-npy").content
+    assert np.array_equal(np.load(io.BytesIO(back))[1], STRANGE)
+    refused = guarded.request("POST", "/encode/batch", files=files, params={"on_misfit": "refuse"})
+    assert_problem(refused, 422, "misfit", "strangeness")
