@@ -38,9 +38,9 @@ def read_wire(wire: bytes) -> WireCode:
         UnsupportedVersion: undamaged as far as can be told, but of another version.
     """
     if not wire:
-        raise InvalidCode("the body is empty; send the bytes of a code")
+        raise InvalidCode("the code is empty")
     if wire[0] != MAGIC:
-        raise InvalidCode("the body is not a code: it does not start with the letter L")
+        raise InvalidCode("this is not a code: it does not start with the letter L")
     if len(wire) <= OVERHEAD_BYTES:
         raise InvalidCode(f"the code is cut short: {len(wire)} bytes")
     framed, check = wire[:-CHECK_BYTES], wire[-CHECK_BYTES:]

@@ -122,27 +122,40 @@ class ChunkCoder:
             raise frame.damaged(str(error)) from error
 
     def _unpack(self, body: bytes, images: int) -> Chunk:
-        count, at = read_varint(body, 0)
-        if count > images:
-            raise InvalidCode(f"{count:,} of its {images:,} images are said to be there as themselves")
-        payloads: dict[int, bytes] = {}
-        next_place = 0
-        for _ in range(count):
-            gap, at = read_varint(body, at)
-            place = next_place + gap
-            next_place = place + 1
-            if place >= images:
-                raise InvalidCode(f"it has {images:,} images, and one at place {place:,}")
-            length, at = read_varint(body, at)
-            if not 2 <= length <= self._max_payload_bytes:
-                raise InvalidCode(f"an image as itself cannot have {length:,} bytes")
-            payloads[place], at = _take(body, at, length)
+        payloads, at = read_payloads(body, images, self._max_payload_bytes)
         length, at = read_varint(body, at)
         distances, at = _take(body, at, length)
-        coded = images - count
+        coded = images - len(payloads)
         if coded * self._rans.code_size > MAX_CHUNK_SYMBOLS:
             raise InvalidCode(f"it has more than {MAX_CHUNK_SYMBOLS:,} symbols")
         return Chunk(self._rans.decode(distances, body[at:], coded), payloads)
+
+
+def read_payloads(body: bytes, images: int, max_payload_bytes: int) -> tuple[dict[int, bytes], int]:
+    """Read the images as themselves of a chunk of so many images; that needs no model.
+
+    Returns:
+        place in the chunk -> byte of kind and content, and the offset of what follows them in the body.
+
+    Raises:
+        InvalidCode: no chunk of this many images has this body.
+    """
+    count, at = read_varint(body, 0)
+    if count > images:
+        raise InvalidCode(f"{count:,} of its {images:,} images are said to be there as themselves")
+    payloads: dict[int, bytes] = {}
+    next_place = 0
+    for _ in range(count):
+        gap, at = read_varint(body, at)
+        place = next_place + gap
+        next_place = place + 1
+        if place >= images:
+            raise InvalidCode(f"it has {images:,} images, and one at place {place:,}")
+        length, at = read_varint(body, at)
+        if not 2 <= length <= max_payload_bytes:
+            raise InvalidCode(f"an image as itself cannot have {length:,} bytes")
+        payloads[place], at = _take(body, at, length)
+    return payloads, at
 
 
 class FrameWriter:
@@ -286,7 +299,7 @@ class FrameReader:
         if self.ended:
             return
         if self.header is None:
-            raise InvalidCode("the body is empty; send a container" if not self._held else "the container is cut short")
+            raise InvalidCode("the container is empty" if not self._held else "the container is cut short")
         raise self._lost("the container is cut short")
 
     def _take(self) -> Frame | None:
@@ -302,7 +315,7 @@ class FrameReader:
 
     def _read_header(self) -> bool:
         if self._held and self._held[0] != MAGIC:
-            raise InvalidCode("the body is not a container of codes: it does not start with the letter B")
+            raise InvalidCode("this is not a container of codes: it does not start with the letter B")
         if (head := self._read(HEADER_BYTES)) is None:
             return False
         if not self._is_sound(head):

@@ -61,7 +61,7 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
         ImageMismatch: does not fit, under `strict`; more than one frame, always.
     """
     if not data:
-        raise InvalidImage("the body is empty; send an image file")
+        raise InvalidImage("the image file is empty")
     if data.startswith(_PNG_SIGNATURE):
         check_png(data)
     try:
@@ -69,7 +69,7 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"the image has more than the {max_pixels:,} pixels that are allowed") from error
     except Exception as error:  # Pillow raises many kinds for hostile files; all mean the same to the sender
-        raise InvalidImage(f"the body is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
+        raise InvalidImage(f"the file is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
     if header.width * header.height > max_pixels:
         raise ImageTooLarge(
             f"the image has {header.height} × {header.width} pixels; at most {max_pixels:,} in all are allowed"
