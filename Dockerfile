@@ -26,7 +26,8 @@ ENV PATH=/opt/latentwire/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LATENTWIRE_HOST=0.0.0.0 \
     LATENTWIRE_PORT=8000 \
-    LATENTWIRE_MODELS_DIR=/models
+    LATENTWIRE_MODELS_DIR=/models \
+    LATENTWIRE_DEFAULT_MODEL=mnist-conv-10
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \

@@ -39,6 +39,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "service", "--port", str(port), "--models-dir", str(REPOSITORY / "models")]
+    command += ["--default-model", "mnist-conv-10"]
     with (tmp_path / "server.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
     try:
