@@ -1,6 +1,7 @@
 """`python -m service`: flags and environment enter, a running server leaves, or one sentence on why there is none."""
 
 import contextlib
+import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -22,22 +23,33 @@ def main(arguments: Sequence[str]) -> int:
         settings = read_settings(arguments)
         # Opened before the server starts, so that what is wrong with a model is said plainly and at once.
         registry = open_registry(settings)
+        app = create_app(settings, registry)
         listener = _listen(settings.host, settings.port)
     except (StartupRefused, ModelError) as error:
         print(f"latentwire: {error}", file=sys.stderr)
         return 2
     print(_greeting(settings, registry, listener), flush=True)
     config = uvicorn.Config(
-        create_app(settings, registry),
+        app,
         log_level="warning" if not settings.access_log else "info",
         access_log=settings.access_log,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
+    if settings.access_log:
+        # A key that someone sends as a query parameter is not taken, and must not stand in the log either.
+        logging.getLogger("uvicorn.access").addFilter(_without_query)
     # uvicorn has already ended in peace when it raises the signal again that it was told to stop by.
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple) and len(record.args) == 5:
+        client, method, path, *rest = record.args
+        record.args = (client, method, str(path).partition("?")[0], *rest)
+    return True
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,9 +11,11 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
+from service.access import Access, open_paths
 from service.admission import Admission
 from service.error_responses import add_error_responses
 from service.errors import WrongRole
+from service.keys import open_keys
 from service.openapi import describe
 from service.readiness import Readiness
 from service.registry import Registry, open_registry
@@ -31,7 +33,11 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
         settings: of this process.
         registry: the role's models, if they have been opened already. Otherwise they are opened when the application
             starts, which then raises what `open_registry` raises.
+
+    Raises:
+        StartupRefused: the keys cannot be read.
     """
+    keys = open_keys(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -53,6 +59,8 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     )
     describe(app, settings)
     add_error_responses(app)
+    if keys is not None:
+        app.add_middleware(Access, keys=keys, open_paths=open_paths(settings))
     app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))
     app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))
     app.include_router(encode_batch.router if settings.encodes else _other_half("/encode/batch", "sender", "receiver"))

@@ -9,6 +9,7 @@ A message is a sentence for the person who sent the request. Which status and co
     ├── BodyStalled           no more of the body came for too long
     ├── BodyTooLarge          more bytes than the limit
     ├── ClientGone            the client went away before its answer was ready
+    ├── Forbidden             the key is the other half's
     ├── InvalidArray          not an npy file of the wanted numbers, or a damaged one
     ├── InvalidJson           not JSON, or too much of it
     ├── InvalidMultipart      not a form with exactly one file
@@ -16,6 +17,7 @@ A message is a sentence for the person who sent the request. Which status and co
     ├── NotAcceptable         the Accept header allows none of the types that can be sent
     ├── NotReady              the model does not give its golden answer on this machine
     ├── Overloaded            as many requests are running and waiting as are allowed
+    ├── Unauthenticated       no key, or one that is not valid
     ├── UnknownModel          no model of this name is loaded
     ├── UnsupportedMediaType  the Content-Type header names a type that the route does not take
     └── WrongRole             the route belongs to the half that this process does not have
@@ -46,6 +48,10 @@ class ClientGone(ServiceError):
     """The client went away before its answer was ready. Nobody reads the answer."""
 
 
+class Forbidden(ServiceError):
+    """The key does not open this route: a sender's on a receiver's, or the other way round."""
+
+
 class InvalidArray(ServiceError):
     """The body is not an npy file of the wanted numbers and dimensions, or is cut short."""
 
@@ -72,6 +78,10 @@ class NotReady(ServiceError):
 
 class Overloaded(ServiceError):
     """As many requests are running and waiting as are allowed."""
+
+
+class Unauthenticated(ServiceError):
+    """The route takes a key, and none that is valid was sent."""
 
 
 class UnknownModel(ServiceError):

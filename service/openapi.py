@@ -6,7 +6,9 @@ from typing import Any
 from fastapi import FastAPI
 
 from codec.bitstream import write_wire
-from service.error_responses import ALL_PROBLEMS
+from service.access import open_paths
+from service.error_responses import ALL_PROBLEMS, document_problems
+from service.errors import Forbidden, Unauthenticated
 from service.settings import Settings
 
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -58,6 +60,18 @@ def describe(app: FastAPI, settings: Settings) -> None:
                 answer = operation["responses"].get("422")
                 if answer and "application/json" in answer.get("content", {}):
                     del operation["responses"]["422"]
+        if settings.asks_for_keys:
+            _describe_keys(document, settings)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe_keys(document: dict[str, Any], settings: Settings) -> None:
+    scheme = {"type": "http", "scheme": "bearer", "description": "One of the keys that this service was started with."}
+    document["components"]["securitySchemes"] = {"key": scheme}
+    for path, operations in document["paths"].items():
+        if path not in open_paths(settings):
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]
+                operation["responses"] |= document_problems([Unauthenticated, Forbidden])

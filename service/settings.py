@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from codec.image import DEFAULT_MAX_PIXELS
@@ -62,8 +62,20 @@ class Settings(BaseSettings):
     stall_timeout_s: int = Field(
         30, ge=1, le=3600, description="time that a batch's client may take to send or to read the next bytes"
     )
+    api_keys_file: Path | None = Field(
+        None, description="file of the keys that open the routes, read again when it changes; without keys all is open"
+    )
+    api_keys: SecretStr | None = Field(
+        None, description="the keys themselves; give them as a variable, for others on this machine can read flags"
+    )
+    open_metrics: bool = Field(False, description="where keys are asked for, answer /metrics without one")
     shutdown_timeout_s: int = Field(10, ge=1, le=3600, description="time that running requests get when told to stop")
     access_log: bool = Field(True, description="one line on standard output for each request")
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether the routes take keys."""
+        return self.api_keys is not None or self.api_keys_file is not None
 
     @property
     def encodes(self) -> bool:

@@ -220,6 +220,38 @@ def test_answers_over_a_kept_connection_are_not_delayed(server: Server) -> None:
     assert min(ask_s() for _ in range(20)) < 0.02
 
 
+def test_keys_stand_in_no_log_and_are_asked_for_before_the_body(
+    launch: Callable[..., Server], own_models_dir: Path, tmp_path: Path, png: bytes
+) -> None:
+    old, new = "old-key-0123456789abc", "new-key-0123456789abc"
+    (tmp_path / "keys").write_text(old)
+    server = launch(own_models_dir, "--api-keys-file", str(tmp_path / "keys"))
+
+    def ask(key: str, **params: str) -> int:
+        headers = {"Authorization": f"Bearer {key}"}
+        return server.client.post("/encode", content=png, headers=headers, params=params).status_code
+
+    assert [ask(old), ask(new), ask(old, api_key=old)] == [200, 401, 400]
+    with socket.create_connection(server.address, PATIENCE_S) as connection:
+        length = b"Content-Length: 1000\r\nExpect: 100-continue\r\n"
+        connection.sendall(b"POST /encode?key=" + new.encode() + b" HTTP/1.1\r\nHost: test\r\n" + length + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
+    (tmp_path / "keys").write_text(f"{old}\n{new}\n")
+    deadline = time.monotonic() + PATIENCE_S
+    while ask(new) != 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (tmp_path / "keys").write_text("bad")
+    while "stay valid" not in server.output() and time.monotonic() < deadline:
+        assert ask(old) == 200
+        time.sleep(0.05)
+    assert [ask(old), ask(new)] == [200, 200]
+    output = server.output()
+    assert "the keys of before stay valid" in output
+    assert "POST /encode" in output
+    assert old not in output
+    assert new not in output
+
+
 def break_card(model: Path) -> None:
     card = json.loads((model / CARD_FILE).read_bytes())
     card["code_size"] += 1
@@ -268,6 +300,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
     "unknown flag": (lambda _: None, ("--rolle", "sender"), "--rolle"),
     "port out of range": (lambda _: None, ("--port", "65536"), "port"),
     "port not a number": (lambda _: None, ("--port", "x"), "port"),
+    "no key file": (lambda _: None, ("--api-keys-file", "nowhere"), "the key file 'nowhere' cannot be read"),
     "unknown address": (lambda _: None, ("--host", "192.0.2.1"), "cannot listen on 192.0.2.1 port 8000"),
 }
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from codec.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
@@ -26,10 +26,13 @@ def test_every_setting_is_a_flag() -> None:
         Path: "there",
         Role: "sender",
         OnMisfit: "warn",
+        Path | None: "there",
+        SecretStr | None: "*" * 10,
     }
     for name, field in Settings.model_fields.items():
         flag = name.replace("_", "-")
         if field.annotation in (bool, bool | None):
+            assert getattr(read_settings([f"--{flag}"]), name) is True
             assert getattr(read_settings([f"--no-{flag}"]), name) is False
         else:
             value = values[field.annotation]
