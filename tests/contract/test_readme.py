@@ -1,5 +1,6 @@
-"""The README's curl session is run against a real server, and must print what the README shows."""
+"""The README's sessions are run, against a real server, and must print what the README shows."""
 
+import os
 import re
 import shutil
 import socket
@@ -56,16 +57,28 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_curl_session_prints_what_the_readme_shows(server: str, tmp_path: Path) -> None:
+def test_the_sessions_print_what_the_readme_shows(server: str, tmp_path: Path) -> None:
     workspace = tmp_path / "checkout"
     workspace.mkdir()
     for name in ("docs", "examples", "README.md"):
         (workspace / name).symlink_to(REPOSITORY / name)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "latentwire").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m codec "$@"\n')
+    (tools / "latentwire").chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
+        "LATENTWIRE_MODELS_DIR": str(REPOSITORY / "models"),
+    }
     steps = session()
     assert len(steps) >= 5
     for command, shown in steps:
         here = command.replace("localhost:8000", server)
-        result = subprocess.run(["bash", "-c", here], cwd=workspace, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(
+            ["bash", "-c", here], cwd=workspace, env=environment, capture_output=True, text=True, timeout=60
+        )
         assert result.returncode == 0, f"{command}{result.stderr}"
         # Another processor's floating point may differ in the last digits.
         assert NUMBER.sub("#", result.stdout) == NUMBER.sub("#", shown), command
