@@ -6,7 +6,7 @@ WORKDIR /build
 RUN python3 -m venv --without-pip /opt/latentwire
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Dependencies have a layer of their own, so that a change of code installs nothing anew.
-RUN python3 -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))" \
+RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + p['optional-dependencies']['tracing']))" \
       > requirements.txt \
  && pip --python /opt/latentwire/bin/python3 install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY codec codec
@@ -26,6 +26,7 @@ ENV PATH=/opt/latentwire/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LATENTWIRE_HOST=0.0.0.0 \
     LATENTWIRE_PORT=8000 \
+    LATENTWIRE_LOG_FORMAT=json \
     LATENTWIRE_MODELS_DIR=/models \
     LATENTWIRE_DEFAULT_MODEL=mnist-conv-10
 USER 10001

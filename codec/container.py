@@ -18,6 +18,7 @@ import numpy.typing as npt
 from codec.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
 from codec.model_card import FrequencyTable, ImageShape
 from codec.rans import RansCoder, Symbols, read_varint, write_varint
+from codec.stages import timed
 
 MAGIC = 0x42  # "B"
 VERSION = 1
@@ -96,6 +97,7 @@ class ChunkCoder:
         """How many images a writer puts into a chunk."""
         return min(CHUNK_IMAGES, MAX_CHUNK_SYMBOLS // self._rans.code_size)
 
+    @timed("entropy")
     def pack(self, chunk: Chunk) -> bytes:
         """Return the body of a chunk.
 
@@ -121,6 +123,7 @@ class ChunkCoder:
         except InvalidCode as error:
             raise frame.damaged(str(error)) from error
 
+    @timed("entropy")
     def _unpack(self, body: bytes, images: int) -> Chunk:
         payloads, at = read_payloads(body, images, self._max_payload_bytes)
         length, at = read_varint(body, at)

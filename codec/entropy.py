@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from codec.errors import InvalidCode, UncodableImage
 from codec.model_card import FREQUENCY_BITS, FREQUENCY_TOTAL, FrequencyTable
+from codec.stages import timed
 
 Symbols = npt.NDArray[np.int64]
 
@@ -37,6 +38,7 @@ class SymbolCoder:
         longest_bits = FREQUENCY_BITS + len(self._lanes) * (FREQUENCY_BITS + _WINDOW_BITS)
         self.max_payload_bytes = -(-longest_bits // 8)
 
+    @timed("entropy")
     def encode(self, symbols: Symbols) -> bytes:
         """Code symbols, int64 (code size), as the one payload that stands for them.
 
@@ -55,6 +57,7 @@ class SymbolCoder:
                 bits += word_bits
         return _shortest_within(low, span, bits)
 
+    @timed("entropy")
     def decode(self, payload: bytes) -> Symbols:
         """Undo `encode`: return int64 (code size).
 

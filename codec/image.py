@@ -16,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from codec.errors import ImageMismatch, ImageTooLarge, InvalidImage
 from codec.model_card import ImageShape
+from codec.stages import timed
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -41,6 +42,7 @@ _PNG_DEPTH_OFFSET = 24
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
+@timed("image")
 def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
     """Decode an image file into pixels of the model's shape.
 
@@ -138,6 +140,7 @@ def to_pixels(x_hat: Floats) -> Pixels:
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
+@timed("image")
 def write_file(pixels: Pixels, file_format: str, **options: object) -> bytes:
     """Encode uint8 (H, W, C) pixels as a file of one of Pillow's formats, with its options."""
     buffer = io.BytesIO()

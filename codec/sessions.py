@@ -13,6 +13,7 @@ import onnxruntime
 
 from codec.errors import InvalidGraph, MissingGraph
 from codec.model_card import GraphFile
+from codec.stages import timed
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,6 +26,7 @@ class Graph:
         self._input = session.get_inputs()[0].name
         self._outputs = [session.get_outputs()[0].name]
 
+    @timed("infer")
     def run(self, values: Floats) -> Floats:
         """Compute the output for a batch. The shape of `values` is the caller's to keep."""
         result: Floats = self._session.run(self._outputs, {self._input: values})[0]

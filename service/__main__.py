@@ -11,6 +11,7 @@ import uvicorn
 from codec.errors import ModelError
 from service.app import create_app, installed_version
 from service.errors import StartupRefused
+from service.logs import log_config
 from service.registry import Registry, open_registry
 from service.settings import Settings, read_settings
 
@@ -28,17 +29,23 @@ def main(arguments: Sequence[str]) -> int:
     except (StartupRefused, ModelError) as error:
         print(f"latentwire: {error}", file=sys.stderr)
         return 2
-    print(_greeting(settings, registry, listener), flush=True)
     config = uvicorn.Config(
         app,
+        log_config=log_config(settings.log_format),
         log_level="warning" if not settings.access_log else "info",
-        access_log=settings.access_log,
+        # In JSON, what watches the requests writes their lines, as it knows more of them.
+        access_log=settings.access_log and settings.log_format == "text",
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     if settings.access_log:
         # A key that someone sends as a query parameter is not taken, and must not stand in the log either.
         logging.getLogger("uvicorn.access").addFilter(_without_query)
+    greeting = _greeting(settings, registry, listener)
+    if settings.log_format == "json":
+        logging.getLogger("service").info(greeting)
+    else:
+        print(greeting, flush=True)
     # uvicorn has already ended in peace when it raises the signal again that it was told to stop by.
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

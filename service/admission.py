@@ -8,8 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
+from time import perf_counter_ns
 from typing import Any, Protocol, TypeVar
 
+from codec.stages import note
 from service.errors import ClientGone, Overloaded
 
 Result = TypeVar("Result")
@@ -25,12 +28,16 @@ class RunPart(Protocol):
 class Admission:
     """Running slots with a queue before them. Used from one event loop."""
 
-    def __init__(self, max_running: int, max_queued: int, max_batches: int) -> None:
+    def __init__(
+        self, max_running: int, max_queued: int, max_batches: int, watch: Callable[[int, int, int], None] | None = None
+    ) -> None:
+        """Begin with all slots free; `watch` is told, at each change, how many requests run, wait, and are batches."""
         self._max_running = max_running
         self._max_queued = max_queued
         self._admitted = 0
         self._max_batches = max_batches
         self._batches = 0
+        self._watch = watch
         self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
 
     @property
@@ -52,14 +59,16 @@ class Admission:
         if self._admitted >= self._max_running + self._max_queued:
             raise Overloaded("the service is working at its limit; send the request again a little later")
         self._admitted += 1
+        self._tell()
         try:
-            job = self._threads.submit(work)
+            job = self._submit(work)
             outcome = asyncio.wrap_future(job)
             if self._admitted > self._max_running:
                 await _wait_in_queue(job, outcome, until_gone)
             return await outcome
         finally:
             self._admitted -= 1
+            self._tell()
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[RunPart]:
@@ -73,13 +82,29 @@ class Admission:
         if self._batches >= self._max_batches:
             raise Overloaded("the service is working on as many batches as it takes; send this one a little later")
         self._batches += 1
+        self._tell()
         try:
             yield self._run_part
         finally:
             self._batches -= 1
+            self._tell()
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
-        return await asyncio.wrap_future(self._threads.submit(work))
+        return await asyncio.wrap_future(self._submit(work))
+
+    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+        submitted_ns = perf_counter_ns()
+
+        def begin() -> Result:
+            note("wait", submitted_ns)
+            return work()
+
+        return self._threads.submit(copy_context().run, begin)
+
+    def _tell(self) -> None:
+        if self._watch is not None:
+            running = min(self._admitted, self._max_running)
+            self._watch(running, self._admitted - running, self._batches)
 
     def close(self) -> None:
         """Let running work end, drop what waits."""

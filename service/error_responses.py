@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from codec import errors as codec_errors
 from service import errors
+from service.record import note_problem
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -79,6 +80,7 @@ ALL_PROBLEMS = frozenset({*PROBLEMS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INT
 
 def problem_response(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
     """Build the answer for one problem; `detail` is a sentence for the person who sent the request."""
+    note_problem(problem.code)
     content = {
         "type": problem.type_uri,
         "title": problem.title,

@@ -15,6 +15,7 @@ from codec.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
 
 Role = Literal["both", "sender", "receiver"]
+LogFormat = Literal["text", "json"]
 OnMisfit = Literal["refuse", "warn", "fallback"]
 
 
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     open_metrics: bool = Field(False, description="where keys are asked for, answer /metrics without one")
     shutdown_timeout_s: int = Field(10, ge=1, le=3600, description="time that running requests get when told to stop")
     access_log: bool = Field(True, description="one line on standard output for each request")
+    log_format: LogFormat = Field("text", description="lines for people, or each line a JSON object for programmes")
 
     @property
     def asks_for_keys(self) -> bool:

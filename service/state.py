@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 from fastapi import Request
 
 from service.admission import Admission
+from service.metrics import Metrics
 from service.readiness import Readiness
 from service.registry import Registry
 from service.settings import Settings
@@ -17,6 +18,7 @@ class State(NamedTuple):
     registry: Registry
     admission: Admission
     readiness: Readiness
+    metrics: Metrics
 
 
 def state_of(request: Request) -> State:

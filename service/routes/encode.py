@@ -16,6 +16,7 @@ from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
 from service.query import FORMS, read_query
+from service.record import MisfitOutcome, note_code
 from service.state import state_of
 from service.wishes import FITS, ON_MISFIT, PARAMETERS, read_wishes
 
@@ -246,6 +247,7 @@ async def encode(request: Request) -> Response:
             card, guarded = ladder.smallest_reaching(pixels, wishes.min_psnr_db, wishes.on_misfit)
         else:
             guarded = guard.encode(pixels, wishes.on_misfit, wishes.max_mse)
+        note_code(len(data), len(bytes_of(guarded.code)), _done_with(guarded))
         return card, guarded, _to_json(card, guarded) if answer_type == JSON else bytes_of(guarded.code)
 
     card, guarded, content = await state.admission.run(work, lambda: wait_until_gone(request))
@@ -263,6 +265,12 @@ def _figures(guarded: "GuardedImage") -> dict[str, str]:
     if guarded.max_error is not None:
         headers["Latentwire-Max-Error"] = f"{guarded.max_error:.4f}"
     return headers
+
+
+def _done_with(guarded: "GuardedImage") -> MisfitOutcome | None:
+    if guarded.misfit is None:
+        return None
+    return "warned" if guarded.sent_as is None else "fallback"
 
 
 def _scores_in_words(misfit: "Misfit | None") -> str:

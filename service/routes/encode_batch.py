@@ -19,6 +19,7 @@ from service.negotiation import choose_answer, media_type_of
 from service.npy import NpyReader, npy_header
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
 from service.query import read_query
+from service.record import note_batch_of_codes
 from service.routes.encode import image_fields
 from service.settings import OnMisfit, Settings
 from service.state import state_of
@@ -367,6 +368,8 @@ async def encode_batch(request: Request) -> Response:
         source.finish()
         await outgoing.write(await run_part(sink.finish))
 
+    if answer_type == OCTETS:
+        note_batch_of_codes()
     return BatchResponse(request, work)
 
 

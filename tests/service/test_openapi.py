@@ -8,9 +8,19 @@ from service.error_responses import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
 from tests.service.client import Client
 
 ROUTES = {
-    "sender": {"/encode", "/encode/batch", "/models", "/models/{name}", "/livez", "/readyz"},
-    "receiver": {"/decode", "/decode/batch", "/models", "/models/{name}", "/livez", "/readyz"},
-    "both": {"/encode", "/encode/batch", "/decode", "/decode/batch", "/models", "/models/{name}", "/livez", "/readyz"},
+    "sender": {"/encode", "/encode/batch", "/models", "/models/{name}", "/livez", "/readyz", "/metrics"},
+    "receiver": {"/decode", "/decode/batch", "/models", "/models/{name}", "/livez", "/readyz", "/metrics"},
+    "both": {
+        "/encode",
+        "/encode/batch",
+        "/decode",
+        "/decode/batch",
+        "/models",
+        "/models/{name}",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    },
 }
 
 

@@ -5,7 +5,7 @@ from pydantic import SecretStr, ValidationError
 
 from codec.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
-from service.settings import OnMisfit, Role, Settings, read_settings
+from service.settings import LogFormat, OnMisfit, Role, Settings, read_settings
 
 
 def test_the_defaults() -> None:
@@ -28,6 +28,7 @@ def test_every_setting_is_a_flag() -> None:
         OnMisfit: "warn",
         Path | None: "there",
         SecretStr | None: "*" * 10,
+        LogFormat: "json",
     }
     for name, field in Settings.model_fields.items():
         flag = name.replace("_", "-")

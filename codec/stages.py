@@ -1,0 +1,80 @@
+"""Where the time goes: what a piece of work spends in the codec's stages, for whoever wants to know.
+
+A `Stopwatch` that was started leaves with the time of each stage that ran in its context. Without one nothing is
+measured. What is done with the times is not known here.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from time import perf_counter_ns
+from typing import NamedTuple, ParamSpec, TypeVar
+
+MAX_LAPS = 64
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Lap(NamedTuple):
+    """One run through a stage, in nanoseconds of `time.perf_counter_ns`."""
+
+    stage: str
+    begun_ns: int
+    ended_ns: int
+
+
+class Stopwatch:
+    """The stages of one piece of work: all the time of each, and when the first few runs through them were."""
+
+    __slots__ = ("laps", "total_ns")
+
+    def __init__(self) -> None:
+        self.total_ns: dict[str, int] = {}
+        self.laps: list[Lap] = []
+
+    def add(self, stage: str, begun_ns: int, ended_ns: int) -> None:
+        """Note one run through a stage."""
+        self.total_ns[stage] = self.total_ns.get(stage, 0) + ended_ns - begun_ns
+        # A batch goes through the stages thousands of times.
+        if len(self.laps) < MAX_LAPS:
+            self.laps.append(Lap(stage, begun_ns, ended_ns))
+
+
+_running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
+
+
+@contextmanager
+def measured(stopwatch: Stopwatch) -> Iterator[None]:
+    """Let `stopwatch` measure what runs inside, also in threads that take over the context."""
+    token = _running.set(stopwatch)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def note(stage: str, begun_ns: int) -> None:
+    """Note a stage that began at `begun_ns` and ends now, if a stopwatch is running."""
+    if (stopwatch := _running.get()) is not None:
+        stopwatch.add(stage, begun_ns, perf_counter_ns())
+
+
+def timed(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Make a function a stage. It must not be one of its own steps, or time would be counted twice."""
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @wraps(function)
+        def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            if (stopwatch := _running.get()) is None:
+                return function(*args, **kwargs)
+            begun_ns = perf_counter_ns()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                stopwatch.add(stage, begun_ns, perf_counter_ns())
+
+        return run
+
+    return decorate
