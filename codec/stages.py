@@ -26,11 +26,15 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """The stages of one piece of work: all the time of each, and when the first few runs through them were."""
+    """The stages of one piece of work: all the time of each, and when the first few runs through them were.
 
-    __slots__ = ("laps", "total_ns")
+    The work may go from thread to thread, but runs in one at a time.
+    """
+
+    __slots__ = ("inside", "laps", "total_ns")
 
     def __init__(self) -> None:
+        self.inside = False
         self.total_ns: dict[str, int] = {}
         self.laps: list[Lap] = []
 
@@ -62,17 +66,19 @@ def note(stage: str, begun_ns: int) -> None:
 
 
 def timed(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Make a function a stage. It must not be one of its own steps, or time would be counted twice."""
+    """Make a function a stage. Stages that it goes through itself count as this one."""
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)
         def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            if (stopwatch := _running.get()) is None:
+            if (stopwatch := _running.get()) is None or stopwatch.inside:
                 return function(*args, **kwargs)
+            stopwatch.inside = True
             begun_ns = perf_counter_ns()
             try:
                 return function(*args, **kwargs)
             finally:
+                stopwatch.inside = False
                 stopwatch.add(stage, begun_ns, perf_counter_ns())
 
         return run

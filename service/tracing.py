@@ -6,6 +6,7 @@ Neither bodies nor queries are sent.
 """
 
 import os
+import threading
 from typing import TYPE_CHECKING, Self
 
 from starlette.types import Scope
@@ -15,19 +16,22 @@ from service.record import Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 CARRIERS = (b"traceparent", b"tracestate")
+CLOSE_TIMEOUT_S = 2
 
 
 class Tracer:
     """Sends spans, in a thread of its own."""
 
-    def __init__(self, provider: "TracerProvider", version: str) -> None:
+    def __init__(self, provider: "TracerProvider", exporter: "SpanExporter", version: str) -> None:
         from opentelemetry.trace import SpanKind, StatusCode
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._provider = provider
+        self._exporter = exporter
         self._tracer = provider.get_tracer("latentwire", version)
         self._propagator = TraceContextTextMapPropagator()
         self._server = SpanKind.SERVER
@@ -53,9 +57,11 @@ class Tracer:
             ) from error
         # OTEL_SERVICE_NAME goes before this name.
         name = os.environ.get("OTEL_SERVICE_NAME") or ("latentwire" if role == "both" else f"latentwire-{role}")
-        provider = TracerProvider(resource=Resource.create({"service.name": name, "service.version": version}))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        return cls(provider, version)
+        resource = Resource.create({"service.name": name, "service.version": version})
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        exporter = OTLPSpanExporter()
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        return cls(provider, exporter, version)
 
     def trace(self, scope: Scope, record: Record) -> None:
         """Send what is known of one request that has ended."""
@@ -95,5 +101,11 @@ class Tracer:
         span.end(record.begun_at_ns + record.duration_ns)
 
     def close(self) -> None:
-        """Send what has not been sent yet."""
-        self._provider.shutdown()
+        """Send what has not been sent yet, if the collector takes it soon."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_TIMEOUT_S)
+        if closing.is_alive():
+            # Ends its wait for the next try, so that a collector that is gone does not hold up the end.
+            self._exporter.shutdown()
+            closing.join(CLOSE_TIMEOUT_S)
