@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = read_settings(arguments)
         # Opened before the server starts, so that what is wrong with a model is said plainly and at once.
+        tls = _open_tls(settings)
         registry = open_registry(settings)
         app = create_app(settings, registry)
         listener = _listen(settings.host, settings.port)
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         # In JSON, what watches the requests writes their lines, as it knows more of them.
         access_log=settings.access_log and settings.log_format == "text",
         server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff")],
+        ssl_context_factory=None if tls is None else (lambda _config, _default: tls),
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     if settings.access_log:
@@ -50,6 +54,27 @@ def main(arguments: Sequence[str]) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _open_tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        if settings.tls_key is not None:
+            raise StartupRefused("the setting tls_key goes with tls_certificate, which is not set")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # With no password given, an encrypted key would be asked for at the terminal.
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
+    except OSError as error:
+        reason = (
+            "not a certificate and its key, in PEM and not encrypted"
+            if isinstance(error, ssl.SSLError)
+            else error.strerror
+        )
+        files = " and ".join(f"'{path}'" for path in (settings.tls_certificate, settings.tls_key) if path is not None)
+        raise StartupRefused(f"TLS cannot be spoken with {files}: {reason}") from error
+    return context
 
 
 def _without_query(record: logging.LogRecord) -> bool:
@@ -76,7 +101,8 @@ def _listen(host: str, port: int) -> socket.socket:
 def _greeting(settings: Settings, registry: Registry, listener: socket.socket) -> str:
     names = ", ".join(name + (" (default)" if name == registry.default else "") for name in registry.cards)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host}:{listener.getsockname()[1]}"
+    scheme = "http" if settings.tls_certificate is None else "https"
+    address = f"{scheme}://{host}:{listener.getsockname()[1]}"
     return f"Latentwire {installed_version()}, role {settings.role}, models {names}: {address} (try {address}/docs)"
 
 

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from service.access import Access, open_paths
@@ -21,7 +20,7 @@ from service.metrics import Metrics
 from service.openapi import describe
 from service.readiness import Readiness
 from service.registry import Registry, open_registry
-from service.routes import decode, decode_batch, encode, encode_batch, health, metrics, models
+from service.routes import decode, decode_batch, docs, encode, encode_batch, health, metrics, models
 from service.settings import Settings
 from service.state import State
 from service.tracing import Tracer
@@ -60,12 +59,14 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
             if tracer is not None:
                 tracer.close()
 
-    # FastAPI's own page at /docs would load Swagger UI from a public network.
+    # Brings the files of Swagger UI, which FastAPI's own page would load from a public network.
     app = FastAPIOffline(
         title="Latentwire",
         version=version,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
+        static_url=docs.STATIC_PATH,
         redirect_slashes=False,
     )
     describe(app, settings)
@@ -79,7 +80,7 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
-    app.add_api_route("/", _to_docs, include_in_schema=False)
+    app.include_router(docs.router)
     build = app.build_middleware_stack
     log_requests = settings.access_log and settings.log_format == "json"
     # Around the layer that answers what nobody expected, which `add_middleware` would be inside of.
@@ -93,10 +94,6 @@ def installed_version() -> str:
         return version_of("latentwire")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _to_docs() -> RedirectResponse:
-    return RedirectResponse("docs")
 
 
 def _other_half(path: str, role: str, other_role: str) -> APIRouter:

@@ -136,8 +136,10 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
     if error.status_code == NOT_FOUND.status:
         return problem_response(NOT_FOUND, "there is no such route; /docs lists those there are", headers)
     if error.status_code == METHOD_NOT_ALLOWED.status:
-        allowed = (headers or {}).get("Allow", "another method")
-        return problem_response(METHOD_NOT_ALLOWED, f"this route takes {allowed}", headers)
+        # Starlette names what the first route of this path takes; each that takes GET has a second one for HEAD.
+        allowed = {method.strip() for method in (headers or {}).get("Allow", "").split(",")}
+        listed = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+        return problem_response(METHOD_NOT_ALLOWED, f"this route takes {listed}", {"Allow": listed})
     other = Problem(error.status_code, "http-error", HTTPStatus(error.status_code).phrase)
     return problem_response(other, other.title, headers)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from codec.errors import ForeignCode, ModelError
-from codec.model_card import CARD_FILE, ModelCard
+from codec.model_card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ModelCard
 from service.errors import NotReady, StartupRefused, UnknownModel
 from service.settings import Settings
 
@@ -220,7 +220,18 @@ def _model_folders(models_dir: Path) -> list[Path]:
         raise StartupRefused(f"the models' folder '{models_dir}' cannot be read: {error.strerror}") from error
     if not folders:
         raise StartupRefused(f"the folder '{models_dir}' holds no model: no folder in it has a {CARD_FILE}")
+    _refuse_links_out(models_dir, folders)
     return folders
+
+
+def _refuse_links_out(models_dir: Path, folders: list[Path]) -> None:
+    inside = models_dir.resolve()
+    for folder in folders:
+        for file in (CARD_FILE, ENCODER_FILE, DECODER_FILE):
+            if not (folder / file).resolve().is_relative_to(inside):
+                raise StartupRefused(
+                    f"{file} of model '{folder.name}' lies outside of '{models_dir}', where a link leads to"
+                )
 
 
 def _make_guards(encoders: "Halves[Encoder]", judges: "Halves[Decoder] | None") -> dict[str, "Guard"]:

@@ -4,15 +4,24 @@ Environment variables named `LATENTWIRE_*` and command-line flags enter; a `Sett
 module is imported. It knows neither models nor HTTP.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from codec.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
+
+_log = logging.getLogger(__name__)
 
 Role = Literal["both", "sender", "receiver"]
 LogFormat = Literal["text", "json"]
@@ -69,10 +78,28 @@ class Settings(BaseSettings):
     api_keys: SecretStr | None = Field(
         None, description="the keys themselves; give them as a variable, for others on this machine can read flags"
     )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate and those between it and the root; with it, HTTPS is spoken"
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file of the certificate's key; may be left out if the certificate's file holds it"
+    )
     open_metrics: bool = Field(False, description="where keys are asked for, answer /metrics without one")
     shutdown_timeout_s: int = Field(10, ge=1, le=3600, description="time that running requests get when told to stop")
     access_log: bool = Field(True, description="one line on standard output for each request")
     log_format: LogFormat = Field("text", description="lines for people, or each line a JSON object for programmes")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment with care; pydantic puts the command line before it."""
+        return init_settings, _Variables(settings_cls)
 
     @property
     def asks_for_keys(self) -> bool:
@@ -93,6 +120,20 @@ class Settings(BaseSettings):
     def decodes_to_guard(self) -> bool:
         """Whether each image that is encoded is decoded, too."""
         return self.encodes and (self.decodes if self.guard is None else self.guard)
+
+
+class _Variables(EnvSettingsSource):
+    """The environment, without what Kubernetes puts there for a service that is named latentwire."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        if str(values.get("port", "")).startswith("tcp://"):
+            _log.warning(
+                "LATENTWIRE_PORT is '%s', as Kubernetes sets it for a service of that name, and is not used; "
+                "give the port as --port, or set enableServiceLinks to false",
+                values.pop("port"),
+            )
+        return values
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:

@@ -18,12 +18,14 @@ class Health(BaseModel):
     status: str
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the process alive?")
 async def livez() -> Health:
     """Answer, and nothing else: an orchestrator restarts a process that does not."""
     return Health(status="alive")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Can the process serve?", responses=document_problems([NotReady]))
 async def readyz(request: Request) -> Health:
     """Show each model its golden image, or its golden code, and compare the answer."""

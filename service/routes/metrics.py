@@ -9,6 +9,7 @@ from service.state import state_of
 router = APIRouter(tags=["health"])
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     summary="Show the metrics",

@@ -20,6 +20,7 @@ class ModelList(BaseModel):
     models: list[ModelCard]
 
 
+@router.head("/models", include_in_schema=False)
 @router.get("/models", summary="List the models")
 async def list_models(request: Request) -> ModelList:
     """Return the card of each loaded model, and which of them is the default."""
@@ -27,6 +28,7 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(default=registry.default, models=list(registry.cards.values()))
 
 
+@router.head("/models/{name}", include_in_schema=False)
 @router.get("/models/{name}", summary="Show one model", responses=document_problems([UnknownModel]))
 async def show_model(name: str, request: Request) -> ModelCard:
     """Return one model's card: what it takes, what it gives, how good it is."""

@@ -43,7 +43,9 @@ def test_an_unknown_route_is_a_problem(client: Client, path: str) -> None:
         assert_problem(client.request(method, f"http://test{path}"), 404, "not-found", "/docs")
 
 
-@pytest.mark.parametrize(("path", "allowed"), [("/encode", "POST"), ("/decode", "POST"), ("/livez", "GET")])
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/encode", "POST"), ("/decode", "POST"), ("/livez", "GET, HEAD"), ("/docs", "GET, HEAD")]
+)
 def test_another_method_is_a_problem(client: Client, path: str, allowed: str) -> None:
     response = client.request("DELETE", path)
     assert_problem(response, 405, "method-not-allowed", allowed)

@@ -50,3 +50,16 @@ def test_no_service_fails_in_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("LATENTWIRE_PORT", "1")
     assert probe.main() == 1
     assert capsys.readouterr().err.startswith("not ready: http://127.0.0.1:1/readyz")
+
+
+def test_the_port_that_kubernetes_sets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def urlopen(url: str, **_: object) -> None:
+        asked.append(url)
+        raise TimeoutError
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.setenv("LATENTWIRE_PORT", "tcp://10.0.0.7:80")
+    assert probe.main() == 1
+    assert asked == ["http://127.0.0.1:8000/readyz"]

@@ -66,7 +66,7 @@ class Server:
     def _wait_for_address(self) -> str:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and self.process.poll() is None:
-            if found := re.search(r"role \w+, models .*?: (http://\S+) ", self.output()):
+            if found := re.search(r"role \w+, models .*?: (https?://\S+) ", self.output()):
                 return found[1]
             time.sleep(0.02)
         raise AssertionError(f"the server did not start: {self.output()}")
@@ -270,6 +270,18 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def link_out(model: Path) -> None:
+    outside = model.parent.parent / "elsewhere.onnx"
+    (model / DECODER_FILE).rename(outside)
+    (model / DECODER_FILE).symlink_to(outside)
+
+
+def link_model_out(model: Path) -> None:
+    outside = model.parent.parent / model.name
+    model.rename(outside)
+    model.symlink_to(outside)
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -290,17 +302,23 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
     "a bit flipped": (lambda model: flip_a_bit(model / DECODER_FILE), (), "does not match the SHA-256"),
     "card broken": (break_card, (), "card of model 'tiny' is not valid"),
     "card not JSON": (lambda model: (model / CARD_FILE).write_text("{"), (), "card of model 'tiny' is not valid"),
+    "a half linked from elsewhere": (link_out, (), "decoder.onnx of model 'tiny' lies outside of"),
+    "a model linked from elsewhere": (link_model_out, (), "card.json of model 'tiny' lies outside of"),
     "folder renamed": (lambda model: model.rename(model.with_name("new")), (), "'new' is that of model 'tiny'"),
     "no models": (shutil.rmtree, (), "holds no model"),
     "no folder": (lambda model: shutil.rmtree(model.parent), (), "cannot be read"),
     "one model twice": (twin, ("--default-model", "tiny"), "have the same fingerprint"),
     "no default among two": (twin, (), "choose the default with --default-model"),
     "unknown default": (lambda _: None, ("--default-model", "x"), "the default model 'x' is not in"),
+    "default that climbs out": (lambda _: None, ("--default-model", "../x"), "the default model '../x' is not in"),
     "unknown role": (lambda _: None, ("--role", "x"), "role"),
     "unknown flag": (lambda _: None, ("--rolle", "sender"), "--rolle"),
     "port out of range": (lambda _: None, ("--port", "65536"), "port"),
     "port not a number": (lambda _: None, ("--port", "x"), "port"),
     "no key file": (lambda _: None, ("--api-keys-file", "nowhere"), "the key file 'nowhere' cannot be read"),
+    "TLS key without certificate": (lambda _: None, ("--tls-key", "x"), "tls_key goes with tls_certificate"),
+    "no certificate": (lambda _: None, ("--tls-certificate", "x"), "with 'x': No such file"),
+    "no PEM": (lambda _: None, ("--tls-certificate", "README.md"), "not a certificate and its key"),
     "unknown address": (lambda _: None, ("--host", "192.0.2.1"), "cannot listen on 192.0.2.1 port 8000"),
 }
 
@@ -386,3 +404,55 @@ def test_a_colour_model_is_served_too(launch: Callable[..., Server], tmp_path: P
     answer = client.post("/encode", content=image.write_png(draw_golden_image(shape)))
     assert answer.json()["shape"] == [5, 7, 3]
     assert client.post("/decode", json=answer.json(), headers={"Accept": JSON}).json()["shape"] == [5, 7, 3]
+
+
+def test_links_within_the_folder_of_models_are_followed(launch: Callable[..., Server], own_models_dir: Path) -> None:
+    (own_models_dir / "tiny").rename(own_models_dir / ".data")
+    (own_models_dir / "tiny").symlink_to(".data")
+    (own_models_dir.parent / "linked").symlink_to(own_models_dir)
+    server = launch(own_models_dir.parent / "linked")
+    assert [card["name"] for card in server.client.get("/models").json()["models"]] == ["tiny"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_https_is_spoken_with_a_certificate(
+    own_models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *name]
+    subprocess.run(making, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    flags = ("--models-dir", str(own_models_dir), "--tls-certificate", str(certificate), "--tls-key", str(key))
+    with (tmp_path / "log").open("wb") as log:
+        server = Server(*flags, log=log)
+        try:
+            assert server.client.base_url.scheme == "https"
+            assert server.client.get("/livez").json() == {"status": "alive"}
+            monkeypatch.setenv("LATENTWIRE_PORT", str(server.address[1]))
+            monkeypatch.setenv("LATENTWIRE_TLS_CERTIFICATE", str(certificate))
+            probed = subprocess.run([sys.executable, "-m", "service.probe"], cwd=ROOT, check=False)
+            assert probed.returncode == 0
+            with pytest.raises(httpx.TransportError):
+                httpx.get(f"http://127.0.0.1:{server.address[1]}/livez", timeout=PATIENCE_S)
+        finally:
+            server.stop()
+
+
+def test_head_and_nosniff_are_answered_everywhere(server: Server, png: bytes) -> None:
+    documented = server.client.get("/openapi.json").json()["paths"].items()
+    paths = [path.replace("{name}", "tiny") for path, operations in documented if "get" in operations]
+    for path in (*paths, "/docs", "/", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
+        got, head = server.client.get(path), server.client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        # What is counted has changed in between.
+        for name in ("content-type", *(["content-length"] if path != "/metrics" else [])):
+            assert head.headers.get(name) == got.headers.get(name), path
+        assert got.headers.get_list("x-content-type-options") == ["nosniff"], path
+    for answer in (
+        server.client.post("/encode", content=png),
+        server.client.get("/nope"),
+        server.client.post("/encode"),
+    ):
+        assert answer.headers["x-content-type-options"] == "nosniff"

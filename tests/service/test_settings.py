@@ -84,3 +84,15 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_role_has_its_halves(role: Role, encodes: bool, decodes: bool) -> None:
     settings = Settings(role=role)
     assert (settings.encodes, settings.decodes) == (encodes, decodes)
+
+
+def test_the_port_that_kubernetes_sets_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LATENTWIRE_PORT", "tcp://10.0.0.7:80")
+    monkeypatch.setenv("LATENTWIRE_PORT_80_TCP_ADDR", "10.0.0.7")
+    assert read_settings([]).port == 8000
+    assert "'tcp://10.0.0.7:80', as Kubernetes sets it" in caplog.text
+    assert read_settings(["--port", "9000"]).port == 9000
+    with pytest.raises(StartupRefused, match="port"):
+        read_settings(["--port", "tcp://10.0.0.7:80"])
