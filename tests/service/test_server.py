@@ -40,6 +40,7 @@ class Server:
             assert self.client.get("/readyz").status_code == 200
         except BaseException:
             self.stop()
+            self.log.close()
             raise
 
     @property
