@@ -31,6 +31,12 @@ BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 MODEL_HEADER: dict[str, Any] = {
     "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}
 }
+MODEL_PARAMETER: dict[str, Any] = {
+    "name": "model",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "Name of the model; without it, the default model.",
+}
 
 _TASKS = {
     "both": "encodes images and decodes codes",

@@ -4,13 +4,13 @@ Whatever goes wrong on purpose ends in one sentence: exit code 2 for what was ty
 """
 
 import argparse
-import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from codec.cli.arguments import Parser
 from codec.errors import CodecError
 from training.errors import Interrupted, InvalidRecipe, InvalidRun, TrainingError
 from training.recipe import Recipe, choices, is_list, load_recipe, make_recipe, recipe_names
@@ -50,18 +50,6 @@ _MISFITS = (_OUTLIERS, "cifar10-sample")
 _METAVARS = {str(int): "N", str(float): "X", str(bool): "true|false"}
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one sentence, and which option may have been meant."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
-
-    def reject_unknown(self, words: list[str]) -> NoReturn:
-        word = next((word for word in words if word.startswith("-")), words[0]).split("=")[0]
-        close = difflib.get_close_matches(word, self._option_string_actions, n=1)
-        self.error(f"there is no option '{word}'" + (f", did you mean '{close[0]}'?" if close else ""))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     parser, commands = _parsers()
@@ -91,34 +79,34 @@ def _complain(message: object, code: int) -> int:
     return code
 
 
-def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
-    parser = _Parser(
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    parser = Parser(
         prog="python -m training",
         description="Trains autoencoders and publishes them as models for the service.",
         allow_abbrev=False,
     )
     adder = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands: dict[str, _Parser] = {}
+    commands: dict[str, Parser] = {}
 
-    def add(name: str, run_command: Callable[[argparse.Namespace], int], summary: str) -> _Parser:
+    def add(name: str, run_command: Callable[[argparse.Namespace], int], summary: str) -> Parser:
         command = adder.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         command.set_defaults(run_command=run_command)
         commands[name] = command
         return command
 
-    def add_data(command: _Parser) -> None:
+    def add_data(command: Parser) -> None:
         command.add_argument("--data", type=Path, metavar="DIR", help="data folder; else that of LATENTWIRE_DATA")
         command.add_argument("--strict", action="store_true", help="fail if a file of the data set cannot be read")
 
-    def add_dataset(command: _Parser, default: str | None = None) -> None:
+    def add_dataset(command: Parser, default: str | None = None) -> None:
         usual = f"default: {default}" if default else "else the one it was trained on"
         command.add_argument("--dataset", default=default, metavar="NAME|PATH", help=usual)
 
-    def add_misfits(command: _Parser) -> None:
+    def add_misfits(command: Parser) -> None:
         usual = f"images that the model is not for, to measure its guard; default: {', '.join(_MISFITS)}, if there"
         command.add_argument("--misfits", nargs="*", metavar="NAME|PATH", help=usual)
 
-    def add_log_dir(command: _Parser) -> None:
+    def add_log_dir(command: Parser) -> None:
         usual = "where TensorBoard finds curves and four reconstructions of each epoch; else none are written"
         command.add_argument("--log-dir", type=Path, metavar="DIR", help=usual)
 
@@ -217,7 +205,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     return parser, commands
 
 
-def _add_recipe_fields(command: _Parser) -> None:
+def _add_recipe_fields(command: Parser) -> None:
     group = command.add_argument_group("fields of the recipe that may be overridden")
     for name, field in Recipe.model_fields.items():
         allowed = choices(name)

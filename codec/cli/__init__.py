@@ -5,15 +5,14 @@ on: exit code 1. Exit code 2 is for what was typed, 130 for Ctrl-C.
 """
 
 import argparse
-import difflib
 import io
 import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from codec.cli.arguments import Parser
 from codec.cli.desk import Desk, WrongUsage
 from codec.errors import CodecError
 
@@ -25,18 +24,6 @@ ON_MISFIT = ("refuse", "warn", "fallback")
 FORMATS = ("png", "webp", "npy")
 
 _FILES = "a file, a folder with all that is in it, or - for standard input"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one sentence, and which option may have been meant."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
-
-    def reject_unknown(self, words: list[str]) -> NoReturn:
-        word = next((word for word in words if word.startswith("-")), words[0]).split("=")[0]
-        close = difflib.get_close_matches(word, self._option_string_actions, n=1)
-        self.error(f"there is no option '{word}'" + (f", did you mean '{close[0]}'?" if close else ""))
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "latentwire") -> int:
@@ -76,24 +63,24 @@ def _give_up_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
-    parser = _Parser(
+def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
+    parser = Parser(
         prog=prog,
         description="Turns images into codes of a few bytes, and back.",
         epilog="A result lies beside its source unless --out says where; without --force nothing is overwritten.",
         allow_abbrev=False,
     )
     adder = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands: dict[str, _Parser] = {}
+    commands: dict[str, Parser] = {}
 
-    def add(name: str, run_command: Callable[[argparse.Namespace, Desk], None], summary: str) -> _Parser:
+    def add(name: str, run_command: Callable[[argparse.Namespace, Desk], None], summary: str) -> Parser:
         command = adder.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         command.set_defaults(run_command=run_command, quiet=False)
         commands[name] = command
         command.add_argument("files", nargs="+", metavar="FILE", help=_FILES)
         return command
 
-    def add_models(command: _Parser, usual: str) -> None:
+    def add_models(command: Parser, usual: str) -> None:
         command.add_argument(
             "--models-dir",
             type=Path,
@@ -103,7 +90,7 @@ def _parsers(prog: str) -> tuple[_Parser, dict[str, _Parser]]:
         )
         command.add_argument("--model", metavar="NAME", help=usual)
 
-    def add_output(command: _Parser, usual: str) -> None:
+    def add_output(command: Parser, usual: str) -> None:
         command.add_argument("--out", metavar="PATH", help=f"{usual}; - for standard output")
         command.add_argument("--force", action="store_true", help="overwrite files that are there already")
         command.add_argument("--quiet", action="store_true", help="print nothing but what is wrong")

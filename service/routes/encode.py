@@ -14,7 +14,7 @@ from service.body import read_body, wait_until_gone
 from service.error_responses import document_problems
 from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
-from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
+from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
 from service.query import FORMS, read_query
 from service.record import MisfitOutcome, note_code
 from service.state import state_of
@@ -149,12 +149,7 @@ router = APIRouter()
     },
     openapi_extra={
         "parameters": [
-            {
-                "name": "model",
-                "in": "query",
-                "schema": {"type": "string"},
-                "description": "Name of the model; without it, the default model.",
-            },
+            MODEL_PARAMETER,
             {
                 "name": "fit",
                 "in": "query",

@@ -17,7 +17,7 @@ from service.error_responses import document_problems
 from service.multipart import FileForm
 from service.negotiation import choose_answer, media_type_of
 from service.npy import NpyReader, npy_header
-from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER
+from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
 from service.query import read_query
 from service.record import note_batch_of_codes
 from service.routes.encode import image_fields
@@ -295,12 +295,7 @@ SINKS: dict[str, Callable[["Guard", "Encoder", OnMisfit, Settings], _Sink]] = {
     },
     openapi_extra={
         "parameters": [
-            {
-                "name": "model",
-                "in": "query",
-                "schema": {"type": "string"},
-                "description": "Name of the model; without it, the default model.",
-            },
+            MODEL_PARAMETER,
             {
                 "name": "fit",
                 "in": "query",
