@@ -1,5 +1,5 @@
 # Three images from one file: `--target sender`, `receiver` or `service` (both halves; the default).
-# None holds torch, a compiler or training code; a sender has no decoder's weights, a receiver no encoder's.
+# None holds torch, a compiler or training code; a sender has no decoder.onnx, a receiver no encoder.onnx.
 
 FROM python:3.11-slim-bookworm AS environment
 WORKDIR /build
