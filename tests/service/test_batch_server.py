@@ -14,7 +14,8 @@ from codec.container import HEADER_BYTES, FrameReader, FrameWriter
 from codec.encoder import Encoder
 from service.npy import npy_header
 from tests.service.client import JSON, OCTETS
-from tests.service.test_server import PATIENCE_S, Server, launch
+from tests.service.server import PATIENCE_S, Server
+from tests.service.test_server import launch
 from tests.tiny_model import SHAPE, publish_tiny_model
 
 __all__ = ["launch"]

@@ -1,0 +1,61 @@
+"""Starts the real server in a process of its own, on a free port."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 30
+
+
+class Server:
+    """`python -m service` with these flags, and a client for it. Ready when made."""
+
+    def __init__(self, *flags: str, log: IO[bytes]) -> None:
+        command = [sys.executable, "-m", "service", "--port", "0", *flags]
+        self.log = log
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        self.client = httpx.Client(timeout=PATIENCE_S)
+        self.client.headers.clear()
+        try:
+            self.client.base_url = httpx.URL(self._wait_for_address())
+            assert self.client.get("/readyz").status_code == 200
+        except BaseException:
+            self.stop()
+            self.log.close()
+            raise
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.client.base_url.port or 0
+
+    def output(self) -> str:
+        return Path(self.log.name).read_text(encoding="utf-8")
+
+    def resident_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
+
+    def stop(self) -> int:
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _wait_for_address(self) -> str:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"role \w+, models .*?: (https?://\S+) ", self.output()):
+                return found[1]
+            time.sleep(0.02)
+        raise AssertionError(f"the server did not start: {self.output()}")
