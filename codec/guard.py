@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from codec import image, lossless
-from codec.container import Chunk
+from codec.container import Chunk, ContainerWriter
 from codec.encoder import EncodedImage, Encoder
 from codec.errors import InvalidCode, MisfitImage, UncodableImage
 from codec.model_card import GuardLimits, ModelCard
@@ -212,6 +212,10 @@ class Guard:
         if strange.all():
             return Chunk(np.empty((0, self.card.code_size), np.int64), itself)
         return Chunk(self._encoder.codes(pixels[~strange]).symbols, itself)
+
+    def container(self, announced: int = 0) -> ContainerWriter:
+        """Begin a container for what `codes` gives; `announced` is the number of images, if it is known."""
+        return self._encoder.container(announced)
 
     def as_itself(self, pixels: image.Pixels, misfit: Misfit | None = None) -> GuardedImage:
         """Return one image, uint8 (H, W, C) pixels, as a code of this model that gives back these very pixels."""

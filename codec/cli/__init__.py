@@ -97,6 +97,18 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
 
     command = add("encode", _encode, "Turn image files into codes.")
     add_models(command, "model to encode with; default: that of LATENTWIRE_DEFAULT_MODEL, else the only one")
+    command.add_argument(
+        "--target-bytes",
+        type=_count,
+        metavar="N",
+        help="choose the model for each image: the best picture whose code has at most N bytes",
+    )
+    command.add_argument(
+        "--min-psnr",
+        type=_decibels,
+        metavar="DB",
+        help="choose the model for each image: the smallest code that gives this image at least so many dB",
+    )
     command.add_argument("--fit", choices=FITS, default="strict", help="what to do with images of another size or kind")
     command.add_argument(
         "--form", choices=FORMS, default="full", help="bare leaves out who made the code: 8 bytes less"
@@ -168,13 +180,24 @@ def _inspect(arguments: argparse.Namespace, desk: Desk) -> None:
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
     return value
+
+
+def _decibels(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of dB, 0 or more")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _count(text: str) -> int:

@@ -39,6 +39,11 @@ class Desk:
         if sys.stdout is not None:
             sys.stdout.flush()
 
+    def remark(self, name: str, sentence: str) -> None:
+        """Print a result of a file whose bytes go to standard output."""
+        if not self._quiet:
+            self._complain(f"{name}: {sentence}")
+
     def warn(self, name: str, sentence: object) -> None:
         """Say what someone should know of a file that went well."""
         self._complain(f"{name}: warning: {sentence}")

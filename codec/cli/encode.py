@@ -5,7 +5,8 @@ Images are encoded as the service encodes them: alone for a code of its own, and
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -26,9 +27,10 @@ from codec.cli.files import (
 )
 from codec.cli.models import Models
 from codec.container import Chunk
-from codec.encoder import Encoder
+from codec.encoder import EncodedImage
 from codec.errors import ImageError
 from codec.guard import Guard, GuardedImage, OnMisfit
+from codec.ladder import Chosen, Ladder
 
 
 def encode(arguments: argparse.Namespace, desk: Desk) -> None:
@@ -38,57 +40,76 @@ def encode(arguments: argparse.Namespace, desk: Desk) -> None:
         WrongUsage: what was typed cannot be done.
         ModelError: the model's files are not what they should be.
     """
-    if arguments.container is not None and (arguments.out is not None or arguments.form == "bare"):
-        raise WrongUsage("--container takes all codes; leave out --out and --form")
-    if arguments.container is not None and (arguments.max_mse is not None or arguments.guard):
-        raise WrongUsage("images for a container are judged without being decoded; leave out --max-mse and --guard")
-    if arguments.max_mse is not None and arguments.guard is False:
-        raise WrongUsage("--max-mse needs to decode what is encoded; leave out --no-guard")
+    _refuse_contradictions(arguments)
     places = Places(arguments.out, arguments.files if arguments.container is None else [], force=arguments.force)
     if places.to_stream or arguments.container == STREAM:
         check_stream()
     models = Models(arguments.models_dir)
-    card = models.card(arguments.model or os.environ.get("LATENTWIRE_DEFAULT_MODEL"))
+    wanted = arguments.model or os.environ.get("LATENTWIRE_DEFAULT_MODEL")
+    cards = models.cards_beside(wanted) if _is_of_ladder(arguments) else [models.card(wanted)]
     sources = find_sources(arguments.files, IMAGE_SUFFIXES, "images", desk)
     if not sources:
         return
-    guarding = models.has_decoder(card) if arguments.guard is None else arguments.guard
+    missing = [card.name for card in cards if not models.has_decoder(card)]
+    guarding = not missing if arguments.guard is None else arguments.guard
     if arguments.container is not None:
         guarding = False
     if arguments.max_mse is not None and not guarding:
         raise WrongUsage(
-            f"--max-mse needs the decoder of model '{card.name}', which is not in '{arguments.models_dir}'"
+            f"--max-mse needs the decoder of model '{missing[0]}', which is not in '{arguments.models_dir}'"
         )
-    encoder = models.encoder(card)
-    session = _Session(
-        encoder, Guard(encoder, models.decoder(card) if guarding else None), arguments, desk, len(sources)
-    )
+    guards = [Guard(models.encoder(card), models.decoder(card) if guarding else None) for card in cards]
+    session = _Session(guards, arguments, desk, len(sources))
     if arguments.container is None:
         session.encode_each(sources, places)
     else:
         session.encode_together(sources)
 
 
-class _Session:
-    """One command's encoder and wishes, and what came of them so far."""
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    if arguments.container is not None and (arguments.out is not None or arguments.form == "bare"):
+        raise WrongUsage("--container takes all codes; leave out --out and --form")
+    if arguments.container is not None and (arguments.max_mse is not None or arguments.guard):
+        raise WrongUsage("images for a container are judged without being decoded; leave out --max-mse and --guard")
+    if arguments.max_mse is not None and arguments.guard is False:
+        raise WrongUsage("--max-mse needs to decode what is encoded; leave out --no-guard")
+    if arguments.target_bytes is not None and arguments.min_psnr is not None:
+        raise WrongUsage("--target-bytes and --min-psnr each choose the model; leave out one of them")
+    if _is_of_ladder(arguments):
+        target = "--target-bytes" if arguments.target_bytes is not None else "--min-psnr"
+        if arguments.model is not None:
+            raise WrongUsage(f"{target} chooses the model for each image; leave out --model, or {target}")
+        if arguments.container is not None:
+            raise WrongUsage(f"a container holds the codes of one model; leave out --container, or {target}")
+    if arguments.min_psnr is not None and arguments.max_mse is not None:
+        raise WrongUsage("--min-psnr and --max-mse both say how good the picture must be; leave out one of them")
 
-    def __init__(self, encoder: Encoder, guard: Guard, arguments: argparse.Namespace, desk: Desk, total: int) -> None:
-        self._encoder = encoder
-        self._guard = guard
+
+def _is_of_ladder(arguments: argparse.Namespace) -> bool:
+    """Whether the model is to be chosen for each image."""
+    return arguments.target_bytes is not None or arguments.min_psnr is not None
+
+
+class _Session:
+    """One command's models and wishes, and what came of them so far."""
+
+    def __init__(self, guards: Sequence[Guard], arguments: argparse.Namespace, desk: Desk, total: int) -> None:
+        self._guard = guards[0]
+        self._ladder = Ladder(guards) if _is_of_ladder(arguments) else None
+        self._bare: bool = arguments.form == "bare"
         self._arguments = arguments
         self._desk = desk
         self._total = total
         self._done = self._images = self._bytes = self._as_themselves = 0
+        self._of_model: Counter[str] = Counter()
 
     def encode_each(self, sources: list[Source], places: Places) -> None:
         """Write a code for each image."""
-        bare = self._arguments.form == "bare"
         for source in sources:
             try:
                 path = places.file_for(source, SUFFIX_OF_FORM[self._arguments.form])
-                pixels = self._read(source)
-                guarded = self._guard.encode(pixels, self._arguments.on_misfit, self._arguments.max_mse)
-                code = guarded.code.payload if bare else guarded.code.wire
+                card, guarded = self._choose(self._read(source))
+                code = self._bytes_of(guarded.code)
                 with writing(path) as file:
                     file.write(code)
             except BrokenPipeError:
@@ -98,8 +119,13 @@ class _Session:
             else:
                 self._count(source, guarded)
                 self._bytes += len(code)
-                if path is not None and places.one:
-                    self._desk.tell(f"{path}: {_in_words(guarded, len(code))}")
+                self._of_model[card.name] += 1
+                chosen = f", of model {card.name}" if self._ladder else ""
+                # A payload alone does not say which model was chosen for it.
+                if path is not None and (places.one or (self._ladder and self._bare)):
+                    self._desk.tell(f"{path}: {_in_words(guarded, len(code))}{chosen}")
+                elif self._ladder and self._bare:
+                    self._desk.remark(source.name, f"{_in_words(guarded, len(code))}{chosen}")
             self._step()
         if not places.one:
             self._tell_all()
@@ -111,7 +137,7 @@ class _Session:
             path = None
             if out != STREAM:
                 path = Places(None, [], force=self._arguments.force).claim(Path(out), Source(out, None, Path(out)))
-            writer = self._encoder.container()
+            writer = self._guard.container()
             with writing(path) as file:
                 for codes in self._chunks(sources):
                     self._bytes += file.write(writer.add(codes))
@@ -124,6 +150,19 @@ class _Session:
             return
         if path is not None:
             self._tell_all(f"{path}: ")
+
+    def _choose(self, pixels: image.Pixels) -> Chosen:
+        wishes = self._arguments
+        if self._ladder is None:
+            return Chosen(self._guard.card, self._guard.encode(pixels, wishes.on_misfit, wishes.max_mse))
+        if wishes.target_bytes is None:
+            return self._ladder.smallest_reaching(pixels, wishes.min_psnr, wishes.on_misfit)
+        return self._ladder.best_within(
+            pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_misfit, wishes.max_mse
+        )
+
+    def _bytes_of(self, code: EncodedImage) -> bytes:
+        return code.payload if self._bare else code.wire
 
     def _check_any(self) -> None:
         if not self._images:
@@ -180,7 +219,11 @@ class _Session:
     def _tell_all(self, where: str = "") -> None:
         each = f", {self._bytes / self._images:.2f} an image" if self._images else ""
         itself = f"; {self._as_themselves:,} of them as themselves" if self._as_themselves else ""
-        self._desk.tell(f"{where}{counted(self._images, 'image')} in {counted(self._bytes, 'byte')}{each}{itself}")
+        chosen = "".join(f"; {count:,} of model {name}" for name, count in sorted(self._of_model.items()))
+        self._desk.tell(
+            f"{where}{counted(self._images, 'image')} in {counted(self._bytes, 'byte')}{each}{itself}"
+            f"{chosen if self._ladder else ''}"
+        )
 
 
 def _in_words(guarded: GuardedImage, code_bytes: int) -> str:

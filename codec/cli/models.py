@@ -46,6 +46,25 @@ class Models:
             raise WrongUsage(f"model '{name}' in '{self._folder}' has the model_id {card.model_id}, not {model_id}")
         return card
 
+    def cards_beside(self, wanted: str | None) -> list[ModelCard]:
+        """Return the cards of all models that take images of the same shape as one, by name.
+
+        Args:
+            wanted: as `card` has it; None for any, if all models take images of one shape.
+
+        Raises:
+            WrongUsage: no such model, or None and the models take images of several shapes.
+            InvalidCard: a model's card is not what it should be.
+        """
+        cards = [self.card(name) for name in self._names()]
+        shapes = {card.image for card in cards} if wanted is None else {self.card(wanted).image}
+        if len(shapes) > 1:
+            raise WrongUsage(
+                f"the models ({', '.join(card.name for card in cards)}) take images of several shapes; name one of "
+                "them in LATENTWIRE_DEFAULT_MODEL, and those of its shape are chosen from"
+            )
+        return [card for card in cards if card.image in shapes]
+
     def card_of(self, fingerprint: bytes) -> ModelCard:
         """Return the card of the model that made a code, by the 4 bytes that the code carries.
 

@@ -4,9 +4,12 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +20,11 @@ from codec.cli import main
 from codec.decoder import Decoder
 from codec.encoder import Encoder
 from codec.image import read_image, write_png
-from service.settings import Settings
+from codec.model_card import DECODER_FILE, ENCODER_FILE, ImageShape, Quality, load_card
+from service.settings import Role, Settings
 from tests.service.conftest import serve
-from tests.tiny_model import SHAPE, familiar_pixels, publish_tiny_model, strange_pixels
+from tests.tiny_model import SHAPE, familiar_pixels, publish_guarded_model, publish_tiny_model, strange_pixels
+from training.publish import write_model
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -155,6 +160,103 @@ def test_a_container_has_the_bytes_that_the_service_answers(
         decoded = client.post("/decode/batch", together, "application/octet-stream").content
     assert (tmp_path / "all.lwb").read_bytes() == together
     assert (tmp_path / "all.npy").read_bytes() == decoded
+
+
+@pytest.fixture(scope="module")
+def rungs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three models for the same images, which differ in quality, and one for images of another shape."""
+    root = tmp_path_factory.mktemp("rungs")
+    for seed, (name, mse) in enumerate({"low": 0.05, "high": 0.005, "middle": 0.02}.items()):
+        folder = publish_guarded_model(root / "models", root / "scratch", name, seed)
+        card = load_card(folder)
+        quality = Quality.from_means(
+            dataset="drawings test",
+            images=1,
+            shape=SHAPE,
+            float_mse=mse,
+            mse=mse,
+            ideal_bits=32,
+            payload_bytes=4,
+            wire_bytes=12,
+        )
+        card = card.model_copy(update={"quality": quality})
+        write_model(root / "models", card, folder / ENCODER_FILE, folder / DECODER_FILE)
+    publish_tiny_model(root / "models", root / "scratch", "other", shape=ImageShape(height=4, width=4, channels=1))
+    return root / "models"
+
+
+@pytest.mark.parametrize("role", ["both", "sender"])
+@pytest.mark.parametrize("form", ["full", "bare"])
+@pytest.mark.parametrize("name", ["one.png", "misfit.png"])
+def test_the_model_that_is_chosen_for_an_image_is_that_of_the_service(
+    run: Run,
+    one: Path,
+    misfit: Path,
+    tmp_path: Path,
+    rungs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    role: Role,
+    form: str,
+    name: str,
+) -> None:
+    monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(rungs))
+    monkeypatch.setenv("LATENTWIRE_DEFAULT_MODEL", "low")
+    wishes = [("target_bytes", str(value)) for value in (1, 3, 4, 5, 11, 12, 13, 60)]
+    wishes += [("min_psnr", value) for value in ("0", "8", "10.5", "11", "13", "20", "60")]
+    if role == "both":
+        wishes += [("target_bytes", "12"), ("max_mse", "0.04")]
+    chosen = set()
+    with serve(Settings(models_dir=rungs, default_model="low", role=role)) as client:
+        for (wish, value), on_misfit in product(wishes, ("refuse", "warn", "fallback")):
+            asked = {wish: value, "on_misfit": on_misfit, "form": form}
+            options = [part for key, given in asked.items() for part in (f"--{key.replace('_', '-')}", given)]
+            guard = [] if role == "both" else ["--no-guard"]
+            code, _, err = run("encode", name, *options, *guard, "--out", "code", "--force")
+            answer = client.encode((tmp_path / name).read_bytes(), accept="application/octet-stream", **asked)
+            if answer.status_code == 200:
+                assert (code, (tmp_path / "code").read_bytes()) == (0, answer.content)
+                chosen.add(answer.headers["latentwire-model"])
+            else:
+                assert (code, err) == (1, f"latentwire: {name}: {answer.json()['detail']}\n")
+    assert len(chosen) > (1 if name == "one.png" else 0)
+
+
+def test_the_model_that_is_chosen_is_told(
+    run: Run, one: Path, digits: Path, tmp_path: Path, rungs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(rungs))
+    monkeypatch.setenv("LATENTWIRE_DEFAULT_MODEL", "low")
+    code, out, err = run("encode", "one.png", "--target-bytes", "13")
+    model = out.rsplit(maxsplit=1)[-1]
+    assert (code, err) == (0, "")
+    assert json.loads(run("inspect", "one.lw", "--json")[1])["model"] == model
+    code, out, err = run("encode", "digits", "--min-psnr", "10", "--out", "codes")
+    assert (code, err) == (0, "")
+    told = Counter({name: int(count) for count, name in re.findall(r"; (\d+) of model (\w+)", out)})
+    files = run("inspect", "codes", "--json")[1].splitlines()
+    assert told == Counter(json.loads(line)["model"] for line in files)
+    assert told.total() == 40
+    code, out, err = run("encode", "digits", "--min-psnr", "10", "--out", "payloads", "--form", "bare")
+    assert (code, err, out.count(", of model ")) == (0, "", 40)
+    assert run("encode", "one.png", "--min-psnr", "10", "--form", "bare")[1].startswith("one.bare: ")
+
+
+def test_a_payload_that_goes_to_standard_output_is_told_of_beside_it(models: Path, one: Path, tmp_path: Path) -> None:
+    tool = [sys.executable, "-m", "codec", "encode", "one.png", "--target-bytes", "20", "--form", "bare", "--out", "-"]
+    done = subprocess.run(tool, cwd=tmp_path, env=_environment(models), capture_output=True, check=True)
+    assert 0 < len(done.stdout) <= 20
+    assert done.stderr.startswith(f"python -m codec: one.png: {len(done.stdout)} bytes, ".encode())
+    assert done.stderr.endswith(b" dB, of model guarded\n")
+
+
+def test_without_a_default_the_models_of_one_shape_are_chosen_from(
+    run: Run, one: Path, rungs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("encode", "one.png", "--target-bytes", "20")[0] == 0
+    monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(rungs))
+    code, _, err = run("encode", "one.png", "--target-bytes", "20", "--force")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "take images of several shapes; name one of them in LATENTWIRE_DEFAULT_MODEL" in err
 
 
 def test_a_misfit_is_sent_as_itself_unless_something_else_is_asked_for(run: Run, misfit: Path, tmp_path: Path) -> None:
@@ -504,6 +606,13 @@ def test_with_several_models_one_has_to_be_chosen(
         (["encode", "one.png", "--models-dir", "."], "the folder '.' holds no model"),
         (["encode", "one.png", "--container", "a.lwb", "--out", "b"], "leave out --out and --form"),
         (["encode", "one.png", "--container", "a.lwb", "--max-mse", "0.1"], "leave out --max-mse and --guard"),
+        (["encode", "one.png", "--target-bytes", "0"], "'0' is not a whole number from 1 to 999999999"),
+        (["encode", "one.png", "--min-psnr", "inf"], "'inf' is not a number of dB, 0 or more"),
+        (["encode", "one.png", "--min-psnr=-1"], "'-1' is not a number of dB, 0 or more"),
+        (["encode", "one.png", "--target-bytes", "9", "--min-psnr", "9"], "each choose the model"),
+        (["encode", "one.png", "--target-bytes", "9", "--model", "guarded"], "leave out --model, or --target-bytes"),
+        (["encode", "one.png", "--min-psnr", "9", "--container", "a.lwb"], "leave out --container, or --min-psnr"),
+        (["encode", "one.png", "--min-psnr", "9", "--max-mse", "0.1"], "both say how good the picture must be"),
         (["encode", "one.png", "one.png", "--out", "-"], "standard output takes the result of one file only"),
         (["encode", "one.png", "one.png", "--out", "one.png"], "--out one.png is a file"),
         (["decode", "one.lw", "--form", "bare"], "--form bare needs --model"),
