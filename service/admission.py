@@ -2,6 +2,9 @@
 
 A piece of blocking work enters and its result leaves; it runs in a thread of its own, so that health probes are
 answered meanwhile. What the work is, is not known here.
+
+A request whose body still comes takes no place, or slow clients would keep all others out: of those requests, the bytes
+that have come are bounded, together with those of the bodies that wait and are worked on.
 """
 
 import asyncio
@@ -10,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from time import perf_counter_ns
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 from codec.stages import note
 from service.errors import ClientGone, Overloaded
@@ -29,21 +33,48 @@ class Admission:
     """Running slots with a queue before them. Used from one event loop."""
 
     def __init__(
-        self, max_running: int, max_queued: int, max_batches: int, watch: Callable[[int, int, int], None] | None = None
+        self,
+        max_running: int,
+        max_queued: int,
+        max_batches: int,
+        max_held_bytes: int,
+        watch: Callable[[int, int, int], None] | None = None,
+        watch_held: Callable[[int], None] | None = None,
     ) -> None:
-        """Begin with all slots free; `watch` is told, at each change, how many requests run, wait, and are batches."""
+        """Begin with all slots free.
+
+        `watch` is told, at each change, how many requests run, wait, and are batches; `watch_held`, how many bytes of
+        bodies are held.
+        """
         self._max_running = max_running
         self._max_queued = max_queued
         self._admitted = 0
         self._max_batches = max_batches
         self._batches = 0
+        self._max_held_bytes = max_held_bytes
+        self._held_bytes = 0
         self._watch = watch
+        self._watch_held = watch_held
         self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
 
     @property
     def admitted(self) -> int:
         """How many requests are running or waiting."""
         return self._admitted
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes of bodies are held."""
+        return self._held_bytes
+
+    def hold(self) -> "Held":
+        """Begin to hold a body; what it is, is told to the answer as it comes.
+
+        Raises:
+            Overloaded: all slots are taken and the queue is full, so that it is of no use to read the body.
+        """
+        self._check_for_room()
+        return Held(self)
 
     async def run(self, work: Callable[[], Result], until_gone: Callable[[], Awaitable[None]]) -> Result:
         """Run `work` in a thread, when its turn has come, and return what it returns.
@@ -56,8 +87,7 @@ class Admission:
             Overloaded: all slots are taken and the queue is full.
             ClientGone: the client went away while it waited.
         """
-        if self._admitted >= self._max_running + self._max_queued:
-            raise Overloaded("the service is working at its limit; send the request again a little later")
+        self._check_for_room()
         self._admitted += 1
         self._tell()
         try:
@@ -89,6 +119,15 @@ class Admission:
             self._batches -= 1
             self._tell()
 
+    def _check_for_room(self) -> None:
+        if self._admitted >= self._max_running + self._max_queued:
+            raise Overloaded("the service is working at its limit; send the request again a little later")
+
+    def _change_held(self, size: int) -> None:
+        self._held_bytes += size
+        if self._watch_held is not None:
+            self._watch_held(self._held_bytes)
+
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
         return await asyncio.wrap_future(self._submit(work))
 
@@ -109,6 +148,35 @@ class Admission:
     def close(self) -> None:
         """Let running work end, drop what waits."""
         self._threads.shutdown(cancel_futures=True)
+
+
+class Held:
+    """The bytes of one body; given back at the end of a `with`."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Hold so many bytes more.
+
+        Raises:
+            Overloaded: all bodies together would be too long. One alone never is: its own limit is another's business.
+        """
+        admission = self._admission
+        others = admission.held_bytes - self._bytes
+        if others and admission.held_bytes + size > admission._max_held_bytes:
+            raise Overloaded("the service holds as many bytes as it can; send the request again a little later")
+        self._bytes += size
+        admission._change_held(size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._admission._change_held(-self._bytes)
 
 
 async def _wait_in_queue(

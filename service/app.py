@@ -48,7 +48,14 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = registry or open_registry(settings)
-        admission = Admission(settings.max_running, settings.max_queued, settings.max_batches, counted.load)
+        admission = Admission(
+            settings.max_running,
+            settings.max_queued,
+            settings.max_batches,
+            settings.max_held_bytes,
+            counted.load,
+            counted.held,
+        )
         counted.name_models(opened.cards.values(), opened.default)
         app.state.shared = State(settings, opened, admission, Readiness(opened), counted)
         try:

@@ -5,10 +5,11 @@ One mechanism for raw bytes, JSON and forms, with or without a Content-Length. W
 
 from fastapi import Request
 
+from service.admission import Held
 from service.errors import BodyTooLarge, ClientGone
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int, held: Held) -> bytes:
     """Read the whole body.
 
     A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
@@ -17,22 +18,23 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     Raises:
         BodyTooLarge: more than `max_bytes`.
         ClientGone: the client went away in the middle.
+        Overloaded: the bodies of all requests together are too long.
     """
     if announced_bytes(request) > max_bytes:
         raise body_too_large(max_bytes)
-    chunks: list[bytes] = []
-    size = 0
+    body = bytearray()
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone("the connection was closed before the whole body had arrived")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > max_bytes:
+        piece: bytes = message.get("body", b"")
+        if len(body) + len(piece) > max_bytes:
             raise body_too_large(max_bytes)
-        chunks.append(chunk)
+        held.add(len(piece))
         if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return bytes(body) + piece if body else piece
+        # One object, as a list of many small pieces would take many times their bytes.
+        body += piece
 
 
 async def wait_until_gone(request: Request) -> None:

@@ -62,6 +62,7 @@ class Metrics:
         )
         self._running = self._gauge("latentwire_running", "Requests that are being worked on")
         self._queued = self._gauge("latentwire_queued", "Requests that wait for their turn")
+        self._held_bytes = self._gauge("latentwire_held_bytes", "Bytes of bodies that are held")
         self._batches = self._gauge("latentwire_batches", "Batches that are being worked on")
         self._models = Gauge(
             "latentwire_model_info",
@@ -92,6 +93,10 @@ class Metrics:
         self._running.set(running)
         self._queued.set(queued)
         self._batches.set(batches)
+
+    def held(self, size: int) -> None:
+        """Say how many bytes of bodies are held now."""
+        self._held_bytes.set(size)
 
     def count(self, record: Record) -> None:
         """Count one request that has ended."""

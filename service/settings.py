@@ -65,6 +65,13 @@ class Settings(BaseSettings):
         64, ge=0, le=65536, description="requests that may wait for their turn; the next gets a 429"
     )
     max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="longest request body")
+    max_held_bytes: int = Field(
+        128 << 20,
+        ge=1,
+        le=1 << 40,
+        description="most bytes of all bodies together, of those that still come, wait and are worked on; the next "
+        "gets a 429. One alone is always taken",
+    )
     max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="most pixels of a sent image")
     max_batches: int = Field(4, ge=1, le=256, description="batches that are worked on at the same time; none waits")
     max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="most images of one batch")

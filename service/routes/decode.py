@@ -14,12 +14,12 @@ from codec import image
 from codec.bitstream import read_wire
 from codec.errors import ForeignCode
 from service import errors
-from service.body import read_body, wait_until_gone
 from service.code_json import CodeJson, read_code_json
 from service.error_responses import document_problems
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, MODEL_HEADER
 from service.query import FORMS, read_form, read_query
+from service.single import work_on_body
 from service.state import state_of
 
 if TYPE_CHECKING:
@@ -164,9 +164,8 @@ async def decode(request: Request) -> Response:
         )
     if bare and media_type == JSON:
         raise errors.InvalidParameter("form=bare takes the payload itself, as application/octet-stream, not in JSON")
-    body = await read_body(request, state.settings.max_body_bytes)
 
-    def work() -> tuple["ModelCard", bytes]:
+    def work(body: bytes) -> tuple["ModelCard", bytes]:
         if bare:
             decoder = _bare_decoder(decoders, wanted)
             pixels = decoder.decode_bare([body])[0]
@@ -176,7 +175,7 @@ async def decode(request: Request) -> Response:
             decoder, pixels = _decode_wire(decoders, wanted, body)
         return decoder.card, WRITERS[answer_type](pixels, decoder.card)
 
-    card, content = await state.admission.run(work, lambda: wait_until_gone(request))
+    card, content = await work_on_body(request, state, work)
     headers = {"Latentwire-Model": card.full_name, "Vary": "Accept"}
     return Response(content, headers=headers, media_type=answer_type)
 

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Request, Response
 from codec import errors as codec_errors
 from codec import image
 from service import errors
-from service.body import read_body, wait_until_gone
 from service.error_responses import document_problems
 from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
 from service.query import FORMS, read_query
 from service.record import MisfitOutcome, note_code
+from service.single import work_on_body
 from service.state import state_of
 from service.wishes import FITS, ON_MISFIT, PARAMETERS, read_wishes
 
@@ -225,12 +225,11 @@ async def encode(request: Request) -> Response:
             f"/encode takes an image file, not {media_type[:64]}; name its type, "
             "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"
         )
-    body = await read_body(request, settings.max_body_bytes)
 
     def bytes_of(code: "EncodedImage") -> bytes:
         return code.payload if wishes.form == "bare" else code.wire
 
-    def work() -> tuple["ModelCard", "GuardedImage", bytes]:
+    def work(body: bytes) -> tuple["ModelCard", "GuardedImage", bytes]:
         data = read_single_file(body, content_type) if media_type == FORM else body
         pixels = image.read_image(data, guard.card.image, wishes.fit, settings.max_image_pixels)
         card = guard.card
@@ -245,7 +244,7 @@ async def encode(request: Request) -> Response:
         note_code(len(data), len(bytes_of(guarded.code)), _done_with(guarded))
         return card, guarded, _to_json(card, guarded) if answer_type == JSON else bytes_of(guarded.code)
 
-    card, guarded, content = await state.admission.run(work, lambda: wait_until_gone(request))
+    card, guarded, content = await work_on_body(request, state, work)
     headers = {"Latentwire-Model": card.full_name, "Vary": "Accept"}
     if answer_type != JSON:
         headers |= _figures(guarded)

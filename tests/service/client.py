@@ -49,7 +49,7 @@ class Client:
     def decode(self, body: bytes, content_type: str | None = OCTETS, **options: Any) -> httpx.Response:
         return self.post("/decode", body, content_type, **options)
 
-    def post_later(self, path: str, body: bytes) -> Callable[[], Awaitable[httpx.Response]]:
+    def post_later(self, path: str, body: bytes | AsyncIterator[bytes]) -> Callable[[], Awaitable[httpx.Response]]:
         """Return what the portal can start as a task of its own."""
         return partial(self._client.post, path, content=body)
 

@@ -1,6 +1,7 @@
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -24,6 +25,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def never_read() -> AsyncIterator[bytes]:
+    raise AssertionError("the body is read")
+    yield b""
+
+
 class Gate:
     """Work that runs until it is let go."""
 
@@ -44,7 +50,7 @@ class Gate:
 
 def test_admission_runs_queues_and_turns_away() -> None:
     async def scenario() -> None:
-        admission, gate = Admission(max_running=2, max_queued=3, max_batches=1), Gate()
+        admission, gate = Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10), Gate()
         jobs = [asyncio.create_task(admission.run(gate.work, forever)) for _ in range(5)]
         await until(lambda: gate.entered == 2 and admission.admitted == 5)
         with pytest.raises(Overloaded):
@@ -61,7 +67,11 @@ def test_admission_runs_queues_and_turns_away() -> None:
 
 def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
     async def scenario() -> None:
-        admission, gate, gone = Admission(max_running=1, max_queued=1, max_batches=1), Gate(), asyncio.Event()
+        admission, gate, gone = (
+            Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10),
+            Gate(),
+            asyncio.Event(),
+        )
 
         async def until_gone() -> None:
             await gone.wait()
@@ -85,7 +95,7 @@ def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
 @pytest.mark.parametrize("busy", [False, True])
 def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None:
     async def scenario() -> None:
-        admission, gate = Admission(max_running=1, max_queued=1, max_batches=1), Gate()
+        admission, gate = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10), Gate()
         others = [asyncio.create_task(admission.run(gate.work, forever))] if busy else []
         await until(lambda: admission.admitted == len(others))
 
@@ -104,6 +114,34 @@ def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None
     asyncio.run(scenario())
 
 
+def test_bodies_are_held_up_to_a_limit_of_all_together() -> None:
+    told: list[int] = []
+    admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=10, watch_held=told.append)
+    with admission.hold() as first:
+        first.add(6)
+        with admission.hold() as second:
+            second.add(4)
+            for held in (first, second):
+                with pytest.raises(Overloaded):
+                    held.add(1)
+            assert admission.held_bytes == 10
+        first.add(4)
+    with suppress(KeyError), admission.hold() as held:
+        held.add(3)
+        raise KeyError
+    assert told == [6, 10, 6, 10, 0, 3, 0]
+    admission.close()
+
+
+def test_one_body_alone_is_held_whatever_its_length() -> None:
+    admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=10)
+    with admission.hold() as held:
+        held.add(8)
+        held.add(8)
+        assert admission.held_bytes == 16
+    admission.close()
+
+
 def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
     start: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, png: bytes
 ) -> None:
@@ -120,7 +158,7 @@ def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
     requests = [client.portal.start_task_soon(client.post_later("/encode", png)) for _ in range(3)]
     client.portal.call(until, lambda: gate.entered == 1 and admission.admitted == 3)
     for path in ("/encode", "/decode"):
-        refused = client.post(path, png)
+        refused = client.post(path, never_read())
         assert_problem(refused, 429, "overloaded")
         assert refused.headers["retry-after"] == "1"
     for path in ("/livez", "/readyz", "/models", "/docs"):
@@ -128,3 +166,25 @@ def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
     gate.open()
     assert [request.result(PATIENCE_S).status_code for request in requests] == [200] * 3
     assert client.encode(png).status_code == 200
+
+
+def test_bodies_that_still_come_take_no_place_but_count_by_their_bytes(
+    start: Callable[..., Client], png: bytes
+) -> None:
+    client = start(max_running=1, max_queued=0, max_held_bytes=1000)
+    admission = client.app.state.shared.admission
+    arrived = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield png[:50]
+        await arrived.wait()
+        yield png[50:]
+
+    requests = [client.portal.start_task_soon(client.post_later("/encode", slow())) for _ in range(5)]
+    client.portal.call(until, lambda: admission.held_bytes == 250)
+    assert client.encode(png).status_code == 200
+    assert_problem(client.encode(bytes(751)), 429, "overloaded", "bytes")
+    client.portal.call(arrived.set)
+    statuses = {request.result(PATIENCE_S).status_code for request in requests}
+    assert 200 in statuses <= {200, 429}
+    assert admission.held_bytes == admission.admitted == 0

@@ -5,6 +5,7 @@ import pytest
 from fastapi import Request
 from starlette.types import Message
 
+from service.admission import Admission
 from service.body import read_body, wait_until_gone
 from service.errors import BodyTooLarge, ClientGone
 from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
@@ -21,19 +22,31 @@ def request_of(*messages: Message, length: str | None = None) -> tuple[Request, 
     return Request({"type": "http", "headers": headers}, receive), left
 
 
+def read(request: Request, max_bytes: int) -> bytes:
+    async def scenario() -> bytes:
+        admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=1000)
+        try:
+            with admission.hold() as held:
+                return await read_body(request, max_bytes, held)
+        finally:
+            admission.close()
+
+    return asyncio.run(scenario())
+
+
 def part(body: bytes, more: bool = True) -> Message:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
 def test_read_body_joins_the_chunks() -> None:
     request, _ = request_of(part(b"ab"), part(b""), part(b"c"), {"type": "http.request"})
-    assert asyncio.run(read_body(request, 3)) == b"abc"
+    assert read(request, 3) == b"abc"
 
 
 def test_read_body_stops_at_the_first_byte_over_the_limit() -> None:
     request, left = request_of(part(b"abc"), part(b"d"), part(b"e"))
     with pytest.raises(BodyTooLarge):
-        asyncio.run(read_body(request, 3))
+        read(request, 3)
     assert left == [part(b"e")]
 
 
@@ -41,7 +54,7 @@ def test_read_body_stops_at_the_first_byte_over_the_limit() -> None:
 def test_read_body_believes_a_length_over_the_limit_at_once(length: str) -> None:
     request, left = request_of(part(b"abc"), length=length)
     with pytest.raises(BodyTooLarge):
-        asyncio.run(read_body(request, 3))
+        read(request, 3)
     assert len(left) == 1
 
 
@@ -49,13 +62,13 @@ def test_read_body_believes_a_length_over_the_limit_at_once(length: str) -> None
 def test_read_body_does_not_believe_a_length_under_the_limit(length: str) -> None:
     request, _ = request_of(part(b"abc"), part(b"d", more=False), length=length)
     with pytest.raises(BodyTooLarge):
-        asyncio.run(read_body(request, 3))
+        read(request, 3)
 
 
 def test_read_body_notices_that_the_client_has_gone() -> None:
     request, _ = request_of(part(b"a"), {"type": "http.disconnect"})
     with pytest.raises(ClientGone):
-        asyncio.run(read_body(request, 3))
+        read(request, 3)
 
 
 def test_wait_until_gone_ends_with_the_connection() -> None:

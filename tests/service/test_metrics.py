@@ -95,6 +95,16 @@ def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., 
     assert value(client, "latentwire_running") == value(client, "latentwire_queued") == 0
 
 
+def test_bytes_of_bodies_are_shown_while_they_are_held(start: Callable[..., Client], png: bytes) -> None:
+    client = start()
+    with client.app.state.shared.admission.hold() as held:
+        held.add(7)
+        assert value(client, "latentwire_held_bytes") == 7
+        assert client.encode(png).status_code == 200
+        assert value(client, "latentwire_held_bytes") == 7
+    assert value(client, "latentwire_held_bytes") == 0
+
+
 def test_openmetrics_is_given_to_those_who_ask(client: Client) -> None:
     accept = "application/openmetrics-text; version=1.0.0"
     answer = client.get("/metrics", headers={"Accept": accept})
