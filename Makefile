@@ -13,7 +13,7 @@ SERVE := .venv-serve
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format train data image image-check lock clean
+.PHONY: help serve test check bench format train data image image-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: $(DEV)/installed ## Format, lint, types and import borders, without chang
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+bench: $(DEV)/installed ## Measure the service: requests, batches, starts, memory, workers
+	$(DEV)/bin/python -m benchmarks.service
 
 format: $(DEV)/installed ## Format the code and mend what the linter can
 	$(DEV)/bin/ruff check --fix .
