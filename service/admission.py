@@ -38,6 +38,7 @@ class Admission:
         max_queued: int,
         max_batches: int,
         max_held_bytes: int,
+        queue_timeout_s: float,
         watch: Callable[[int, int, int], None] | None = None,
         watch_held: Callable[[int], None] | None = None,
     ) -> None:
@@ -53,6 +54,7 @@ class Admission:
         self._batches = 0
         self._max_held_bytes = max_held_bytes
         self._held_bytes = 0
+        self._queue_timeout_s = queue_timeout_s
         self._watch = watch
         self._watch_held = watch_held
         self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
@@ -84,7 +86,8 @@ class Admission:
             until_gone: returns when the client has gone away. A client that goes while it waits frees its place.
 
         Raises:
-            Overloaded: all slots are taken and the queue is full.
+            Overloaded: all slots are taken and the queue is full, or its turn did not come in time. Work that has
+                begun is waited for: a thread cannot be stopped.
             ClientGone: the client went away while it waited.
         """
         self._check_for_room()
@@ -94,7 +97,7 @@ class Admission:
             job = self._submit(work)
             outcome = asyncio.wrap_future(job)
             if self._admitted > self._max_running:
-                await _wait_in_queue(job, outcome, until_gone)
+                await self._wait_in_queue(job, outcome, until_gone)
             return await outcome
         finally:
             self._admitted -= 1
@@ -118,6 +121,23 @@ class Admission:
         finally:
             self._batches -= 1
             self._tell()
+
+    async def _wait_in_queue(
+        self, job: Future[Result], outcome: asyncio.Future[Result], until_gone: Callable[[], Awaitable[None]]
+    ) -> None:
+        gone = asyncio.ensure_future(until_gone())
+        try:
+            both: list[asyncio.Future[Any]] = [outcome, gone]
+            await asyncio.wait(both, timeout=self._queue_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            # Work that has begun cannot be stopped; it keeps its place until it ends.
+            if not outcome.done() and job.cancel():
+                if gone.done():
+                    raise ClientGone("the connection was closed while the request waited for its turn")
+                raise Overloaded(
+                    f"the request's turn did not come within {self._queue_timeout_s} seconds; send it again later"
+                )
+        finally:
+            gone.cancel()
 
     def _check_for_room(self) -> None:
         if self._admitted >= self._max_running + self._max_queued:
@@ -177,17 +197,3 @@ class Held:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._admission._change_held(-self._bytes)
-
-
-async def _wait_in_queue(
-    job: Future[Result], outcome: asyncio.Future[Result], until_gone: Callable[[], Awaitable[None]]
-) -> None:
-    gone = asyncio.ensure_future(until_gone())
-    try:
-        both: list[asyncio.Future[Any]] = [outcome, gone]
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        # Work that has begun cannot be stopped; it keeps its place until it ends.
-        if not outcome.done() and job.cancel():
-            raise ClientGone("the connection was closed while the request waited for its turn")
-    finally:
-        gone.cancel()

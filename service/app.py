@@ -53,6 +53,7 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
             settings.max_queued,
             settings.max_batches,
             settings.max_held_bytes,
+            settings.queue_timeout_s,
             counted.load,
             counted.held,
         )

@@ -16,8 +16,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from codec.errors import CodecError
 from service.admission import RunPart
-from service.body import announced_bytes, body_too_large
-from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
+from service.body import announced_bytes, body_stalled, body_too_large
+from service.errors import BatchTooLarge, ClientGone, ServiceError
 from service.state import state_of
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Incoming:
             async with asyncio.timeout(self._stall_timeout_s):
                 message = await self._receive()
         except TimeoutError as error:
-            raise BodyStalled(f"no more of the body came within {self._stall_timeout_s} seconds") from error
+            raise body_stalled(self._stall_timeout_s) from error
         if message["type"] == "http.disconnect":
             raise ClientGone("the connection was closed before the whole body had arrived")
         data: bytes = message.get("body", b"")

@@ -75,6 +75,12 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.WrongRole: Problem(404, "wrong-role", "The other half's route"),
 }
 
+_HEADERS: dict[type[Exception], dict[str, str]] = {
+    errors.Overloaded: {"Retry-After": str(RETRY_AFTER_S)},
+    # The rest of the body may come when it will; nobody waits for it.
+    errors.BodyStalled: {"Connection": "close"},
+}
+
 ALL_PROBLEMS = frozenset({*PROBLEMS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERROR})
 
 
@@ -124,8 +130,7 @@ def document_problems(classes: Iterable[type[Exception]]) -> dict[int | str, dic
 
 async def _answer_known(_request: Request, error: Exception) -> Response:
     problem = PROBLEMS[type(error)]
-    retry = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, errors.Overloaded) else None
-    return problem_response(problem, str(error), retry)
+    return problem_response(problem, str(error), _HEADERS.get(type(error)))
 
 
 async def _answer_http_exception(_request: Request, error: Exception) -> Response:

@@ -77,7 +77,13 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="most images of one batch")
     max_batch_bytes: int = Field(1 << 30, ge=1, le=1 << 40, description="longest body of a batch")
     stall_timeout_s: int = Field(
-        30, ge=1, le=3600, description="time that a batch's client may take to send or to read the next bytes"
+        30, ge=1, le=3600, description="time that a client may take to send or to read the next bytes"
+    )
+    receive_timeout_s: int = Field(
+        60, ge=1, le=3600, description="time in which the whole body must have come; not of batches, which may go on"
+    )
+    queue_timeout_s: int = Field(
+        10, ge=1, le=3600, description="time that a request may wait for its turn; then it gets a 429"
     )
     api_keys_file: Path | None = Field(
         None, description="file of the keys that open the routes, read again when it changes; without keys all is open"

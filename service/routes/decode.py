@@ -102,6 +102,7 @@ OFFERED = tuple(WRITERS)
                 errors.ClientGone,
                 errors.UnknownModel,
                 errors.NotAcceptable,
+                errors.BodyStalled,
                 codec_errors.ForeignCode,
                 errors.BodyTooLarge,
                 errors.UnsupportedMediaType,

@@ -135,6 +135,7 @@ router = APIRouter()
                 errors.ClientGone,
                 errors.UnknownModel,
                 errors.NotAcceptable,
+                errors.BodyStalled,
                 codec_errors.ImageTooLarge,
                 errors.BodyTooLarge,
                 errors.UnsupportedMediaType,

@@ -50,7 +50,10 @@ class Gate:
 
 def test_admission_runs_queues_and_turns_away() -> None:
     async def scenario() -> None:
-        admission, gate = Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10), Gate()
+        admission, gate = (
+            Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
+            Gate(),
+        )
         jobs = [asyncio.create_task(admission.run(gate.work, forever)) for _ in range(5)]
         await until(lambda: gate.entered == 2 and admission.admitted == 5)
         with pytest.raises(Overloaded):
@@ -68,7 +71,7 @@ def test_admission_runs_queues_and_turns_away() -> None:
 def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
     async def scenario() -> None:
         admission, gate, gone = (
-            Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10),
+            Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
             Gate(),
             asyncio.Event(),
         )
@@ -92,10 +95,30 @@ def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
     asyncio.run(scenario())
 
 
+def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
+    async def scenario() -> None:
+        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=0.01)
+        gate = Gate()
+        running = asyncio.create_task(admission.run(gate.work, forever))
+        await until(lambda: gate.entered == 1)
+        with pytest.raises(Overloaded, match=r"within 0\.01 seconds"):
+            await admission.run(gate.work, forever)
+        assert admission.admitted == 1
+        gate.open()
+        assert await running == "done"
+        assert gate.entered == 1
+        admission.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None:
     async def scenario() -> None:
-        admission, gate = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10), Gate()
+        admission, gate = (
+            Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
+            Gate(),
+        )
         others = [asyncio.create_task(admission.run(gate.work, forever))] if busy else []
         await until(lambda: admission.admitted == len(others))
 
@@ -116,7 +139,14 @@ def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None
 
 def test_bodies_are_held_up_to_a_limit_of_all_together() -> None:
     told: list[int] = []
-    admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=10, watch_held=told.append)
+    admission = Admission(
+        max_running=1,
+        max_queued=0,
+        max_batches=1,
+        max_held_bytes=10,
+        queue_timeout_s=PATIENCE_S,
+        watch_held=told.append,
+    )
     with admission.hold() as first:
         first.add(6)
         with admission.hold() as second:
@@ -134,7 +164,7 @@ def test_bodies_are_held_up_to_a_limit_of_all_together() -> None:
 
 
 def test_one_body_alone_is_held_whatever_its_length() -> None:
-    admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=10)
+    admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
     with admission.hold() as held:
         held.add(8)
         held.add(8)

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from fastapi import Request
@@ -7,7 +7,7 @@ from starlette.types import Message
 
 from service.admission import Admission
 from service.body import read_body, wait_until_gone
-from service.errors import BodyTooLarge, ClientGone
+from service.errors import BodyStalled, BodyTooLarge, ClientGone
 from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
 
 
@@ -22,12 +22,18 @@ def request_of(*messages: Message, length: str | None = None) -> tuple[Request, 
     return Request({"type": "http", "headers": headers}, receive), left
 
 
-def read(request: Request, max_bytes: int) -> bytes:
+def read(request: Request, max_bytes: int, stall_timeout_s: float = 10, receive_timeout_s: float = 10) -> bytes:
     async def scenario() -> bytes:
-        admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=1000)
+        admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=1000, queue_timeout_s=1)
         try:
             with admission.hold() as held:
-                return await read_body(request, max_bytes, held)
+                return await read_body(
+                    request,
+                    max_bytes,
+                    held,
+                    stall_timeout_s=stall_timeout_s,
+                    receive_timeout_s=receive_timeout_s,
+                )
         finally:
             admission.close()
 
@@ -69,6 +75,39 @@ def test_read_body_notices_that_the_client_has_gone() -> None:
     request, _ = request_of(part(b"a"), {"type": "http.disconnect"})
     with pytest.raises(ClientGone):
         read(request, 3)
+
+
+def trickle(every_s: float) -> Request:
+    """A request whose body comes byte by byte and never ends."""
+
+    async def receive() -> Message:
+        await asyncio.sleep(every_s)
+        return part(b"a")
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+def test_read_body_gives_up_when_nothing_comes_for_too_long() -> None:
+    with pytest.raises(BodyStalled, match=r"no more of the body came within 0\.05 seconds"):
+        read(trickle(every_s=60), 3, stall_timeout_s=0.05)
+
+
+def test_read_body_gives_up_when_little_comes_for_too_long() -> None:
+    with pytest.raises(BodyStalled, match=r"the whole body did not come within 0\.05 seconds"):
+        read(trickle(every_s=0.001), 1000, receive_timeout_s=0.05)
+
+
+def test_a_body_that_does_not_come_is_answered_and_its_connection_closed(start: Callable[..., Client]) -> None:
+    client = start(stall_timeout_s=1)
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(60)
+
+    for path in ("/encode", "/decode"):
+        answer = client.post(path, stalling())
+        assert_problem(answer, 408, "stalled", "within 1 seconds")
+        assert answer.headers["connection"] == "close"
 
 
 def test_wait_until_gone_ends_with_the_connection() -> None:
