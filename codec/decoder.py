@@ -66,7 +66,7 @@ class Decoder:
                 symbols.append(self._coder.decode(payload))
                 coded.append(at)
         if coded:
-            pixels[coded] = self._decode_symbols(np.stack(symbols))
+            pixels[coded] = self.decode_symbols(np.stack(symbols))
         return pixels
 
     def decode_batch(self, stream: Iterable[bytes]) -> Iterator[image.Pixels]:
@@ -107,13 +107,24 @@ class Decoder:
             pixels = np.empty((len(coded), *self.card.image.as_tuple()), dtype=np.uint8)
             try:
                 if count := int(coded.sum()):
-                    pixels[coded], rest = self._decode_symbols(rest[:count]), rest[count:]
+                    pixels[coded], rest = self.decode_symbols(rest[:count]), rest[count:]
                 for at in np.flatnonzero(~coded).tolist():
                     pixels[at] = lossless.read_payload(lossless.MARKER + chunk.payloads[done + at], self.card.image)
             except InvalidCode as error:
                 raise frame.damaged(str(error)) from error
             done += len(coded)
             yield pixels
+
+    def decode_symbols(self, symbols: npt.NDArray[np.int64]) -> image.Pixels:
+        """Decode symbols, int64 (N, code size), to uint8 (N, H, W, C) pixels.
+
+        Raises:
+            InvalidCode: one of them lies so far out that the decoder has no image there.
+        """
+        x_hat = self.x_hat(quantiser.dequantise(symbols, self.card.quantiser))
+        if not np.isfinite(x_hat).all():
+            raise InvalidCode("the code lies so far out that the decoder has no image there")
+        return image.to_pixels(x_hat)
 
     def decode_vectors(self, y: npt.NDArray[np.float32]) -> image.Pixels:
         """Decode points of the code space, float32 (N, code size), to uint8 (N, H, W, C) pixels.
@@ -173,12 +184,6 @@ class Decoder:
         pixels = image.to_pixels(self.x_hat(y_hat))[0]
         if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
             raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden image")
-
-    def _decode_symbols(self, symbols: npt.NDArray[np.int64]) -> image.Pixels:
-        x_hat = self.x_hat(quantiser.dequantise(symbols, self.card.quantiser))
-        if not np.isfinite(x_hat).all():
-            raise InvalidCode("the code lies so far out that the decoder has no image there")
-        return image.to_pixels(x_hat)
 
     def _payload(self, wire: bytes) -> bytes:
         code = bitstream.read_wire(wire)

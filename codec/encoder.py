@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from codec import bitstream, image, lossless, quantiser
 from codec.container import Chunk, ChunkCoder, ContainerWriter
-from codec.entropy import SymbolCoder
+from codec.entropy import SymbolCoder, Symbols
 from codec.errors import GoldenMismatch
 from codec.model_card import ENCODER_FILE, ModelCard, load_card
 from codec.sessions import Graph, open_graph
@@ -118,6 +118,10 @@ class Encoder:
             UncodableImage: one of the images has a code that lies too far out.
         """
         return Chunk(quantiser.quantise(self.y(pixels), self.card.quantiser))
+
+    def ideal_bits(self, symbols: Symbols) -> npt.NDArray[np.float64]:
+        """Return the ideal code lengths, float64 (N), of symbols, int64 (N, code size); see `SymbolCoder`."""
+        return self._coder.ideal_bits(symbols)
 
     def container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container of this model's codes; `announced` is the number of images, if it is known."""

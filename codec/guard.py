@@ -9,22 +9,25 @@ with a warning, or sent as itself. What the scores are:
     mse           mean squared error of the image as delivered, pixels in [0, 1]
     surprise      the same error, at each place in units of the error that is usual there
 
-The last two need a decoder beside the encoder; the image is decoded once, through the very payload that is sent.
+The last two need a decoder beside the encoder; the image is decoded once, through the very payload that is sent. Images
+for a container are decoded from their symbols, and only if that is asked for.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from codec import image, lossless
 from codec.container import Chunk, ContainerWriter
 from codec.encoder import EncodedImage, Encoder
+from codec.entropy import Symbols
 from codec.errors import InvalidCode, MisfitImage, UncodableImage
 from codec.model_card import GuardLimits, ModelCard
-from codec.strangeness import TypicalImages
+from codec.strangeness import Scores, TypicalImages
 
 if TYPE_CHECKING:
     # Only for its name: a sender has a guard without that code.
@@ -86,6 +89,25 @@ class GuardedImage:
     sent_as: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class GuardedChunk:
+    """Some successive images' codes, for a container, and those that are misfits: place among them -> why."""
+
+    codes: Chunk
+    misfits: Mapping[int, Misfit]
+
+    @classmethod
+    def join(cls, parts: Iterable["GuardedChunk"]) -> "GuardedChunk":
+        """Return one or more parts as one, in their order."""
+        symbols, payloads, misfits, first = [], {}, {}, 0
+        for part in parts:
+            symbols.append(part.codes.symbols)
+            payloads.update({first + place: payload for place, payload in part.codes.payloads.items()})
+            misfits.update({first + place: misfit for place, misfit in part.misfits.items()})
+            first += part.codes.images
+        return cls(Chunk(np.concatenate(symbols), payloads), misfits)
+
+
 class Guard:
     """An encoder of one model that knows what it cannot code, better so if the decoder is at hand."""
 
@@ -99,11 +121,13 @@ class Guard:
         self._encoder = encoder
         self._decoder = decoder
         self._limits: dict[str, float] = {}
+        self._limits_alone: dict[str, float] = {}
         self._typical: TypicalImages | None = None
         if (given := limits or self.card.guard) is not None:
             self._typical = TypicalImages(given.typical, self.card.image)
             alone = {"strangeness": given.max_strangeness_alone, "bits": given.max_bits}
             both = {"mse": given.max_mse, "surprise": given.max_surprise, "strangeness": given.max_strangeness}
+            self._limits_alone = alone
             self._limits = alone if decoder is None else {**alone, **both}
 
     @property
@@ -132,7 +156,7 @@ class Guard:
         if delivered is not None:
             difference = np.abs(pixels.astype(np.int16) - delivered)
             largest = difference.max(axis=(1, 2, 3)) / 255
-            scores["mse"] = np.square(difference, dtype=np.int32).mean(axis=(1, 2, 3)) / 255**2
+            scores["mse"] = _mse(difference)
             if self._typical:
                 scores["surprise"] = self._typical.surprise(pixels, delivered)
         limits = self._limits if max_mse is None else {**self._limits, "mse": max_mse}
@@ -169,7 +193,7 @@ class Guard:
         """
         misfit, code = judgement.misfit, judgement.encoded
         if misfit is not None and on_misfit == "refuse":
-            raise MisfitImage(f"{misfit.sentence}; on_misfit=fallback sends it as itself, and exactly")
+            raise _refusal(misfit)
         if on_misfit == "fallback":
             if code is None or misfit is not None:
                 return self.as_itself(pixels, misfit)
@@ -182,36 +206,68 @@ class Guard:
         mse = judgement.mse
         return GuardedImage(code, mse, None if mse is None else psnr_db(mse), judgement.max_error, misfit, None)
 
-    def codes(self, pixels: image.Pixels, on_misfit: OnMisfit = "fallback") -> Chunk:
+    def codes(self, pixels: image.Pixels, on_misfit: OnMisfit = "fallback", *, delivered: bool = False) -> GuardedChunk:
         """Encode a few images, uint8 (N, H, W, C), for a container, with misfits in it as themselves as a `fallback`.
 
-        They are judged by their strangeness alone, with an encoder's limit, and not decoded: a batch is not to take
-        several times as long. Under `warn` they are not judged at all, as a container has no place for a word.
+        Args:
+            pixels: the images.
+            on_misfit: as `encode` has it.
+            delivered: judge them as single images are judged, by what a receiver will see, if a decoder is at hand.
+                Otherwise they are judged as by an encoder alone, for decoding takes several times as long.
 
         Raises:
             MisfitImage: one of them is one, under `refuse`.
-            UncodableImage: one of those that are no misfits has a code that lies too far out.
+            UncodableImage: one of them has no code at all, under `warn`.
         """
-        given = self.card.guard
-        if self._typical is None or given is None or on_misfit == "warn":
-            return self._encoder.codes(pixels)
-        strangeness = self._typical.strangeness(pixels)
-        strange = strangeness > given.max_strangeness_alone
-        if not strange.any():
-            return self._encoder.codes(pixels)
-        if on_misfit == "refuse":
-            raise MisfitImage(
-                f"an image is not of the kind that model '{self.card.name}' is for: strangeness "
-                f"{strangeness.max():.4g} (limit {given.max_strangeness_alone:.4g}); on_misfit=fallback sends it as "
-                "itself"
-            )
-        itself = {
-            int(place): lossless.write_payload(pixels[place])[len(lossless.MARKER) :]
-            for place in np.flatnonzero(strange)
-        }
-        if strange.all():
-            return Chunk(np.empty((0, self.card.code_size), np.int64), itself)
-        return Chunk(self._encoder.codes(pixels[~strange]).symbols, itself)
+        decoder = self._decoder if delivered else None
+        try:
+            return self._codes(pixels, on_misfit, decoder)
+        except (UncodableImage, InvalidCode) as error:
+            if len(pixels) > 1:
+                return GuardedChunk.join(self.codes(one[None], on_misfit, delivered=delivered) for one in pixels)
+            if on_misfit == "warn":
+                raise UncodableImage(str(error)) from error
+            misfits = {0: Misfit((), str(error))}
+            return self._chunk(pixels, np.empty((0, self.card.code_size), np.int64), misfits, on_misfit)
+
+    def _codes(self, pixels: image.Pixels, on_misfit: OnMisfit, decoder: "Decoder | None") -> GuardedChunk:
+        limits = self._limits if decoder else self._limits_alone
+        excesses: dict[int, list[Excess]] = {}
+
+        def compare(score: str, values: Scores, places: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+            """Note what is beyond its limit, and return what is to be encoded all the same."""
+            beyond = values > limits.get(score, math.inf)
+            for at in np.flatnonzero(beyond).tolist():
+                excess = Excess(score, float(values[at]), limits[score])
+                excesses.setdefault(int(places[at]), []).append(excess)
+            return ~beyond if on_misfit != "warn" else np.ones(len(beyond), np.bool_)
+
+        places = np.arange(len(pixels))
+        if self._typical:
+            places = places[compare("strangeness", self._typical.strangeness(pixels), places)]
+        symbols = np.empty((0, self.card.code_size), np.int64)
+        if len(places):
+            symbols = self._encoder.codes(pixels[places]).symbols
+            kept = compare("bits", self._encoder.ideal_bits(symbols), places)
+            places, symbols = places[kept], symbols[kept]
+        if decoder and len(places):
+            coded, seen = pixels[places], decoder.decode_symbols(symbols)
+            kept = compare("mse", _mse(coded.astype(np.int16) - seen), places)
+            if self._typical:
+                kept &= compare("surprise", self._typical.surprise(coded, seen), places)
+            symbols = symbols[kept]
+        misfits = {place: self._why(tuple(found)) for place, found in sorted(excesses.items())}
+        return self._chunk(pixels, symbols, misfits, on_misfit)
+
+    def _chunk(
+        self, pixels: image.Pixels, symbols: Symbols, misfits: Mapping[int, Misfit], on_misfit: OnMisfit
+    ) -> GuardedChunk:
+        if on_misfit == "warn":
+            return GuardedChunk(Chunk(symbols), misfits)
+        if misfits and on_misfit == "refuse":
+            raise _refusal(next(iter(misfits.values())))
+        payloads = {place: lossless.write_payload(pixels[place])[len(lossless.MARKER) :] for place in misfits}
+        return GuardedChunk(Chunk(symbols, payloads), misfits)
 
     def container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container for what `codes` gives; `announced` is the number of images, if it is known."""
@@ -224,8 +280,9 @@ class Guard:
 
     def _misfit(self, compared: Sequence[Excess]) -> Misfit | None:
         excesses = tuple(one for one in compared if one.value > one.limit)
-        if not excesses:
-            return None
+        return self._why(excesses) if excesses else None
+
+    def _why(self, excesses: tuple[Excess, ...]) -> Misfit:
         figures = ", ".join(f"{one.score} {one.value:.4g} (limit {one.limit:.4g})" for one in excesses)
         if [one.score for one in excesses] == ["mse"]:
             return Misfit(excesses, f"model '{self.card.name}' does not deliver the image well enough: {figures}")
@@ -235,3 +292,12 @@ class Guard:
 def psnr_db(mse: float) -> float:
     """Return the peak signal-to-noise ratio, in dB, of a mean squared error of values in [0, 1]; infinite for 0."""
     return -10 * math.log10(mse) if mse else math.inf
+
+
+def _mse(difference: npt.NDArray[np.int16]) -> Scores:
+    mse: Scores = np.square(difference, dtype=np.int32).mean(axis=(1, 2, 3)) / 255**2
+    return mse
+
+
+def _refusal(misfit: Misfit) -> MisfitImage:
+    return MisfitImage(f"{misfit.sentence}; on_misfit=fallback sends it as itself, and exactly")

@@ -124,7 +124,7 @@ class Metrics:
             self._image_bytes.labels(model).inc(record.image_bytes)
             self._code_bytes.labels(model).inc(record.code_bytes)
         if record.misfit is not None:
-            self._misfits.labels(record.misfit).inc()
+            self._misfits.labels(record.misfit).inc(record.misfits)
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics and their media type, of those that `accept`, a header, allows."""

@@ -22,7 +22,7 @@ class Record:
     """One request. `begun_ns` is of `time.perf_counter_ns`, `begun_at_ns` of `time.time_ns`; both are the same moment.
 
     `image_bytes` and `code_bytes` are those of images as they were sent and of the codes they became; both are 0 where
-    no image became a code.
+    no image became a code. `misfits` is how many images the model is not for, and `misfit` what was done with them.
     """
 
     __slots__ = (
@@ -36,6 +36,7 @@ class Record:
         "duration_ns",
         "image_bytes",
         "misfit",
+        "misfits",
         "model",
         "problem",
         "request_id",
@@ -62,6 +63,7 @@ class Record:
         self.image_bytes = 0
         self.code_bytes = 0
         self.misfit: MisfitOutcome | None = None
+        self.misfits = 0
         self.trace_id: str | None = None
 
     @property
@@ -90,7 +92,7 @@ def note_problem(code: str) -> None:
     if (record := _current.get()) is not None:
         record.problem = code
         if code == MISFIT:
-            record.misfit = "refused"
+            note_misfits("refused", 1)
 
 
 def note_code(image_bytes: int, code_bytes: int, misfit: MisfitOutcome | None) -> None:
@@ -98,7 +100,18 @@ def note_code(image_bytes: int, code_bytes: int, misfit: MisfitOutcome | None) -
     if (record := _current.get()) is not None:
         record.image_bytes += image_bytes
         record.code_bytes += code_bytes
-        record.misfit = misfit
+        if misfit is not None:
+            note_misfits(misfit, 1)
+
+
+def note_misfits(outcome: MisfitOutcome, images: int) -> None:
+    """Note that the model is not for so many more images of the request, and what was done with each.
+
+    A misfit that is refused ends the request, and is counted alone.
+    """
+    if (record := _current.get()) is not None:
+        record.misfits = images + (record.misfits if record.misfit == outcome != "refused" else 0)
+        record.misfit = outcome
 
 
 def note_batch_of_codes() -> None:

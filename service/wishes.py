@@ -11,6 +11,7 @@ from service.settings import OnMisfit
 
 FITS = ("strict", "resize", "pad")
 ON_MISFIT = ("refuse", "warn", "fallback")
+CHECKS = ("encoded", "delivered")
 PARAMETERS = frozenset({"model", "fit", "form", "on_misfit", "max_mse", "target_bytes", "min_psnr"})
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
@@ -84,6 +85,21 @@ def read_on_misfit(value: str) -> OnMisfit:
         InvalidParameter: something that it does not take.
     """
     return cast(OnMisfit, _one_of("on_misfit", ON_MISFIT, value))
+
+
+def read_check(value: str, *, sees_delivered: bool) -> bool:
+    """Return whether `check` asks for images to be judged by what a receiver will see.
+
+    Raises:
+        InvalidParameter: something that it does not take, or that is not known here.
+    """
+    delivered = _one_of("check", CHECKS, value) == "delivered"
+    if delivered and not sees_delivered:
+        raise InvalidParameter(
+            "check=delivered is not known here: this process does not decode what it encodes; it does when started "
+            "with --guard"
+        )
+    return delivered
 
 
 def _one_of(name: str, known: tuple[str, ...], value: str) -> str:

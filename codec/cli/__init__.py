@@ -133,7 +133,7 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     command.add_argument(
         "--guard",
         action=argparse.BooleanOptionalAction,
-        help="decode what is encoded, to know what a receiver will see; default: if the decoder is there; not for "
+        help="decode what is encoded, to know what a receiver will see; default: if the decoder is there, and not for "
         "--container",
     )
     command.add_argument(

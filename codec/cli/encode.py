@@ -53,7 +53,7 @@ def encode(arguments: argparse.Namespace, desk: Desk) -> None:
     missing = [card.name for card in cards if not models.has_decoder(card)]
     guarding = not missing if arguments.guard is None else arguments.guard
     if arguments.container is not None:
-        guarding = False
+        guarding = bool(arguments.guard)
     if arguments.max_mse is not None and not guarding:
         raise WrongUsage(
             f"--max-mse needs the decoder of model '{missing[0]}', which is not in '{arguments.models_dir}'"
@@ -69,8 +69,8 @@ def encode(arguments: argparse.Namespace, desk: Desk) -> None:
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     if arguments.container is not None and (arguments.out is not None or arguments.form == "bare"):
         raise WrongUsage("--container takes all codes; leave out --out and --form")
-    if arguments.container is not None and (arguments.max_mse is not None or arguments.guard):
-        raise WrongUsage("images for a container are judged without being decoded; leave out --max-mse and --guard")
+    if arguments.container is not None and arguments.max_mse is not None:
+        raise WrongUsage("images for a container are judged by the model's own limits; leave out --max-mse")
     if arguments.max_mse is not None and arguments.guard is False:
         raise WrongUsage("--max-mse needs to decode what is encoded; leave out --no-guard")
     if arguments.target_bytes is not None and arguments.min_psnr is not None:
@@ -186,7 +186,7 @@ class _Session:
         """Encode a few images for a container, without those that are refused."""
         on_misfit: OnMisfit = self._arguments.on_misfit
         try:
-            codes = self._guard.codes(pixels, on_misfit)
+            guarded = self._guard.codes(pixels, on_misfit, delivered=True)
         except ImageError as error:
             if len(sources) == 1:
                 self._desk.fail(sources[0].name, error)
@@ -195,12 +195,11 @@ class _Session:
                 yield from self._codes([source], pixels[at : at + 1])
             return
         if on_misfit == "warn":
-            for source, judgement in zip(sources, self._guard.judge(pixels), strict=True):
-                if judgement.misfit is not None:
-                    self._desk.warn(source.name, judgement.misfit.sentence)
-        self._images += codes.images
-        self._as_themselves += len(codes.payloads)
-        yield codes
+            for place, misfit in guarded.misfits.items():
+                self._desk.warn(sources[place].name, misfit.sentence)
+        self._images += len(sources)
+        self._as_themselves += len(guarded.codes.payloads)
+        yield guarded.codes
 
     def _read(self, source: Source) -> image.Pixels:
         fit = cast(image.Fit, self._arguments.fit)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -19,11 +19,11 @@ from service.negotiation import choose_answer, media_type_of
 from service.npy import NpyReader, npy_header
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
 from service.query import read_query
-from service.record import note_batch_of_codes
+from service.record import MisfitOutcome, note_batch_of_codes, note_misfits
 from service.routes.encode import image_fields
 from service.settings import OnMisfit, Settings
 from service.state import state_of
-from service.wishes import ON_MISFIT, read_fit, read_on_misfit
+from service.wishes import CHECKS, ON_MISFIT, read_check, read_fit, read_on_misfit
 
 if TYPE_CHECKING:
     from codec.encoder import Encoder
@@ -35,7 +35,7 @@ NPY = "application/x-npy"
 JSON = "application/json"
 FORM = "multipart/form-data"
 OFFERED = (OCTETS, NPY, JSON)
-PARAMETERS = frozenset({"model", "fit", "on_misfit"})
+PARAMETERS = frozenset({"model", "fit", "on_misfit", "check"})
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -167,30 +167,37 @@ class _Sink(Protocol):
         """Return the last bytes."""
 
 
+class _Wishes(NamedTuple):
+    on_misfit: OnMisfit
+    delivered: bool
+
+
 class _ToContainer:
-    def __init__(self, guard: "Guard", encoder: "Encoder", on_misfit: OnMisfit, settings: Settings) -> None:  # noqa: ARG002
+    def __init__(self, guard: "Guard", encoder: "Encoder", wishes: _Wishes, settings: Settings) -> None:  # noqa: ARG002
         self._guard = guard
         self._encoder = encoder
-        self._on_misfit = on_misfit
+        self._wishes = wishes
 
     def begin(self, count: int | None) -> bytes:
         self._writer = self._encoder.container(count or 0)
         return b""
 
     def add(self, pixels: image.Pixels) -> bytes:
-        return b"".join(self._writer.add(self._guard.codes(part, self._on_misfit)) for part in self._parts(pixels))
+        return b"".join(map(self._add_part, image.slices(pixels, self._encoder.card.image)))
 
     def finish(self) -> bytes:
         return self._writer.finish()
 
-    def _parts(self, pixels: image.Pixels) -> "list[image.Pixels]":
-        return list(image.slices(pixels, self._encoder.card.image))
+    def _add_part(self, pixels: image.Pixels) -> bytes:
+        guarded = self._guard.codes(pixels, self._wishes.on_misfit, delivered=self._wishes.delivered)
+        _note_misfits(self._wishes.on_misfit, len(guarded.misfits))
+        return self._writer.add(guarded.codes)
 
 
 class _ToNpy:
     """Codes before quantisation, float32 (N, code size). Held until the end if their number is not known before."""
 
-    def __init__(self, guard: "Guard", encoder: "Encoder", on_misfit: OnMisfit, settings: Settings) -> None:  # noqa: ARG002
+    def __init__(self, guard: "Guard", encoder: "Encoder", wishes: _Wishes, settings: Settings) -> None:  # noqa: ARG002
         self._encoder = encoder
         self._max_held_bytes = settings.max_body_bytes
         self._held: list[bytes] | None = None
@@ -224,10 +231,10 @@ class _ToNpy:
 
 
 class _ToJson:
-    def __init__(self, guard: "Guard", encoder: "Encoder", on_misfit: OnMisfit, settings: Settings) -> None:  # noqa: ARG002
+    def __init__(self, guard: "Guard", encoder: "Encoder", wishes: _Wishes, settings: Settings) -> None:  # noqa: ARG002
         self._guard = guard
         self._encoder = encoder
-        self._on_misfit = on_misfit
+        self._on_misfit = wishes.on_misfit
         self._separator = ""
 
     def begin(self, count: int | None) -> bytes:  # noqa: ARG002
@@ -240,6 +247,7 @@ class _ToJson:
         for part in image.slices(pixels, self._encoder.card.image):
             for one, judgement in zip(part, self._guard.judge(part), strict=True):
                 entry = image_fields(self._guard.card, self._guard.settle(one, judgement, self._on_misfit))
+                _note_misfits(self._on_misfit, int(judgement.misfit is not None))
                 entries.append(self._separator + json.dumps(entry))
                 self._separator = ",\n"
         return "".join(entries).encode()
@@ -248,7 +256,13 @@ class _ToJson:
         return b"]}"
 
 
-SINKS: dict[str, Callable[["Guard", "Encoder", OnMisfit, Settings], _Sink]] = {
+def _note_misfits(on_misfit: OnMisfit, images: int) -> None:
+    if images:
+        done: MisfitOutcome = "warned" if on_misfit == "warn" else "fallback"
+        note_misfits(done, images)
+
+
+SINKS: dict[str, Callable[["Guard", "Encoder", _Wishes, Settings], _Sink]] = {
     OCTETS: _ToContainer,
     NPY: _ToNpy,
     JSON: _ToJson,
@@ -310,6 +324,13 @@ SINKS: dict[str, Callable[["Guard", "Encoder", OnMisfit, Settings], _Sink]] = {
                 "description": "What is done with images that the model is not for; as in `/encode`. An array of codes "
                 "has no place for it.",
             },
+            {
+                "name": "check",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(CHECKS), "default": "encoded"},
+                "description": "By what images for a container are judged: their codes, or also what a receiver will "
+                "see of them, as in `/encode`, which takes several times as long.",
+            },
         ],
         "requestBody": {
             "required": True,
@@ -346,7 +367,9 @@ async def encode_batch(request: Request) -> Response:
             f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
         )
     on_misfit = read_on_misfit(parameters.get("on_misfit", state.settings.on_misfit))
-    sink = SINKS[answer_type](state.registry.guard(encoder.card.name), encoder, on_misfit, state.settings)
+    delivered = read_check(parameters.get("check", "encoded"), sees_delivered=state.settings.decodes_to_guard)
+    guard = state.registry.guard(encoder.card.name)
+    sink = SINKS[answer_type](guard, encoder, _Wishes(on_misfit, delivered), state.settings)
 
     async def work(incoming: Incoming, outgoing: Outgoing, run_part: RunPart) -> None:
         outgoing.media_type = answer_type
@@ -371,6 +394,11 @@ async def encode_batch(request: Request) -> Response:
 def _one_step(source: _Source, sink: _Sink) -> Callable[[], bytes | None]:
     def step() -> bytes | None:
         pixels = source.take()
-        return None if pixels is None else sink.add(pixels)
+        try:
+            return None if pixels is None else sink.add(pixels)
+        except codec_errors.MisfitImage:
+            # Where the answer has begun, no problem is answered any more that would be counted.
+            note_misfits("refused", 1)
+            raise
 
     return step

@@ -297,6 +297,27 @@ def test_misfits_in_a_container_are_named_where_that_is_asked_for(run: Run, digi
     assert "themselves" not in out
 
 
+def test_images_for_a_container_are_decoded_to_judge_them_where_that_is_asked_for(
+    run: Run, digits: Path, misfit: Path, tmp_path: Path, guarded_model: Path
+) -> None:
+    card = load_card(guarded_model)
+    assert card.guard is not None
+    exact = card.model_copy(update={"guard": card.guard.model_copy(update={"max_mse": 1e-9})})
+    folder = tmp_path / "exact"
+    write_model(folder, exact, guarded_model / ENCODER_FILE, guarded_model / DECODER_FILE)
+    misfit.replace(digits / "12.png")
+    models = ["--models-dir", str(folder)]
+    assert run("encode", "digits", "--container", "a.lwb", *models)[1].endswith("; 1 of them as themselves\n")
+    assert run("encode", "digits", "--container", "b.lwb", "--guard", *models)[1].endswith(
+        "; 40 of them as themselves\n"
+    )
+    names = [f"{number:02d}.png" for number in range(30)] + [f"more/{number:02d}.png" for number in range(30, 40)]
+    files = [("file", (name, (digits / name).read_bytes())) for name in names]
+    with serve(Settings(models_dir=folder)) as client:
+        together = client.request("POST", "/encode/batch", files=files, params={"check": "delivered"}).content
+    assert (tmp_path / "b.lwb").read_bytes() == together
+
+
 def test_the_largest_error_can_be_limited(run: Run, one: Path, tmp_path: Path) -> None:
     assert run("encode", "one.png", "--max-mse", "0")[1].count("the image as itself") == 1
     code, _, err = run("encode", "one.png", "--max-mse", "0", "--no-guard", "--force")
@@ -605,7 +626,10 @@ def test_with_several_models_one_has_to_be_chosen(
         (["encode", "one.png", "--models-dir", "nowhere"], "'nowhere' cannot be read: No such file or directory"),
         (["encode", "one.png", "--models-dir", "."], "the folder '.' holds no model"),
         (["encode", "one.png", "--container", "a.lwb", "--out", "b"], "leave out --out and --form"),
-        (["encode", "one.png", "--container", "a.lwb", "--max-mse", "0.1"], "leave out --max-mse and --guard"),
+        (
+            ["encode", "one.png", "--container", "a.lwb", "--max-mse", "0.1"],
+            "by the model's own limits; leave out --max-mse",
+        ),
         (["encode", "one.png", "--target-bytes", "0"], "'0' is not a whole number from 1 to 999999999"),
         (["encode", "one.png", "--min-psnr", "inf"], "'inf' is not a number of dB, 0 or more"),
         (["encode", "one.png", "--min-psnr=-1"], "'-1' is not a number of dB, 0 or more"),

@@ -195,12 +195,57 @@ def test_a_container_holds_misfits_as_themselves(guard: Guard, encoder: Encoder,
     mixed = np.concatenate([familiar_pixels(2), strange_pixels(2), familiar_pixels(1)])
     for batch in (mixed, mixed[2:4], mixed[:2]):
         writer = encoder.container()
-        stream = writer.add(guard.codes(batch)) + writer.finish()
+        stream = writer.add(guard.codes(batch).codes) + writer.finish()
         back = np.concatenate(list(decoder.decode_batch([stream])))
         coded = decoder.decode([one.wire for one in encoder.encode(batch)])
         for pixels, delivered, code in zip(batch, back, coded, strict=True):
             strange = guard.judge(pixels[None])[0].misfit is not None
             np.testing.assert_array_equal(delivered, pixels if strange else code)
-    assert guard.codes(mixed, "warn").payloads == {}
+    warned = guard.codes(mixed, "warn")
+    assert (warned.codes.payloads, list(warned.misfits)) == ({}, [2, 3])
     with pytest.raises(MisfitImage, match="strangeness"):
         guard.codes(mixed, "refuse")
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_images_for_a_container_are_judged_as_single_ones_are(
+    encoder: Encoder, decoder: Decoder, delivered: bool
+) -> None:
+    given = encoder.card.guard
+    assert given is not None
+    pixels = np.concatenate([familiar_pixels(60, seed=3), strange_pixels(2), familiar_pixels(60, seed=4)])
+    scores = [one.scores for one in Guard(encoder, decoder).judge(pixels)]
+    # Limits that some of the images are beyond by each score.
+    limits = given.model_copy(
+        update={
+            "max_strangeness": float(np.quantile([one["strangeness"] for one in scores], 0.9)),
+            "max_strangeness_alone": float(np.quantile([one["strangeness"] for one in scores], 0.8)),
+            "max_bits": float(np.quantile([one["bits"] for one in scores], 0.8)),
+            "max_mse": float(np.quantile([one["mse"] for one in scores], 0.8)),
+            "max_surprise": float(np.quantile([one["surprise"] for one in scores], 0.8)),
+        }
+    )
+    guard = Guard(encoder, decoder, limits)
+    judged = Guard(encoder, decoder if delivered else None, limits).judge(pixels)
+    misfits = {place: one.misfit for place, one in enumerate(judged) if one.misfit}
+    warned = guard.codes(pixels, "warn", delivered=delivered)
+    assert len({excess.score for misfit in misfits.values() for excess in misfit.excesses}) == (4 if delivered else 2)
+    assert {place: {one.score for one in misfit.excesses} for place, misfit in warned.misfits.items()} == {
+        place: {one.score for one in misfit.excesses} for place, misfit in misfits.items()
+    }
+    fallen_back = guard.codes(pixels, delivered=delivered)
+    assert set(fallen_back.misfits) == set(fallen_back.codes.payloads) == set(misfits)
+    np.testing.assert_array_equal(fallen_back.codes.symbols, warned.codes.symbols[fallen_back.codes.coded()])
+
+
+def test_an_image_without_a_code_is_in_a_container_as_itself(encoder: Encoder) -> None:
+    overflowing = Guard(Encoder(encoder.card.model_copy(update={"guard": None}), Overflowing(encoder._graph)))
+    mixed = familiar_pixels(5)
+    mixed[[1, 4]] = 255
+    guarded = overflowing.codes(mixed)
+    assert set(guarded.misfits) == set(guarded.codes.payloads) == {1, 4}
+    np.testing.assert_array_equal(guarded.codes.symbols, encoder.codes(mixed[[0, 2, 3]]).symbols)
+    with pytest.raises(MisfitImage):
+        overflowing.codes(mixed, "refuse")
+    with pytest.raises(UncodableImage):
+        overflowing.codes(mixed, "warn")

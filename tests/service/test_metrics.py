@@ -1,18 +1,26 @@
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from codec.decoder import Decoder
+from codec.encoder import Encoder
+from codec.guard import Guard
 from service.app import create_app
 from service.errors import StartupRefused
 from service.settings import Settings
 from tests.service.client import OCTETS, Client
+from tests.service.conftest import serve
+from tests.tiny_model import familiar_pixels, strange_pixels
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +77,20 @@ def test_misfits_are_counted_by_what_was_done(start: Callable[..., Client], png:
         client.encode(png, on_misfit=on_misfit, max_mse="0")
     counted = [value(client, "latentwire_misfits_total", outcome=one) for one in ("refused", "warned", "fallback")]
     assert counted == [1, 2, 1]
+
+
+def test_misfits_of_batches_are_counted_each(guarded_model: Path) -> None:
+    pixels = np.concatenate([familiar_pixels(40), strange_pixels(3), familiar_pixels(300), strange_pixels(2)])
+    body = io.BytesIO()
+    np.save(body, pixels, allow_pickle=False)
+    with serve(Settings(models_dir=guarded_model.parent)) as client:
+        for accept, on_misfit in product((OCTETS, "application/json"), ("refuse", "warn", "fallback")):
+            client.post("/encode/batch", body.getvalue(), "application/x-npy", accept=accept, on_misfit=on_misfit)
+        counted = [value(client, "latentwire_misfits_total", outcome=one) for one in ("refused", "warned", "fallback")]
+    guard = Guard(Encoder.open(guarded_model), Decoder.open(guarded_model))
+    quickly, closely = len(guard.codes(pixels, "warn").misfits), sum(bool(one.misfit) for one in guard.judge(pixels))
+    assert min(quickly, closely) >= 5
+    assert counted == [2, quickly + closely, quickly + closely]
 
 
 def test_what_runs_is_named(start: Callable[..., Client]) -> None:

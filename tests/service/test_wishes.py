@@ -2,7 +2,7 @@ import pytest
 
 from service.errors import InvalidParameter
 from service.settings import OnMisfit
-from service.wishes import EncodeWishes, read_wishes
+from service.wishes import EncodeWishes, read_check, read_wishes
 
 
 def wishes(on_misfit: OnMisfit = "fallback", sees_delivered: bool = True, **parameters: str) -> EncodeWishes:
@@ -52,6 +52,15 @@ def test_on_misfit_takes_three_words(text: str) -> None:
     with pytest.raises(InvalidParameter, match="on_misfit takes refuse, warn or fallback") as caught:
         read_wishes({"on_misfit": text}, "warn", sees_delivered=True)
     assert len(str(caught.value)) < 200
+
+
+def test_check_takes_two_words_and_one_only_where_images_are_decoded() -> None:
+    assert not read_check("encoded", sees_delivered=False)
+    assert read_check("delivered", sees_delivered=True)
+    with pytest.raises(InvalidParameter, match="started with --guard"):
+        read_check("delivered", sees_delivered=False)
+    with pytest.raises(InvalidParameter, match="check takes encoded or delivered, not 'all'"):
+        read_check("all", sees_delivered=True)
 
 
 @pytest.mark.parametrize(
