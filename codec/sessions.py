@@ -5,10 +5,14 @@ float32 output of the card's shapes, with a free batch axis.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+# Since 1.29, importing it starts a thread that reports its use to Microsoft, unless this says no before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from codec.errors import InvalidGraph, MissingGraph

@@ -3,6 +3,7 @@
 Knows which routes a role has and what they share. What a route does is known in `service.routes`.
 """
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError
@@ -29,13 +30,16 @@ from service.watch import Watch
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, registry: Registry | None = None, stopping: threading.Event | None = None
+) -> FastAPI:
     """Build the application of `settings.role`.
 
     Args:
         settings: of this process.
         registry: the role's models, if they have been opened already. Otherwise they are opened when the application
             starts, which then raises what `open_registry` raises.
+        stopping: set when the process has been told to stop, and so is not ready any more.
 
     Raises:
         StartupRefused: the keys cannot be read, or metrics or traces cannot go where the environment says.
@@ -58,7 +62,7 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
             counted.held,
         )
         counted.name_models(opened.cards.values(), opened.default)
-        app.state.shared = State(settings, opened, admission, Readiness(opened), counted)
+        app.state.shared = State(settings, opened, admission, Readiness(opened, stopping), counted)
         try:
             yield
         finally:

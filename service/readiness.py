@@ -5,6 +5,7 @@ time and no request's slot is taken.
 """
 
 import asyncio
+import threading
 
 from service.registry import Registry
 
@@ -12,12 +13,16 @@ from service.registry import Registry
 class Readiness:
     """The golden checks of all models, shared by all who ask at the same time. Used from one event loop."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, stopping: threading.Event | None = None) -> None:
+        """Share the checks of `registry`; there is no need of one when the process is `stopping`."""
         self._registry = registry
+        self._stopping = stopping
         self._check: asyncio.Task[list[str]] | None = None
 
     async def faults(self) -> list[str]:
-        """Return a sentence for each model that fails its golden check; none means ready."""
+        """Return a sentence for each model that fails its golden check, or one on the end; none means ready."""
+        if self._stopping is not None and self._stopping.is_set():
+            return ["the service has been told to stop"]
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(asyncio.to_thread(self._registry.check_golden))
         # A probe that is given up must not take the check from the others.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,12 +20,24 @@ from pydantic_settings import (
 
 from codec.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
+from service.processors import processors
 
 _log = logging.getLogger(__name__)
 
 Role = Literal["both", "sender", "receiver"]
 LogFormat = Literal["text", "json"]
 OnMisfit = Literal["refuse", "warn", "fallback"]
+
+
+def _processors_of_one(read: dict[str, Any]) -> int:
+    # `workers` is missing where it was not valid.
+    workers: int = read.get("workers", 1)
+    return max(1, processors() // workers)
+
+
+def _default_max_running(read: dict[str, Any]) -> int:
+    # Two, so that one body is read or picture written while another graph runs; each costs its image's memory.
+    return min(8, max(2, _processors_of_one(read)))
 
 
 class Settings(BaseSettings):
@@ -59,8 +71,19 @@ class Settings(BaseSettings):
         description="what to do with an image that the model is not for: refuse it, warn and send its code all the "
         "same, or send it as itself as a fallback",
     )
-    threads: int = Field(1, ge=1, le=256, description="threads that one graph may use for one request")
-    max_running: int = Field(2, ge=1, le=256, description="requests that are worked on at the same time")
+    workers: int = Field(
+        1, ge=0, le=256, description="processes that answer on the port; 0 makes one for each processor it may use"
+    )
+    threads: int = Field(
+        1, ge=0, le=256, description="threads that one graph may use for one request; 0 shares out the processors"
+    )
+    max_running: int = Field(
+        default_factory=_default_max_running,
+        ge=1,
+        le=256,
+        description="requests that a worker works on at the same time; unless set, its share of the processors, "
+        "between 2 and 8",
+    )
     max_queued: int = Field(
         64, ge=0, le=65536, description="requests that may wait for their turn; the next gets a 429"
     )
@@ -98,7 +121,15 @@ class Settings(BaseSettings):
         None, description="PEM file of the certificate's key; may be left out if the certificate's file holds it"
     )
     open_metrics: bool = Field(False, description="where keys are asked for, answer /metrics without one")
-    shutdown_timeout_s: int = Field(10, ge=1, le=3600, description="time that running requests get when told to stop")
+    drain_s: int = Field(
+        1,
+        ge=0,
+        le=3600,
+        description="when told to stop, time in which connections are still accepted while /readyz says 503",
+    )
+    shutdown_timeout_s: int = Field(
+        8, ge=1, le=3600, description="time in which the process ends when told to stop, whatever runs"
+    )
     access_log: bool = Field(True, description="one line on standard output for each request")
     log_format: LogFormat = Field("text", description="lines for people, or each line a JSON object for programmes")
 
@@ -113,6 +144,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment with care; pydantic puts the command line before it."""
         return init_settings, _Variables(settings_cls)
+
+    @field_validator("workers")
+    @classmethod
+    def _one_for_each_processor(cls, workers: int) -> int:
+        return workers or processors()
+
+    @field_validator("threads")
+    @classmethod
+    def _share_of_the_processors(cls, threads: int, info: ValidationInfo) -> int:
+        return threads or _processors_of_one(info.data)
 
     @property
     def asks_for_keys(self) -> bool:

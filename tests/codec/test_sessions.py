@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +66,19 @@ def test_a_graph_of_other_shapes_is_refused(
 ) -> None:
     with pytest.raises(InvalidGraph, match=f"has the {side}"):
         open_graph(folder / ENCODER_FILE, load_card(folder).encoder, inputs, outputs)
+
+
+def test_onnxruntime_reports_nothing_to_its_makers(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    opening = (
+        "import os, sys; from pathlib import Path; from codec.encoder import Encoder\n"
+        "Encoder.open(Path(sys.argv[1]), 1)\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'], len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"TMPDIR": str(tmp_path / "temporary"), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", opening, str(folder)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    # What reports has a thread, and keeps a file of its session.
+    assert ended.stdout == "1 1\n"
+    assert not list((tmp_path / "temporary").iterdir())

@@ -27,8 +27,12 @@ def settings_page() -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    default = {True: "on", False: "off", None: "–"}.get(field.default) if not _is_number(field.default) else None
-    shown = default or f"`{field.default}`"
+    if field.default_factory is not None:
+        shown = "see there"
+    elif _is_number(field.default):
+        shown = f"`{field.default}`"
+    else:
+        shown = {True: "on", False: "off", None: "–"}.get(field.default) or f"`{field.default}`"
     flag = name.replace("_", "-")
     return f"| `--{flag}` | `LATENTWIRE_{name.upper()}` | {_takes(field)} | {shown} | {field.description} |\n"
 

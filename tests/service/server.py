@@ -18,7 +18,15 @@ class Server:
     """`python -m service` with these flags, and a client for it. Ready when made."""
 
     def __init__(self, *flags: str, log: IO[bytes]) -> None:
-        command = [sys.executable, "-m", "service", "--port", "0", *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "service",
+            "--port",
+            "0",
+            *([] if "--drain-s" in flags else ["--drain-s", "0"]),
+            *flags,
+        ]
         self.log = log
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         self.client = httpx.Client(timeout=PATIENCE_S)

@@ -1,0 +1,129 @@
+"""Takes connections from a listening socket, and shares them out fairly among the processes that listen on it.
+
+asyncio's own servers take all that wait at once, so that of a few kept connections one process often gets all. Here a
+process takes one at a time, and for a moment leaves it to those that have fewer.
+"""
+
+import asyncio
+import contextlib
+import logging
+import mmap
+import socket
+import ssl
+from collections.abc import Callable
+
+# How often, and at most how many times, a process leaves a connection to others that have fewer.
+YIELD_S = 0.001
+MAX_YIELDS = 5
+# Without a free file descriptor, looking again at once would only keep the processor busy.
+PAUSE_S = 1.0
+TLS_HANDSHAKE_S = 10.0
+# The count of a process that takes none.
+ABSENT = (1 << 31) - 1
+
+_log = logging.getLogger(__name__)
+
+
+class Crowd:
+    """How many connections each of several processes has, in memory that those share that are forked later."""
+
+    def __init__(self, places: int) -> None:
+        """Begin with nobody there."""
+        self._counts = memoryview(mmap.mmap(-1, 4 * places)).cast("i")
+        for place in range(places):
+            self.leave(place)
+
+    def set(self, place: int, connections: int) -> None:
+        """Say how many connections the process in this place has."""
+        self._counts[place] = connections
+
+    def leave(self, place: int) -> None:
+        """Say that the process in this place takes none."""
+        self._counts[place] = ABSENT
+
+    def others_have_fewer(self, place: int) -> bool:
+        """Return whether a process in another place has fewer connections."""
+        own = self._counts[place]
+        return any(count < own for count in self._counts)
+
+
+class Acceptor:
+    """Gives each connection a protocol of its own. Used from one event loop."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        make_protocol: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext | None,
+        others_have_fewer: Callable[[], bool],
+    ) -> None:
+        """Begin to accept.
+
+        Args:
+            listener: closed when this is.
+            make_protocol: called for each connection.
+            context: for TLS, if it is spoken.
+            others_have_fewer: whether another process should have the next connection.
+        """
+        self._listener = listener
+        self._make_protocol = make_protocol
+        self._context = context
+        self._others_have_fewer = others_have_fewer
+        self._yields = 0
+        self._loop = asyncio.get_running_loop()
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        listener.setblocking(False)
+        self._listen()
+
+    @property
+    def beginning(self) -> int:
+        """How many connections have been accepted and have no protocol yet."""
+        return len(self._beginning)
+
+    def close(self) -> None:
+        """Accept no more, and close the socket for this process."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+
+    def _listen(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _listen_later(self, pause_s: float) -> None:
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(pause_s, self._listen)
+
+    def _accept(self) -> None:
+        if not self._others_have_fewer():
+            self._yields = 0
+        elif self._yields < MAX_YIELDS:
+            self._yields += 1
+            self._listen_later(YIELD_S)
+            return
+        else:
+            # They do not take it. For the next one they get a shorter time.
+            self._yields -= 1
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            # Another process was faster, or the client has gone.
+            return
+        except OSError as error:
+            _log.error("no connection can be accepted: %s", error.strerror)
+            self._listen_later(PAUSE_S)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._begin(connection))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, connection: socket.socket) -> None:
+        timeout_s = None if self._context is None else TLS_HANDSHAKE_S
+        # A client may have gone, or speak no TLS.
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(
+                self._make_protocol, connection, ssl=self._context, ssl_handshake_timeout=timeout_s
+            )
