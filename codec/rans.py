@@ -101,14 +101,18 @@ class RansCoder:
         if any(not _STATE <= state < _STATE << WORD_BITS for state in states):
             raise InvalidCode("a lane starts in a state that none can have")
         words = np.frombuffer(stream, ">u2", offset=states_bytes)
-        entries = (self._decode_few if lanes < _FEW_LANES else self._decode_many)(states, words, images)
+        if lanes == 1:
+            entries = self._decode_one(states[0], words, images)
+        else:
+            entries = (self._decode_few if lanes < _FEW_LANES else self._decode_many)(states, words, images)
         symbols = entries + self._first
         self._read_distances(distances, symbols)
         return symbols
 
-    # The next four are the same two walks, twice: over the lanes one by one, and over all of them at once. The decoder
-    # goes through the images row by row of lanes, in a row through the coordinates, there through the lanes. The
-    # encoder goes the same way backwards, as a state is a stack.
+    # The next five are the same two walks, twice: over the lanes one by one, and over all of them at once; and once
+    # more for a reader of a single lane, to whom it would be most of the work to look up which lane it is. The decoder goes
+    # through the images row by row of lanes, in a row through the coordinates, there through the lanes. The encoder
+    # goes the same way backwards, as a state is a stack.
 
     def _encode_few(self, entries: Symbols, lanes: int) -> tuple[list[int], npt.NDArray[np.uint16]]:
         states = [_STATE] * lanes
@@ -142,6 +146,24 @@ class RansCoder:
                 active += active // frequency * (FREQUENCY_TOTAL - frequency)
                 active += self._start_arrays[coordinate][row[coordinate]]
         return states.tolist(), np.concatenate([*words[::-1], np.empty(0, np.uint64)]).astype(np.uint16)
+
+    def _decode_one(self, state: int, words: npt.NDArray[np.uint16], images: int) -> Symbols:
+        rest = words[::-1].tolist()
+        tables = list(zip(self._starts, self._frequencies, strict=True))
+        entries = []
+        try:
+            for _ in range(images):
+                for starts, frequencies in tables:
+                    slot = state & _SLOT_MASK
+                    entry = bisect_right(starts, slot) - 1
+                    entries.append(entry)
+                    state = frequencies[entry] * (state >> FREQUENCY_BITS) + slot - starts[entry]
+                    if state < _STATE:
+                        state = state << WORD_BITS | rest.pop()
+        except IndexError as error:
+            raise InvalidCode("the lanes' words end too early") from error
+        _check_end([state], len(rest))
+        return np.array(entries, dtype=np.int64).reshape(images, self.code_size)
 
     def _decode_few(self, states: list[int], words: npt.NDArray[np.uint16], images: int) -> Symbols:
         lanes = len(states)
