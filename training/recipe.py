@@ -98,6 +98,9 @@ class Recipe(BaseModel):
     encoder_blocks: tuple[int, int, int] = Field((0, 1, 1), description="conv: residual blocks after each halving")
     decoder_blocks: tuple[int, int, int] = Field((1, 1, 0), description="conv: residual blocks before each doubling")
 
+    map_channels: int = Field(
+        0, ge=0, le=64, description="conv: channels of the part of the code that is a map of details; 0 has none"
+    )
     correction: bool = Field(False, description="conv: the encoder corrects its code by what the decoder makes of it")
     entries: int = Field(256, ge=4, le=65536, description="codebook: pictures on the path of each number of the code")
 
@@ -162,6 +165,10 @@ class Recipe(BaseModel):
             self._check_convolutions()
         if self.correction and self.architecture != "conv":
             raise ValueError(f"correction is of the architecture conv, not of {self.architecture}")
+        if self.map_channels and self.architecture != "conv":
+            raise ValueError(f"map_channels is of the architecture conv, not of {self.architecture}")
+        if self.map_channels and (self.variational or self.code_activation != "none"):
+            raise ValueError("a map of details has no code_activation and is not variational")
         if self.correction and (self.variational or self.code_activation != "none"):
             raise ValueError("a code is corrected by adding to it, so it has no code_activation and is not variational")
         if self.architecture == "codebook" and self.variational:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from training.architectures import Autoencoder
+from training.architectures.details import map_values
 from training.checkpoints import read_checkpoint
 from training.datasets import Dataset
 from training.errors import InvalidCheckpoint, InvalidRecipe
@@ -41,6 +42,7 @@ _OF_THE_NETWORK = (
     "hidden",
     "encoder_blocks",
     "decoder_blocks",
+    "map_channels",
     "entries",
 )
 
@@ -57,6 +59,7 @@ class Start(NamedTuple):
     record: dict[str, Any]
     with_rate: bool
     with_correction: bool
+    with_details: bool
 
 
 def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
@@ -74,8 +77,14 @@ def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
     """
     path = RunFolder(source).best if source.is_dir() else source
     checkpoint, made_by = read_checkpoint(path)
+    # A network of the recipe may have a map of details that the source's has not, and a longer code by that.
+    adds_details = recipe.map_channels > 0 and made_by.map_channels == 0
+    values = map_values(recipe, dataset.shape) if adds_details else 0
+    wanted_of = {**recipe.model_dump(), "code_size": recipe.code_size - values}
     for field in _OF_THE_NETWORK:
-        was, wanted = getattr(made_by, field), getattr(recipe, field)
+        if adds_details and field == "map_channels":
+            continue
+        was, wanted = getattr(made_by, field), wanted_of[field]
         if was != wanted:
             raise InvalidRecipe(
                 f"a run cannot start from {path}, which is another network: its {field} is {was!r}, "
@@ -88,6 +97,8 @@ def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
             f"{path} was trained {'with' if made_by.correction else 'for a rate without'} a correction; "
             "a run that starts from it has to do as it does"
         )
+    if adds_details and made_by.rate_lambda > 0:
+        raise InvalidRecipe(f"{path} was trained for a rate, so its network cannot get a map of details any more")
     if tuple(checkpoint.shape) != dataset.shape.as_tuple():
         raise InvalidCheckpoint(f"the checkpoint {path} is not for images of {dataset.shape}, as {dataset.name} has")
     return Start(
@@ -101,6 +112,7 @@ def load_start(source: Path, recipe: Recipe, dataset: Dataset) -> Start:
         },
         made_by.rate_lambda > 0,
         made_by.correction,
+        made_by.map_channels > 0,
     )
 
 
@@ -115,6 +127,9 @@ def load_weights(start: Start, recipe: Recipe, model: Autoencoder) -> None:
     if recipe.correction and not start.with_correction:
         weights = _as_first_of_a_correction(weights)
         parts_added += (".corrector.",)
+    if recipe.map_channels and not start.with_details:
+        weights = _beside_details(weights, recipe)
+        parts_added += (".details.", ".mix.")
     if recipe.rate_lambda > 0 and not start.with_rate:
         weights = _within_a_rate(weights)
         parts_added += (".gain.", "prior.")
@@ -135,6 +150,19 @@ def _as_first_of_a_correction(weights: Weights) -> Weights:
         else:
             named |= {name: values, f"{_ENCODER}{name}": values}
     return named
+
+
+def _beside_details(weights: Weights, recipe: Recipe) -> Weights:
+    """Rename the weights of a network without a map of details as those of its dense part."""
+    encoders = (f"{_ENCODER}first.", f"{_ENCODER}corrector.") if recipe.correction else (_ENCODER,)
+    decoders = (_DECODER, f"{_ENCODER}{_DECODER}") if recipe.correction else (_DECODER,)
+    part_of = {**dict.fromkeys(encoders, "dense."), **dict.fromkeys(decoders, "body.")}
+    return {
+        f"{half}{part}{name.removeprefix(half)}": values
+        for name, values in weights.items()
+        for half, part in part_of.items()
+        if name.startswith(half)
+    }
 
 
 def _within_a_rate(weights: Weights) -> Weights:

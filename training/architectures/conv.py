@@ -13,12 +13,21 @@
 
 w is `encoder_width`, v is `decoder_width`; the drawing shows the sizes for 28 × 28 pixels. Any height and width work:
 the decoder draws up to 3 pixels too many where a side is not divisible by 4, and crops them.
+
+With `map_channels`, the code has a second part, a map of the image's details: see `details`.
 """
 
 from torch import nn
 
 from codec.model_card import ImageShape
 from training.architectures.correcting import CorrectingEncoder
+from training.architectures.details import (
+    DenseAndDetails,
+    DetailedDecoder,
+    WithoutDetails,
+    details_encoder,
+    map_values,
+)
 from training.architectures.layers import (
     Crop,
     InFloat32,
@@ -30,15 +39,44 @@ from training.architectures.layers import (
     linear_block,
     upconv_block,
 )
+from training.errors import InvalidRecipe
 from training.recipe import Recipe
 
 
 def build_conv(recipe: Recipe, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
-    """Build encoder and decoder of the recipe's widths, blocks and hidden size, and a corrector if it asks for one."""
+    """Build encoder and decoder of the recipe's widths, blocks and hidden size, with the parts that it asks for.
+
+    Raises:
+        InvalidRecipe: nothing of the code is left beside its map.
+    """
+    if recipe.map_channels:
+        return _with_details(recipe, shape)
     encoder, decoder = _encoder(recipe, shape, shape.channels), _decoder(recipe, shape)
     if recipe.correction:
-        encoder = CorrectingEncoder(encoder, decoder, _encoder(recipe, shape, 2 * shape.channels))
+        return CorrectingEncoder(encoder, decoder, _encoder(recipe, shape, 2 * shape.channels)), decoder
     return encoder, decoder
+
+
+def _with_details(recipe: Recipe, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
+    values = map_values(recipe, shape)
+    if recipe.code_size <= values:
+        raise InvalidRecipe(
+            f"a map of {recipe.map_channels} channels has {values} numbers for images of {shape}; code_size is "
+            f"{recipe.code_size}, and must be more, as the code has a dense part beside its map"
+        )
+    dense = recipe.model_copy(update={"code_size": recipe.code_size - values})
+    body = _decoder(dense, shape)
+    # The second transposed convolution, or the residual blocks before it, take a map of a quarter of the sides.
+    upwards = [place for place, layer in enumerate(body) if isinstance(layer, nn.ConvTranspose2d)]
+    before = upwards[1] - recipe.decoder_blocks[1]
+    decoder = DetailedDecoder(body, before, 2 * recipe.decoder_width, recipe, shape)
+    first = _encoder(dense, shape, shape.channels)
+    if not recipe.correction:
+        return DenseAndDetails(first, details_encoder(recipe, shape.channels)), decoder
+    # Only the corrector sees what is left of the image, so the details are its to find.
+    channels = 2 * shape.channels
+    corrector = DenseAndDetails(_encoder(dense, shape, channels), details_encoder(recipe, channels))
+    return CorrectingEncoder(WithoutDetails(first, values), decoder, corrector), decoder
 
 
 def _encoder(recipe: Recipe, shape: ImageShape, channels: int) -> nn.Module:

@@ -149,9 +149,11 @@ class RateAutoencoder(Autoencoder):
         what a unit of squared change in the code adds to the squared error, and each halving of a step costs one bit,
         so the sum is least at step² = 6 / (ln 2 · rate_lambda · that sensitivity).
         """
-        self.eval()
         self.encoder.gain.logarithm.zero_()
+        # As training will see the codes: what knows nothing yet has not counted yet what it is to normalise by, either.
+        self.train()
         y = torch.cat([self.encoder(part) for part in torch.split(x, 500)])
+        self.eval()
         std = y.std(dim=0).clamp(min=1e-6)
         gain = _FIRST_STD / std
         if trained:
