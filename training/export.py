@@ -26,6 +26,7 @@ from training.checkpoints import load_checkpoint
 from training.datasets import Dataset, split_training
 from training.errors import ExportError, InvalidCheckpoint
 from training.publish import graph_file
+from training.recipe import WeightsName
 from training.run_folder import RunFolder
 
 # The opset in which the exporter writes; any other is converted from it. onnxruntime reads it since version 1.14.
@@ -34,10 +35,10 @@ OPSET = 18
 MAX_DIFFERENCE = 1e-4
 BATCH_SIZES = (1, 2, 33)
 
-# What weights in float16 may add to the RMSE, and how many validation images tell. Smaller tensors stay in float32.
+# What weights in fewer bits may add to the RMSE, and how many validation images tell. Smaller tensors stay in float32.
 MAX_RMSE_CHANGE = 1e-4
 _TOLD_BY = 2000
-_LEAST_HALVED = 256
+_LEAST_SHORTENED = 256
 
 Floats = npt.NDArray[np.float32]
 
@@ -59,7 +60,7 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
     Raises:
         InvalidRun, InvalidCheckpoint: the run has no usable best checkpoint, or it is for other images.
         ExportError: a graph differs from the network by 1e-4 or more (of its largest number, if that is above 1), or
-            weights in float16 change the RMSE by as much; neither graph is written then.
+            weights in fewer bits change the RMSE by as much; neither graph is written then.
         CannotWrite: the disk is full, or the folder read-only.
     """
     recipe = run.recipe()
@@ -84,17 +85,17 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
             write_atomically(draft.path, _to_onnx(draft))
         differences = [_difference(draft, values) for draft, values in zip(drafts, (x, y), strict=True)]
         rmse_change = 0.0
-        if recipe.weights == "float16":
-            # Only now, as what float16 changes is larger than what would tell of a wrong graph.
+        if recipe.weights != "float32":
+            # Only now, as what this changes is larger than what would tell of a wrong graph.
             pixels = split_training(dataset, recipe).validation.pixels[:_TOLD_BY]
             before = _rmse(drafts, pixels)
             for draft in drafts:
-                write_atomically(draft.path, _in_float16(draft.path.read_bytes()))
+                write_atomically(draft.path, _shortened(draft.path.read_bytes(), recipe.weights))
             rmse_change = _rmse(drafts, pixels) - before
             if not abs(rmse_change) < MAX_RMSE_CHANGE:
                 raise ExportError(
-                    f"weights in float16 change the RMSE by {rmse_change:.2g}; less than {MAX_RMSE_CHANGE:g} is asked "
-                    "for, so take float32"
+                    f"weights in {recipe.weights} change the RMSE by {rmse_change:.2g}; less than {MAX_RMSE_CHANGE:g} "
+                    "is asked for, so take float32"
                 )
         for draft, half in zip(drafts, halves, strict=True):
             draft.path.replace(half.path)
@@ -148,18 +149,30 @@ def _to_onnx(half: _Half) -> bytes:
     return content
 
 
-def _in_float16(content: bytes) -> bytes:
-    """Store a graph's larger weights in float16; onnxruntime makes them float32 again when it opens the graph."""
+def _shortened(content: bytes, weights: WeightsName) -> bytes:
+    """Store a graph's larger weights in fewer bits; onnxruntime makes them float32 again when it opens the graph.
+
+    float16 is a cast. int8 has a factor for each slice along the first axis, which makes its largest number 127.
+    """
     model = onnx.load_from_string(content)
-    casts = []
+    nodes, factors = [], []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= _LEAST_HALVED:
-            name = tensor.name
-            stored = f"{name}.float16"
+        if values.dtype != np.float32 or values.size < _LEAST_SHORTENED:
+            continue
+        name, stored = tensor.name, f"{tensor.name}.{weights}"
+        if weights == "float16":
             tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
-            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
+            nodes.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+            continue
+        largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        factor = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.rint(values / factor).astype(np.int8), stored))
+        factors.append(onnx.numpy_helper.from_array(factor, f"{name}.factor"))
+        nodes.append(onnx.helper.make_node("Cast", [stored], [f"{name}.whole"], to=onnx.TensorProto.FLOAT))
+        nodes.append(onnx.helper.make_node("Mul", [f"{name}.whole", f"{name}.factor"], [name]))
+    model.graph.initializer.extend(factors)
+    nodes += model.graph.node
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)

@@ -28,7 +28,7 @@ OptimizerName = Literal["adamw", "adam", "sgd", "momentum"]
 ScheduleName = Literal["one-cycle", "cosine", "constant"]
 LossName = Literal["mse", "l1", "bce"]
 MonitoredName = Literal["none", "training", "validation"]
-WeightsName = Literal["float32", "float16"]
+WeightsName = Literal["float32", "float16", "int8"]
 
 MAX_LAYER_SIZE = 65536
 
@@ -125,7 +125,7 @@ class Recipe(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     threads: int = Field(0, ge=0, le=1024, description="of torch on the CPU; 0 leaves the choice to torch")
     channels_last: bool = Field(False, description="memory format that speeds up convolutions")
-    weights: WeightsName = Field("float32", description="how graphs store weights; float16 halves their files")
+    weights: WeightsName = Field("float32", description="how graphs store weights; int8 is a quarter")
 
     max_rmse_increase: float = Field(0.001, gt=0, description="by quantisation, on the validation images")
 

@@ -129,3 +129,30 @@ def test_a_correction_starts_at_the_quality_of_its_source(
     assert after == pytest.approx(before, rel=0.1)
     with pytest.raises(InvalidRecipe, match="correction"):
         load_start(run.path, _recipe(tiny, **small, layers=(), rate_lambda=rate_lambda), dataset)
+
+
+@pytest.mark.parametrize("correction", [False, True])
+def test_a_map_of_details_starts_near_the_quality_of_its_source(
+    tmp_path: Path, tiny: Recipe, dataset: Dataset, correction: bool
+) -> None:
+    small = {"architecture": "conv", "encoder_width": 4, "decoder_width": 4, "hidden": 16, "layers": ()}
+    plain = _recipe(tiny, **small, code_size=4, epochs=8)
+    source = create_run(plain, tmp_path / "plain")
+    train(plain, dataset, source)
+    details = {**small, "code_size": 4 + 2 * 49, "map_channels": 2, "correction": correction, "epochs": 1}
+    run = _started(_recipe(tiny, **details, learning_rate=1e-30), dataset, source.path, tmp_path / "details")
+    at_random = create_run(_recipe(tiny, **details, learning_rate=1e-30), tmp_path / "at-random")
+    train(at_random.recipe(), dataset, at_random)
+    before = source.metrics()[-1]["validation_rmse"]
+    assert run.metrics()[0]["validation_rmse"] < 1.3 * before
+    assert at_random.metrics()[0]["validation_rmse"] > 1.5 * before
+
+    for_rate = _recipe(tiny, **details, rate_lambda=100.0)
+    rated = _started(for_rate, dataset, run.path, tmp_path / "rated")
+    with_rate = _recipe(tiny, **small, code_size=4, epochs=1, rate_lambda=100.0, correction=correction)
+    without = _started(with_rate, dataset, source.path, tmp_path / "without")
+    assert load_start(rated.path, for_rate, dataset).with_details
+    with pytest.raises(InvalidRecipe, match="cannot get a map of details any more"):
+        load_start(without.path, for_rate, dataset)
+    with pytest.raises(InvalidRecipe, match="its code_size is 4, that of the recipe 5"):
+        load_start(source.path, _recipe(tiny, **{**details, "code_size": 5 + 2 * 49}), dataset)
