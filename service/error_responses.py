@@ -39,6 +39,10 @@ MODEL_UNUSABLE = Problem(503, "model-unusable", "The model's files cannot be use
 NOT_FOUND = Problem(404, "not-found", "No such route")
 METHOD_NOT_ALLOWED = Problem(405, "method-not-allowed", "The route does not take this method")
 INTERNAL_ERROR = Problem(500, "internal-error", "Internal error")
+STALLED = Problem(408, "stalled", "The request did not go on")
+# What the server answers itself, before there is a request.
+INVALID_REQUEST = Problem(400, "invalid-request", "Not an HTTP request")
+HEAD_TOO_LARGE = Problem(431, "head-too-large", "The request's head is too large")
 INVALID_PARAMETER = Problem(400, "invalid-parameter", "Not a parameter or value of this route")
 
 PROBLEMS: dict[type[Exception], Problem] = {
@@ -58,7 +62,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.InvalidGraph: MODEL_UNUSABLE,
     codec_errors.GoldenMismatch: NOT_READY,
     errors.BatchTooLarge: Problem(413, "batch-too-large", "Too many images in one batch"),
-    errors.BodyStalled: Problem(408, "stalled", "The request did not go on"),
+    errors.BodyStalled: STALLED,
     errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too long"),
     errors.ClientGone: Problem(400, "incomplete-body", "The request was not sent to its end"),
     errors.Forbidden: Problem(403, "forbidden", "The key does not open this route"),
@@ -81,12 +85,18 @@ _HEADERS: dict[type[Exception], dict[str, str]] = {
     errors.BodyStalled: {"Connection": "close"},
 }
 
-ALL_PROBLEMS = frozenset({*PROBLEMS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERROR})
+_OTHERS = (INVALID_REQUEST, HEAD_TOO_LARGE, NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERROR)
+ALL_PROBLEMS = frozenset({*PROBLEMS.values(), *_OTHERS})
 
 
 def problem_response(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
     """Build the answer for one problem; `detail` is a sentence for the person who sent the request."""
     note_problem(problem.code)
+    return Response(problem_json(problem, detail), problem.status, headers, PROBLEM_MEDIA_TYPE)
+
+
+def problem_json(problem: Problem, detail: str) -> bytes:
+    """Write the document of one problem."""
     content = {
         "type": problem.type_uri,
         "title": problem.title,
@@ -94,7 +104,7 @@ def problem_response(problem: Problem, detail: str, headers: dict[str, str] | No
         "detail": detail,
         "code": problem.code,
     }
-    return Response(json.dumps(content), problem.status, headers, PROBLEM_MEDIA_TYPE)
+    return json.dumps(content).encode()
 
 
 def add_error_responses(app: FastAPI) -> None:

@@ -21,6 +21,7 @@ from service.app import create_app
 from service.certificate import Certificate, open_certificate
 from service.errors import StartupRefused
 from service.logs import log_config
+from service.protocol import bounded_protocol
 from service.registry import Registry, open_registry
 from service.settings import Settings
 
@@ -97,6 +98,8 @@ def serve(
         # In JSON, what watches the requests writes their lines, as it knows more of them.
         access_log=settings.access_log and settings.log_format == "text",
         server_header=False,
+        http=bounded_protocol(settings),
+        timeout_keep_alive=settings.keep_alive_s,
         headers=[("X-Content-Type-Options", "nosniff")],
         ssl_context_factory=None if context is None else (lambda _config, _default: context),
     )

@@ -99,6 +99,21 @@ class Settings(BaseSettings):
     max_batches: int = Field(4, ge=1, le=256, description="batches that are worked on at the same time; none waits")
     max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="most images of one batch")
     max_batch_bytes: int = Field(1 << 30, ge=1, le=1 << 40, description="longest body of a batch")
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        le=1 << 20,
+        description="connections at the same time; the next takes the place of the one that has waited longest for a "
+        "request",
+    )
+    max_head_bytes: int = Field(
+        32 << 10, ge=1, le=1 << 20, description="longest head of a request: its line and all its headers"
+    )
+    max_headers: int = Field(100, ge=1, le=10_000, description="most headers of a request")
+    head_timeout_s: int = Field(
+        10, ge=1, le=3600, description="time in which the head of a request must have come, from its first byte on"
+    )
+    keep_alive_s: int = Field(75, ge=1, le=3600, description="time that a connection is kept open without a request")
     stall_timeout_s: int = Field(
         30, ge=1, le=3600, description="time that a client may take to send or to read the next bytes"
     )

@@ -38,6 +38,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
             server.stop()
         server.client.close()
         server.log.close()
+    for server in servers:
         assert "Traceback" not in server.output()
 
 

@@ -1,0 +1,288 @@
+"""uvicorn's HTTP/1.1 protocol, with bounds on what a connection costs before its request, and after its answer.
+
+By itself it waits for ever for a head, takes heads of any length, reads for ever what comes after an answer, and keeps
+for ever what a client does not take. Bodies and their times are the application's business, see `service.body`.
+
+Connections are looked at once a second, all together, so that a request sets no timers for all this.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from service.error_responses import (
+    HEAD_TOO_LARGE,
+    INVALID_REQUEST,
+    PROBLEM_MEDIA_TYPE,
+    STALLED,
+    Problem,
+    problem_json,
+)
+from service.settings import Settings
+
+if sys.platform != "win32":
+    import resource
+
+LOOK_EVERY_S = 1.0
+# More requests than any client sends on one connection before it has the answer to the first.
+MAX_PIPELINED = 64
+
+# What the process has open beside its connections, and room to accept those that are turned away.
+OTHER_FILES = 128
+
+_NO_LINGERING = struct.pack("ii", 1, 0)
+
+
+class Limits(NamedTuple):
+    """Of one connection, but for the last, their number."""
+
+    head_timeout_s: float
+    keep_alive_s: float
+    stall_timeout_s: float
+    max_head_bytes: int
+    max_headers: int
+    max_connections: int
+
+
+class _HeadRefused(Exception):
+    """Ends the parsing of a head."""
+
+
+class Connections:
+    """All connections of one server, looked at once a second while there are any."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._open: set[BoundedProtocol] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: "BoundedProtocol") -> None:
+        """Count a new connection in; if there are too many, close the one that has waited longest, or this one."""
+        if len(self._open) >= self.limits.max_connections:
+            waiting = (other for other in self._open if not other.is_busy)
+            min(waiting, key=lambda other: other.since_s, default=connection).abort()
+        self._open.add(connection)
+        if self._timer is None:
+            self._look_later(connection.loop)
+
+    def remove(self, connection: "BoundedProtocol") -> None:
+        """Count a connection out."""
+        self._open.discard(connection)
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(LOOK_EVERY_S, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now_s = loop.time()
+        for connection in list(self._open):
+            connection.look(now_s)
+        if self._open:
+            self._look_later(loop)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.since_s = self.loop.time()
+        self._all = connections
+        self._limits = connections.limits
+        self._seen_doing = ""
+        self._seen_request: object = None
+        self._seen_unsent_bytes = 0
+        # Of bytes that came since the last of a body; those of heads, trailers and around chunks.
+        self._bytes_beside_bodies = 0
+        self._is_known = False
+        self._answered: RequestResponseCycle | None = None
+        self._refusal = (INVALID_REQUEST, "this is not a well-formed HTTP/1.1 request")
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request has come whole, or its body is coming, and its answer has not ended."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self._all.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._all.remove(self)
+        if self._answered is not None:
+            # Of several requests that came at once, uvicorn tells only the last, and the others would go on writing.
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; refuse a head, a trailer or what stands around chunks, if it does not end."""
+        self._unset_keepalive_if_required()
+        self._bytes_beside_bodies += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        else:
+            if self._bytes_beside_bodies > self._limits.max_head_bytes and not self.transport.is_closing():
+                self._refusal = self._too_large()
+                self.send_400_response("")
+
+    def on_headers_complete(self) -> None:
+        """Begin with a request, if its head is not too large."""
+        if self._is_known:
+            return
+        limits = self._limits
+        # The bytes that came may hold much else, and so are only a reason to count.
+        long = self._bytes_beside_bodies > limits.max_head_bytes and self._head_bytes() > limits.max_head_bytes
+        if long or len(self.headers) > limits.max_headers:
+            self._refusal = self._too_large()
+            raise _HeadRefused
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refusal = (INVALID_REQUEST, f"more than {MAX_PIPELINED} requests came before the first was answered")
+            raise _HeadRefused
+        self._bytes_beside_bodies = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take in a piece of a body."""
+        self._bytes_beside_bodies = 0
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Refuse what came, as a problem document unless an answer is under way, and close the connection."""
+        if not self.transport.is_closing() and not (self.is_busy and self.cycle.response_started):
+            self.transport.write(self._answer(*self._refusal))
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever there is left to send."""
+        # The kernel, too, would keep for long what nobody takes.
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        self.transport.abort()
+
+    def look(self, now_s: float) -> None:
+        """Close the connection if it has not gone on for too long."""
+        doing, limit_s = self._doing()
+        unsent_bytes = self.transport.get_write_buffer_size()
+        same = doing == self._seen_doing and self.scope is self._seen_request
+        if not same or unsent_bytes != self._seen_unsent_bytes:
+            self.since_s = now_s
+            self._seen_doing, self._seen_request, self._seen_unsent_bytes = doing, self.scope, unsent_bytes
+        elif limit_s is not None and now_s - self.since_s >= limit_s:
+            if doing == "stuck":
+                self.abort()
+            elif doing == "head":
+                self._refusal = (STALLED, f"the request's head did not come within {limit_s:g} seconds")
+                self.send_400_response("")
+            else:
+                self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Go on with a request that asks for another protocol as if it did not: no other one is spoken here.
+
+        The parser takes such a request to have no body, though clients send h2c upgrades with whatever they post. So
+        another parser is told of a body of that length.
+        """
+        of_body = [(name, value) for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
+        if of_body:
+            scope, headers, url = self.scope, self.headers, self.url
+            self.cycle.more_body = True
+            self.cycle.message_event.clear()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            lines = [name + b": " + value + b"\r\n" for name, value in of_body]
+            self._is_known = True
+            self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *lines, b"\r\n"]))
+            self._is_known = False
+            self.scope, self.headers, self.url = scope, headers, url
+        if rest:
+            self.data_received(rest)
+
+    def _doing(self) -> tuple[str, float | None]:
+        limits = self._limits
+        if self.transport.is_closing() or self.flow.write_paused:
+            return "stuck", limits.stall_timeout_s
+        if self.is_busy:
+            return "busy", None
+        if self.cycle is None or self.scope is not self.cycle.scope:
+            return ("silent" if self.scope is None else "head"), limits.head_timeout_s
+        # What is left of the body of a request that has been answered is thrown away; but not for ever.
+        return ("left", limits.head_timeout_s) if self.cycle.more_body else ("idle", limits.keep_alive_s)
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _too_large(self) -> tuple[Problem, str]:
+        limits = self._limits
+        sentence = (
+            f"beside its body, a request may have {limits.max_head_bytes:,} bytes and {limits.max_headers} headers"
+        )
+        return HEAD_TOO_LARGE, sentence
+
+    def _answer(self, problem: Problem, detail: str) -> bytes:
+        content = problem_json(problem, detail)
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+            (b"content-length", str(len(content)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", content])
+
+
+def bounded_protocol(settings: Settings) -> type[asyncio.Protocol]:
+    """Return what uvicorn makes a connection's protocol with."""
+    limits = Limits(
+        head_timeout_s=settings.head_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+        stall_timeout_s=settings.stall_timeout_s,
+        max_head_bytes=settings.max_head_bytes,
+        max_headers=settings.max_headers,
+        max_connections=_most_connections(settings.max_connections),
+    )
+    return cast(type[asyncio.Protocol], partial(BoundedProtocol, Connections(limits)))
+
+
+def _most_connections(wanted: int) -> int:
+    """Return how many connections there can be, after this process has been allowed as many open files as that takes.
+
+    A server that has no file left for the next connection turns deaf: it answers no probe, either.
+    """
+    if sys.platform == "win32":
+        return wanted
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        allowed = needed if most == resource.RLIM_INFINITY else min(needed, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+        return max(1, allowed - OTHER_FILES)
+    return wanted
