@@ -110,9 +110,9 @@ class RansCoder:
         return symbols
 
     # The next five are the same two walks, twice: over the lanes one by one, and over all of them at once; and once
-    # more for a reader of a single lane, to whom it would be most of the work to look up which lane it is. The decoder
-    # goes through the images row by row of lanes, in a row through the coordinates, there through the lanes. The encoder
-    # goes the same way backwards, as a state is a stack.
+    # more for a reader of a single lane, to whom it would be most of the work to look up which lane it is. The
+    # decoder goes through the images row by row of lanes, in a row through the coordinates, there through the lanes.
+    # The encoder goes the same way backwards, as a state is a stack.
 
     def _encode_few(self, entries: Symbols, lanes: int) -> tuple[list[int], npt.NDArray[np.uint16]]:
         states = [_STATE] * lanes
