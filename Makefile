@@ -4,6 +4,7 @@ PYTHON ?= python3
 ROLE ?= both
 HOST ?= 127.0.0.1
 PORT ?= 8000
+SOAK ?= --minutes 10
 RECIPE ?= mnist-conv-10
 DEFAULT_MODEL ?= mnist-conv-10
 
@@ -13,7 +14,7 @@ SERVE := .venv-serve
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench format train data image image-check lock clean
+.PHONY: help serve test soak check bench format train data image image-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ serve: $(SERVE)/installed ## Run the service on PORT with the shipped models (RO
 
 test: $(DEV)/installed ## Run all tests; those on MNIST need LATENTWIRE_DATA
 	$(DEV)/bin/python -m pytest
+
+soak: $(DEV)/installed ## Drive the service for ten minutes with good and hostile requests (SOAK='--minutes 60 --pair')
+	$(DEV)/bin/python -m tests.soak $(SOAK)
 
 check: $(DEV)/installed ## Format, lint, types and import borders, without changing anything
 	$(DEV)/bin/ruff format --check .

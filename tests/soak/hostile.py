@@ -1,0 +1,351 @@
+"""Hostile requests in sound HTTP: damaged, lying, oversized and misaddressed ones, made anew each time.
+
+What each must be answered with is what the codec says of the same bytes in this process, or what the documentation
+tells.
+"""
+
+import io
+from base64 import b64encode
+from collections.abc import Callable
+from random import Random
+
+import numpy as np
+from PIL import Image
+
+from codec import image
+from codec.bitstream import read_wire, write_wire
+from codec.container import FrameReader, FrameWriter
+from codec.model_card import ModelCard
+from service.code_json import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
+from service.settings import Settings
+from tests.contract.hostile_codes import FOLDER
+from tests.service.hostile import BAD_IMAGES, png_that_claims
+from tests.soak.exchanges import (
+    JSON,
+    NPY,
+    OCTETS,
+    PNG,
+    Check,
+    Exchange,
+    Half,
+    expected_of,
+    gives,
+    gives_code,
+    json_bytes,
+    refuses,
+    route,
+)
+from tests.soak.good import Known, container, form, npy
+
+Make = Callable[[Random], Exchange]
+
+POSTED: dict[str, Half] = {
+    "/encode": "sender",
+    "/decode": "receiver",
+    "/encode/batch": "sender",
+    "/decode/batch": "receiver",
+}
+# A container says that it is damaged, or something else that follows from the damage.
+CONTAINER_CODES = ("damaged-chunk", "invalid-code", "unsupported-version", "foreign-code", "batch-too-large")
+VECTOR_CODES = ("invalid-code", "invalid-json", "invalid-vector")
+
+
+def damaged(data: bytes, random: Random) -> bytes:
+    """Return `data` with something wrong: bits flipped, cut, appended to, a piece of it twice, or other bytes."""
+    at = random.randrange(len(data) + 1)
+    some = random.randbytes(random.randint(1, 12))
+    return random.choice(
+        [
+            data[:at],
+            data[:at] + bytes(byte ^ 1 << random.randrange(8) for byte in data[at : at + 1]) + data[at + 1 :],
+            data + some,
+            data[:at] + data[random.randrange(len(data) + 1) :],
+            data[:at] + some + data[at + len(some) :],
+            random.randbytes(random.randint(0, 200)),
+        ]
+    )
+
+
+class Hostile:
+    """Makes hostile requests. The methods that are no underscore's are the kinds."""
+
+    def __init__(self, known: Known) -> None:
+        """Know the service, which has its limits at their defaults."""
+        self._known = known
+        self._names = sorted(known.images)
+        self._files = sorted(FOLDER.iterdir())
+        self._too_many = bytes(Settings.model_fields["max_body_bytes"].default + 1)
+
+    def kinds(self) -> dict[str, Make]:
+        """Return what makes a request of each kind."""
+        return {
+            "damaged code": self._damaged_code,
+            "damaged bare code": self._damaged_bare_code,
+            "payload in a sound frame": self._any_payload,
+            "damaged container": self._damaged_container,
+            "hostile file": self._hostile_file,
+            "damaged image": self._damaged_image,
+            "bad image": self._bad_image,
+            "image that claims to be large": self._bomb,
+            "bad JSON": self._bad_json,
+            "bad array": self._bad_array,
+            "bad form": self._bad_form,
+            "wrong type": self._wrong_type,
+            "wrong path": self._wrong_path,
+            "wrong parameter": self._wrong_parameter,
+            "too long a body": self._too_long,
+            **({"other half's route": self._wrong_half} if self._known.sender is not self._known.receiver else {}),
+        }
+
+    def _damaged_code(self, random: Random) -> Exchange:
+        name = random.choice(self._names)
+        data = damaged(self._known.encoder(name).encode(self._one(name, random)[None])[0].wire, random)
+        return self._decoding(data)
+
+    def _decoding(self, data: bytes) -> Exchange:
+        def work() -> Check:
+            decoder = self._known.decoder_of(read_wire(data).fingerprint)
+            (pixels,) = decoder.decode([data])
+            return gives(image.write_png(pixels), PNG, latentwire_model=decoder.card.full_name)
+
+        return Exchange("receiver", "/decode", expected_of(work), data, {"Content-Type": OCTETS})
+
+    def _damaged_bare_code(self, random: Random) -> Exchange:
+        name = random.choice(self._names)
+        data = damaged(self._known.encoder(name).encode(self._one(name, random)[None])[0].payload, random)
+        return self._decoding_bare(name, data)
+
+    def _decoding_bare(self, name: str, data: bytes) -> Exchange:
+        decoder = self._known.decoder(name)
+
+        def work() -> Check:
+            return gives(image.write_png(decoder.decode_bare([data])[0]), PNG)
+
+        path = route("/decode", form="bare", model=name)
+        return Exchange("receiver", path, expected_of(work), data, {"Content-Type": OCTETS})
+
+    def _any_payload(self, random: Random) -> Exchange:
+        decoder = self._known.decoder(random.choice(self._names))
+        payload = random.randbytes(random.randint(1, 40))
+        wire = write_wire(payload, decoder.card.fingerprint)
+        if random.random() < 0.5:
+            return self._decoding(wire)
+
+        def work() -> Check:
+            return gives(image.write_png(decoder.decode([wire])[0]), PNG)
+
+        content = json_bytes({"payload": b64encode(wire).decode()})
+        return Exchange("receiver", "/decode", expected_of(work), content, {"Content-Type": JSON})
+
+    def _damaged_container(self, random: Random) -> Exchange:
+        name = random.choice(self._names)
+        pixels = self._known.images[name][: random.randint(1, 20)]
+        whole = container(self._known, name, pixels, len(pixels))
+        if random.random() < 0.5:
+            data = damaged(whole, random)
+        else:
+            # With check sums that are right.
+            reader = FrameReader()
+            reader.feed(whole)
+            frame = reader.take()
+            writer = FrameWriter(self._known.encoder(name).card.fingerprint)
+            body = damaged(frame.body if frame else b"", random)
+            data = writer.header() + writer.chunk(len(pixels), body) + writer.end()
+        decoder = self._known.decoder(name)
+
+        def work() -> Check:
+            delivered = np.concatenate([decoder.decode([])[:0], *decoder.decode_batch([data])])
+            return gives(npy(delivered), NPY)
+
+        try:
+            check = expected_of(work)
+        except MemoryError:
+            raise AssertionError("the codec took too much memory for a damaged container") from None
+        return Exchange("receiver", "/decode/batch", check, data, {"Content-Type": OCTETS})
+
+    def _hostile_file(self, random: Random) -> Exchange:
+        path = random.choice(self._files)
+        data = path.read_bytes()
+        kind = path.name.partition("-")[0]
+        if kind == "card":
+            return Exchange("receiver", "/decode", refuses(*VECTOR_CODES), data, {"Content-Type": JSON})
+        if kind == "container":
+            return Exchange("receiver", "/decode/batch", refuses(*CONTAINER_CODES), data)
+        return self._decoding(data) if kind == "code" else self._decoding_bare(random.choice(self._names), data)
+
+    def _damaged_image(self, random: Random) -> Exchange:
+        name = random.choice(self._names)
+        pixels = self._one(name, random)
+        whole = image.write_png(pixels) if random.random() < 0.5 else image.write_file(pixels, "BMP")
+        data = damaged(whole, random)
+        guard = self._known.sender.guard(name)
+
+        def work() -> Check:
+            sent = guard.encode(image.read_image(data, guard.card.image))
+            return gives_code(guard.card, sent, lambda code: code.wire)
+
+        headers = {"Content-Type": PNG, "Accept": OCTETS}
+        return Exchange("sender", route("/encode", model=name), expected_of(work), data, headers)
+
+    def _bad_image(self, random: Random) -> Exchange:
+        data, _, code = random.choice(list(BAD_IMAGES.values()))
+        if random.random() < 0.5:
+            return Exchange("sender", "/encode", refuses(code), data)
+        body, content_type = form(data)
+        return Exchange("sender", "/encode", refuses(code), body, {"Content-Type": content_type})
+
+    def _bomb(self, random: Random) -> Exchange:
+        fit: image.Fit = random.choice(("strict", "resize", "pad"))
+        path = route("/encode", fit=fit)
+        if random.random() < 0.7:
+            side = random.choice([2049, 20_000, 2**31 - 1])
+            return Exchange("sender", path, refuses("image-too-large"), png_that_claims(side, side))
+        # Just within the limit: all of it must be unpacked.
+        buffer = io.BytesIO()
+        Image.new("L", (2048, 2048), 200).save(buffer, "PNG")
+        data, guard = buffer.getvalue(), self._known.sender.guard(None)
+
+        def work() -> Check:
+            sent = guard.encode(image.read_image(data, guard.card.image, fit))
+            return gives_code(guard.card, sent, lambda code: code.wire)
+
+        return Exchange("sender", path, expected_of(work), data, {"Accept": OCTETS})
+
+    def _bad_json(self, random: Random) -> Exchange:
+        card = self._card(random)
+        numbers = [0.5] * card.code_size
+        content, codes = random.choice(
+            [
+                (b"", ("invalid-json",)),
+                (b"[" * 100_000, ("invalid-json",)),
+                (b'{"code":' + b"[" * MAX_LISTS_AND_OBJECTS, ("invalid-json",)),
+                (b'{"code": [NaN]}', ("invalid-json",)),
+                (b'{"code": [1], "code": [2]}', ("invalid-json",)),
+                (b'{"code": [' + b"9" * 5000 + b"]}", ("invalid-json",)),
+                (b'\xff\xfe{"code": []}', ("invalid-json",)),
+                (b"[1, 2]", ("invalid-json",)),
+                (b'{"code": [1e400]}', ("invalid-code",)),
+                (json_bytes({"code": ["1"]}), ("invalid-code",)),
+                (json_bytes({"code": [True] * card.code_size}), ("invalid-code",)),
+                (json_bytes({"code": numbers, "other": 1}), ("invalid-code",)),
+                (json_bytes({"code": [0] * (MAX_CODE_ELEMENTS + 1)}), ("invalid-code",)),
+                (json_bytes({}), ("invalid-code",)),
+                (json_bytes({"payload": "%%%"}), ("invalid-code",)),
+                (json_bytes({"payload": ""}), ("invalid-code",)),
+                (json_bytes({"code": [*numbers, 1], "model": card.name}), ("invalid-vector",)),
+                (json_bytes({"code": [], "model": card.name}), ("invalid-vector",)),
+                (json_bytes({"code": [1e39] * card.code_size, "model": card.name}), ("invalid-vector",)),
+                (json_bytes({"code": numbers, "model": "no-such-model"}), ("unknown-model",)),
+                (json_bytes({"code": numbers, "model": "../" + card.name}), ("unknown-model",)),
+                (json_bytes({"code": numbers, "model": card.name, "model_id": "0" * 64}), ("foreign-code",)),
+                (random.randbytes(200), VECTOR_CODES),
+            ]
+        )
+        return Exchange("receiver", "/decode", refuses(*codes), content, {"Content-Type": JSON})
+
+    def _bad_array(self, random: Random) -> Exchange:
+        name = random.choice(self._names)
+        pixels = self._known.images[name][:3]
+        whole = npy(pixels)
+        height, width, channels = pixels.shape[1:]
+        objects = io.BytesIO()
+        np.save(objects, np.array([{}, print], dtype=object), allow_pickle=True)
+        data, code = random.choice(
+            [
+                (b"", "invalid-array"),
+                (random.randbytes(300), "invalid-array"),
+                (whole[: random.randrange(len(whole))], "invalid-array"),
+                (whole + b"\0", "invalid-array"),
+                (objects.getvalue(), "invalid-array"),
+                (npy(pixels.astype(np.float64)), "invalid-array"),
+                (npy(pixels.astype(np.int8)), "invalid-array"),
+                (npy(np.asfortranarray(np.repeat(pixels, 2, axis=0))), "invalid-array"),
+                (npy(pixels[0, 0]), "invalid-array"),
+                (npy(pixels[:, :-1]), "image-mismatch"),
+                (_array_that_claims((10**9, height, width, channels)), "batch-too-large"),
+                (_array_that_claims((1, 10**6, 10**6, channels)), "image-too-large"),
+            ]
+        )
+        return Exchange("sender", route("/encode/batch", model=name), refuses(code), data, {"Content-Type": NPY})
+
+    def _bad_form(self, random: Random) -> Exchange:
+        body, content_type = form(image.write_png(self._one(self._names[0], random)))
+        data, declared, code = random.choice(
+            [
+                (body[: random.randrange(len(body) - 4)], content_type, "invalid-multipart"),
+                (b"", content_type, "invalid-multipart"),
+                (random.randbytes(300), content_type, "invalid-multipart"),
+                (body, "multipart/form-data", "invalid-multipart"),
+                (body, "multipart/form-data; boundary=" + "b" * 71, "invalid-multipart"),
+                (body.replace(b"filename", b"filenome"), content_type, "invalid-multipart"),
+                (*form(b"", b""), "invalid-multipart"),
+                (*form(*[b""] * 500), "invalid-multipart"),
+                (*form(b"not an image"), "invalid-image"),
+            ]
+        )
+        return Exchange("sender", "/encode", refuses(code), data, {"Content-Type": declared})
+
+    def _wrong_type(self, random: Random) -> Exchange:
+        path, half = random.choice(list(POSTED.items()))
+        if random.random() < 0.5:
+            content_type = random.choice(["text/plain", "application/xml", "image/svg+xml", "x" * 300, "/"])
+            return Exchange(half, path, refuses("unsupported-media-type"), b"x", {"Content-Type": content_type})
+        accept = random.choice(["text/html", "image/png;q=0, text/*", "application/", "," * 3000, "video/mp4"])
+        return Exchange(half, path, refuses("not-acceptable"), b"x", {"Accept": accept, "Content-Type": _takes(path)})
+
+    def _wrong_path(self, random: Random) -> Exchange:
+        path, half = random.choice(list(POSTED.items()))
+        if random.random() < 0.3:
+            method = random.choice(["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "SEARCH"])
+            return Exchange(half, path, refuses("method-not-allowed"), b"", method=method)
+        wrong = random.choice(
+            ["/nope", f"{path}/", f"/{path[1:].upper()}", f"{path}/..%2f..%2fetc%2fpasswd", "/models/", "/.git/config"]
+        )
+        return Exchange(half, wrong, refuses("not-found"), b"x" * random.randint(0, 100))
+
+    def _wrong_half(self, random: Random) -> Exchange:
+        path, half = random.choice(list(POSTED.items()))
+        other: Half = "sender" if half == "receiver" else "receiver"
+        return Exchange(other, path, refuses("wrong-role"), b"x" * random.randint(0, 1000))
+
+    def _wrong_parameter(self, random: Random) -> Exchange:
+        path, half = random.choice(list(POSTED.items()))
+        headers = {"Content-Type": _takes(path)}
+        query, code = random.choice(
+            [
+                ("model=no-such-model", "unknown-model"),
+                (f"model={self._names[0]}%00", "unknown-model"),
+                ("model=../../etc/passwd", "unknown-model"),
+                ("model=" + "x" * 5000, "unknown-model"),
+                (f"model={self._names[0]}&model={self._names[0]}", "invalid-parameter"),
+                ("api_key=secret", "invalid-parameter"),
+                ("&".join(f"p{number}=1" for number in range(20)), "invalid-parameter"),
+                ("%ff=%ff", "invalid-parameter"),
+                (f"{random.choice(['fit', 'form', 'on_misfit'])}=nonsense", "invalid-parameter"),
+                (f"target_bytes={random.choice(['0', '-1', '1e3', 'x', '9' * 30])}", "invalid-parameter"),
+                (f"max_mse={random.choice(['2', 'nan', 'inf', '-0', ''])}", "invalid-parameter"),
+            ]
+        )
+        return Exchange(half, f"{path}?{query}", refuses(code), b"x", headers)
+
+    def _too_long(self, random: Random) -> Exchange:
+        path: str = random.choice(["/encode", "/decode"])
+        content_type = random.choice([OCTETS, JSON if path == "/decode" else "multipart/form-data; boundary=b"])
+        return Exchange(POSTED[path], path, refuses("body-too-large"), self._too_many, {"Content-Type": content_type})
+
+    def _one(self, name: str, random: Random) -> image.Pixels:
+        pixels: image.Pixels = random.choice(self._known.images[name])
+        return pixels
+
+    def _card(self, random: Random) -> ModelCard:
+        return self._known.receiver.card(random.choice(self._names))
+
+
+def _takes(path: str) -> str:
+    return NPY if path == "/encode/batch" else OCTETS
+
+
+def _array_that_claims(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()

@@ -1,0 +1,21 @@
+"""Images for each model: test images of what it was trained on, if they are there, else digits that are drawn."""
+
+import numpy as np
+
+from codec import image
+from codec.image import Pixels
+from codec.model_card import ModelCard
+from training.datasets import load_dataset
+from training.errors import TrainingError
+from training.synthetic import draw_digits
+
+
+def images_for(card: ModelCard, count: int, seed: int) -> Pixels:
+    """Return uint8 (count, H, W, C) in the shape of the model."""
+    try:
+        pixels = load_dataset(card.provenance["recipe"]["dataset"]).test.pixels
+    except (KeyError, TrainingError):
+        digits, _ = draw_digits(count, seed)
+        return np.stack([image.read_image(image.write_png(digit), card.image, "resize") for digit in digits])
+    chosen: Pixels = pixels[np.random.default_rng(seed).choice(len(pixels), count, replace=False)]
+    return chosen
