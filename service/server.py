@@ -35,6 +35,8 @@ CUT_OFF_S = 1.0
 # A process that has not ended so long after its time is ended by force.
 HUNG_S = 5.0
 
+CLOSE = (b"connection", b"close")
+
 _log = logging.getLogger(__name__)
 
 
@@ -137,8 +139,9 @@ class Server(uvicorn.Server):
             signal.signal(number, self.handle_exit)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop. A signal may come at any time, so nothing else is done here."""
+        """Begin to stop. A signal may come at any time, so only what every request sees is changed here."""
         self._stopping.set()
+        self._say_close()
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -163,9 +166,8 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         cut_off = loop.call_later(timeout_s, self._cut_off)
         end_s = loop.time() + timeout_s
-        # Both what a connection that is idle now will be answered, and what is read when an answer begins.
-        self.config.encoded_headers.append((b"connection", b"close"))
-        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        # Again, as the headers may just have been made anew when the signal came.
+        self._say_close()
         while loop.time() < end_s - timeout_s + self._drain_s() and not self.force_exit:
             await asyncio.sleep(0.05)
         # One turn of the loop takes in what has arrived.
@@ -179,6 +181,12 @@ class Server(uvicorn.Server):
         self.config.timeout_graceful_shutdown = max(0, end_s - loop.time()) + CUT_OFF_S  # type: ignore[assignment]
         await super().shutdown()
         cut_off.cancel()
+
+    def _say_close(self) -> None:
+        # All answers have these headers, and uvicorn does what the second one says.
+        headers = self.server_state.default_headers
+        if CLOSE not in headers:
+            self.server_state.default_headers = [*headers, CLOSE]
 
     def _make_protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(

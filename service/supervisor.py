@@ -93,7 +93,7 @@ class Supervisor:
         self._crowd = Crowd(settings.workers)
         self._wakeup, self._wakeup_writer = socket.socketpair()
         self._workers = [Worker(place) for place in range(settings.workers)]
-        self._told_to_stop = False
+        self._told_to_stop: list[int] = []
 
     def run(self) -> int:
         """Keep the workers running until told to stop; return the exit code.
@@ -137,7 +137,8 @@ class Supervisor:
         reports.close()
 
     def _work(self, place: int, reports: Connection) -> None:
-        # This runs in the worker.
+        # This runs in the worker. What is typed at a terminal goes to the parent alone, which passes it on.
+        os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -225,18 +226,22 @@ class Supervisor:
         # As long as this process listens, too, connections would come that nobody accepts.
         self._listener.close()
         living = [worker.process for worker in self._workers if worker.process is not None]
-        for process in living:
-            process.terminate()
         end_s = time.monotonic() + self._settings.shutdown_timeout_s + KILL_AFTER_S
-        code = 0
+        passed_on = 0
+        told = self._told_to_stop or [signal.SIGTERM]
+        while living and time.monotonic() < end_s:
+            # Each of them, as a second SIGINT means more than the first.
+            for number in told[passed_on:]:
+                for process in living:
+                    _send(process, number)
+            passed_on = len(told)
+            wait([process.sentinel for process in living], 0.1)
+            living = [process for process in living if process.is_alive()]
         for process in living:
-            process.join(max(0, end_s - time.monotonic()))
-            if process.exitcode is None:
-                _log.error("process %d did not end in time and is killed", process.pid)
-                process.kill()
-                process.join()
-                code = 1
-        return code
+            _log.error("process %d did not end in time and is killed", process.pid)
+            process.kill()
+            process.join()
+        return 1 if living else 0
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -250,8 +255,8 @@ class Supervisor:
         finally:
             signal.set_wakeup_fd(-1)
 
-    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._told_to_stop = True
+    def _on_stop(self, number: int, _frame: FrameType | None) -> None:
+        self._told_to_stop.append(number)
 
 
 def _name_in_metrics(parent: int, place: int) -> str:
@@ -263,3 +268,9 @@ def _end_of(code: int | None) -> str:
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
+
+
+def _send(process: ForkProcess, number: int) -> None:
+    if process.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)

@@ -14,6 +14,7 @@ HEAD = f"""# Settings
 
 `python -m service` takes each setting as a flag or as an environment variable; a flag goes before a variable. A switch
 has two flags, `--access-log` and `--no-access-log`, and takes `true` and `false` as a variable.
+[RUNNING.md](RUNNING.md) tells what some of them are for.
 `{COMMAND}` wrote this page from `service/settings.py`.
 
 | flag | variable | takes | default | meaning |

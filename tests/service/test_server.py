@@ -365,15 +365,13 @@ def test_links_within_the_folder_of_models_are_followed(launch: Callable[..., Se
     assert [card["name"] for card in server.client.get("/models").json()["models"]] == ["tiny"]
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_https_is_spoken_with_a_certificate(
-    own_models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_models_dir: Path,
+    tmp_path: Path,
+    make_certificate: Callable[[str], tuple[Path, Path]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *name]
-    subprocess.run(making, check=True, capture_output=True)
+    certificate, key = make_certificate("own")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     flags = ("--models-dir", str(own_models_dir), "--tls-certificate", str(certificate), "--tls-key", str(key))
     with (tmp_path / "log").open("wb") as log:
