@@ -35,6 +35,11 @@ class SymbolCoder:
 
     def __init__(self, tables: Sequence[FrequencyTable]) -> None:
         self._lanes = [_Lane(table) for table in tables]
+        # All lanes' ideal lengths in one row, each with its escape before and after it.
+        self._first = np.array([lane.first - 1 for lane in self._lanes])
+        self._beyond = np.array([lane.size + 1 for lane in self._lanes])
+        self._start = np.array([0, *accumulate(lane.size + 2 for lane in self._lanes[:-1])])
+        self._bits = np.concatenate([np.roll(np.append(lane.bits, lane.bits[-1]), 1) for lane in self._lanes])
         longest_bits = FREQUENCY_BITS + len(self._lanes) * (FREQUENCY_BITS + _WINDOW_BITS)
         self.max_payload_bytes = -(-longest_bits // 8)
 
@@ -79,14 +84,16 @@ class SymbolCoder:
         That is the sum of -log2 of the probabilities that the tables give the symbols, and of what tells symbols from
         an image as itself. A payload has the least whole number of bytes that holds it, or fewer.
         """
-        total = np.full(len(symbols), -math.log2(CODED_FREQUENCY / FREQUENCY_TOTAL))
-        for column, lane in zip(symbols.T, self._lanes, strict=True):
-            at = np.clip(column - lane.first, -1, lane.size)
-            total += lane.bits[at]
-            far = (at == -1) | (at == lane.size)
-            if far.any():
+        at = np.minimum(np.maximum(symbols - self._first, 0), self._beyond)
+        total: npt.NDArray[np.float64] = self._bits[at + self._start].sum(axis=1)
+        total -= math.log2(CODED_FREQUENCY / FREQUENCY_TOTAL)
+        far = (at == 0) | (at == self._beyond)
+        if far.any():
+            for place in np.flatnonzero(far.any(axis=0)).tolist():
+                column = far[:, place]
                 # Of a float64 that is an integer, frexp gives the number of bits.
-                total[far] += 2 * np.frexp(_distance(column[far], lane).astype(np.float64) + 1)[1] - 1
+                distance = _distance(symbols[column, place], self._lanes[place]).astype(np.float64)
+                total[column] += 2 * np.frexp(distance + 1)[1] - 1
         return total
 
     def _read(self, payload: bytes) -> list[int]:

@@ -174,7 +174,8 @@ def _load(header: ImageFile.ImageFile, shape: ImageShape, fit: Fit, deep: bool) 
     if fit == "strict":
         _check_fits(header, shape, deep)
     header.load()
-    upright = ImageOps.exif_transpose(header)
+    # Pillow finds an orientation in what else the file says, which takes longer than looking whether it says anything.
+    upright = ImageOps.exif_transpose(header) if header.info else header
     if fit != "strict":
         return _fit(upright, shape, fit)
     _check_fits(upright, shape, deep)  # again, as the orientation may have swapped height and width

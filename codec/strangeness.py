@@ -14,6 +14,7 @@ from codec.image import Pixels, read_image
 from codec.model_card import ImageShape, TypicalPictures
 
 Scores = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float64]
 
 
 class TypicalImages:
@@ -25,9 +26,9 @@ class TypicalImages:
         Raises:
             InvalidCard: one of them is not a PNG file of `shape`, or says that something never varies at all.
         """
-        self._mean = _open("mean", pictures.mean_png_base64, shape).astype(np.int16)
-        self._spread = _divisor("spread", pictures.spread_png_base64, shape)
-        self._error = _divisor("error", pictures.error_png_base64, shape)
+        self._mean = _rows(_open("mean", pictures.mean_png_base64, shape)[None])
+        self._per_spread = 1 / _divisor("spread", pictures.spread_png_base64, shape)
+        self._per_error = 1 / _divisor("error", pictures.error_png_base64, shape)
 
     def strangeness(self, pixels: Pixels) -> Scores:
         """Return how far images, uint8 (N, H, W, C), are from the training images' mean; float64 (N).
@@ -35,29 +36,35 @@ class TypicalImages:
         The mean over the values of their distance from it in units of the spread there, divided by the root of the
         image's brightness: a dim image is as strange as a bright one of the same form.
         """
-        return relative_distance(pixels.astype(np.int16) - self._mean, self._spread, pixels)
+        values = _rows(pixels)
+        return relative_distance(values - self._mean, self._per_spread, values)
 
     def surprise(self, pixels: Pixels, delivered: Pixels) -> Scores:
         """Return how far images are from themselves as delivered, both uint8 (N, H, W, C); float64 (N).
 
         The mean over the values of the error in units of the error that is usual there, divided as `strangeness` is.
         """
-        return relative_distance(pixels.astype(np.int16) - delivered, self._error, pixels)
+        values = _rows(pixels)
+        return relative_distance(values - _rows(delivered), self._per_error, values)
 
 
-def relative_distance(difference: npt.NDArray[np.int16], unit: npt.NDArray[np.float32], pixels: Pixels) -> Scores:
+def relative_distance(difference: Rows, per_unit: Rows, values: Rows) -> Scores:
     """Return the mean of |difference| ÷ unit over an image's values, by the root of its brightness; float64 (N).
 
     Args:
-        difference: int16 (N, H, W, C), in levels of 0 to 255.
-        unit: float32 (H, W, C), at least 1.
-        pixels: uint8 (N, H, W, C), of which the root mean square in [0, 1], and one level more, is the brightness.
+        difference: float64 (N, values), in levels of 0 to 255.
+        per_unit: float64 (values) or (1, values), 1 ÷ the unit of each.
+        values: float64 (N, values), in levels of 0 to 255, of which the root mean square in [0, 1], and one level more,
+            is the brightness.
     """
-    axes = (1, 2, 3)
-    brightness = np.sqrt(np.square(pixels, dtype=np.float32).mean(axis=axes, dtype=np.float64)) / 255 + 1 / 255
-    distance: Scores = (np.abs(difference) / unit).mean(axis=axes, dtype=np.float64)
-    distance /= np.sqrt(brightness)
+    size = values.shape[1]
+    brightness = np.sqrt(np.vecdot(values, values) / size) / 255 + 1 / 255
+    distance: Scores = np.vecdot(np.abs(difference), per_unit) / (size * np.sqrt(brightness))
     return distance
+
+
+def _rows(pixels: Pixels) -> Rows:
+    return pixels.reshape(len(pixels), -1).astype(np.float64)
 
 
 def _open(what: str, png_base64: str, shape: ImageShape) -> Pixels:
@@ -67,8 +74,8 @@ def _open(what: str, png_base64: str, shape: ImageShape) -> Pixels:
         raise InvalidCard(f"guard.typical.{what} is not a PNG picture of {shape}") from error
 
 
-def _divisor(what: str, png_base64: str, shape: ImageShape) -> npt.NDArray[np.float32]:
+def _divisor(what: str, png_base64: str, shape: ImageShape) -> Rows:
     levels = _open(what, png_base64, shape)
     if not levels.all():
         raise InvalidCard(f"guard.typical.{what} has a value of 0, by which nothing can be divided")
-    return levels.astype(np.float32)
+    return _rows(levels[None])

@@ -1,23 +1,27 @@
 """Bounds the work: so many requests run, so many wait, the next is turned away at once; and so many batches.
 
 A piece of blocking work enters and its result leaves; it runs in a thread of its own, so that health probes are
-answered meanwhile. What the work is, is not known here.
+answered meanwhile, or at once in the event loop if it is known to be over before anybody notices. What the work is, is
+not known here.
 
 A request whose body still comes takes no place, or slow clients would keep all others out: of those requests, the bytes
 that have come are bounded, together with those of the bodies that wait and are worked on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import copy_context
+from functools import partial
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from codec.stages import note
 from service.errors import ClientGone, Overloaded
+from service.pace import Pace
 
 Result = TypeVar("Result")
 
@@ -57,6 +61,8 @@ class Admission:
         self._queue_timeout_s = queue_timeout_s
         self._watch = watch
         self._watch_held = watch_held
+        self._in_threads = 0
+        self._paces: defaultdict[Hashable, Pace] = defaultdict(Pace)
         self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
 
     @property
@@ -78,12 +84,16 @@ class Admission:
         self._check_for_room()
         return Held(self)
 
-    async def run(self, work: Callable[[], Result], until_gone: Callable[[], Awaitable[None]]) -> Result:
-        """Run `work` in a thread, when its turn has come, and return what it returns.
+    async def run(
+        self, work: Callable[[], Result], until_gone: Callable[[], Awaitable[None]], kind: Hashable = None
+    ) -> Result:
+        """Run `work`, when its turn has come, and return what it returns.
 
         Args:
             work: blocking; what it raises is raised here.
             until_gone: returns when the client has gone away. A client that goes while it waits frees its place.
+            kind: of work, of few kinds; if work of this kind is quick, it runs in the event loop. Without one, or while
+                threads take all places, it runs in a thread.
 
         Raises:
             Overloaded: all slots are taken and the queue is full, or its turn did not come in time. Work that has
@@ -94,8 +104,16 @@ class Admission:
         self._admitted += 1
         self._tell()
         try:
-            job = self._submit(work)
-            outcome = asyncio.wrap_future(job)
+            pace = None if kind is None else self._paces[kind]
+            if pace is not None and pace.quick:
+                begun_ns = perf_counter_ns()
+                # All who have come by now get their place, or are turned away, before the first of them is done.
+                await asyncio.sleep(0)
+                if self._in_threads < self._max_running:
+                    note("wait", begun_ns)
+                    return pace.run(work)
+            job = self._submit(work if pace is None else partial(pace.run, work))
+            outcome = self._outcome(job)
             if self._admitted > self._max_running:
                 await self._wait_in_queue(job, outcome, until_gone)
             return await outcome
@@ -149,7 +167,7 @@ class Admission:
             self._watch_held(self._held_bytes)
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
-        return await asyncio.wrap_future(self._submit(work))
+        return await self._outcome(self._submit(work))
 
     def _submit(self, work: Callable[[], Result]) -> Future[Result]:
         submitted_ns = perf_counter_ns()
@@ -159,6 +177,15 @@ class Admission:
             return work()
 
         return self._threads.submit(copy_context().run, begin)
+
+    def _outcome(self, job: Future[Result]) -> asyncio.Future[Result]:
+        self._in_threads += 1
+        outcome = asyncio.wrap_future(job)
+        outcome.add_done_callback(self._leave_thread)
+        return outcome
+
+    def _leave_thread(self, _outcome: asyncio.Future[Any]) -> None:
+        self._in_threads -= 1
 
     def _tell(self) -> None:
         if self._watch is not None:

@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 
 from service.access import Access, open_paths
 from service.admission import Admission
+from service.direct import Direct
 from service.error_responses import add_error_responses
 from service.errors import WrongRole
 from service.keys import open_keys
@@ -83,6 +84,8 @@ def create_app(
     )
     describe(app, settings)
     add_error_responses(app)
+    halves = [(settings.encodes, encode.router), (settings.decodes, decode.router)]
+    app.add_middleware(Direct, routes=[route for has, router in halves if has for route in router.routes])
     if keys is not None:
         app.add_middleware(Access, keys=keys, open_paths=open_paths(settings))
     app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))

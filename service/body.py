@@ -9,6 +9,7 @@ from fastapi import Request
 
 from service.admission import Held
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from service.head import read_head
 
 
 async def read_body(
@@ -66,9 +67,9 @@ async def wait_until_gone(request: Request) -> None:
 
 def announced_bytes(request: Request) -> int:
     """Return the Content-Length of a request, 0 if it has none."""
-    announced = request.headers.get("content-length", "")
+    announced = read_head(request.scope).content_length
     # Longer numbers than 18 digits are no lengths either way, and int() must not be fed with megabytes of digits.
-    return int(announced[:19]) if announced.isdecimal() else 0
+    return int(announced[:19]) if announced.isdigit() else 0
 
 
 def body_too_large(max_bytes: int) -> BodyTooLarge:

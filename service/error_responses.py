@@ -109,8 +109,8 @@ def problem_json(problem: Problem, detail: str) -> bytes:
 
 def add_error_responses(app: FastAPI) -> None:
     """Make `app` answer every error as a problem document."""
-    app.add_exception_handler(codec_errors.CodecError, _answer_known)
-    app.add_exception_handler(errors.ServiceError, _answer_known)
+    app.add_exception_handler(codec_errors.CodecError, answer_known)
+    app.add_exception_handler(errors.ServiceError, answer_known)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(Exception, _answer_unexpected)
@@ -138,7 +138,8 @@ def document_problems(classes: Iterable[type[Exception]]) -> dict[int | str, dic
     return documented
 
 
-async def _answer_known(_request: Request, error: Exception) -> Response:
+async def answer_known(_request: Request, error: Exception) -> Response:
+    """Answer an error of the table."""
     problem = PROBLEMS[type(error)]
     return problem_response(problem, str(error), _HEADERS.get(type(error)))
 

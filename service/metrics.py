@@ -2,10 +2,17 @@
 
 Every label has few values: routes, not paths; codes of problems, not sentences. With PROMETHEUS_MULTIPROC_DIR in the
 environment, an empty folder, several processes count into it, and each of them answers for all.
+
+To tell prometheus-client of each request would take as long as a small request itself. So requests are counted in plain
+numbers, from one event loop, and prometheus-client is told the sums: when it is to answer, and where processes share a
+folder soon after each request.
 """
 
+import asyncio
 import os
 import platform
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,7 +33,9 @@ from service.errors import StartupRefused
 from service.record import Record
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+SETTLE_AFTER_S = 0.05
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_BUCKETS_NS = [round(bound * 1e9) for bound in BUCKETS_S]
 
 
 def count_as(name: str) -> None:
@@ -80,7 +89,7 @@ class Metrics:
         )
         self._running = self._gauge("latentwire_running", "Requests that are being worked on")
         self._queued = self._gauge("latentwire_queued", "Requests that wait for their turn")
-        self._held_bytes = self._gauge("latentwire_held_bytes", "Bytes of bodies that are held")
+        self._held = self._gauge("latentwire_held_bytes", "Bytes of bodies that are held")
         self._batches = self._gauge("latentwire_batches", "Batches that are being worked on")
         self._models = Gauge(
             "latentwire_model_info",
@@ -97,9 +106,11 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         build.labels(version, role, platform.python_version()).set(1)
-        self._children: dict[str, tuple[Histogram, Counter, Counter]] = {}
-        self._outcomes: dict[tuple[str, str], Counter] = {}
-        self._stages: dict[tuple[str, str], Histogram] = {}
+        self._tallies: dict[str, _Tally] = {}
+        self._image_codes: dict[str, tuple[int, int]] = {}
+        self._loads = (0, 0, 0)
+        self._held_bytes = 0
+        self._settling: asyncio.TimerHandle | None = None
 
     def name_models(self, cards: Iterable[ModelCard], default: str) -> None:
         """Say which models are loaded."""
@@ -108,44 +119,53 @@ class Metrics:
 
     def load(self, running: int, queued: int, batches: int) -> None:
         """Say how much is being worked on now."""
-        self._running.set(running)
-        self._queued.set(queued)
-        self._batches.set(batches)
+        self._loads = (running, queued, batches)
+        self._settle_soon()
 
-    def held(self, size: int) -> None:
+    def held(self, held_bytes: int) -> None:
         """Say how many bytes of bodies are held now."""
-        self._held_bytes.set(size)
+        self._held_bytes = held_bytes
+        self._settle_soon()
 
     def count(self, record: Record) -> None:
         """Count one request that has ended."""
-        # Looking a child up by its labels takes longer than counting.
-        route, outcome = record.route, record.outcome
-        if (children := self._children.get(route)) is None:
-            children = self._children[route] = (
-                self._seconds.labels(route),
-                self._bytes_in.labels(route),
-                self._bytes_out.labels(route),
-            )
-        if (requests := self._outcomes.get((route, outcome))) is None:
-            requests = self._outcomes[route, outcome] = self._requests.labels(route, outcome)
-        requests.inc()
-        seconds, bytes_in, bytes_out = children
-        seconds.observe(record.duration_ns / 1e9)
-        bytes_in.inc(record.bytes_in)
-        bytes_out.inc(record.bytes_out)
-        for stage, total_ns in record.stopwatch.total_ns.items():
-            if (stage_seconds := self._stages.get((route, stage))) is None:
-                stage_seconds = self._stages[route, stage] = self._stage_seconds.labels(route, stage)
-            stage_seconds.observe(total_ns / 1e9)
+        if (tally := self._tallies.get(record.route)) is None:
+            tally = self._tallies[record.route] = _Tally()
+        tally.add(record)
         if record.code_bytes and record.model is not None:
-            model = record.model.partition("@")[0]
-            self._image_bytes.labels(model).inc(record.image_bytes)
-            self._code_bytes.labels(model).inc(record.code_bytes)
+            image_bytes, code_bytes = self._image_codes.get(record.model, (0, 0))
+            self._image_codes[record.model] = (image_bytes + record.image_bytes, code_bytes + record.code_bytes)
         if record.misfit is not None:
             self._misfits.labels(record.misfit).inc(record.misfits)
+        self._settle_soon()
+
+    def settle(self) -> None:
+        """Tell prometheus-client what has been counted since."""
+        self._settling = None
+        tallies, self._tallies = self._tallies, {}
+        for route, tally in tallies.items():
+            self._bytes_in.labels(route).inc(tally.bytes_in)
+            self._bytes_out.labels(route).inc(tally.bytes_out)
+            for outcome, requests in tally.outcomes.items():
+                self._requests.labels(route, outcome).inc(requests)
+            tally.seconds.settle(self._seconds.labels(route))
+            for stage, times in tally.stages.items():
+                times.settle(self._stage_seconds.labels(route, stage))
+        codes, self._image_codes = self._image_codes, {}
+        for full_name, (image_bytes, code_bytes) in codes.items():
+            model = full_name.partition("@")[0]
+            self._image_bytes.labels(model).inc(image_bytes)
+            self._code_bytes.labels(model).inc(code_bytes)
+        for gauge, value in zip((self._running, self._queued, self._batches), self._loads, strict=True):
+            gauge.set(value)
+        self._held.set(self._held_bytes)
+
+    def _settle_soon(self) -> None:
+        if self._shared and self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self.settle)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics and their media type, of those that `accept`, a header, allows."""
+        """Return all metrics, as they were settled, and their media type, of those that `accept`, a header, allows."""
         registry = self._registry
         if self._shared:
             registry = CollectorRegistry()
@@ -155,8 +175,53 @@ class Metrics:
 
     def close(self) -> None:
         """Take this process's gauges out of the folder that processes share; what was counted stays."""
+        if self._settling is not None:
+            self._settling.cancel()
+        self.settle()
         if self._shared:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self._registry, multiprocess_mode="livesum")
+
+
+class _Tally:
+    """One route's requests since it was last settled."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counts[str] = Counts()
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.seconds = _Times()
+        self.stages: dict[str, _Times] = {}
+
+    def add(self, record: Record) -> None:
+        self.outcomes[record.outcome] += 1
+        self.bytes_in += record.bytes_in
+        self.bytes_out += record.bytes_out
+        self.seconds.add(record.duration_ns)
+        for stage, total_ns in record.stopwatch.total_ns.items():
+            if (times := self.stages.get(stage)) is None:
+                times = self.stages[stage] = _Times()
+            times.add(total_ns)
+
+
+class _Times:
+    """A histogram of times that prometheus-client has not been told of yet."""
+
+    __slots__ = ("counts", "total_ns")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.total_ns = 0
+
+    def add(self, time_ns: int) -> None:
+        self.counts[bisect_left(_BUCKETS_NS, time_ns)] += 1
+        self.total_ns += time_ns
+
+    def settle(self, histogram: Histogram) -> None:
+        # What `observe` does for a single time.
+        histogram._sum.inc(self.total_ns / 1e9)
+        for bucket, count in zip(histogram._buckets, self.counts, strict=True):
+            if count:
+                bucket.inc(count)

@@ -11,12 +11,16 @@ FORMS = ("full", "bare")
 
 
 def read_query(request: Request, known: Collection[str]) -> dict[str, str]:
-    """Return the query parameters by name.
+    """Return the query parameters of a request by name; raise as `parse_query` does."""
+    return parse_query(request.scope["query_string"], known)
+
+
+def parse_query(raw: bytes, known: Collection[str]) -> dict[str, str]:
+    """Return the parameters of a query string by name.
 
     Raises:
         InvalidParameter: one that is not in `known`, or that is given twice.
     """
-    raw: bytes = request.scope["query_string"]
     if not raw:
         return {}
     try:

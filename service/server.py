@@ -6,6 +6,7 @@ accepted are answered. What the requests are for is known in `service.app`.
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import signal
 import socket
@@ -109,6 +110,9 @@ def serve(
         # A key that someone sends as a query parameter is not taken, and must not stand in the log either.
         logging.getLogger("uvicorn.access").addFilter(_without_query)
     announce(registry, listener)
+    # What is here now stays: the collector need not look through it again and again while requests come.
+    gc.collect()
+    gc.freeze()
     Server(config, settings, stopping, certificate, seat).run(sockets=[listener])
 
 

@@ -3,10 +3,11 @@
 What the work is, is not known here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
 
 from service.body import read_body, wait_until_gone
 from service.state import State
@@ -14,8 +15,17 @@ from service.state import State
 Result = TypeVar("Result")
 
 
-async def work_on_body(request: Request, state: State, work: Callable[[bytes], Result]) -> Result:
-    """Read the body, and return what `work` makes of it in a thread.
+async def work_on_body(
+    request: Request, state: State, work: Callable[[bytes], Result], kind: Hashable = None, quick_bytes: int = 0
+) -> Result:
+    """Read the body, and return what `work` makes of it.
+
+    Args:
+        request: nothing of its body has been read.
+        state: of this application.
+        work: blocking; what it raises is raised here.
+        kind: of work, as `Admission.run` has it.
+        quick_bytes: the longest body of which that is true; with a longer one, work runs in a thread.
 
     Raises:
         BodyStalled: the body did not come in time.
@@ -32,4 +42,24 @@ async def work_on_body(request: Request, state: State, work: Callable[[bytes], R
             stall_timeout_s=settings.stall_timeout_s,
             receive_timeout_s=settings.receive_timeout_s,
         )
-        return await state.admission.run(lambda: work(body), lambda: wait_until_gone(request))
+        if len(body) > quick_bytes:
+            kind = None
+        return await state.admission.run(lambda: work(body), lambda: wait_until_gone(request), kind)
+
+
+class Answer(Response):
+    """The answer to a single request that went well, with less ado than other responses make of their headers."""
+
+    def __init__(self, content: bytes, media_type: str, model: str, figures: dict[bytes, str] | None = None) -> None:
+        """Answer with `content`, made by `model`; `figures` are further headers, with small letters."""
+        self.status_code = 200
+        self.body = content
+        self.background = None
+        self.raw_headers = [(b"content-length", str(len(content)).encode()), *_usual_headers(media_type, model)]
+        if figures:
+            self.raw_headers += [(name, value.encode()) for name, value in figures.items()]
+
+
+@lru_cache(maxsize=256)
+def _usual_headers(media_type: str, model: str) -> tuple[tuple[bytes, bytes], ...]:
+    return ((b"content-type", media_type.encode()), (b"latentwire-model", model.encode()), (b"vary", b"Accept"))

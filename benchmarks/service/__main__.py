@@ -13,7 +13,10 @@ from benchmarks.service.figures import Figure
 from benchmarks.service.inside import Inside
 from benchmarks.service.load import has_wrk
 from benchmarks.service.servers import Cores
+from codec.decoder import Decoder
+from codec.encoder import Encoder
 from codec.errors import ModelError
+from codec.guard import Guard
 from codec.image import Pixels
 from training.datasets import load_dataset
 from training.errors import TrainingError
@@ -28,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     wanted = given.only or PARTS
-    pixels, images = _images(given.data)
     by_wrk = has_wrk() and not given.without_wrk
     plan = parts.Plan(
         given.models_dir.resolve(), given.default_model, Cores.of_machine(), given.rounds, given.seconds, by_wrk
     )
     try:
+        pixels, images = images_for(plan.models_dir / plan.default_model, given.data)
         inside = Inside(plan.models_dir / plan.default_model, pixels)
         print(
             f"Model {plan.default_model}, {images}; {'wrk' if by_wrk else 'clients in Python'}; {given.rounds} rounds "
@@ -73,12 +76,21 @@ def _show(*texts: str) -> None:
         print(f"{text}\n", flush=True)
 
 
-def _images(data: Path | None) -> tuple[Pixels, str]:
+def images_for(folder: Path, data: Path | None) -> tuple[Pixels, str]:
+    """Return images that the model in `folder` is for, uint8 (N, H, W, C), and what they are.
+
+    Raises:
+        ModelError: its files cannot be used.
+    """
+    encoder, decoder = Encoder.open(folder), Decoder.open(folder)
     try:
-        pixels = load_dataset("mnist", data).test.pixels[:IMAGES]
+        pixels, what = load_dataset("mnist", data).test.pixels[:IMAGES], "MNIST test images"
     except TrainingError:
-        return draw_digits(IMAGES, 1)[0], f"{IMAGES} drawn digits"
-    return pixels, f"the first {len(pixels)} MNIST test images"
+        # As the model itself would draw them, or it would take them for misfits and send them as themselves.
+        drawn = encoder.encode(draw_digits(IMAGES, 1)[0])
+        pixels, what = decoder.decode([one.wire for one in drawn]), "digits, drawn by the model"
+    ordinary = [judgement.misfit is None for judgement in Guard(encoder, decoder).judge(pixels)]
+    return pixels[ordinary], f"{sum(ordinary)} {what}"
 
 
 def _parser() -> argparse.ArgumentParser:

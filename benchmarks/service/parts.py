@@ -102,7 +102,7 @@ def routes(plan: Plan, inside: Inside, scratch: Path, connections: Sequence[int]
         rounds = []
         for _ in range(plan.rounds):
             answered = {
-                (name, count): _answer(plan, server, requests, count)
+                (name, count): answer(plan, server, requests, count)
                 for count in connections
                 for name, (server, requests) in cases.items()
             }
@@ -240,7 +240,12 @@ def _form(file: bytes) -> bytes:
     return head + file + b"\r\n--b--\r\n"
 
 
-def _answer(plan: Plan, server: Server, requests: Sequence[Request], connections: int) -> Answered:
+def answer(plan: Plan, server: Server, requests: Sequence[Request], connections: int) -> Answered:
+    """Drive a server, and look at what it takes of the processor.
+
+    Raises:
+        RuntimeError: requests were refused, or connections broke.
+    """
     before_s = server.cpu_s()
     load = plan.drive(server, requests, connections)
     if load.refused:

@@ -118,12 +118,12 @@ class Server:
         raise RuntimeError(f"the server did not get ready: {self.process.args!r}")
 
 
-def service(models_dir: Path, default_model: str, cores: set[int], *flags: str) -> Server:
-    """Start the service; without `flags` of the role both, and without a line for each request."""
+def service(models_dir: Path, default_model: str, cores: set[int], *flags: str, folder: Path = ROOT) -> Server:
+    """Start the service of a checkout; without `flags` of the role both, and without a line for each request."""
     port = free_port()
     command = [sys.executable, "-m", "service", "--port", str(port), "--models-dir", str(models_dir)]
     command += ["--default-model", default_model, "--no-access-log", *flags]
-    return Server(command, port, cores)
+    return Server(command, port, cores, folder)
 
 
 def empty_route(cores: set[int], *flags: str) -> Server:

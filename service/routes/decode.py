@@ -4,7 +4,8 @@ import base64
 import io
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -16,10 +17,11 @@ from codec.errors import ForeignCode
 from service import errors
 from service.code_json import CodeJson, read_code_json
 from service.error_responses import document_problems
+from service.head import read_head
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, MODEL_HEADER
-from service.query import FORMS, read_form, read_query
-from service.single import work_on_body
+from service.query import FORMS, parse_query, read_form
+from service.single import Answer, work_on_body
 from service.state import state_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 TAKEN = frozenset({"application/octet-stream", JSON, ""})
 PARAMETERS = frozenset({"model", "form"})
+# Of a body: codes have some tens, JSON and images as themselves some thousands.
+QUICK_BYTES = 16_384
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -149,22 +153,12 @@ async def decode(request: Request) -> Response:
     """Decode one code; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)
     decoders = cast("Halves[Decoder]", state.registry.decoders)
-    parameters = read_query(request, PARAMETERS)
-    wanted = parameters.get("model")
-    bare = read_form(parameters.get("form", "full")) == "bare"
+    head = read_head(request.scope)
+    wanted, bare, answer_type, media_type = _read_asked(request.scope["query_string"], head.accept, head.content_type)
     if bare:
         _bare_decoder(decoders, wanted)
     elif wanted is not None:
         decoders.by_name(wanted)  # refuses an unknown name before the body is read
-    answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
-    media_type = media_type_of(request.headers.get("content-type"))
-    if media_type not in TAKEN:
-        raise errors.UnsupportedMediaType(
-            f"/decode takes a code, not {media_type[:64]}; name its type, for example with curl's "
-            f"-H 'Content-Type: application/octet-stream' for wire bytes or -H 'Content-Type: {JSON}' for JSON"
-        )
-    if bare and media_type == JSON:
-        raise errors.InvalidParameter("form=bare takes the payload itself, as application/octet-stream, not in JSON")
 
     def work(body: bytes) -> tuple["ModelCard", bytes]:
         if bare:
@@ -176,9 +170,35 @@ async def decode(request: Request) -> Response:
             decoder, pixels = _decode_wire(decoders, wanted, body)
         return decoder.card, WRITERS[answer_type](pixels, decoder.card)
 
-    card, content = await work_on_body(request, state, work)
-    headers = {"Latentwire-Model": card.full_name, "Vary": "Accept"}
-    return Response(content, headers=headers, media_type=answer_type)
+    kind = ("/decode", wanted, answer_type, media_type)
+    card, content = await work_on_body(request, state, work, kind, QUICK_BYTES)
+    return Answer(content, answer_type, card.full_name)
+
+
+class _Asked(NamedTuple):
+    """What the head of a request asks for: the model, the form and the type of the body, and that of the answer."""
+
+    wanted: str | None
+    bare: bool
+    answer_type: str
+    media_type: str
+
+
+# Most requests of a client have the same head.
+@lru_cache(maxsize=64)
+def _read_asked(query: bytes, accept: bytes, content_type: bytes) -> _Asked:
+    parameters = parse_query(query, PARAMETERS)
+    bare = read_form(parameters.get("form", "full")) == "bare"
+    answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
+    media_type = media_type_of(content_type.decode("latin-1"))
+    if media_type not in TAKEN:
+        raise errors.UnsupportedMediaType(
+            f"/decode takes a code, not {media_type[:64]}; name its type, for example with curl's "
+            f"-H 'Content-Type: application/octet-stream' for wire bytes or -H 'Content-Type: {JSON}' for JSON"
+        )
+    if bare and media_type == JSON:
+        raise errors.InvalidParameter("form=bare takes the payload itself, as application/octet-stream, not in JSON")
+    return _Asked(parameters.get("model"), bare, answer_type, media_type)
 
 
 def _bare_decoder(decoders: "Halves[Decoder]", wanted: str | None) -> "Decoder":

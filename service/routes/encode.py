@@ -3,7 +3,8 @@
 import base64
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
@@ -11,14 +12,16 @@ from codec import errors as codec_errors
 from codec import image
 from service import errors
 from service.error_responses import document_problems
+from service.head import read_head
 from service.multipart import read_single_file
 from service.negotiation import choose_answer, media_type_of
 from service.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
-from service.query import FORMS, read_query
+from service.query import FORMS, parse_query
 from service.record import MisfitOutcome, note_code
-from service.single import work_on_body
+from service.settings import OnMisfit
+from service.single import Answer, work_on_body
 from service.state import state_of
-from service.wishes import FITS, ON_MISFIT, PARAMETERS, read_wishes
+from service.wishes import FITS, ON_MISFIT, PARAMETERS, EncodeWishes, read_wishes
 
 if TYPE_CHECKING:
     from codec.encoder import EncodedImage
@@ -39,6 +42,9 @@ IMAGE_TYPES = (
 TAKEN = frozenset({*IMAGE_TYPES, FORM, ""})
 JSON = "application/json"
 OFFERED = (JSON, "application/octet-stream")
+
+# Of a file, for what is not its pixels.
+HEADER_BYTES = 1024
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -212,26 +218,18 @@ async def encode(request: Request) -> Response:
     """Encode one image file; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)
     registry, settings = state.registry, state.settings
-    parameters = read_query(request, PARAMETERS)
-    wishes = read_wishes(parameters, settings.on_misfit, sees_delivered=settings.decodes_to_guard)
+    head = read_head(request.scope)
+    wishes, answer_type, media_type = _read_asked(
+        request.scope["query_string"], head.accept, head.content_type, settings.on_misfit, settings.decodes_to_guard
+    )
     guard = registry.guard(wishes.model)
     ladder = registry.ladder() if wishes.of_ladder else None
-    answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
-    if wishes.form == "bare" and answer_type == JSON:
-        raise errors.InvalidParameter("form=bare goes with 'Accept: application/octet-stream'; JSON has the full form")
-    content_type = request.headers.get("content-type", "")
-    media_type = media_type_of(content_type)
-    if media_type not in TAKEN:
-        raise errors.UnsupportedMediaType(
-            f"/encode takes an image file, not {media_type[:64]}; name its type, "
-            "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"
-        )
 
     def bytes_of(code: "EncodedImage") -> bytes:
         return code.payload if wishes.form == "bare" else code.wire
 
     def work(body: bytes) -> tuple["ModelCard", "GuardedImage", bytes]:
-        data = read_single_file(body, content_type) if media_type == FORM else body
+        data = read_single_file(body, head.content_type.decode("latin-1")) if media_type == FORM else body
         pixels = image.read_image(data, guard.card.image, wishes.fit, settings.max_image_pixels)
         card = guard.card
         if ladder and wishes.target_bytes is not None:
@@ -245,20 +243,45 @@ async def encode(request: Request) -> Response:
         note_code(len(data), len(bytes_of(guarded.code)), _done_with(guarded))
         return card, guarded, _to_json(card, guarded) if answer_type == JSON else bytes_of(guarded.code)
 
-    card, guarded, content = await work_on_body(request, state, work)
-    headers = {"Latentwire-Model": card.full_name, "Vary": "Accept"}
-    if answer_type != JSON:
-        headers |= _figures(guarded)
-    return Response(content, headers=headers, media_type=answer_type)
+    # A file that is longer than the pixels, or that must be fitted, may take any time.
+    alike = media_type != FORM and wishes.fit == "strict" and ladder is None
+    kind = ("/encode", guard.card.name, answer_type, wishes.on_misfit) if alike else None
+    quick_bytes = guard.card.image.pixels * guard.card.image.channels + HEADER_BYTES
+    card, guarded, content = await work_on_body(request, state, work, kind, quick_bytes)
+    return Answer(content, answer_type, card.full_name, None if answer_type == JSON else _figures(guarded))
 
 
-def _figures(guarded: "GuardedImage") -> dict[str, str]:
+class _Asked(NamedTuple):
+    """What the head of a request asks for: also the type of the answer, and that of the body."""
+
+    wishes: EncodeWishes
+    answer_type: str
+    media_type: str
+
+
+# Most requests of a client have the same head.
+@lru_cache(maxsize=64)
+def _read_asked(query: bytes, accept: bytes, content_type: bytes, on_misfit: OnMisfit, sees_delivered: bool) -> _Asked:
+    wishes = read_wishes(parse_query(query, PARAMETERS), on_misfit, sees_delivered=sees_delivered)
+    answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
+    if wishes.form == "bare" and answer_type == JSON:
+        raise errors.InvalidParameter("form=bare goes with 'Accept: application/octet-stream'; JSON has the full form")
+    media_type = media_type_of(content_type.decode("latin-1"))
+    if media_type not in TAKEN:
+        raise errors.UnsupportedMediaType(
+            f"/encode takes an image file, not {media_type[:64]}; name its type, "
+            "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"
+        )
+    return _Asked(wishes, answer_type, media_type)
+
+
+def _figures(guarded: "GuardedImage") -> dict[bytes, str]:
     """Return, as headers, what the JSON tells of the image as delivered."""
-    headers = {"Latentwire-Misfit": _scores_in_words(guarded.misfit)}
+    headers = {b"latentwire-misfit": _scores_in_words(guarded.misfit)}
     if guarded.psnr_db is not None:
-        headers["Latentwire-Psnr-Db"] = f"{guarded.psnr_db:.2f}"
+        headers[b"latentwire-psnr-db"] = f"{guarded.psnr_db:.2f}"
     if guarded.max_error is not None:
-        headers["Latentwire-Max-Error"] = f"{guarded.max_error:.4f}"
+        headers[b"latentwire-max-error"] = f"{guarded.max_error:.4f}"
     return headers
 
 

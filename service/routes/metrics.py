@@ -24,5 +24,7 @@ router = APIRouter(tags=["health"])
 async def show_metrics(request: Request) -> Response:
     """Answer also when the queue is full."""
     accept = ",".join(request.headers.getlist("accept"))
-    content, media_type = await asyncio.to_thread(state_of(request).metrics.text, accept)
+    metrics = state_of(request).metrics
+    metrics.settle()
+    content, media_type = await asyncio.to_thread(metrics.text, accept)
     return Response(content, headers={"Content-Type": media_type, "Vary": "Accept"})

@@ -43,10 +43,8 @@ def test_surprise_counts_the_error_in_units_of_the_usual_error() -> None:
 
 
 def test_a_dim_image_is_stranger_than_its_mere_distance() -> None:
-    unit = np.ones(SHAPE.as_tuple(), np.float32)
-    bright, dim = pixels(200, 200, 0, 0), pixels(20, 20, 0, 0)
-    far = relative_distance(bright.astype(np.int16), unit, bright)[0]
-    near = relative_distance(dim.astype(np.int16), unit, dim)[0]
+    bright, dim = np.array([[200.0, 200, 0, 0]]), np.array([[20.0, 20, 0, 0]])
+    far, near = (relative_distance(values, np.ones(4), values)[0] for values in (bright, dim))
     assert near > far / 10
 
 

@@ -112,6 +112,51 @@ def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
     asyncio.run(scenario())
 
 
+def test_work_of_a_quick_kind_runs_in_the_event_loop_and_other_work_in_a_thread() -> None:
+    async def scenario() -> None:
+        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        here = threading.get_ident()
+        assert await admission.run(threading.get_ident, forever) != here
+        assert await admission.run(threading.get_ident, forever, "a") != here
+        assert await admission.run(threading.get_ident, forever, "a") == here
+        assert await admission.run(threading.get_ident, forever, "b") != here
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_quick_work_waits_for_its_turn_too() -> None:
+    async def scenario() -> None:
+        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        gate = Gate()
+        await admission.run(lambda: None, forever, "a")
+        slow = asyncio.create_task(admission.run(gate.work, forever))
+        await until(lambda: gate.entered == 1)
+        quick = asyncio.create_task(admission.run(lambda: "quick", forever, "a"))
+        await until(lambda: admission.admitted == 2)
+        with pytest.raises(Overloaded):
+            await admission.run(lambda: "quick", forever, "a")
+        gate.open()
+        assert (await slow, await quick) == ("done", "quick")
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_of_many_quick_requests_at_once_only_so_many_get_a_place() -> None:
+    async def scenario() -> None:
+        admission = Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        await admission.run(lambda: None, forever, "a")
+        jobs = [admission.run(lambda: "done", forever, "a") for _ in range(8)]
+        outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+        assert outcomes[:5] == ["done"] * 5
+        assert all(isinstance(outcome, Overloaded) for outcome in outcomes[5:])
+        assert admission.admitted == 0
+        admission.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None:
     async def scenario() -> None:

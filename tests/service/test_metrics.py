@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from codec.decoder import Decoder
@@ -17,6 +19,8 @@ from codec.encoder import Encoder
 from codec.guard import Guard
 from service.app import create_app
 from service.errors import StartupRefused
+from service.metrics import BUCKETS_S, Metrics
+from service.record import Record
 from service.settings import Settings
 from tests.service.client import OCTETS, Client
 from tests.service.conftest import serve
@@ -46,6 +50,22 @@ def test_requests_are_counted_by_route_and_outcome(start: Callable[..., Client],
     assert value(client, "latentwire_requests_total", route="/encode", outcome="method-not-allowed") == 1
     assert value(client, "latentwire_requests_total", route="other", outcome="not-found") == 2
     assert "made-up" not in client.get("/metrics").text
+
+
+def test_times_fall_into_the_buckets_that_prometheus_client_would_take() -> None:
+    metrics = Metrics("1", "both")
+    beside = Histogram("beside", "", buckets=BUCKETS_S, registry=None)
+    for time_ns in (0, 1, 100_000, 100_001, 999_999_999, 10**10, 10**10 + 1, 10**12):
+        record = Record("id")
+        record.route, record.duration_ns = "/encode", time_ns
+        metrics.count(record)
+        beside.observe(time_ns / 1e9)
+    metrics.settle()
+    found = samples(metrics.text("")[0].decode())
+    ours = [count for (name, _), count in found.items() if name == "latentwire_request_seconds_bucket"]
+    theirs = [one.value for family in beside.collect() for one in family.samples if one.name == "beside_bucket"]
+    assert sorted(ours) == sorted(theirs)
+    assert found["latentwire_request_seconds_count", frozenset({("route", "/encode")})] == 8
 
 
 def test_each_stage_of_a_request_is_timed(start: Callable[..., Client], png: bytes) -> None:
@@ -174,6 +194,9 @@ def test_each_of_several_processes_answers_for_all(workers: list[httpx.Client], 
     for worker in workers:
         assert worker.post("/encode", content=png).status_code == 200
     encoded = ("latentwire_requests_total", frozenset({("route", "/encode"), ("outcome", "ok")}))
+    deadline_s = time.monotonic() + 30
+    while samples(workers[0].get("/metrics").text)[encoded] < 2:
+        assert time.monotonic() < deadline_s
     for worker in workers:
         found = samples(worker.get("/metrics").text)
         assert found[encoded] == 2

@@ -41,7 +41,14 @@ def test_every_part_is_measured(models_dir: Path, tmp_path: Path, capsys: pytest
     parts = [f"--only={part}" for part in ("routes", "batches", "starts", "memory")]
     assert main([*small, *parts, "--models-dir", str(models_dir), "--default-model", NAME]) == 0
     text = capsys.readouterr().out
-    for said in ("drawn digits", "| /decode, JSON to JSON", "over HTTP", "start to ready", "under load", "| figure"):
+    for said in (
+        "drawn by the model",
+        "| /decode, JSON to JSON",
+        "over HTTP",
+        "start to ready",
+        "under load",
+        "| figure",
+    ):
         assert said in text
 
 

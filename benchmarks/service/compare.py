@@ -1,0 +1,100 @@
+"""`python -m benchmarks.service.compare BEFORE AFTER`: the services of two or more checkouts, measured in turns.
+
+For each route it prints requests a second and the server's processor time for each request, medians over the rounds,
+and how many times as fast each checkout is as the first. Processor time is what to look at while the machine does
+other things.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from benchmarks.rate_distortion.tables import render
+from benchmarks.service.__main__ import images_for
+from benchmarks.service.inside import Inside
+from benchmarks.service.load import Request, has_wrk
+from benchmarks.service.parts import (
+    DECODE,
+    EFFICIENCY_CONNECTIONS,
+    ENCODE,
+    ENCODE_ALONE,
+    Answered,
+    Plan,
+    answer,
+    decode_requests,
+    encode_requests,
+)
+from benchmarks.service.servers import Cores, Server, service
+
+ROLES = {ENCODE_ALONE: "sender", ENCODE: "both", DECODE: "receiver"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.service.compare", description=__doc__)
+    parser.add_argument(
+        "folders", nargs="+", type=Path, help="checkouts; the first is the one that others are compared with"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: %(default)s)")
+    parser.add_argument("--flag", action="append", default=[], help="of the service, as in --flag=--guard")
+    parser.add_argument("--default-model", default="mnist-conv-10", help="the model (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    plan = Plan(Path("models").resolve(), given.default_model, Cores.of_machine(), given.rounds, 1, by_wrk=has_wrk())
+    folder = plan.models_dir / plan.default_model
+    inside = Inside(folder, images_for(folder, None)[0])
+    requests = {ENCODE_ALONE: encode_requests(inside), ENCODE: encode_requests(inside), DECODE: decode_requests(inside)}
+    print(table(measure(plan, given.folders, requests, given.flag)))
+    return 0
+
+
+def measure(
+    plan: Plan, folders: Sequence[Path], requests: dict[str, list[Request]], flags: Sequence[str]
+) -> dict[str, list[list[Answered]]]:
+    """Return, for each route, what each round found of each checkout."""
+    with ExitStack() as stack:
+        servers: dict[str, list[Server]] = {
+            route: [
+                stack.enter_context(
+                    service(
+                        plan.models_dir,
+                        plan.default_model,
+                        {plan.cores.measured},
+                        f"--role={role}",
+                        *flags,
+                        folder=folder.resolve(),
+                    )
+                )
+                for folder in folders
+            ]
+            for route, role in ROLES.items()
+        }
+        found: dict[str, list[list[Answered]]] = {route: [] for route in ROLES}
+        for number in range(plan.rounds + 1):
+            for route, of_route in servers.items():
+                answers = [answer(plan, server, requests[route], EFFICIENCY_CONNECTIONS) for server in of_route]
+                if number:  # the first round does whatever is done once
+                    found[route].append(answers)
+    return found
+
+
+def table(found: dict[str, list[list[Answered]]]) -> str:
+    """Return one row for each route and checkout."""
+    rows = []
+    for route, rounds in found.items():
+        for at in range(len(rounds[0])):
+            speeds = (median(one[at].load.per_s for one in rounds), median(one[at].cpu_s for one in rounds))
+            ratios = (
+                median(one[at].load.per_s / one[0].load.per_s for one in rounds),
+                median(one[0].cpu_s / one[at].cpu_s for one in rounds),
+            )
+            rows.append(
+                [route, str(at), f"{speeds[0]:,.0f}", f"{ratios[0]:.3f}", f"{1e6 * speeds[1]:.0f}", f"{ratios[1]:.3f}"]
+            )
+    return render(["route", "checkout", "requests/s", "× as many", "CPU µs", "× as fast"], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
