@@ -10,6 +10,7 @@ import logging
 import mmap
 import socket
 import ssl
+import time
 from collections.abc import Callable
 
 # How often, and at most how many times, a process leaves a connection to others that have fewer.
@@ -25,21 +26,27 @@ _log = logging.getLogger(__name__)
 
 
 class Crowd:
-    """How many connections each of several processes has, in memory that those share that are forked later."""
+    """How many connections each of several processes has, and when it said so; in memory that forks share."""
 
     def __init__(self, places: int) -> None:
         """Begin with nobody there."""
         self._counts = memoryview(mmap.mmap(-1, 4 * places)).cast("i")
+        self._said_s = memoryview(mmap.mmap(-1, 8 * places)).cast("d")
         for place in range(places):
             self.leave(place)
 
     def set(self, place: int, connections: int) -> None:
         """Say how many connections the process in this place has."""
         self._counts[place] = connections
+        self._said_s[place] = time.monotonic()
 
     def leave(self, place: int) -> None:
         """Say that the process in this place takes none."""
         self._counts[place] = ABSENT
+
+    def silent_s(self, place: int) -> float:
+        """Return for how long the process in this place has said nothing; 0 if it takes no connections."""
+        return 0 if self._counts[place] == ABSENT else time.monotonic() - self._said_s[place]
 
     def others_have_fewer(self, place: int) -> bool:
         """Return whether a process in another place has fewer connections."""

@@ -73,6 +73,7 @@ def serve(
     settings: Settings,
     listener: socket.socket | None,
     announce: Callable[[Registry, socket.socket], None],
+    registry: Registry | None = None,
     seat: Seat | None = None,
 ) -> None:
     """Open the models and answer until told to stop.
@@ -81,6 +82,7 @@ def serve(
         settings: of this process.
         listener: that other processes may listen on, too; None opens one.
         announce: called when nothing can go wrong any more, with the models and the listener.
+        registry: the models, if they have been opened already.
         seat: this process's among others that share the listener.
 
     Raises:
@@ -90,7 +92,7 @@ def serve(
     stopping = threading.Event()
     certificate = open_certificate(settings)
     # Opened before the server starts, so that what is wrong with a model is said plainly and at once.
-    registry = open_registry(settings)
+    registry = registry or open_registry(settings)
     app = create_app(settings, registry, stopping)
     listener = listener or listen(settings.host, settings.port)
     context = None if certificate is None else certificate.context

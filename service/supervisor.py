@@ -1,7 +1,7 @@
 """Several processes that answer on one socket: starts them, replaces one that has ended, and stops them together.
 
-Settings enter, an exit code leaves. The parent opens no model and answers no request. It forks, so that the workers
-share the memory of what has been imported; for this it must have a single thread, and so does not import onnxruntime.
+Settings enter, an exit code leaves. The parent opens the models and answers no request. It forks, so that the workers
+share the memory of what it has imported and opened; for this it must have a single thread.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from types import FrameType
 
 from codec.errors import ModelError
@@ -25,13 +26,16 @@ from service.acceptor import Crowd
 from service.errors import StartupRefused
 from service.logs import log_config
 from service.metrics import count_as, forget_process
-from service.registry import Registry
+from service.registry import Registry, open_registry
 from service.server import HUNG_S, STOP_SIGNALS, Seat, listen, serve
 from service.settings import Settings
 
 # A worker that lived so long did not end because of how it starts.
 SOUND_AFTER_S = 10.0
 LONGEST_PAUSE_S = 30.0
+# A worker is alive ten times a second. One that is not for so long will not be again.
+HUNG_AFTER_S = 30.0
+LOOK_EVERY_S = 5.0
 # More than a worker takes to end itself where its requests do not.
 KILL_AFTER_S = HUNG_S + 2
 
@@ -73,17 +77,21 @@ class Supervisor:
     """The parent of all workers."""
 
     def __init__(self, settings: Settings, announce: Callable[[Opened, socket.socket], None]) -> None:
-        """Begin to listen, so that connections wait for the first worker.
+        """Open the models, and begin to listen, so that connections wait for the workers.
 
         Args:
             settings: of all processes.
             announce: called when all workers can serve, with what the first reported and the listener.
 
         Raises:
-            StartupRefused: the address is not this host's, or the port is taken.
+            StartupRefused: these settings and models cannot be served.
+            ModelError: a model's card or graph is not what it should be.
         """
+        if "fork" not in multiprocessing.get_all_start_methods():
+            raise StartupRefused("this system knows no fork, without which there can be one worker only")
         self._settings = settings
         self._announce = announce
+        self._registry = _open_to_share(settings)
         self._listener = listen(settings.host, settings.port)
         # Comes to its end for the workers when this process has ended, even if it was killed.
         self._lifeline, self._other_end = os.pipe()
@@ -152,7 +160,7 @@ class Supervisor:
             os.read(self._gate, 1)
 
         try:
-            serve(self._settings, self._listener, report, Seat(place, self._crowd, self._lifeline))
+            serve(self._settings, self._listener, report, self._registry, Seat(place, self._crowd, self._lifeline))
         except (StartupRefused, ModelError) as error:
             reports.send(Refused(str(error)))
             sys.exit(2)
@@ -164,7 +172,7 @@ class Supervisor:
         sources: list[Connection | socket.socket | int] = [self._wakeup]
         sources += [worker.reports for worker in living if worker.reports is not None]
         sources += [worker.process.sentinel for worker in living if worker.process is not None]
-        happened = wait(sources, max(0, min(pauses)) if pauses else None)
+        happened = wait(sources, max(0, min([*pauses, LOOK_EVERY_S, HUNG_AFTER_S / 2])))
         if self._wakeup in happened:
             self._wakeup.recv(1024)
         for worker in living:
@@ -172,6 +180,10 @@ class Supervisor:
                 self._hear(worker)
             if worker.process is not None and worker.process.sentinel in happened:
                 self._bury(worker)
+            elif worker.process is not None and self._crowd.silent_s(worker.place) > HUNG_AFTER_S:
+                _log.error("worker %d, process %d, hangs and is killed", worker.place, worker.process.pid)
+                worker.process.kill()
+                self._crowd.leave(worker.place)
 
     def _hear(self, worker: Worker) -> None:
         if worker.reports is None or worker.process is None:
@@ -274,3 +286,13 @@ def _send(process: ForkProcess, number: int) -> None:
     if process.pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, number)
+
+
+def _open_to_share(settings: Settings) -> Registry | None:
+    # A fork has none of its parent's threads, so graphs that run on several are opened by each worker for itself.
+    if settings.threads > 1:
+        return None
+    registry = open_registry(settings)
+    # Those that Python has not started are seen here only.
+    threads = Path("/proc/self/task")
+    return registry if threads.exists() and len(list(threads.iterdir())) == 1 else None

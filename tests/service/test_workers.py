@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -48,8 +50,11 @@ def requests(client: Client, wire: bytes, png: bytes) -> list[Request]:
 
 
 def workers_of(server: Server) -> list[int]:
-    """The process ids of those that have been forked."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return children_of(server.process.pid)
+
+
+def children_of(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children")
     return [int(pid) for pid in children.read_text(encoding="ascii").split()]
 
 
@@ -131,7 +136,8 @@ def test_a_killed_worker_comes_back_while_the_other_answers(launch: Launch, requ
 def test_a_worker_that_cannot_come_back_says_why_and_is_tried_less_and_less(
     launch: Launch, own_models_dir: Path, png: bytes
 ) -> None:
-    server = launch(models=own_models_dir)
+    # With more threads than one each worker opens the models itself; else it has those of its parent.
+    server = launch("--threads", "2", models=own_models_dir)
     wait_until(lambda: len(workers_of(server)) == 2, "there are two workers")
     graph = own_models_dir / "tiny" / ENCODER_FILE
     shutil.copy(graph, graph.with_suffix(".kept"))
@@ -142,6 +148,34 @@ def test_a_worker_that_cannot_come_back_says_why_and_is_tried_less_and_less(
     assert server.client.post("/encode", content=png).status_code == 200
     graph.with_suffix(".kept").replace(graph)
     wait_until(lambda: "worker 0 is back" in server.output(), "the worker is back")
+
+
+def test_a_worker_that_hangs_is_replaced(models_dir: Path, tmp_path: Path) -> None:
+    code = "import service.supervisor as s; s.HUNG_AFTER_S = 2; from service.__main__ import main; import sys"
+    flags = ["--port", "0", "--models-dir", str(models_dir), "--default-model", "tiny", "--workers", "2"]
+    command = [sys.executable, "-c", f"{code}; sys.exit(main({flags!r}))"]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT) as process,
+        ExitStack() as connections,
+    ):
+        try:
+            output = (tmp_path / "log").read_text
+            wait_until(lambda: "role both" in output(), "the service has started")
+            port = int(re.findall(r":(\d+) ", output())[0])
+            hanging = children_of(process.pid)[1]
+
+            def accepts() -> bool:
+                connections.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+                return connections_of(hanging, port) > 0
+
+            wait_until(accepts, "the second worker accepts connections")
+            os.kill(hanging, signal.SIGSTOP)
+            wait_until(lambda: "worker 1 is back" in output(), "it has been replaced")
+            assert f"worker 1, process {hanging}, hangs and is killed" in output()
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0
 
 
 def test_workers_end_when_their_parent_is_killed(launch: Launch) -> None:
