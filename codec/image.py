@@ -6,7 +6,6 @@ wants, and nothing else of the model.
 
 import io
 import warnings
-import zlib
 from collections.abc import Iterator
 from typing import Literal, TypeVar
 
@@ -17,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps
 from codec.errors import ImageMismatch, ImageTooLarge, InvalidImage
 from codec.model_card import ImageShape
 from codec.stages import timed
+from codec.stripping import read_orientation, strip
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -35,8 +35,18 @@ _MODE_IN_WORDS = {"L": "grey", "LA": "grey with alpha", "P": "palette colours", 
 # 2048 × 2048; converting that many pixels with transparency takes some 50 MiB.
 DEFAULT_MAX_PIXELS = 1 << 22
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH_OFFSET = 24
+
+# What makes a picture upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Pillow only warns between one and two times its own limit. Ours is lower, but must not depend on that.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -64,8 +74,7 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
     """
     if not data:
         raise InvalidImage("the image file is empty")
-    if data.startswith(_PNG_SIGNATURE):
-        check_png(data)
+    data, orientation = strip(data)
     try:
         header = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -78,7 +87,7 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
         )
     deep = header.mode.startswith("I") or (header.format == "PNG" and data[_PNG_DEPTH_OFFSET] == 16)
     try:
-        fitted = _load(header, shape, fit, deep)
+        fitted = _load(header, shape, fit, deep, orientation)
     except ImageMismatch:
         raise
     except Exception as error:
@@ -148,37 +157,18 @@ def write_file(pixels: Pixels, file_format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def check_png(data: bytes) -> None:
-    """Check what Pillow passes over, and so may give another picture: a PNG's check sums and its end.
-
-    Raises:
-        InvalidImage: one of them is wrong, or the end is missing.
-    """
-    at = len(_PNG_SIGNATURE)
-    while True:
-        size = int.from_bytes(data[at : at + 4], "big")
-        end = at + 12 + size
-        if len(data) < end:
-            raise InvalidImage("the PNG image is truncated")
-        kind = data[at + 4 : at + 8]
-        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise InvalidImage("the PNG image is damaged: a check sum does not match")
-        if kind == b"IEND":
-            return
-        at = end
-
-
-def _load(header: ImageFile.ImageFile, shape: ImageShape, fit: Fit, deep: bool) -> Image.Image:
+def _load(header: ImageFile.ImageFile, shape: ImageShape, fit: Fit, deep: bool, orientation: int) -> Image.Image:
     if getattr(header, "n_frames", 1) > 1:
         raise ImageMismatch("the image is animated; send a single frame")
+    # Of WebP; what PNG and JPEG have of it has been taken out.
+    orientation = read_orientation(header.info["exif"]) if "exif" in header.info else orientation
+    turn = _TURNS.get(orientation)
     if fit == "strict":
-        _check_fits(header, shape, deep)
+        _check_fits(header, shape, deep, swapped=orientation >= 5)
     header.load()
-    # Pillow finds an orientation in what else the file says, which takes longer than looking whether it says anything.
-    upright = ImageOps.exif_transpose(header) if header.info else header
+    upright = header if turn is None else header.transpose(turn)
     if fit != "strict":
         return _fit(upright, shape, fit)
-    _check_fits(upright, shape, deep)  # again, as the orientation may have swapped height and width
     return upright
 
 
@@ -186,16 +176,14 @@ def _picture_of(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _check_fits(image: Image.Image, shape: ImageShape, deep: bool) -> None:
+def _check_fits(image: Image.Image, shape: ImageShape, deep: bool, *, swapped: bool) -> None:
+    """Check that the image fits once it has been turned, which may swap its height and width."""
     wanted_mode = MODE_OF_CHANNELS[shape.channels]
-    if (image.height, image.width) == (shape.height, shape.width) and image.mode == wanted_mode and not deep:
-        return
-    # An orientation that swaps the sides is judged after it is applied; pixels are few enough by then to be loaded.
-    swapped = (image.width, image.height) == (shape.height, shape.width)
-    if swapped and image.mode == wanted_mode and not deep and image.getexif().get(0x0112, 1) >= 5:
+    size = (image.height, image.width) if swapped else (image.width, image.height)
+    if size == (shape.width, shape.height) and image.mode == wanted_mode and not deep:
         return
     raise ImageMismatch(
-        f"the image is {image.height} × {image.width}, {_in_words(image.mode, deep)}; the model takes "
+        f"the image is {size[1]} × {size[0]}, {_in_words(image.mode, deep)}; the model takes "
         f"{shape.height} × {shape.width} (height × width), {_in_words(wanted_mode, deep=False)}; "
         "ask for fit=resize or fit=pad to have it converted"
     )

@@ -12,6 +12,7 @@ from PIL import Image
 from codec import image
 from codec.errors import InvalidCode, InvalidImage
 from codec.model_card import ImageShape
+from codec.stripping import strip_png
 
 # The last of the 65,536 parts of the first step of a payload; all others are symbols.
 MARKER = b"\xff\xff"
@@ -86,7 +87,7 @@ def read_payload(payload: bytes, shape: ImageShape) -> image.Pixels:
 
 def _read_png(data: bytes, shape: ImageShape) -> image.Pixels:
     try:
-        image.check_png(data)
+        strip_png(data)
     except InvalidImage as error:
         raise InvalidCode("the code is damaged: the PNG file that it holds is not whole") from error
     if not data.endswith(_PNG_END):
