@@ -8,8 +8,10 @@ it is cut, with less than the answer's Content-Length sent, or without the last 
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
@@ -17,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from codec.errors import CodecError
 from service.admission import RunPart
 from service.body import announced_bytes, body_stalled, body_too_large
-from service.errors import BatchTooLarge, ClientGone, ServiceError
+from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
 from service.state import state_of
 
 _log = logging.getLogger(__name__)
@@ -71,12 +73,14 @@ class Incoming:
         return data
 
     async def pass_over(self) -> None:
-        """Throw away what is left of the body, as a client that is still sending does not look at its answer."""
-        try:
-            while await self.next() is not None:
-                pass
-        except ServiceError:
-            return
+        """Throw away what is left of the body, as a client that is still sending does not look at its answer.
+
+        Of a client that sends for long, no more is taken.
+        """
+        with contextlib.suppress(ServiceError, TimeoutError):
+            async with asyncio.timeout(self._stall_timeout_s):
+                while await self.next() is not None:
+                    pass
 
     def check_client(self) -> None:
         """Return if the client is still there, as far as is known.
@@ -198,7 +202,7 @@ class BatchResponse(Response):
         incoming = Incoming(self._request, receive, settings.max_batch_bytes, settings.stall_timeout_s)
         outgoing = Outgoing(send, incoming, settings.stall_timeout_s)
         try:
-            async with state.admission.batch() as run_part:
+            async with state.admission.batch() as run_part, _time_for_all(settings.batch_timeout_s):
                 await self._work(incoming, outgoing, run_part)
                 await outgoing.finish()
         except (ServiceError, CodecError) as error:
@@ -209,3 +213,12 @@ class BatchResponse(Response):
             await incoming.pass_over()
         finally:
             incoming.close()
+
+
+@asynccontextmanager
+async def _time_for_all(timeout_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError as error:
+        raise BodyStalled(f"the batch did not come to its end within {timeout_s} seconds") from error

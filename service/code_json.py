@@ -1,7 +1,7 @@
 """The JSON body of `/decode` -> a checked `CodeJson`.
 
-Bounded before it is parsed: a body has as many bytes as `service.body` lets through, and only as many lists and objects
-as a code needs, so that neither depth nor a mass of small objects costs anything.
+Bounded before it is parsed: a body has as many bytes as `service.body` lets through, and only as many lists, objects
+and elements as a code needs, so that neither depth nor a mass of small things costs anything.
 """
 
 import base64
@@ -16,6 +16,8 @@ from service.errors import InvalidJson
 
 MAX_LISTS_AND_OBJECTS = 32
 MAX_CODE_ELEMENTS = 65536
+# Those of a code, and of what else there may be.
+MAX_COMMAS = MAX_CODE_ELEMENTS + 1000
 
 
 class CodeJson(BaseModel):
@@ -64,6 +66,10 @@ def read_code_json(body: bytes) -> CodeJson:
     if body.count(b"[") + body.count(b"{") > MAX_LISTS_AND_OBJECTS:
         raise InvalidJson(
             f"the JSON has more than {MAX_LISTS_AND_OBJECTS} lists and objects; a code is one flat list of numbers"
+        )
+    if body.count(b",") > MAX_COMMAS:
+        raise InvalidJson(
+            f"the JSON has more than {MAX_COMMAS:,} commas; a code is a list of {MAX_CODE_ELEMENTS:,} numbers"
         )
     try:
         content = json.loads(body.decode(), object_pairs_hook=_without_twins, parse_constant=_refuse_constant)

@@ -92,8 +92,8 @@ class Settings(BaseSettings):
         128 << 20,
         ge=1,
         le=1 << 40,
-        description="most bytes of all bodies together, of those that still come, wait and are worked on; the next "
-        "gets a 429. One alone is always taken",
+        description="most bytes of all bodies of a worker together, of those that still come, wait and are worked on; "
+        "the next gets a 429. One alone is always taken",
     )
     max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="most pixels of a sent image")
     max_batches: int = Field(4, ge=1, le=256, description="batches that are worked on at the same time; none waits")
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         1000,
         ge=1,
         le=1 << 20,
-        description="connections at the same time; the next takes the place of the one that has waited longest for a "
+        description="connections of a worker; the next takes the place of the one that has waited longest for a "
         "request",
     )
     max_head_bytes: int = Field(
@@ -118,7 +118,10 @@ class Settings(BaseSettings):
         30, ge=1, le=3600, description="time that a client may take to send or to read the next bytes"
     )
     receive_timeout_s: int = Field(
-        60, ge=1, le=3600, description="time in which the whole body must have come; not of batches, which may go on"
+        60, ge=1, le=3600, description="time in which the whole body of a single image or code must have come"
+    )
+    batch_timeout_s: int = Field(
+        3600, ge=1, le=1 << 20, description="time in which a batch must have come, and its answer must have been taken"
     )
     queue_timeout_s: int = Field(
         10, ge=1, le=3600, description="time that a request may wait for its turn; then it gets a 429"

@@ -1,5 +1,6 @@
 """Batches through the real server: in bounded memory, with slow clients and with clients that leave."""
 
+import contextlib
 import io
 import socket
 import time
@@ -103,6 +104,21 @@ def test_a_body_that_does_not_go_on_is_given_up(server: Server, container: bytes
         connection.sendall(container[: HEADER_BYTES + 5])
         assert received(connection).startswith(b"HTTP/1.1 408 ")
     assert server.client.post("/decode/batch", content=container).status_code == 200
+
+
+def test_a_batch_that_comes_slowly_is_given_up_in_the_end(launch: Callable[..., Server], model: Path) -> None:
+    server = launch(model.parent, "--max-batches", "1", "--batch-timeout-s", "1")
+    with socket.create_connection(server.address, PATIENCE_S) as connection:
+        connection.sendall(ask("/encode/batch", NPY, "Content-Length: 1000000"))
+        connection.settimeout(0.05)
+        answer, body = b"", b"".join(array_of(1))
+        for sent in range(len(body)):
+            connection.sendall(body[sent : sent + 1])
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(1 << 16)
+                break
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert server.client.post("/encode/batch", content=b"".join(array_of(1)), headers={"Content-Type": NPY}).is_success
 
 
 def test_a_client_that_takes_nothing_is_given_up(launch: Callable[..., Server], model: Path) -> None:

@@ -227,6 +227,7 @@ BAD_JSON: dict[str, tuple[bytes, int, str]] = {
     "too short": (b'{"code": [0.5, 0.5, 0.5, 0.5]}', 400, "invalid-vector"),
     "too long": (with_code("0.5, 0.5"), 400, "invalid-vector"),
     "no elements": (b'{"code": []}', 400, "invalid-vector"),
+    "five million elements": (b'{"code": [' + b"0," * 5_000_000 + b"0]}", 400, "invalid-json"),
     "65,537 elements": (b'{"code": [' + b"0," * 65536 + b"0]}", 400, "invalid-code"),
     "no fields": (b"{}", 400, "invalid-code"),
     "all null": (b'{"code": null, "payload": null}', 400, "invalid-code"),
