@@ -57,6 +57,8 @@ class Decoder:
         Raises:
             InvalidCode: one of them is not a payload that this model's encoder makes.
         """
+        if len(payloads) == 1 and not lossless.is_image(payloads[0]):
+            return self.decode_symbols(self._coder.decode(payloads[0])[None])
         pixels = np.empty((len(payloads), *self.card.image.as_tuple()), dtype=np.uint8)
         symbols, coded = [], []
         for at, payload in enumerate(payloads):

@@ -73,13 +73,12 @@ class Encoder:
         Raises:
             UncodableImage: one of the images has a code that lies too far out.
         """
-        y = self.y(pixels)
-        symbols = quantiser.quantise(y, self.card.quantiser)
-        ideal_bits = self._coder.ideal_bits(symbols)
-        return [
-            self._frame(one_y, self._coder.encode(one_symbols), float(bits))
-            for one_y, one_symbols, bits in zip(y, symbols, ideal_bits, strict=True)
-        ]
+        encoded = []
+        for y in self.y(pixels):
+            symbols = quantiser.quantise_one(y.tolist(), self.card.quantiser)
+            payload = self._coder.encode_one(symbols)
+            encoded.append(self._frame(y, payload, self._coder.ideal_bits_of_one(symbols)))
+        return encoded
 
     def encode_lossless(self, pixels: image.Pixels) -> list[EncodedImage]:
         """Encode uint8 (N, H, W, C) pixels of the model's shape as themselves: codes that give back these very pixels.

@@ -25,6 +25,9 @@ LEAST_SYMBOL, GREATEST_SYMBOL = -(1 << 31), (1 << 31) - 1
 # The first step of each payload tells symbols, these of 65,536, from an image as itself, the last one.
 CODED_FREQUENCY = FREQUENCY_TOTAL - 1
 
+# Ideal lengths are counted in these.
+_UNITS_PER_BIT = 1 << 32
+
 # So far from a table no symbol is: 2 ** 33 is more than twice the distance between any two.
 _MAX_DISTANCE_BITS = 32
 _WINDOW_BITS = 2 * _MAX_DISTANCE_BITS + 1
@@ -39,19 +42,27 @@ class SymbolCoder:
         self._first = np.array([lane.first - 1 for lane in self._lanes])
         self._beyond = np.array([lane.size + 1 for lane in self._lanes])
         self._start = np.array([0, *accumulate(lane.size + 2 for lane in self._lanes[:-1])])
-        self._bits = np.concatenate([np.roll(np.append(lane.bits, lane.bits[-1]), 1) for lane in self._lanes])
+        self._bits = np.concatenate([[lane.bits[-1], *lane.bits] for lane in self._lanes])
         longest_bits = FREQUENCY_BITS + len(self._lanes) * (FREQUENCY_BITS + _WINDOW_BITS)
         self.max_payload_bytes = -(-longest_bits // 8)
 
-    @timed("entropy")
     def encode(self, symbols: Symbols) -> bytes:
         """Code symbols, int64 (code size), as the one payload that stands for them.
 
         Raises:
             UncodableImage: a symbol does not fit in 32 bits.
         """
+        return self.encode_one(symbols.tolist())
+
+    @timed("entropy")
+    def encode_one(self, symbols: Sequence[int]) -> bytes:
+        """Do the same with symbols that are Python's integers.
+
+        Raises:
+            UncodableImage: a symbol does not fit in 32 bits.
+        """
         low, span, bits = 0, CODED_FREQUENCY, FREQUENCY_BITS
-        for symbol, lane in zip(symbols.tolist(), self._lanes, strict=True):
+        for symbol, lane in zip(symbols, self._lanes, strict=True):
             at = min(max(symbol - lane.first, -1), lane.size)
             low = (low << FREQUENCY_BITS) + span * lane.starts[at]
             span *= lane.frequencies[at]
@@ -73,10 +84,10 @@ class SymbolCoder:
             raise InvalidCode(
                 f"the code holds {len(payload)} bytes of payload; this model's codes hold 1 to {self.max_payload_bytes}"
             )
-        symbols = np.array(self._read(payload), dtype=np.int64)
-        if self.encode(symbols) != payload:
+        symbols = self._read(payload)
+        if self.encode_one(symbols) != payload:
             raise InvalidCode("the code is damaged: its payload is not the one that its symbols have")
-        return symbols
+        return np.array(symbols, dtype=np.int64)
 
     def ideal_bits(self, symbols: Symbols) -> npt.NDArray[np.float64]:
         """Return the ideal code lengths, float64 (N) bits, of symbols, int64 (N, code size).
@@ -85,16 +96,27 @@ class SymbolCoder:
         an image as itself. A payload has the least whole number of bytes that holds it, or fewer.
         """
         at = np.minimum(np.maximum(symbols - self._first, 0), self._beyond)
-        total: npt.NDArray[np.float64] = self._bits[at + self._start].sum(axis=1)
-        total -= math.log2(CODED_FREQUENCY / FREQUENCY_TOTAL)
+        # In whole units, which have the same sum in any order.
+        units = self._bits[at + self._start].sum(axis=1) + _CODED_UNITS
         far = (at == 0) | (at == self._beyond)
         if far.any():
             for place in np.flatnonzero(far.any(axis=0)).tolist():
                 column = far[:, place]
                 # Of a float64 that is an integer, frexp gives the number of bits.
                 distance = _distance(symbols[column, place], self._lanes[place]).astype(np.float64)
-                total[column] += 2 * np.frexp(distance + 1)[1] - 1
-        return total
+                units[column] += (2 * np.frexp(distance + 1)[1].astype(np.int64) - 1) * _UNITS_PER_BIT
+        bits: npt.NDArray[np.float64] = units / _UNITS_PER_BIT
+        return bits
+
+    def ideal_bits_of_one(self, symbols: Sequence[int]) -> float:
+        """Return the same of a single code, whose symbols are Python's integers of 32 bits."""
+        units = _CODED_UNITS
+        for symbol, lane in zip(symbols, self._lanes, strict=True):
+            at = min(max(symbol - lane.first, -1), lane.size)
+            units += lane.bits[at]
+            if at in (-1, lane.size):
+                units += _distance_word(symbol, lane)[1] * _UNITS_PER_BIT
+        return units / _UNITS_PER_BIT
 
     def _read(self, payload: bytes) -> list[int]:
         # The payload, as a binary fraction followed by zeros, is `rest` of `span << room` units into the interval.
@@ -120,6 +142,14 @@ class SymbolCoder:
         return symbols
 
 
+def _units(frequency: int) -> int:
+    """Return the ideal length of what has this frequency, in units."""
+    return round((FREQUENCY_BITS - math.log2(frequency)) * _UNITS_PER_BIT)
+
+
+_CODED_UNITS = _units(CODED_FREQUENCY)
+
+
 class _Lane:
     """One coordinate's table: entry `size`, the last and so also entry -1, is the escape."""
 
@@ -127,7 +157,7 @@ class _Lane:
         self.first, self.last, self.size = table.first, table.last, len(table.frequencies)
         self.frequencies = [*table.frequencies, table.escape]
         self.starts = list(accumulate(self.frequencies[:-1], initial=0))
-        self.bits = FREQUENCY_BITS - np.log2(np.array(self.frequencies, dtype=np.float64))
+        self.bits = [_units(frequency) for frequency in self.frequencies]
 
 
 def _distance(symbol: Symbols, lane: _Lane) -> Symbols:

@@ -14,7 +14,7 @@ for a container are decoded from their symbols, and only if that is asked for.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -149,22 +149,23 @@ class Guard:
             if len(pixels) > 1:
                 return [judgement for one in pixels for judgement in self.judge(one[None], max_mse)]
             return [Judgement(None, {}, None, Misfit((), str(error)))]
-        scores = {"bits": np.array([one.ideal_bits for one in encoded])}
-        largest = None
+        scores = {"bits": [one.ideal_bits for one in encoded]}
+        largest: list[float | None] = [None] * len(encoded)
         if self._typical:
-            scores["strangeness"] = self._typical.strangeness(pixels)
+            scores["strangeness"] = self._typical.strangeness(pixels).tolist()
         if delivered is not None:
             difference = np.abs(pixels.astype(np.int16) - delivered)
-            largest = difference.max(axis=(1, 2, 3)) / 255
-            scores["mse"] = _mse(difference)
+            largest = [level / 255 for level in difference.max(axis=(1, 2, 3)).tolist()]
+            scores["mse"] = _mse(difference).tolist()
             if self._typical:
-                scores["surprise"] = self._typical.surprise(pixels, delivered)
+                scores["surprise"] = self._typical.surprise(pixels, delivered).tolist()
         limits = self._limits if max_mse is None else {**self._limits, "mse": max_mse}
         judgements = []
         for index, one in enumerate(encoded):
-            own = {score: float(values[index]) for score, values in scores.items()}
-            misfit = self._misfit([Excess(score, own[score], limits[score]) for score in own if score in limits])
-            judgements.append(Judgement(one, own, None if largest is None else float(largest[index]), misfit))
+            own = {score: values[index] for score, values in scores.items()}
+            beyond = [score for score in own if score in limits and own[score] > limits[score]]
+            misfit = self._why(tuple(Excess(score, own[score], limits[score]) for score in beyond)) if beyond else None
+            judgements.append(Judgement(one, own, largest[index], misfit))
         return judgements
 
     def encode(
@@ -277,10 +278,6 @@ class Guard:
         """Return one image, uint8 (H, W, C) pixels, as a code of this model that gives back these very pixels."""
         code = self._encoder.encode_lossless(pixels[None])[0]
         return GuardedImage(code, 0.0, math.inf, 0.0, misfit, lossless.kind_of(code.payload))
-
-    def _misfit(self, compared: Sequence[Excess]) -> Misfit | None:
-        excesses = tuple(one for one in compared if one.value > one.limit)
-        return self._why(excesses) if excesses else None
 
     def _why(self, excesses: tuple[Excess, ...]) -> Misfit:
         figures = ", ".join(f"{one.score} {one.value:.4g} (limit {one.limit:.4g})" for one in excesses)

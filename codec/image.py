@@ -15,8 +15,9 @@ from PIL import Image, ImageFile, ImageOps
 
 from codec.errors import ImageMismatch, ImageTooLarge, InvalidImage
 from codec.model_card import ImageShape
+from codec.plain_png import read_plain_png, write_grey_png
 from codec.stages import timed
-from codec.stripping import read_orientation, strip
+from codec.stripping import UPRIGHT, read_orientation, strip
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -75,6 +76,8 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
     if not data:
         raise InvalidImage("the image file is empty")
     data, orientation = strip(data)
+    if orientation == UPRIGHT and shape.pixels <= max_pixels and (plain := read_plain_png(data, shape)) is not None:
+        return plain
     try:
         header = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -115,9 +118,10 @@ def fit_pixels(pixels: Pixels, shape: ImageShape, fit: Fit = "strict") -> Pixels
     return fitted
 
 
+@timed("image")
 def write_png(pixels: Pixels) -> bytes:
     """Encode uint8 (H, W, C) pixels as a PNG file."""
-    return write_file(pixels, "PNG", compress_level=6)
+    return write_grey_png(pixels) if pixels.shape[2] == 1 else write_file(pixels, "PNG", compress_level=6)
 
 
 def write_webp(pixels: Pixels) -> bytes:
@@ -145,7 +149,9 @@ def to_x(pixels: Pixels) -> Floats:
 
 def to_pixels(x_hat: Floats) -> Pixels:
     """Turn x_hat, float32 (N, C, H, W), into uint8 (N, H, W, C) pixels: clipped to [0, 1] and rounded."""
-    pixels: Pixels = np.rint(np.clip(x_hat, 0, 1) * np.float32(255)).astype(np.uint8)
+    levels = np.minimum(np.maximum(x_hat, np.float32(0)), np.float32(1))
+    levels *= np.float32(255)
+    pixels: Pixels = np.rint(levels, out=levels).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 

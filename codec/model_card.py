@@ -9,9 +9,12 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from codec.errors import InvalidCard
@@ -72,6 +75,11 @@ class UniformQuantiser(_Frozen):
         if len(self.low) != len(self.step):
             raise ValueError("quantiser.low and quantiser.step differ in length")
         return self
+
+    @cached_property
+    def arrays(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """`low` and `step` as float64 (code size); not to be written to."""
+        return np.array(self.low), np.array(self.step)
 
 
 class FrequencyTable(_Frozen):

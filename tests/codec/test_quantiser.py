@@ -46,3 +46,14 @@ def test_a_step_must_be_positive() -> None:
 def test_levels_beyond_float32_are_infinite() -> None:
     wide = UniformQuantiser(low=(0.0,), step=(1e35,))
     assert quantiser.dequantise(np.array([[2**31 - 1], [-1]]), wide)[0] == [np.inf]
+
+
+@given(st.lists(st.floats(width=32), min_size=2, max_size=2))
+def test_a_single_code_gets_the_symbols_that_it_gets_among_others(y: list[float]) -> None:
+    try:
+        among_others = quantiser.quantise(np.array([y]), PARAMETERS).tolist()
+    except UncodableImage:
+        with pytest.raises(UncodableImage, match="too far out"):
+            quantiser.quantise_one(y, PARAMETERS)
+    else:
+        assert [quantiser.quantise_one(y, PARAMETERS)] == among_others
