@@ -174,6 +174,10 @@ class Server(uvicorn.Server):
         end_s = loop.time() + timeout_s
         # Again, as the headers may just have been made anew when the signal came.
         self._say_close()
+        for connection in list(self.server_state.connections):
+            # A request that has begun got its headers before. This does not close its connection yet.
+            if getattr(connection, "is_busy", False):
+                connection.shutdown()
         while loop.time() < end_s - timeout_s + self._drain_s() and not self.force_exit:
             await asyncio.sleep(0.05)
         # One turn of the loop takes in what has arrived.
