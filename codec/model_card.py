@@ -134,7 +134,7 @@ class GuardRates(_Frozen):
 class GuardLimits(_Frozen):
     """The limits beyond which an image is a misfit, and what its scores are computed with; see `codec.guard`.
 
-    They are set by training images, of which about one in a thousand is beyond; not part of the model's identity.
+    They are set by training images, of which fewer than one in a thousand is beyond; not part of the model's identity.
     """
 
     max_strangeness: Positive = Field(description="of the image, where the decoder is at hand")

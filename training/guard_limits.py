@@ -27,10 +27,13 @@ BATCH = 500
 MAX_MISFITS = 10_000
 _MAX_MISFIT_BYTES = 1 << 28
 
-# The shares of the training images that are beyond. No network has seen them by their strangeness, so that they speak
-# for new images; with a decoder at hand, the other scores take half of the one in a thousand.
-STRANGE_ALONE = 1e-3
+# The shares of all training images that are beyond a limit, such that fewer than one new image in a thousand is beyond
+# any. By these scores new images are like those for training, as no network has learned to make them small. With a
+# decoder at hand the errors need a share, too; without one the sum is so far below that a count among 60,000 images,
+# with its chance error, hardly ever stands for more.
 STRANGE = 5e-4
+STRANGE_ALONE = 7e-4
+RARE = 1e-4
 
 # A limit is above 0, even where all errors are 0.
 _LEAST_LIMIT = 1e-9
@@ -59,32 +62,34 @@ def make_guard(
 def fit_limits(folder: Path, split: TrainingSplit) -> GuardLimits | None:
     """Fit the limits of a model in `folder` by its training images; None if its images are too large for that.
 
-    Strangeness is judged by all training images. What depends on the network is judged by the validation images, which
-    it has not learned: the greatest error, surprise and code length among them are the limits.
+    Of strangeness and code length, as many of the training and validation images are beyond as the shares above say.
+    The limits of error and surprise are the greatest ones among all that are not too strange: images that the network
+    has not learned have larger errors, so that a share of those that it has would be a far larger one of these.
 
     Raises:
         ModelError: the model's files cannot be used.
-        UncodableImage: a validation image has no code.
+        UncodableImage: an image has no code.
     """
     encoder, decoder = Encoder.open(folder), Decoder.open(folder)
     shape = encoder.card.image
     if shape.pixels * shape.channels > MAX_TYPICAL_VALUES:
         return None
-    pixels = split.validation.pixels
-    bits, delivered = _through(encoder, decoder, pixels)
+    stacks = [split.train.pixels, split.validation.pixels]
+    # Validation images, as the usual errors are to be those of images that the network has not learned.
     typical = TypicalPictures(
-        **_mean_and_spread([split.train.pixels, pixels]), error_png_base64=_levels(_root_mean_square(pixels, delivered))
+        **_mean_and_spread(stacks), error_png_base64=_levels(_usual_error(encoder, decoder, split.validation.pixels))
     )
-    opened = TypicalImages(typical, shape)
-    strangeness = np.concatenate([_strangeness(opened, part) for part in (split.train.pixels, pixels)])
-    errors = np.concatenate([_mse(pixels[part], delivered[part]) for part in _parts(len(pixels))])
-    surprise = np.concatenate([opened.surprise(pixels[part], delivered[part]) for part in _parts(len(pixels))])
+    scores = _scores(encoder, decoder, TypicalImages(typical, shape), stacks)
+    strangeness = scores["strangeness"]
+    max_strangeness = np.quantile(strangeness, 1 - STRANGE)
+    # A strange image that hides among those for training does not raise the other limits.
+    usual = strangeness <= max_strangeness
     return GuardLimits(
-        max_strangeness=_limit(np.quantile(strangeness, 1 - STRANGE)),
+        max_strangeness=_limit(max_strangeness),
         max_strangeness_alone=_limit(np.quantile(strangeness, 1 - STRANGE_ALONE)),
-        max_bits=_limit(bits.max()),
-        max_mse=_limit(errors.max()),
-        max_surprise=_limit(surprise.max()),
+        max_bits=_limit(np.quantile(scores["bits"], 1 - RARE)),
+        max_mse=_limit(scores["mse"][usual].max()),
+        max_surprise=_limit(scores["surprise"][usual].max()),
         typical=typical,
     )
 
@@ -169,14 +174,25 @@ def _called_misfits(guard: Guard, limits: GuardLimits, pixels: image.Pixels) -> 
     return alone / len(pixels), both / len(pixels)
 
 
+def _scores(
+    encoder: Encoder, decoder: Decoder, typical: TypicalImages, stacks: Sequence[image.Pixels]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return each score of all images, float64 (N)."""
+    found: dict[str, list[npt.NDArray[np.float64]]] = {"bits": [], "strangeness": [], "mse": [], "surprise": []}
+    for pixels in stacks:
+        for part in _parts(len(pixels)):
+            bits, delivered = _through(encoder, decoder, pixels[part])
+            found["bits"].append(bits)
+            found["strangeness"].append(typical.strangeness(pixels[part]))
+            found["mse"].append(_mse(pixels[part], delivered))
+            found["surprise"].append(typical.surprise(pixels[part], delivered))
+    return {score: np.concatenate(values) for score, values in found.items()}
+
+
 def _through(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> tuple[npt.NDArray[np.float64], image.Pixels]:
-    """Return the ideal code lengths, float64 (N), and the images as delivered, uint8 (N, H, W, C)."""
-    bits, delivered = [], np.empty_like(pixels)
-    for part in _parts(len(pixels)):
-        encoded = encoder.encode(pixels[part])
-        bits += [one.ideal_bits for one in encoded]
-        delivered[part] = decoder.decode_bare([one.payload for one in encoded])
-    return np.array(bits), delivered
+    """Return the ideal code lengths, float64 (N), of some images and the images as delivered, uint8 (N, H, W, C)."""
+    encoded = encoder.encode(pixels)
+    return np.array([one.ideal_bits for one in encoded]), decoder.decode_bare([one.payload for one in encoded])
 
 
 def _mean_and_spread(stacks: Sequence[image.Pixels]) -> dict[str, str]:
@@ -190,20 +206,17 @@ def _mean_and_spread(stacks: Sequence[image.Pixels]) -> dict[str, str]:
     return {"mean_png_base64": _png(np.rint(mean)), "spread_png_base64": _levels(spread)}
 
 
-def _root_mean_square(pixels: image.Pixels, delivered: image.Pixels) -> npt.NDArray[np.float64]:
+def _usual_error(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> npt.NDArray[np.float64]:
     total = np.zeros(pixels.shape[1:])
     for part in _parts(len(pixels)):
-        total += np.square(pixels[part].astype(np.float64) - delivered[part]).sum(axis=0)
+        _, delivered = _through(encoder, decoder, pixels[part])
+        total += np.square(pixels[part].astype(np.float64) - delivered).sum(axis=0)
     return np.sqrt(total / len(pixels))
 
 
 def _mse(pixels: image.Pixels, delivered: image.Pixels) -> npt.NDArray[np.float64]:
     errors: npt.NDArray[np.float64] = np.square((pixels.astype(np.float64) - delivered) / 255).mean(axis=(1, 2, 3))
     return errors
-
-
-def _strangeness(typical: TypicalImages, pixels: image.Pixels) -> npt.NDArray[np.float64]:
-    return np.concatenate([typical.strangeness(pixels[part]) for part in _parts(len(pixels))])
 
 
 def _levels(values: npt.NDArray[np.float64]) -> str:
