@@ -20,6 +20,7 @@ from service.errors import WrongRole
 from service.keys import open_keys
 from service.metrics import Metrics
 from service.openapi import describe
+from service.readers import Readers
 from service.readiness import Readiness
 from service.registry import Registry, open_registry
 from service.routes import decode, decode_batch, docs, encode, encode_batch, health, metrics, models
@@ -62,8 +63,9 @@ def create_app(
             counted.load,
             counted.held,
         )
+        readers = Readers(settings.stall_timeout_s, settings.receive_timeout_s)
         counted.name_models(opened.cards.values(), opened.default)
-        app.state.shared = State(settings, opened, admission, Readiness(opened, stopping), counted)
+        app.state.shared = State(settings, opened, admission, readers, Readiness(opened, stopping), counted)
         try:
             yield
         finally:

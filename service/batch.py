@@ -18,8 +18,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from codec.errors import CodecError
 from service.admission import RunPart
-from service.body import announced_bytes, body_stalled, body_too_large
+from service.body import announced_bytes, body_too_large
 from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
+from service.readers import body_stalled
 from service.state import state_of
 
 _log = logging.getLogger(__name__)

@@ -3,18 +3,15 @@
 One mechanism for raw bytes, JSON and forms, with or without a Content-Length. What the bytes mean is not known here.
 """
 
-import asyncio
-
 from fastapi import Request
 
 from service.admission import Held
-from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from service.errors import BodyTooLarge, ClientGone
 from service.head import read_head
+from service.readers import Reader, Readers
 
 
-async def read_body(
-    request: Request, max_bytes: int, held: Held, *, stall_timeout_s: float, receive_timeout_s: float
-) -> bytes:
+async def read_body(request: Request, max_bytes: int, held: Held, readers: Readers) -> bytes:
     """Read the whole body.
 
     A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
@@ -24,11 +21,10 @@ async def read_body(
         request: nothing of its body has been read.
         max_bytes: limit.
         held: is told of the bytes as they come.
-        stall_timeout_s: longest time without a byte.
-        receive_timeout_s: longest time for the whole, so that a byte now and then does not make it last for ever.
+        readers: know how long it may take.
 
     Raises:
-        BodyStalled: one of the times has passed.
+        BodyStalled: it took too long.
         BodyTooLarge: more than `max_bytes`.
         ClientGone: the client went away in the middle.
         Overloaded: the bodies of all requests together are too long.
@@ -36,27 +32,20 @@ async def read_body(
     if announced_bytes(request) > max_bytes:
         raise body_too_large(max_bytes)
     body = bytearray()
-    now_s = asyncio.get_running_loop().time
-    end_s = now_s() + receive_timeout_s
-    try:
-        async with asyncio.timeout(min(stall_timeout_s, receive_timeout_s)) as timer:
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone("the connection was closed before the whole body had arrived")
-                piece: bytes = message.get("body", b"")
-                if len(body) + len(piece) > max_bytes:
-                    raise body_too_large(max_bytes)
-                held.add(len(piece))
-                if not message.get("more_body", False):
-                    return bytes(body) + piece if body else piece
-                # One object, as a list of many small pieces would take many times their bytes.
-                body += piece
-                timer.reschedule(min(now_s() + stall_timeout_s, end_s))
-    except TimeoutError as error:
-        if now_s() < end_s:
-            raise body_stalled(stall_timeout_s) from error
-        raise BodyStalled(f"the whole body did not come within {receive_timeout_s} seconds") from error
+    with Reader(readers) as reader:
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the connection was closed before the whole body had arrived")
+            piece: bytes = message.get("body", b"")
+            if len(body) + len(piece) > max_bytes:
+                raise body_too_large(max_bytes)
+            held.add(len(piece))
+            if not message.get("more_body", False):
+                return bytes(body) + piece if body else piece
+            # One object, as a list of many small pieces would take many times their bytes.
+            body += piece
+            reader.silent_s = 0
 
 
 async def wait_until_gone(request: Request) -> None:
@@ -75,8 +64,3 @@ def announced_bytes(request: Request) -> int:
 def body_too_large(max_bytes: int) -> BodyTooLarge:
     """Return the error of a body over the limit."""
     return BodyTooLarge(f"the body is longer than the {max_bytes:,} bytes that are allowed")
-
-
-def body_stalled(stall_timeout_s: float) -> BodyStalled:
-    """Return the error of a body that does not go on."""
-    return BodyStalled(f"no more of the body came within {stall_timeout_s} seconds")

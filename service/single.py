@@ -33,15 +33,8 @@ async def work_on_body(
         ClientGone: the client went away before its turn had come.
         Overloaded: no place is free, its turn did not come in time, or all bodies together are too long.
     """
-    settings = state.settings
     with state.admission.hold() as held:
-        body = await read_body(
-            request,
-            settings.max_body_bytes,
-            held,
-            stall_timeout_s=settings.stall_timeout_s,
-            receive_timeout_s=settings.receive_timeout_s,
-        )
+        body = await read_body(request, state.settings.max_body_bytes, held, state.readers)
         if len(body) > quick_bytes:
             kind = None
         return await state.admission.run(lambda: work(body), lambda: wait_until_gone(request), kind)

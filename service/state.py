@@ -6,6 +6,7 @@ from fastapi import Request
 
 from service.admission import Admission
 from service.metrics import Metrics
+from service.readers import Readers
 from service.readiness import Readiness
 from service.registry import Registry
 from service.settings import Settings
@@ -17,6 +18,7 @@ class State(NamedTuple):
     settings: Settings
     registry: Registry
     admission: Admission
+    readers: Readers
     readiness: Readiness
     metrics: Metrics
 

@@ -8,6 +8,7 @@ from starlette.types import Message
 from service.admission import Admission
 from service.body import read_body, wait_until_gone
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from service.readers import Reader, Readers
 from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
 
 
@@ -25,15 +26,10 @@ def request_of(*messages: Message, length: str | None = None) -> tuple[Request, 
 def read(request: Request, max_bytes: int, stall_timeout_s: float = 10, receive_timeout_s: float = 10) -> bytes:
     async def scenario() -> bytes:
         admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=1000, queue_timeout_s=1)
+        readers = Readers(stall_timeout_s, receive_timeout_s, look_every_s=0.01)
         try:
             with admission.hold() as held:
-                return await read_body(
-                    request,
-                    max_bytes,
-                    held,
-                    stall_timeout_s=stall_timeout_s,
-                    receive_timeout_s=receive_timeout_s,
-                )
+                return await read_body(request, max_bytes, held, readers)
         finally:
             admission.close()
 
@@ -95,6 +91,37 @@ def test_read_body_gives_up_when_nothing_comes_for_too_long() -> None:
 def test_read_body_gives_up_when_little_comes_for_too_long() -> None:
     with pytest.raises(BodyStalled, match=r"the whole body did not come within 0\.05 seconds"):
         read(trickle(every_s=0.001), 1000, receive_timeout_s=0.05)
+
+
+def test_who_is_cancelled_by_another_is_not_told_that_the_body_stalled() -> None:
+    async def scenario() -> None:
+        readers = Readers(stall_timeout_s=60, receive_timeout_s=60, look_every_s=0.001)
+
+        async def wait() -> None:
+            with Reader(readers):
+                await asyncio.sleep(60)
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(scenario())
+
+
+def test_who_has_read_its_body_is_not_given_up_afterwards() -> None:
+    async def scenario() -> None:
+        readers = Readers(stall_timeout_s=0.01, receive_timeout_s=60, look_every_s=0.005)
+        for _ in range(2):
+            with Reader(readers):
+                pass
+            await asyncio.sleep(0.05)
+            with pytest.raises(BodyStalled), Reader(readers):
+                await asyncio.sleep(60)
+            await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
 
 
 def test_a_body_that_does_not_come_is_answered_and_its_connection_closed(start: Callable[..., Client]) -> None:
