@@ -32,13 +32,15 @@ class JsonFormatter(logging.Formatter):
 
 def log_config(log_format: LogFormat) -> dict[str, Any]:
     """Return what `logging.config.dictConfig` takes."""
+    # It warns of each form that is not well-formed, of which the answer tells.
+    quiet = {"python_multipart": {"level": "ERROR"}}
     if log_format == "text":
-        return LOGGING_CONFIG
+        return {**LOGGING_CONFIG, "loggers": {**LOGGING_CONFIG["loggers"], **quiet}}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": JsonFormatter}},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
         "root": {"handlers": ["stdout"], "level": "WARNING"},
-        "loggers": {"service": {"level": "INFO"}, "uvicorn": {"level": "INFO"}},
+        "loggers": {"service": {"level": "INFO"}, "uvicorn": {"level": "INFO"}, **quiet},
     }

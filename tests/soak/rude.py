@@ -129,9 +129,7 @@ class RudeClients:
                     connection.sendall(data[number * len(data) // pieces : (number + 1) * len(data) // pieces])
                     time.sleep(self._manners.dawdle_s / pieces)
             except ConnectionError:
-                # It was turned away meanwhile; of that, a connection that was still sent to may lose the answer.
-                answers = received(connection)
-                return _right_or_busy(one, answers) if answers else "closed"
+                return _turned_away_meanwhile(received(connection))
             return _right_or_busy(one, received(connection))
 
     def _reads_slowly(self, random: Random) -> str:
@@ -139,9 +137,12 @@ class RudeClients:
         with self._connected(one.half) as connection:
             connection.sendall(head(one, "Connection: close") + one.body)
             data = b""
-            for _ in range(4):
-                data += connection.recv(1000)
-                time.sleep(self._manners.dawdle_s / 4)
+            try:
+                for _ in range(4):
+                    data += connection.recv(1000)
+                    time.sleep(self._manners.dawdle_s / 4)
+            except ConnectionError:
+                return _turned_away_meanwhile(received(connection, data))
             return _right_or_busy(one, received(connection, data))
 
     def _pipelines(self, random: Random) -> str:
@@ -300,6 +301,15 @@ def _right_or_busy(one: Exchange, answers: list[httpx.Response]) -> str:
         return "turned away"
     one.check(answers[0])
     return "right"
+
+
+def _turned_away_meanwhile(answers: list[httpx.Response]) -> str:
+    """Expect a 429 or nothing: where a client still sends, or is late to read, a closed connection loses the answer."""
+    for answer in answers:
+        if answer.status_code != 429:
+            raise WrongAnswer(f"the connection was closed after a status {answer.status_code}")
+        check_problem(answer)
+    return "turned away" if answers else "closed"
 
 
 def _only_refusals(answers: list[httpx.Response]) -> str:

@@ -16,7 +16,7 @@ from tests.soak.exchanges import Half
 GAUGES = ("latentwire_running", "latentwire_queued", "latentwire_batches", "latentwire_held_bytes")
 BAD_WORDS = ("Traceback", "ERROR", "CRITICAL")
 REST_S = 30
-# Connections that are just being closed, and threads that came with the load.
+# Of each process: connections that are just being closed, and files of metrics that came with the load.
 SPARE_FILES = 4
 
 
@@ -42,7 +42,7 @@ class Service:
             if taken := _wait_for_rest(server):
                 faults.append(f"places are still taken: {', '.join(taken)}")
             faults += [f"the log has a line with {word}" for word in BAD_WORDS if word in server.output()]
-        if (files := self.open_files()) > files_before + SPARE_FILES:
+        if (files := self.open_files()) > files_before + SPARE_FILES * len(self._pids()):
             faults.append(f"{files} files are open, {files_before} at the start")
         return faults
 
