@@ -96,3 +96,31 @@ def test_the_port_that_kubernetes_sets_is_not_used(
     assert read_settings(["--port", "9000"]).port == 9000
     with pytest.raises(StartupRefused, match="port"):
         read_settings(["--port", "tcp://10.0.0.7:80"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "workers", "threads", "max_running"),
+    [
+        ([], 1, 1, 6),
+        (["--workers", "0"], 6, 1, 2),
+        (["--workers", "2", "--threads", "0"], 2, 3, 3),
+        (["--workers", "100", "--threads", "0"], 100, 1, 2),
+        (["--max-running", "9"], 1, 1, 9),
+    ],
+)
+def test_the_processors_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], workers: int, threads: int, max_running: int
+) -> None:
+    monkeypatch.setattr("service.settings.processors", lambda: 6)
+    settings = read_settings(flags)
+    assert (settings.workers, settings.threads, settings.max_running) == (workers, threads, max_running)
+
+
+def test_on_a_large_machine_not_all_its_processors_run_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.settings.processors", lambda: 64)
+    assert read_settings([]).max_running == 8
+
+
+def test_a_wrong_number_of_workers_is_told_as_such() -> None:
+    with pytest.raises(StartupRefused, match="the setting workers is not valid"):
+        read_settings(["--workers", "-1"])

@@ -1,0 +1,100 @@
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from service.acceptor import Acceptor, Crowd
+from tests.service.server import PATIENCE_S
+
+
+class Greeter(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(b"hello")
+        transport.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+async def received(listener: socket.socket, sent: bytes = b"") -> bytes:
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    try:
+        writer.write(sent)
+        return await asyncio.wait_for(reader.read(), PATIENCE_S)
+    finally:
+        writer.close()
+
+
+def run(
+    listener: socket.socket, others_have_fewer: Callable[[], bool], context: ssl.SSLContext | None = None
+) -> list[bytes]:
+    async def talk() -> list[bytes]:
+        acceptor = Acceptor(listener, Greeter, context, others_have_fewer)
+        try:
+            return list(await asyncio.gather(*[received(listener, b"no TLS" if context else b"") for _ in range(3)]))
+        finally:
+            acceptor.close()
+
+    return asyncio.run(talk())
+
+
+def test_every_connection_is_accepted(listener: socket.socket) -> None:
+    assert run(listener, lambda: False) == [b"hello"] * 3
+
+
+def test_a_connection_that_others_do_not_take_is_not_left_to_them_for_ever(listener: socket.socket) -> None:
+    assert run(listener, lambda: True) == [b"hello"] * 3
+
+
+def test_what_speaks_no_tls_is_dropped_and_the_next_accepted(listener: socket.socket) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    assert not any(b"hello" in answer for answer in run(listener, lambda: False, context))
+
+
+def test_without_a_free_file_it_looks_again_later(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.acceptor.PAUSE_S", 0.01)
+
+    class Full(socket.socket):
+        fails = 3
+
+        def accept(self) -> tuple[socket.socket, object]:
+            Full.fails -= 1
+            if Full.fails >= 0:
+                raise OSError(24, "Too many open files")
+            return super().accept()
+
+    with Full(fileno=listener.detach()) as full:
+        assert run(full, lambda: False) == [b"hello"] * 3
+    assert caplog.messages == ["no connection can be accepted: Too many open files"] * 3
+
+
+def test_a_crowd_knows_who_has_fewer() -> None:
+    crowd = Crowd(3)
+    crowd.set(0, 1)
+    # Places that nobody is in do not count.
+    assert not crowd.others_have_fewer(0)
+    crowd.set(1, 1)
+    assert not crowd.others_have_fewer(0)
+    crowd.set(1, 0)
+    assert crowd.others_have_fewer(0)
+    assert not crowd.others_have_fewer(1)
+    crowd.leave(1)
+    assert not crowd.others_have_fewer(0)
+
+
+def test_a_crowd_knows_for_how_long_somebody_has_been_silent() -> None:
+    crowd = Crowd(2)
+    assert crowd.silent_s(0) == 0
+    crowd.set(0, 5)
+    before = crowd.silent_s(0)
+    assert 0 <= before <= crowd.silent_s(0)
+    crowd.leave(0)
+    assert crowd.silent_s(0) == 0
