@@ -19,6 +19,8 @@ MAX_YIELDS = 5
 # Without a free file descriptor, looking again at once would only keep the processor busy.
 PAUSE_S = 1.0
 TLS_HANDSHAKE_S = 10.0
+# More than can wait, so that what comes meanwhile does not keep it from closing.
+MOST_WAITING = 4096
 # The count of a process that takes none.
 ABSENT = (1 << 31) - 1
 
@@ -89,10 +91,14 @@ class Acceptor:
         return len(self._beginning)
 
     def close(self) -> None:
-        """Accept no more, and close the socket for this process."""
+        """Accept what waits, and no more; close the socket for this process."""
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._listener)
+        # Whoever still waited would see its connection reset, perhaps with a request on the way.
+        with contextlib.suppress(OSError):
+            for _ in range(MOST_WAITING):
+                self._begin_with(self._listener.accept()[0])
         self._listener.close()
 
     def _listen(self) -> None:
@@ -122,6 +128,9 @@ class Acceptor:
             _log.error("no connection can be accepted: %s", error.strerror)
             self._listen_later(PAUSE_S)
             return
+        self._begin_with(connection)
+
+    def _begin_with(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         task = self._loop.create_task(self._begin(connection))
         self._beginning.add(task)

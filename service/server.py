@@ -29,8 +29,9 @@ from service.settings import Settings
 BACKLOG = 2048
 # The signals that end it in peace. After the first, a second SIGINT ends it at once.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# What a connection that was accepted last gets for sending its request.
-LAST_REQUEST_S = 0.1
+# What a connection that was accepted last gets for sending its request, and kept ones for a last one.
+LAST_REQUEST_S = 1.0
+LAST_KEPT_REQUEST_S = 0.1
 # What a request whose connection was cut off gets for noticing it.
 CUT_OFF_S = 1.0
 # A process that has not ended so long after its time is ended by force.
@@ -180,17 +181,23 @@ class Server(uvicorn.Server):
                 connection.shutdown()
         while loop.time() < end_s - timeout_s + self._drain_s() and not self.force_exit:
             await asyncio.sleep(0.05)
-        # One turn of the loop takes in what has arrived.
-        await asyncio.sleep(0)
         for acceptor in self._acceptors:
             acceptor.close()
         if self._seat is not None:
             self._seat.crowd.leave(self._seat.place)
-        await asyncio.sleep(LAST_REQUEST_S)
+        await asyncio.sleep(LAST_KEPT_REQUEST_S)
+        last_request_s = min(end_s, loop.time() + LAST_REQUEST_S)
+        while self._awaits_first_requests() and loop.time() < last_request_s and not self.force_exit:
+            await asyncio.sleep(0.05)
         # Until then, all connections have been cut off.
         self.config.timeout_graceful_shutdown = max(0, end_s - loop.time()) + CUT_OFF_S  # type: ignore[assignment]
         await super().shutdown()
         cut_off.cancel()
+
+    def _awaits_first_requests(self) -> bool:
+        if any(acceptor.beginning for acceptor in self._acceptors):
+            return True
+        return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
 
     def _say_close(self) -> None:
         # All answers have these headers, and uvicorn does what the second one says.
