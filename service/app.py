@@ -84,6 +84,7 @@ def create_app(
         static_url=docs.STATIC_PATH,
         redirect_slashes=False,
     )
+    app.state.metrics = counted
     describe(app, settings)
     add_error_responses(app)
     halves = [(settings.encodes, encode.router), (settings.decodes, decode.router)]

@@ -91,6 +91,13 @@ class Metrics:
         self._queued = self._gauge("latentwire_queued", "Requests that wait for their turn")
         self._held = self._gauge("latentwire_held_bytes", "Bytes of bodies that are held")
         self._batches = self._gauge("latentwire_batches", "Batches that are being worked on")
+        self._open = self._gauge("latentwire_connections", "Open connections")
+        self._cut = Counter(
+            "latentwire_connections_cut",
+            "Connections that were closed for what their clients did, or did not do, by what that was",
+            ["reason"],
+            registry=own,
+        )
         self._models = Gauge(
             "latentwire_model_info",
             "Loaded models; default says which one answers requests that name none",
@@ -110,6 +117,7 @@ class Metrics:
         self._image_codes: dict[str, tuple[int, int]] = {}
         self._loads = (0, 0, 0)
         self._held_bytes = 0
+        self._connections = 0
         self._settling: asyncio.TimerHandle | None = None
 
     def name_models(self, cards: Iterable[ModelCard], default: str) -> None:
@@ -126,6 +134,15 @@ class Metrics:
         """Say how many bytes of bodies are held now."""
         self._held_bytes = held_bytes
         self._settle_soon()
+
+    def connected(self, connections: int) -> None:
+        """Say how many connections are open now."""
+        self._connections = connections
+        self._settle_soon()
+
+    def cut(self, reason: str) -> None:
+        """Count a connection that was closed for what its client did, or did not do."""
+        self._cut.labels(reason).inc()
 
     def count(self, record: Record) -> None:
         """Count one request that has ended."""
@@ -159,6 +176,7 @@ class Metrics:
         for gauge, value in zip((self._running, self._queued, self._batches), self._loads, strict=True):
             gauge.set(value)
         self._held.set(self._held_bytes)
+        self._open.set(self._connections)
 
     def _settle_soon(self) -> None:
         if self._shared and self._settling is None:

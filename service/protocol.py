@@ -27,6 +27,7 @@ from service.error_responses import (
     Problem,
     problem_json,
 )
+from service.metrics import Metrics
 from service.settings import Settings
 
 if sys.platform != "win32":
@@ -60,8 +61,9 @@ class _HeadRefused(Exception):
 class Connections:
     """All connections of one server, looked at once a second while there are any."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self.limits = limits
+        self.metrics = metrics
         self._open: set[BoundedProtocol] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -72,14 +74,16 @@ class Connections:
         """Count a new connection in; if there are too many, close the one that has waited longest, or this one."""
         if len(self._open) >= self.limits.max_connections:
             waiting = (other for other in self._open if not other.is_busy)
-            min(waiting, key=lambda other: other.since_s, default=connection).abort()
+            min(waiting, key=lambda other: other.since_s, default=connection).abort("crowded-out")
         self._open.add(connection)
+        self.metrics.connected(len(self._open))
         if self._timer is None:
             self._look_later(connection.loop)
 
     def remove(self, connection: "BoundedProtocol") -> None:
         """Count a connection out."""
         self._open.discard(connection)
+        self.metrics.connected(len(self._open))
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(LOOK_EVERY_S, self._look, loop)
@@ -174,12 +178,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Refuse what came, as a problem document unless an answer is under way, and close the connection."""
-        if not self.transport.is_closing() and not (self.is_busy and self.cycle.response_started):
-            self.transport.write(self._answer(*self._refusal))
+        if not self.transport.is_closing():
+            self._all.metrics.cut(self._refusal[0].code)
+            if not (self.is_busy and self.cycle.response_started):
+                self.transport.write(self._answer(*self._refusal))
         self.transport.close()
 
-    def abort(self) -> None:
+    def abort(self, reason: str) -> None:
         """Close the connection at once, whatever there is left to send."""
+        self._all.metrics.cut(reason)
         # The kernel, too, would keep for long what nobody takes.
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         self.transport.abort()
@@ -193,12 +200,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self.since_s = now_s
             self._seen_doing, self._seen_request, self._seen_unsent_bytes = doing, self.scope, unsent_bytes
         elif limit_s is not None and now_s - self.since_s >= limit_s:
-            if doing == "stuck":
-                self.abort()
+            if doing == "unread-answer":
+                self.abort(doing)
             elif doing == "head":
                 self._refusal = (STALLED, f"the request's head did not come within {limit_s:g} seconds")
                 self.send_400_response("")
             else:
+                self._all.metrics.cut(doing)
                 self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -229,13 +237,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def _doing(self) -> tuple[str, float | None]:
         limits = self._limits
         if self.transport.is_closing() or self.flow.write_paused:
-            return "stuck", limits.stall_timeout_s
+            return "unread-answer", limits.stall_timeout_s
         if self.is_busy:
             return "busy", None
         if self.cycle is None or self.scope is not self.cycle.scope:
             return ("silent" if self.scope is None else "head"), limits.head_timeout_s
         # What is left of the body of a request that has been answered is thrown away; but not for ever.
-        return ("left", limits.head_timeout_s) if self.cycle.more_body else ("idle", limits.keep_alive_s)
+        return ("late-body", limits.head_timeout_s) if self.cycle.more_body else ("idle", limits.keep_alive_s)
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -259,7 +267,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", content])
 
 
-def bounded_protocol(settings: Settings) -> type[asyncio.Protocol]:
+def bounded_protocol(settings: Settings, metrics: Metrics) -> type[asyncio.Protocol]:
     """Return what uvicorn makes a connection's protocol with."""
     limits = Limits(
         head_timeout_s=settings.head_timeout_s,
@@ -269,7 +277,7 @@ def bounded_protocol(settings: Settings) -> type[asyncio.Protocol]:
         max_headers=settings.max_headers,
         max_connections=_most_connections(settings.max_connections),
     )
-    return cast(type[asyncio.Protocol], partial(BoundedProtocol, Connections(limits)))
+    return cast(type[asyncio.Protocol], partial(BoundedProtocol, Connections(limits, metrics)))
 
 
 def _most_connections(wanted: int) -> int:

@@ -104,7 +104,7 @@ def serve(
         # In JSON, what watches the requests writes their lines, as it knows more of them.
         access_log=settings.access_log and settings.log_format == "text",
         server_header=False,
-        http=bounded_protocol(settings),
+        http=bounded_protocol(settings, app.state.metrics),
         timeout_keep_alive=settings.keep_alive_s,
         headers=[("X-Content-Type-Options", "nosniff")],
         ssl_context_factory=None if context is None else (lambda _config, _default: context),

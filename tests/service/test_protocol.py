@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from service.error_responses import PROBLEM_MEDIA_TYPE
+from service.metrics import Metrics
 from service.protocol import MAX_PIPELINED, BoundedProtocol, bounded_protocol
 from service.settings import Settings
 from tests.service.server import PATIENCE_S, Server
@@ -342,6 +343,34 @@ def test_one_connection_too_many_is_closed_if_none_waits(launch: Callable[..., S
     assert_answers_within_a_second(server, "/livez")
 
 
+def metric(server: Server, name: str) -> float:
+    found = re.findall(rf"^latentwire_{name} (\S+)$", server.client.get("/metrics").text, re.MULTILINE)
+    return sum(map(float, found))
+
+
+def test_connections_are_counted(patient: Server) -> None:
+    with connect(patient), connect(patient):
+        wait_until(lambda: metric(patient, "connections") == 3)
+    wait_until(lambda: metric(patient, "connections") == 1)
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"", "silent"),
+        (b"G", "stalled"),
+        (b"\0", "invalid-request"),
+        (GET[:-2] + b"A: a\r\n" * 101 + b"\r\n", "head-too-large"),
+    ],
+)
+def test_connections_that_are_cut_are_counted(hasty: Server, sent: bytes, reason: str) -> None:
+    before = metric(hasty, f'connections_cut_total{{reason="{reason}"}}')
+    with connect(hasty) as connection:
+        connection.sendall(sent)
+        read_to_end(connection)
+    wait_until(lambda: metric(hasty, f'connections_cut_total{{reason="{reason}"}}') == before + 1)
+
+
 @pytest.mark.parametrize(
     ("allowed", "most", "raised_to", "connections"),
     [
@@ -359,6 +388,6 @@ def test_there_are_files_for_as_many_connections_as_are_taken(
     limits: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, most))
     monkeypatch.setattr(resource, "setrlimit", lambda _, both: limits.append(both))
-    protocol = cast("partial[BoundedProtocol]", bounded_protocol(Settings(max_connections=1000)))
+    protocol = cast("partial[BoundedProtocol]", bounded_protocol(Settings(max_connections=1000), Metrics("0", "both")))
     assert protocol.args[0].limits.max_connections == connections
     assert limits == ([] if raised_to is None else [(raised_to, most)])
