@@ -19,6 +19,8 @@ MAX_YIELDS = 5
 # Without a free file descriptor, looking again at once would only keep the processor busy.
 PAUSE_S = 1.0
 TLS_HANDSHAKE_S = 10.0
+# Each has a file open, and they are no connections yet that could be counted.
+MAX_HANDSHAKES = 256
 # More than can wait, so that what comes meanwhile does not keep it from closing.
 MOST_WAITING = 4096
 # The count of a process that takes none.
@@ -80,7 +82,7 @@ class Acceptor:
         self._others_have_fewer = others_have_fewer
         self._yields = 0
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[None]] = set()
+        self._beginning: dict[asyncio.Task[None], socket.socket] = {}
         self._pause: asyncio.TimerHandle | None = None
         listener.setblocking(False)
         self._listen()
@@ -132,9 +134,14 @@ class Acceptor:
 
     def _begin_with(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        if self._context is not None and len(self._beginning) >= MAX_HANDSHAKES:
+            # The one that has waited longest. Its protocol notices, and ends.
+            oldest = self._beginning.pop(next(iter(self._beginning)))
+            with contextlib.suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)
         task = self._loop.create_task(self._begin(connection))
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        self._beginning[task] = connection
+        task.add_done_callback(lambda ended: self._beginning.pop(ended, None))
 
     async def _begin(self, connection: socket.socket) -> None:
         timeout_s = None if self._context is None else TLS_HANDSHAKE_S

@@ -19,6 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service.acceptor import MAX_HANDSHAKES
 from service.error_responses import (
     HEAD_TOO_LARGE,
     INVALID_REQUEST,
@@ -38,7 +39,7 @@ LOOK_EVERY_S = 1.0
 MAX_PIPELINED = 64
 
 # What the process has open beside its connections, and room to accept those that are turned away.
-OTHER_FILES = 128
+OTHER_FILES = 128 + MAX_HANDSHAKES
 
 _NO_LINGERING = struct.pack("ii", 1, 0)
 

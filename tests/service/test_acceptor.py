@@ -57,6 +57,28 @@ def test_what_speaks_no_tls_is_dropped_and_the_next_accepted(listener: socket.so
     assert not any(b"hello" in answer for answer in run(listener, lambda: False, context))
 
 
+def test_of_too_many_that_do_not_go_on_with_tls_the_oldest_are_dropped(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.acceptor.MAX_HANDSHAKES", 2)
+    monkeypatch.setattr("service.acceptor.TLS_HANDSHAKE_S", 3600)
+
+    async def come() -> None:
+        acceptor = Acceptor(listener, Greeter, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), lambda: False)
+        clients = [await asyncio.open_connection(*listener.getsockname()) for _ in range(6)]
+        for reader, _ in clients[:4]:
+            assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
+        assert acceptor.beginning == 2
+        assert not any(reader.at_eof() for reader, _ in clients[4:])
+        acceptor.close()
+        for _, writer in clients:
+            writer.close()
+        while acceptor.beginning:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(come())
+
+
 def test_without_a_free_file_it_looks_again_later(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
