@@ -66,16 +66,13 @@ class Connections:
         self.limits = limits
         self.metrics = metrics
         self._open: set[BoundedProtocol] = set()
+        self._waiting: list[BoundedProtocol] = []
         self._timer: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        return len(self._open)
 
     def add(self, connection: "BoundedProtocol") -> None:
         """Count a new connection in; if there are too many, close the one that has waited longest, or this one."""
         if len(self._open) >= self.limits.max_connections:
-            waiting = (other for other in self._open if not other.is_busy)
-            min(waiting, key=lambda other: other.since_s, default=connection).abort("crowded-out")
+            (self._next_to_go() or connection).abort("crowded-out")
         self._open.add(connection)
         self.metrics.connected(len(self._open))
         if self._timer is None:
@@ -85,6 +82,18 @@ class Connections:
         """Count a connection out."""
         self._open.discard(connection)
         self.metrics.connected(len(self._open))
+
+    def _next_to_go(self) -> "BoundedProtocol | None":
+        """Return one that waits for a request, of those that have waited longest; None if all are busy."""
+        for _ in range(2):
+            while self._waiting:
+                connection = self._waiting.pop()
+                if connection in self._open and not connection.is_busy:
+                    return connection
+            # For many that will go, as in a crowd each newcomer makes one go.
+            waiting = (other for other in self._open if not other.is_busy)
+            self._waiting = sorted(waiting, key=lambda other: other.since_s, reverse=True)
+        return None
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(LOOK_EVERY_S, self._look, loop)
