@@ -105,7 +105,7 @@ class Decoder:
         """
         chunk = self._chunks.unpack(frame)
         rest, done = chunk.symbols, 0
-        for coded in image.slices(chunk.coded(), self.card.image):
+        for coded in image.slices(chunk.coded(), self.card.image, image.DECODED_AT_ONCE):
             pixels = np.empty((len(coded), *self.card.image.as_tuple()), dtype=np.uint8)
             try:
                 if count := int(coded.sum()):

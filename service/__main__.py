@@ -1,5 +1,6 @@
 """`python -m service`: flags and environment enter, a running server leaves, or one sentence on why there is none."""
 
+import gc
 import logging
 import os
 import signal
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; return the exit code, 2 if the service could not start."""
     # The first process of a container is not ended by a signal that it has no handler for.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    # A start leaves little behind for the collector, which would look through all that is imported again and again.
+    gc.disable()
     # Before numpy is imported, which would start a thread for each of the host's processors, and none is needed.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from service.settings import read_settings

@@ -114,8 +114,8 @@ def serve(
         logging.getLogger("uvicorn.access").addFilter(_without_query)
     announce(registry, listener)
     # What is here now stays: the collector need not look through it again and again while requests come.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     Server(config, settings, stopping, certificate, seat).run(sockets=[listener])
 
 

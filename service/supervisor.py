@@ -141,6 +141,7 @@ class Supervisor:
         worker.opened = worker.fault = None
         # What is frozen is not written to by the garbage collector, and so stays shared.
         gc.freeze()
+        gc.enable()
         worker.process.start()
         reports.close()
 

@@ -169,9 +169,9 @@ class _Session:
             raise FileProblem("not written, as there is no image to put into it")
 
     def _chunks(self, sources: list[Source]) -> Iterator[Chunk]:
-        for start in range(0, len(sources), image.GRAPH_IMAGES):
+        for start in range(0, len(sources), image.ENCODED_AT_ONCE):
             read: list[tuple[Source, image.Pixels]] = []
-            for source in sources[start : start + image.GRAPH_IMAGES]:
+            for source in sources[start : start + image.ENCODED_AT_ONCE]:
                 try:
                     read.append((source, self._read(source)))
                 except (ImageError, FileProblem, OSError) as error:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -36,6 +37,9 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 OFFERED = (OCTETS, NPY, JSON)
 PARAMETERS = frozenset({"model", "fit", "on_misfit", "check"})
+
+# Going to a thread and back takes as long as some images; single requests wait for no more than this.
+STEP_S = 0.01
 
 EXAMPLE_ANSWER: dict[str, Any] = {
     "model": "tiny",
@@ -121,7 +125,7 @@ class _NpyImages:
             raise codec_errors.ImageMismatch(f"the images have {channels:,} channels; the model takes {self._shape}")
         image.fit_pixels(np.empty((0, height, width, channels), dtype=np.uint8), self._shape, self._fit)
         values = max(1, height * width * channels)
-        self._rows = max(1, min(image.GRAPH_IMAGES, image.GRAPH_VALUES // values))
+        self._rows = max(1, min(image.ENCODED_AT_ONCE, image.GRAPH_VALUES // values))
 
 
 class _FormImages:
@@ -141,7 +145,7 @@ class _FormImages:
 
     def take(self) -> image.Pixels | None:
         pixels: list[image.Pixels] = []
-        while len(pixels) < image.GRAPH_IMAGES and (data := self._form.take()) is not None:
+        while len(pixels) < image.ENCODED_AT_ONCE and (data := self._form.take()) is not None:
             check_count(self._taken + 1, self._settings.max_batch_images)
             try:
                 pixels.append(image.read_image(data, self._shape, self._fit, self._settings.max_image_pixels))
@@ -381,7 +385,9 @@ async def encode_batch(request: Request) -> Response:
             if not begun and (source.count is not None or media_type == FORM):
                 await outgoing.write(sink.begin(source.count))
                 begun = True
-            while (ready := await run_part(_one_step(source, sink))) is not None:
+            left = True
+            while left:
+                ready, left = await run_part(_step(source, sink))
                 await outgoing.write(ready)
         source.finish()
         await outgoing.write(await run_part(sink.finish))
@@ -391,14 +397,20 @@ async def encode_batch(request: Request) -> Response:
     return BatchResponse(request, work)
 
 
-def _one_step(source: _Source, sink: _Sink) -> Callable[[], bytes | None]:
-    def step() -> bytes | None:
-        pixels = source.take()
-        try:
-            return None if pixels is None else sink.add(pixels)
-        except codec_errors.MisfitImage:
-            # Where the answer has begun, no problem is answered any more that would be counted.
-            note_misfits("refused", 1)
-            raise
+def _step(source: _Source, sink: _Sink) -> Callable[[], tuple[bytes, bool]]:
+    def step() -> tuple[bytes, bool]:
+        """Encode what has come, for some milliseconds at most; return the bytes, and whether images are left."""
+        until_s = perf_counter() + STEP_S
+        ready = []
+        while (pixels := source.take()) is not None:
+            try:
+                ready.append(sink.add(pixels))
+            except codec_errors.MisfitImage:
+                # Where the answer has begun, no problem is answered any more that would be counted.
+                note_misfits("refused", 1)
+                raise
+            if perf_counter() > until_s:
+                return b"".join(ready), True
+        return b"".join(ready), False
 
     return step

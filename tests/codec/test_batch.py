@@ -104,6 +104,6 @@ def test_every_flip_of_one_bit_is_refused(encoder: Encoder, decoder: Decoder) ->
 def test_what_comes_before_damage_is_still_given(encoder: Encoder, decoder: Decoder) -> None:
     container = b"".join(encoder.encode_batch([draw(4096), draw(10, seed=1)]))
     decoded = decoder.decode_batch([container[:-20] + b"\0" + container[-19:]])
-    assert sum(len(next(decoded)) for _ in range(4096 // image.GRAPH_IMAGES)) == 4096
+    assert sum(len(next(decoded)) for _ in range(4096 // image.DECODED_AT_ONCE)) == 4096
     with pytest.raises(DamagedChunk, match="images 4,096 to 4,105"):
         next(decoded)
