@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
 from fastapi import APIRouter, FastAPI
-from fastapi_offline import FastAPIOffline
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access import Access, open_paths
 from service.admission import Admission
@@ -32,9 +33,27 @@ from service.watch import Watch
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
+class Application(FastAPI):
+    """FastAPI's application behind layers of ours, which see a request before FastAPI does anything for it."""
+
+    layers: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as ASGI has it."""
+        if scope["type"] == "http":
+            scope["app"] = self
+            await self.layers(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as FastAPI does, without the layers."""
+        await super().__call__(scope, receive, send)
+
+
 def create_app(
     settings: Settings, registry: Registry | None = None, stopping: threading.Event | None = None
-) -> FastAPI:
+) -> Application:
     """Build the application of `settings.role`.
 
     Args:
@@ -74,23 +93,19 @@ def create_app(
             if tracer is not None:
                 tracer.close()
 
-    # Brings the files of Swagger UI, which FastAPI's own page would load from a public network.
-    app = FastAPIOffline(
+    app = Application(
         title="Latentwire",
         version=version,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        static_url=docs.STATIC_PATH,
         redirect_slashes=False,
     )
+    # The files of Swagger UI, which FastAPI's own page would load from a public network.
+    app.mount(docs.STATIC_PATH, StaticFiles(packages=[("fastapi_offline", "static")]))
     app.state.metrics = counted
     describe(app, settings)
     add_error_responses(app)
-    halves = [(settings.encodes, encode.router), (settings.decodes, decode.router)]
-    app.add_middleware(Direct, routes=[route for has, router in halves if has for route in router.routes])
-    if keys is not None:
-        app.add_middleware(Access, keys=keys, open_paths=open_paths(settings))
     app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))
     app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))
     app.include_router(encode_batch.router if settings.encodes else _other_half("/encode/batch", "sender", "receiver"))
@@ -99,10 +114,12 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(docs.router)
-    build = app.build_middleware_stack
+    halves = [(settings.encodes, encode.router), (settings.decodes, decode.router)]
+    layers: ASGIApp = Direct(app.answer, [route for has, router in halves if has for route in router.routes])
+    if keys is not None:
+        layers = Access(layers, keys, open_paths(settings))
     log_requests = settings.access_log and settings.log_format == "json"
-    # Around the layer that answers what nobody expected, which `add_middleware` would be inside of.
-    app.build_middleware_stack = lambda: Watch(build(), counted, tracer, log_requests=log_requests)  # type: ignore[method-assign]
+    app.layers = Watch(layers, counted, tracer, log_requests=log_requests)
     return app
 
 

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from codec.errors import CodecError
-from service.error_responses import answer_known
+from service.error_responses import answer_known, answer_unexpected
 from service.errors import ServiceError
 
 
@@ -41,4 +41,7 @@ class Direct:
             response = await route.endpoint(request)
         except (CodecError, ServiceError) as error:
             response = await answer_known(request, error)
+        except Exception as error:
+            await (await answer_unexpected(request, error))(scope, receive, send)
+            raise
         await response(scope, receive, send)

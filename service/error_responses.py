@@ -113,7 +113,7 @@ def add_error_responses(app: FastAPI) -> None:
     app.add_exception_handler(errors.ServiceError, answer_known)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(Exception, _answer_unexpected)
+    app.add_exception_handler(Exception, answer_unexpected)
 
 
 def document_problems(classes: Iterable[type[Exception]]) -> dict[int | str, dict[str, Any]]:
@@ -164,6 +164,7 @@ async def _answer_validation_error(_request: Request, _error: Exception) -> Resp
     return problem_response(INVALID_PARAMETER, "the request has a parameter that is not valid; see /docs")
 
 
-async def _answer_unexpected(_request: Request, _error: Exception) -> Response:
-    # Starlette raises the error again after this answer, so that the server logs it with its traceback.
+async def answer_unexpected(_request: Request, _error: Exception) -> Response:
+    """Answer what nobody expected."""
+    # The error is raised again after this answer, so that the server logs it with its traceback.
     return problem_response(INTERNAL_ERROR, "the service failed on this request; its log says why")

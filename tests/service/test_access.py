@@ -5,7 +5,9 @@ import httpx
 import pytest
 
 from service.access import Access
+from service.direct import Direct
 from service.settings import Settings
+from service.watch import Watch
 from tests.service.client import OCTETS, Client, assert_problem
 
 BOTH, SENDER, RECEIVER = "both-0123456789abcdef", "sender-0123456789abcdef", "receiver-0123456789abcdef"
@@ -22,13 +24,25 @@ def keyed(start: Callable[..., Client], tmp_path: Path) -> Client:
     return start(api_keys_file=path)
 
 
+def layers(client: Client) -> list[type]:
+    """What a request goes through before FastAPI gets it."""
+    found = [client.app.layers]
+    while hasattr(found[-1], "_app"):
+        found.append(found[-1]._app)
+    return [type(layer) for layer in found[:-1]]
+
+
 def assert_unauthenticated(response: httpx.Response, says: str) -> None:
     assert_problem(response, 401, "unauthenticated", says)
     assert response.headers["www-authenticate"].startswith('Bearer realm="latentwire"')
 
 
 def test_no_layer_is_there_without_keys(client: Client) -> None:
-    assert not any(Access.__name__ in repr(layer) for layer in client.app.user_middleware)
+    assert layers(client) == [Watch, Direct]
+
+
+def test_the_layer_sees_requests_before_any_route(keyed: Client) -> None:
+    assert layers(keyed) == [Watch, Access, Direct]
 
 
 @pytest.mark.parametrize(
