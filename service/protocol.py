@@ -7,6 +7,7 @@ Connections are looked at once a second, all together, so that a request sets no
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -88,10 +89,10 @@ class Connections:
         for _ in range(2):
             while self._waiting:
                 connection = self._waiting.pop()
-                if connection in self._open and not connection.is_busy:
+                if connection in self._open and connection.is_waiting:
                     return connection
             # For many that will go, as in a crowd each newcomer makes one go.
-            waiting = (other for other in self._open if not other.is_busy)
+            waiting = (other for other in self._open if other.is_waiting)
             self._waiting = sorted(waiting, key=lambda other: other.since_s, reverse=True)
         return None
 
@@ -100,11 +101,11 @@ class Connections:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
+        if self._open:
+            self._look_later(loop)
         now_s = loop.time()
         for connection in list(self._open):
             connection.look(now_s)
-        if self._open:
-            self._look_later(loop)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -135,6 +136,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def is_busy(self) -> bool:
         """Whether a request has come whole, or its body is coming, and its answer has not ended."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is no request, and nothing to send."""
+        return not self.is_busy and not self.transport.get_write_buffer_size()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
@@ -197,8 +203,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def abort(self, reason: str) -> None:
         """Close the connection at once, whatever there is left to send."""
         self._all.metrics.cut(reason)
-        # The kernel, too, would keep for long what nobody takes.
-        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        # The kernel, too, would keep for long what nobody takes. It may have closed the connection meanwhile.
+        with contextlib.suppress(OSError):
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         self.transport.abort()
 
     def look(self, now_s: float) -> None:

@@ -105,6 +105,7 @@ def serve(
         access_log=settings.access_log and settings.log_format == "text",
         server_header=False,
         http=bounded_protocol(settings, app.state.metrics),
+        ws="none",
         timeout_keep_alive=settings.keep_alive_s,
         headers=[("X-Content-Type-Options", "nosniff")],
         ssl_context_factory=None if context is None else (lambda _config, _default: context),

@@ -36,6 +36,8 @@ def _animation(file_format: str) -> bytes:
 
 _GREY = Image.new("L", SIZE, 100)
 _GOOD = save(_GREY, "PNG")
+_JPEG = save(_GREY, "JPEG", progressive=True)
+_LAST_SCAN = _JPEG[_JPEG.rfind(b"\xff\xda") : -2]
 
 BAD_IMAGES: dict[str, tuple[bytes, int, str]] = {
     "empty": (b"", 400, "invalid-image"),
@@ -49,6 +51,8 @@ BAD_IMAGES: dict[str, tuple[bytes, int, str]] = {
     "one column more": (save(Image.new("L", (SHAPE.width + 1, SHAPE.height)), "PNG"), 422, "image-mismatch"),
     "20,000 × 20,000 claimed": (png_that_claims(20_000, 20_000), 413, "image-too-large"),
     "2³¹ − 1 squared claimed": (png_that_claims(2**31 - 1, 2**31 - 1), 413, "image-too-large"),
+    "a JPEG file in thousands of parts": (_JPEG[:2] + b"\xff\xe5\x00\x02" * 5000 + _JPEG[2:], 400, "invalid-image"),
+    "a JPEG file of hundreds of scans": (_JPEG[:-2] + _LAST_SCAN * 500 + _JPEG[-2:], 400, "invalid-image"),
     "16 bits": (save(Image.new("I;16", SIZE), "PNG"), 422, "image-mismatch"),
     "CMYK": (save(Image.new("CMYK", SIZE), "JPEG"), 422, "image-mismatch"),
     "palette": (save(Image.new("P", SIZE), "PNG"), 422, "image-mismatch"),

@@ -288,6 +288,11 @@ def test_a_request_to_speak_another_protocol_is_answered_in_this_one(hasty: Serv
                 time.sleep(0.01)
                 connection.sendall(request[cut:])
                 assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
+        key = (
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + b"a" * 22
+        )
+        connection.sendall(GET[:-2] + key + b"==\r\n\r\n")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
         connection.sendall((POST + upgrade + length + png) * 2 + GET)
         for _ in range(3):
             assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
