@@ -22,6 +22,15 @@ from tests.service.server import PATIENCE_S, ROOT, Server
 Launch = Callable[..., Server]
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the servers make their folders of metrics; one that is killed leaves its behind."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
 @pytest.fixture
 def launch(models_dir: Path, tmp_path: Path) -> Iterator[Launch]:
     """Start one server with these flags; two workers unless they say otherwise."""
@@ -189,11 +198,7 @@ def test_workers_end_when_their_parent_is_killed(launch: Launch) -> None:
     wait_until(lambda: not any(alive(pid) for pid in orphans), "the workers have ended")
 
 
-def test_the_folder_of_metrics_is_removed_in_the_end(
-    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (temporary := tmp_path / "temporary").mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
+def test_the_folder_of_metrics_is_removed_in_the_end(launch: Launch, temporary: Path) -> None:
     server = launch()
     wait_until(lambda: list(temporary.glob("latentwire-metrics-*/counter_*.db")), "something is counted")
     assert server.stop() == 0
