@@ -1,7 +1,8 @@
 """Fuzzes one target with atheris: `python -m tests.fuzz code --seconds 600`.
 
 What is found interesting on the way goes into `build/fuzz/<target>/`, from where a later run goes on; bytes that break
-a target are written beside it. Bytes worth keeping go into `tests/fuzz/corpus/<target>/`, which the test suite replays.
+a target are written beside it. `--keep` puts the fewest of them that go all the ways they go through the codec into
+`tests/fuzz/corpus/<target>/`, which the test suite replays.
 """
 
 import argparse
@@ -14,10 +15,13 @@ FOLDER = Path("build") / "fuzz"
 def main() -> int:
     """Run until the time is over, or a target breaks."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz what reads bytes from outside.")
-    parser.add_argument("target", choices=["code", "bare", "card", "container"])
+    parser.add_argument("target", choices=["code", "bare", "card", "container", "image"])
     parser.add_argument("--seconds", type=int, default=120, metavar="N", help="default: %(default)s")
     parser.add_argument("--max-bytes", type=int, default=4096, metavar="N", help="of an input; default: %(default)s")
+    parser.add_argument("--keep", action="store_true", help="fuzz no more, but keep what was found")
     arguments = parser.parse_args()
+    if arguments.keep:
+        return _keep(arguments.target)
     try:
         import atheris
     except ImportError:
@@ -37,6 +41,16 @@ def main() -> int:
     ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], TARGETS[arguments.target])
     atheris.Fuzz()
+    return 0
+
+
+def _keep(target: str) -> int:
+    from tests.fuzz.keep import CORPUS, keep
+    from tests.fuzz.targets import TARGETS, kept_seeds, written_seeds
+
+    found = [path.read_bytes() for path in (FOLDER / target).glob("*")]
+    kept = keep(TARGETS[target], list(written_seeds(target).values()), found + kept_seeds(target), CORPUS / target)
+    print(f"{target}: {len(kept)} inputs of {sum(map(len, kept)):,} bytes")
     return 0
 
 

@@ -4,19 +4,27 @@ Each target also seals what it is given, with check sums that are right: hardly 
 know the card of `tests.contract.hostile_codes`, whose graphs are nowhere.
 """
 
+import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from codec import lossless
 from codec.bitstream import write_wire
 from codec.container import FrameReader, FrameWriter
 from codec.decoder import Decoder
 from codec.entropy import SymbolCoder
-from codec.errors import CodeError, DamagedChunk, InvalidCard, InvalidCode
+from codec.errors import CodeError, DamagedChunk, ImageError, InvalidCard, InvalidCode
+from codec.image import FORMATS, read_image, write_file
 from codec.model_card import read_card
+from codec.plain_png import read_plain_png
 from codec.sessions import Floats, Graph
+from codec.stripping import PNG_SIGNATURE, strip
+from tests.codec.pictures import png_chunk
 from tests.contract.hostile_codes import (
     FOLDER,
     NAME,
@@ -30,6 +38,8 @@ from tests.contract.hostile_codes import (
 _CARD = card()
 _CODER = SymbolCoder(_CARD.tables)
 _MAX_IMAGES = 1 << 14
+_MAX_PIXELS = 1 << 14
+_PIXELS = np.arange(SHAPE.pixels, dtype=np.uint8).reshape(SHAPE.as_tuple())
 
 
 class _Grey(Graph):
@@ -86,24 +96,57 @@ def fuzz_container(data: bytes) -> None:
     _read_container(writer.header() + writer.chunk(images, data[2:]) + writer.end())
 
 
+def fuzz_image(data: bytes) -> None:
+    """Read an image file: as it is, and as the lines of a sound PNG file. Pillow must see what is read without it."""
+    for file in (data, _png_of(data)):
+        for fit in ("strict", "resize", "pad"):
+            try:
+                pixels = read_image(file, SHAPE, fit, max_pixels=_MAX_PIXELS)
+            except ImageError:
+                continue
+            _expect(pixels.shape == SHAPE.as_tuple(), "an image of another shape")
+        try:
+            stripped, _ = strip(file)
+        except ImageError:
+            continue
+        if (plain := read_plain_png(stripped, SHAPE)) is not None:
+            with Image.open(io.BytesIO(stripped), formats=["PNG"]) as picture:
+                _expect(np.array_equal(plain[:, :, 0], np.asarray(picture)), "pixels that Pillow does not see")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "code": fuzz_code,
     "bare": fuzz_bare,
     "card": fuzz_card,
     "container": fuzz_container,
+    "image": fuzz_image,
 }
 
 
 def seeds(target: str) -> dict[str, bytes]:
     """Return what fuzzing of a target starts from, by name: sound bytes, the hostile files, and the kept corpus."""
+    return {**written_seeds(target), **{path.name: path.read_bytes() for path in _kept_files(target)}}
+
+
+def written_seeds(target: str) -> dict[str, bytes]:
+    """Return the sound bytes and the hostile files of a target, by name."""
     whole = {
         "code": {"sound": sound_wire(), "sound-image": write_wire(sound_image(), _CARD.fingerprint)},
         "bare": {"sound": sound_payload(), "sound-image": sound_image()},
         "card": {"sound": _CARD.to_json().encode()},
         "container": {},
+        "image": {f"sound-{format_.lower()}": write_file(_PIXELS, format_) for format_ in FORMATS},
     }[target]
-    files = [*FOLDER.glob(f"{target}-*"), *(Path(__file__).parent / "corpus" / target).glob("*")]
-    return {**whole, **{path.name: path.read_bytes() for path in sorted(files)}}
+    return {**whole, **{path.name: path.read_bytes() for path in sorted(FOLDER.glob(f"{target}-*"))}}
+
+
+def kept_seeds(target: str) -> list[bytes]:
+    """Return what earlier runs on a target found worth keeping."""
+    return [path.read_bytes() for path in _kept_files(target)]
+
+
+def _kept_files(target: str) -> list[Path]:
+    return sorted((Path(__file__).parent / "corpus" / target).glob("*"))
 
 
 def _read_container(*pieces: bytes) -> None:
@@ -130,6 +173,16 @@ def _read_container(*pieces: bytes) -> None:
     else:
         raise AssertionError("a reader that does not come to an end")
     _expect(images <= _MAX_IMAGES * (1 + reader.chunks), "more images than chunks can have")
+
+
+def _png_of(data: bytes) -> bytes:
+    """Return a PNG file of the model's shape whose lines are these bytes, each with a filter that there is."""
+    line_bytes = 1 + SHAPE.width
+    lines = bytearray(data[: SHAPE.height * line_bytes].ljust(SHAPE.height * line_bytes, b"\0"))
+    lines[::line_bytes] = bytes(kind % 5 for kind in lines[::line_bytes])
+    head = struct.pack(">IIBBBBB", SHAPE.width, SHAPE.height, 8, 0, 0, 0, 0)
+    chunks = [png_chunk(b"IHDR", head), png_chunk(b"IDAT", zlib.compress(bytes(lines), 1)), png_chunk(b"IEND", b"")]
+    return b"".join([PNG_SIGNATURE, *chunks])
 
 
 def _expect(holds: bool, otherwise: str) -> None:
