@@ -1,7 +1,7 @@
 """Takes connections from a listening socket, and shares them out fairly among the processes that listen on it.
 
 asyncio's own servers take all that wait at once, so that of a few kept connections one process often gets all. Here a
-process takes one at a time, and for a moment leaves it to those that have fewer.
+process looks before each whether others have fewer, and for a moment leaves it to them.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from collections.abc import Callable
 # How often, and at most how many times, a process leaves a connection to others that have fewer.
 YIELD_S = 0.001
 MAX_YIELDS = 5
+# Under load a turn of the event loop takes some milliseconds, and with one for each of them many would wait long.
+AT_ONCE = 64
 # Without a free file descriptor, looking again at once would only keep the processor busy.
 PAUSE_S = 1.0
 TLS_HANDSHAKE_S = 10.0
@@ -112,12 +114,18 @@ class Acceptor:
         self._pause = self._loop.call_later(pause_s, self._listen)
 
     def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            if not self._accept_one():
+                return
+
+    def _accept_one(self) -> bool:
+        """Accept a connection, unless there is none or others should have it; return whether there may be more."""
         if not self._others_have_fewer():
             self._yields = 0
         elif self._yields < MAX_YIELDS:
             self._yields += 1
             self._listen_later(YIELD_S)
-            return
+            return False
         else:
             # They do not take it. For the next one they get a shorter time.
             self._yields -= 1
@@ -125,12 +133,13 @@ class Acceptor:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             # Another process was faster, or the client has gone.
-            return
+            return False
         except OSError as error:
             _log.error("no connection can be accepted: %s", error.strerror)
             self._listen_later(PAUSE_S)
-            return
+            return False
         self._begin_with(connection)
+        return True
 
     def _begin_with(self, connection: socket.socket) -> None:
         connection.setblocking(False)

@@ -48,6 +48,23 @@ def test_every_connection_is_accepted(listener: socket.socket) -> None:
     assert run(listener, lambda: False) == [b"hello"] * 3
 
 
+def test_all_that_wait_are_accepted_in_one_turn_of_the_loop(listener: socket.socket) -> None:
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+
+    async def one_turn() -> int:
+        acceptor = Acceptor(listener, Greeter, None, lambda: False)
+        acceptor._accept()
+        found = acceptor.beginning
+        acceptor.close()
+        while acceptor.beginning:
+            await asyncio.sleep(0.001)
+        return found
+
+    assert asyncio.run(one_turn()) == 5
+    for client in clients:
+        client.close()
+
+
 def test_a_connection_that_others_do_not_take_is_not_left_to_them_for_ever(listener: socket.socket) -> None:
     assert run(listener, lambda: True) == [b"hello"] * 3
 
