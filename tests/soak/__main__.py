@@ -75,11 +75,11 @@ def soak(service: Service, scratch: Path, plan: Plan) -> Report:
             bar.update(passed_s - bar.n)
 
         work.run(watch)
-    seconds = time.monotonic() - began
+    seconds, load = time.monotonic() - began, work.tally.requests
     findings = [conformance.finish(process, own) for process, own in comparing]
     missing = work.kinds - work.tally.kinds()
     work.ask_everything()
-    return Report(work.tally, seconds, judge(work.samples), service.faults(files_before), missing, findings)
+    return Report(work.tally, load, seconds, judge(work.samples), service.faults(files_before), missing, findings)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,14 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found; `faults` and `missing`, kinds of requests that never came, are to be empty."""
+    """Everything that was found.
+
+    `load` is how many of the requests came in `seconds`, before everything was asked once more; `faults` and `missing`,
+    kinds of requests that never came, are to be empty.
+    """
 
     tally: Tally
+    load: int
     seconds: float
     memory: Verdict
     faults: list[str]
@@ -33,7 +38,7 @@ class Report:
         lines = [
             self.tally.table(),
             "",
-            f"{self.tally.requests:,} requests in {self.seconds:.0f} s",
+            f"{self.tally.requests:,} requests, {self.load:,} of them in {self.seconds:.0f} s, the others one by one",
             f"resident memory: {memory.start_bytes / _MIB:.1f} MiB at the start, {memory.warm_bytes / _MIB:.1f} after "
             f"warming up, {memory.end_bytes / _MIB:.1f} at the end, {memory.peak_bytes / _MIB:.1f} at most: "
             f"× {memory.growth:.3f} (at most {MOST_GROWTH}): {flat}",
