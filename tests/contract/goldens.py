@@ -22,8 +22,9 @@ GOLDENS = Path(__file__).parent / "goldens"
 
 CASES = 4
 CANDIDATES = 4000
-SYMBOL_MARGIN = 0.02  # of a quantiser's step
-PIXEL_MARGIN = 1.5  # of a grey level, shared by all values of an image: the more there are, the nearer one comes
+# Shared by all symbols or values of an image: the more there are, the nearer one comes.
+SYMBOL_MARGIN = 0.2  # of a quantiser's step
+PIXEL_MARGIN = 1.5  # of a grey level
 
 
 class GoldenCase(BaseModel):

@@ -31,7 +31,8 @@ def main() -> int:
         cases = []
         for pixels in candidates(encoder.card):
             passage = pass_through(encoder, decoder, pixels)
-            if passage.symbol_margin >= SYMBOL_MARGIN and passage.pixel_margin >= PIXEL_MARGIN / pixels.size:
+            clear = passage.symbol_margin >= SYMBOL_MARGIN / encoder.card.code_size
+            if clear and passage.pixel_margin >= PIXEL_MARGIN / pixels.size:
                 cases.append(
                     GoldenCase(
                         image_png_base64=base64.b64encode(image.write_png(pixels)).decode(),
