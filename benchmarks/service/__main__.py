@@ -102,23 +102,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--only", action="append", choices=PARTS, help="measure this part only; may be repeated")
-    add("--rounds", type=_positive, default=5, metavar="N", help="times that each is measured (default: %(default)s)")
+    add("--rounds", type=positive, default=5, metavar="N", help="times that each is measured (default: %(default)s)")
     add("--seconds", type=_seconds, default=1.0, metavar="S", help="of each measurement (default: %(default)g)")
     add("--without-wrk", action="store_true", help="send by clients in Python, even where wrk is installed")
     add(
         "--connections",
-        type=_positive,
+        type=positive,
         nargs="+",
         default=parts.CONNECTIONS,
         metavar="N",
         help=f"kept connections; with {parts.EFFICIENCY_CONNECTIONS} among them (default: 1 8 64)",
     )
-    add("--batch-images", type=_positive, default=4000, metavar="N", help="of a batch (default: %(default)s)")
-    add("--starts", type=_positive, default=15, metavar="N", help="number of starts (default: %(default)s)")
-    add("--first-requests", type=_positive, default=2000, metavar="N", help="before memory is first looked at")
+    add("--batch-images", type=positive, default=4000, metavar="N", help="of a batch (default: %(default)s)")
+    add("--starts", type=positive, default=15, metavar="N", help="number of starts (default: %(default)s)")
+    add("--first-requests", type=positive, default=2000, metavar="N", help="before memory is first looked at")
     add(
         "--memory-requests",
-        type=_positive,
+        type=positive,
         default=20_000,
         metavar="N",
         help="before it is looked at again; 200000 takes some minutes (default: %(default)s)",
@@ -129,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Return a whole number above 0, as it was typed."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return int(text)

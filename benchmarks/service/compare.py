@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.rate_distortion.tables import render
-from benchmarks.service.__main__ import images_for
+from benchmarks.service.__main__ import images_for, positive
 from benchmarks.service.inside import Inside
 from benchmarks.service.load import Request, has_wrk
 from benchmarks.service.parts import (
@@ -28,25 +28,31 @@ from benchmarks.service.parts import (
     encode_requests,
 )
 from benchmarks.service.servers import Cores, Server, service
+from codec.errors import ModelError
 
 ROLES = {ENCODE_ALONE: "sender", ENCODE: "both", DECODE: "receiver"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command; return its exit code, 1 for what can go wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service.compare", description=__doc__)
     parser.add_argument(
         "folders", nargs="+", type=Path, help="checkouts; the first is the one that others are compared with"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, default=5, help="times that each is measured (default: %(default)s)")
     parser.add_argument("--flag", action="append", default=[], help="of the service, as in --flag=--guard")
     parser.add_argument("--default-model", default="mnist-conv-10", help="the model (default: %(default)s)")
     given = parser.parse_args(arguments)
     plan = Plan(Path("models").resolve(), given.default_model, Cores.of_machine(), given.rounds, 1, by_wrk=has_wrk())
     folder = plan.models_dir / plan.default_model
-    inside = Inside(folder, images_for(folder, None)[0])
-    requests = {ENCODE_ALONE: encode_requests(inside), ENCODE: encode_requests(inside), DECODE: decode_requests(inside)}
-    print(table(measure(plan, given.folders, requests, given.flag)))
+    try:
+        inside = Inside(folder, images_for(folder, None)[0])
+        images = encode_requests(inside)
+        requests = {ENCODE_ALONE: images, ENCODE: images, DECODE: decode_requests(inside)}
+        print(table(measure(plan, given.folders, requests, given.flag)))
+    except (ModelError, RuntimeError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
