@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from codec.model_card import FREQUENCY_TOTAL, FrequencyTable
 
-# A table has no more entries than this; what lies beyond is coded as an escape.
+# A table has no more entries than this, and all together no more than that; what lies beyond is coded as an escape.
+# Cards are read whole, and a code of a thousand numbers has as many tables.
 MAX_ENTRIES = 4096
+MAX_ENTRIES_TOGETHER = 1 << 19
 
 # Entries beyond the least and the greatest symbol that were seen, as a fraction of the entries between, and at least.
 _MARGIN = 1 / 8
@@ -21,7 +23,8 @@ _COUNTED_ONCE = 2
 
 def count_tables(symbols: npt.NDArray[np.int64]) -> tuple[FrequencyTable, ...]:
     """Return a table for each coordinate of symbols, int64 (N, code size)."""
-    return tuple(_count_table(column) for column in symbols.T)
+    most = min(MAX_ENTRIES, MAX_ENTRIES_TOGETHER // symbols.shape[1])
+    return tuple(_count_table(column, most) for column in symbols.T)
 
 
 def scale_to_total(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -36,13 +39,13 @@ def scale_to_total(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.asarray(shares + 1)
 
 
-def _count_table(column: npt.NDArray[np.int64]) -> FrequencyTable:
+def _count_table(column: npt.NDArray[np.int64], most: int) -> FrequencyTable:
     least, greatest = int(column.min()), int(column.max())
     margin = max(_LEAST_MARGIN, int((greatest - least) * _MARGIN))
     first, last = least - margin, greatest + margin
-    if last - first >= MAX_ENTRIES:
-        first = int(np.median(column)) - MAX_ENTRIES // 2
-        last = first + MAX_ENTRIES - 1
+    if last - first >= most:
+        first = int(np.median(column)) - most // 2
+        last = first + most - 1
     inside = column[(column >= first) & (column <= last)]
     counts = np.bincount(inside - first, minlength=last - first + 1)
     escapes = len(column) - len(inside)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.tables import MAX_ENTRIES, count_tables, scale_to_total
+from training.tables import MAX_ENTRIES, MAX_ENTRIES_TOGETHER, count_tables, scale_to_total
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=2, max_size=200))
@@ -32,6 +32,13 @@ def test_a_wide_spread_of_symbols_is_left_to_escapes() -> None:
     assert len(table.frequencies) == MAX_ENTRIES
     assert table.first < 0 < table.last
     assert table.escape > min(table.frequencies)
+
+
+def test_the_tables_of_a_long_code_are_shorter() -> None:
+    wide = np.random.default_rng(0).normal(0, 300, (400, 1568)).astype(np.int64)
+    tables = count_tables(wide)
+    assert sum(len(table.frequencies) for table in tables) <= MAX_ENTRIES_TOGETHER
+    assert all(table.first < 0 < table.last for table in tables)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
