@@ -11,9 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from codec.errors import CodecError
-from service.error_responses import answer_known, answer_unexpected
-from service.errors import ServiceError
+from service.error_responses import PROBLEMS, answer_known, answer_unexpected
 
 
 class Direct:
@@ -39,9 +37,9 @@ class Direct:
         request = Request(scope, receive)
         try:
             response = await route.endpoint(request)
-        except (CodecError, ServiceError) as error:
-            response = await answer_known(request, error)
         except Exception as error:
-            await (await answer_unexpected(request, error))(scope, receive, send)
-            raise
+            if type(error) not in PROBLEMS:
+                await (await answer_unexpected(request, error))(scope, receive, send)
+                raise
+            response = await answer_known(request, error)
         await response(scope, receive, send)

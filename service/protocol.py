@@ -72,9 +72,12 @@ class Connections:
 
     def add(self, connection: "BoundedProtocol") -> None:
         """Count a new connection in; if there are too many, close the one that has waited longest, or this one."""
-        if len(self._open) >= self.limits.max_connections:
-            (self._next_to_go() or connection).abort("crowded-out")
         self._open.add(connection)
+        if len(self._open) > self.limits.max_connections:
+            going = self._next_to_go(connection) or connection
+            going.abort("crowded-out")
+            # It ends in a later turn of the loop. Until then it must not be taken for one that can still go.
+            self._open.discard(going)
         self.metrics.connected(len(self._open))
         if self._timer is None:
             self._look_later(connection.loop)
@@ -84,15 +87,15 @@ class Connections:
         self._open.discard(connection)
         self.metrics.connected(len(self._open))
 
-    def _next_to_go(self) -> "BoundedProtocol | None":
-        """Return one that waits for a request, of those that have waited longest; None if all are busy."""
+    def _next_to_go(self, newest: "BoundedProtocol") -> "BoundedProtocol | None":
+        """Return one that waits for a request, of those that have waited longest, but for the newest; else None."""
         for _ in range(2):
             while self._waiting:
                 connection = self._waiting.pop()
                 if connection in self._open and connection.is_waiting:
                     return connection
             # For many that will go, as in a crowd each newcomer makes one go.
-            waiting = (other for other in self._open if other.is_waiting)
+            waiting = (other for other in self._open if other.is_waiting and other is not newest)
             self._waiting = sorted(waiting, key=lambda other: other.since_s, reverse=True)
         return None
 

@@ -195,7 +195,7 @@ def test_each_of_several_processes_answers_for_all(workers: list[httpx.Client], 
         assert worker.post("/encode", content=png).status_code == 200
     encoded = ("latentwire_requests_total", frozenset({("route", "/encode"), ("outcome", "ok")}))
     deadline_s = time.monotonic() + 30
-    while samples(workers[0].get("/metrics").text)[encoded] < 2:
+    while samples(workers[0].get("/metrics").text).get(encoded, 0) < 2:
         assert time.monotonic() < deadline_s
     for worker in workers:
         found = samples(worker.get("/metrics").text)
