@@ -81,6 +81,13 @@ class UniformQuantiser(_Frozen):
         """`low` and `step` as float64 (code size); not to be written to."""
         return np.array(self.low), np.array(self.step)
 
+    def __eq__(self, other: object) -> bool:
+        # pydantic compares what is cached, too, and of arrays that is no truth value.
+        return isinstance(other, UniformQuantiser) and (self.low, self.step) == (other.low, other.step)
+
+    def __hash__(self) -> int:
+        return hash((self.low, self.step))
+
 
 class FrequencyTable(_Frozen):
     """How often one coordinate's symbols occur, of 65,536: `frequencies` of first, first + 1, …; `escape` of others.

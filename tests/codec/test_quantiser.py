@@ -57,3 +57,12 @@ def test_a_single_code_gets_the_symbols_that_it_gets_among_others(y: list[float]
             quantiser.quantise_one(y, PARAMETERS)
     else:
         assert [quantiser.quantise_one(y, PARAMETERS)] == among_others
+
+
+def test_quantisers_are_compared_by_their_levels_also_after_use() -> None:
+    one, same, other = (UniformQuantiser(low=(0.0, 1.0), step=(1.0, step)) for step in (2.0, 2.0, 3.0))
+    assert one.arrays is not same.arrays
+    assert other.arrays
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
