@@ -29,9 +29,7 @@ def plot_comparison(folders: Sequence[Path], dataset: Dataset, out: Path, count:
         subject = Subject(folder, dataset)
         reconstructions = subject.reconstruct(originals)
         errors = rmse_of_each(originals, reconstructions)
-        label = (
-            f"{_broken(subject.card.name)}\n{subject.code_in_words}\n{subject.mean_payload_bytes(originals):.3g} bytes"
-        )
+        label = f"{_broken(subject.card.name)}\n{subject.code_in_words}\n{subject.payload_in_words(originals)}"
         rows.append(image_row(label, reconstructions, [f"{error:.3f}" for error in errors]))
     draw_rows(rows, out, "Reconstructions by each model, with their RMSE below")
 

@@ -25,7 +25,7 @@ def plot_reconstructions(folder: Path, dataset: Dataset, out: Path, count: int =
     """
     subject = Subject(folder, dataset)
     originals = dataset.test.take(choose_examples(dataset.test, count)).pixels
-    size = f"{subject.mean_payload_bytes(originals):.3g} bytes"
+    size = subject.payload_in_words(originals)
     draw_rows(
         [
             image_row("original", originals),

@@ -79,9 +79,10 @@ class Subject:
             shares[:, at] = below[np.clip(symbols[:, at] - table.first + 1, 0, len(below) - 1)]
         return shares
 
-    def mean_payload_bytes(self, pixels: image.Pixels) -> float:
+    def payload_in_words(self, pixels: image.Pixels) -> str:
         """Return how many bytes the codes of uint8 (N, H, W, C) pixels have on average, without headers."""
-        return float(np.mean([len(one.payload) for one in self._encoder.encode(pixels)]))
+        mean = float(np.mean([len(one.payload) for one in self._encoder.encode(pixels)]))
+        return f"{mean:,.0f} bytes" if mean >= 100 else f"{mean:.3g} bytes"
 
 
 def rmse_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
