@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from codec import image, quantiser, sessions
-from codec.model_card import DECODER_FILE, ENCODER_FILE, ImageShape, UniformQuantiser, load_card
+from codec.model_card import (
+    DECODER_FILE,
+    ENCODER_FILE,
+    ImageShape,
+    ModelCard,
+    Quality,
+    UniformQuantiser,
+    load_card,
+)
 from training.datasets import Dataset, TrainingSplit
 from training.guard_limits import Misfits, make_guard
 from training.images import Images
@@ -94,3 +102,18 @@ def publish_guarded_model(
     guard = make_guard(folder, dataset, TrainingSplit(train, validation), [strange])
     card = load_card(folder).model_copy(update={"guard": guard})
     return write_model(models_dir, card, folder / ENCODER_FILE, folder / DECODER_FILE)
+
+
+def with_quality(card: ModelCard, mse: float) -> ModelCard:
+    """Return the card of a model that was measured to deliver with this mean squared error."""
+    quality = Quality.from_means(
+        dataset="drawings test",
+        images=1,
+        shape=SHAPE,
+        float_mse=mse,
+        mse=mse,
+        ideal_bits=32,
+        payload_bytes=4,
+        wire_bytes=12,
+    )
+    return card.model_copy(update={"quality": quality})

@@ -20,10 +20,17 @@ from codec.cli import main
 from codec.decoder import Decoder
 from codec.encoder import Encoder
 from codec.image import read_image, write_png
-from codec.model_card import DECODER_FILE, ENCODER_FILE, ImageShape, Quality, load_card
+from codec.model_card import DECODER_FILE, ENCODER_FILE, ImageShape, load_card
 from service.settings import Role, Settings
 from tests.service.conftest import serve
-from tests.tiny_model import SHAPE, familiar_pixels, publish_guarded_model, publish_tiny_model, strange_pixels
+from tests.tiny_model import (
+    SHAPE,
+    familiar_pixels,
+    publish_guarded_model,
+    publish_tiny_model,
+    strange_pixels,
+    with_quality,
+)
 from training.publish import write_model
 
 ROOT = Path(__file__).parent.parent.parent
@@ -168,18 +175,7 @@ def rungs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rungs")
     for seed, (name, mse) in enumerate({"low": 0.05, "high": 0.005, "middle": 0.02}.items()):
         folder = publish_guarded_model(root / "models", root / "scratch", name, seed)
-        card = load_card(folder)
-        quality = Quality.from_means(
-            dataset="drawings test",
-            images=1,
-            shape=SHAPE,
-            float_mse=mse,
-            mse=mse,
-            ideal_bits=32,
-            payload_bytes=4,
-            wire_bytes=12,
-        )
-        card = card.model_copy(update={"quality": quality})
+        card = with_quality(load_card(folder), mse)
         write_model(root / "models", card, folder / ENCODER_FILE, folder / DECODER_FILE)
     publish_tiny_model(root / "models", root / "scratch", "other", shape=ImageShape(height=4, width=4, channels=1))
     return root / "models"

@@ -10,28 +10,14 @@ from codec.encoder import EncodedImage, Encoder
 from codec.errors import MisfitImage, TargetMissed
 from codec.guard import Guard
 from codec.ladder import Ladder
-from codec.model_card import ModelCard, Quality, load_card
-from tests.tiny_model import SHAPE, familiar_pixels, publish_guarded_model, strange_pixels
+from codec.model_card import load_card
+from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels, with_quality
 
 Rungs = dict[str, Guard]
 
 
 def payload_size(code: EncodedImage) -> int:
     return len(code.payload)
-
-
-def with_quality(card: ModelCard, mse: float) -> ModelCard:
-    quality = Quality.from_means(
-        dataset="drawings test",
-        images=1,
-        shape=SHAPE,
-        float_mse=mse,
-        mse=mse,
-        ideal_bits=32,
-        payload_bytes=4,
-        wire_bytes=12,
-    )
-    return card.model_copy(update={"quality": quality})
 
 
 def open_rungs(folders: list[Path], halves: Literal["both", "encoder"]) -> Rungs:

@@ -68,3 +68,14 @@ class Server:
                 return found[1]
             time.sleep(0.02)
         raise AssertionError(f"the server did not start: {self.output()}")
+
+
+def stop_all(servers: list[Server]) -> None:
+    """Stop those that still run, and look at what they said."""
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+        server.client.close()
+        server.log.close()
+    for server in servers:
+        assert "Traceback" not in server.output()

@@ -17,7 +17,7 @@ from codec import image
 from codec.model_card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ImageShape
 from tests.service.client import JSON, OCTETS, assert_problem
 from tests.service.hostile import png_that_claims
-from tests.service.server import PATIENCE_S, ROOT, Server
+from tests.service.server import PATIENCE_S, ROOT, Server, stop_all
 from tests.tiny_model import CODE_SIZE, publish_tiny_model
 from training.publish import draw_golden_image
 
@@ -33,13 +33,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
         return server
 
     yield launch_one
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop()
-        server.client.close()
-        server.log.close()
-    for server in servers:
-        assert "Traceback" not in server.output()
+    stop_all(servers)
 
 
 @pytest.fixture(scope="module")

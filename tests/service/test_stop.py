@@ -18,7 +18,7 @@ import pytest
 from codec.image import Pixels
 from tests.service.client import Client, assert_problem
 from tests.service.load import Request, load, wait_until
-from tests.service.server import PATIENCE_S, ROOT, Server
+from tests.service.server import PATIENCE_S, ROOT, Server, stop_all
 
 Launch = Callable[..., Server]
 NPY = "application/x-npy"
@@ -36,12 +36,7 @@ def launch(request: pytest.FixtureRequest, models_dir: Path, tmp_path: Path) -> 
         return servers[-1]
 
     yield launch_one
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop()
-        server.client.close()
-        server.log.close()
-        assert "Traceback" not in server.output()
+    stop_all(servers)
 
 
 def tell_to_stop(server: Server) -> None:

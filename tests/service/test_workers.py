@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from codec.model_card import ENCODER_FILE
 from tests.service.client import Client
 from tests.service.load import Request, load, wait_until
-from tests.service.server import PATIENCE_S, ROOT, Server
+from tests.service.server import PATIENCE_S, ROOT, Server, stop_all
 
 Launch = Callable[..., Server]
 
@@ -43,12 +43,7 @@ def launch(models_dir: Path, tmp_path: Path) -> Iterator[Launch]:
         return server
 
     yield launch_one
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop()
-        server.client.close()
-        server.log.close()
-        assert "Traceback" not in server.output()
+    stop_all(servers)
 
 
 @pytest.fixture

@@ -195,13 +195,7 @@ class RudeClients:
                 start + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n",
             ]
         )
-        with self._connected(one.half) as connection:
-            try:
-                connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
-            return _only_refusals(received(connection))
+        return self._refusals_of(one.half, data)
 
     def _sends_a_long_head(self, random: Random) -> str:
         one = random.choice(self._singles)
@@ -214,7 +208,11 @@ class RudeClients:
         else:
             lines = b"".join(b"X-%d: y\r\n" % number for number in range(size // 10))
             data = b"GET /livez HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n"
-        with self._connected(one.half) as connection:
+        return self._refusals_of(one.half, data)
+
+    def _refusals_of(self, half: Half, data: bytes) -> str:
+        """Send these bytes and no more, as far as the server takes them; return what it says."""
+        with self._connected(half) as connection:
             try:
                 connection.sendall(data)
                 connection.shutdown(socket.SHUT_WR)
