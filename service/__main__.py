@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -50,16 +49,18 @@ def _serve_alone(settings: "Settings") -> int:
 
 
 def _serve_with_workers(settings: "Settings") -> int:
+    from service.shared_folder import shared_folder
+
     with ExitStack() as stack:
         # Prometheus' client looks for this when it is imported.
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             try:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="latentwire-metrics-"))
+                folder = stack.enter_context(shared_folder())
             except OSError as error:
                 raise StartupRefused(
                     f"workers share their metrics in a folder, and none can be made: {error.strerror}"
                 ) from error
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         from service.supervisor import Opened, Supervisor
 
         def announce(opened: Opened, listener: socket.socket) -> None:

@@ -200,6 +200,31 @@ def test_the_folder_of_metrics_is_removed_in_the_end(launch: Launch, temporary: 
     assert list(temporary.iterdir()) == []
 
 
+def test_a_folder_of_metrics_that_was_left_is_removed_by_the_next_parent(launch: Launch, temporary: Path) -> None:
+    def folders() -> set[Path]:
+        return set(temporary.glob("latentwire-metrics-*"))
+
+    first = launch()
+    (left,) = folders()
+    orphans = workers_of(first)
+    os.kill(orphans[0], signal.SIGSTOP)
+    first.process.kill()
+    first.process.wait()
+    second = launch()
+    # A worker may live longer than its parent, and writes still.
+    assert left in folders()
+    os.kill(orphans[0], signal.SIGCONT)
+    wait_until(lambda: not any(alive(pid) for pid in orphans), "the workers have ended")
+    (own,) = folders() - {left}
+    third = launch()
+    assert left not in folders()
+    assert own in folders()
+    assert len(folders()) == 2
+    assert counted(second, "latentwire_build_info") == counted(third, "latentwire_build_info") == 1
+    assert (second.stop(), third.stop()) == (0, 0)
+    assert not folders()
+
+
 def test_a_worker_has_no_threads_that_it_does_not_need(launch: Launch, requests: list[Request]) -> None:
     server = launch("--max-running", "3")
     wait_until(lambda: len(workers_of(server)) == 2, "there are two workers")
