@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 from benchmarks.rate_distortion.points import (
     ALONE,
@@ -18,7 +19,7 @@ from benchmarks.rate_distortion.points import (
     by_codec,
     front,
 )
-from training.plots.canvas import GREY, figure, save
+from training.plots.canvas import DPI, GREY, figure, save
 
 LEAST_DB, MOST_DB = 14, 42
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -60,6 +61,14 @@ class Place(NamedTuple):
 
 _BELOW, _ABOVE = Place(0, (0, -9), "center", "top"), Place(-1, (0, 8), "center", "bottom")
 _LEFT = Place(0, (-9, 0), "right", "center")
+
+# Where a point's name may stand, the best first: how far from the point, in points, and how it is aligned. As a line of
+# these rises from the left to the right, there is room above it on the left, and below it on the right.
+_BESIDE = [
+    ((-7, 4), "right"),
+    ((7, -9), "left"),
+    *(((-7, up), "right") for up in range(6, 60, 2)),
+]
 
 PLACES: dict[Arrangement, dict[str, Place]] = {
     ALONE: {
@@ -105,12 +114,50 @@ def plot_points(points: Sequence[Point], arrangement: Arrangement, dataset: str,
             draw(axes, codec, of_codec, PLACES[arrangement].get(codec, _BELOW))
         _draw_lossless(strip, exact)
         _dress(axes, strip, [point.bytes for point in seen])
+        # Where there is room is known only now.
+        for codec in OURS:
+            if codec != FULL:
+                label_points(axes, grouped.get(codec, []), STYLES[codec].colour)
         title = f"{counts[-1]:,} {dataset} images, {TITLES[arrangement]}"
         made.text(0.012, 0.985, title, va="top", fontsize=13, weight="bold")
         if len(counts) > 1:
             note = f"classical codecs: {counts[0]:,} of them"
             made.text(0.975, 0.98, note, va="top", ha="right", fontsize=10, color=GREY)
         save(made, out)
+
+
+def label_points(axes: Any, points: Sequence[Point], colour: str) -> None:
+    """Write the name of its setting beside each point, where nothing else stands if there is such a place near it.
+
+    Args:
+        axes: with its limits, and all else that is drawn in it.
+        points: those without loss get no name.
+        colour: of the names.
+    """
+    taken = [text.get_window_extent() for text in axes.texts]
+    for line in axes.lines:
+        taken += [_around(at, line.get_markersize()) for at in axes.transData.transform(line.get_xydata())]
+    for point in sorted((point for point in points if point.mse), key=lambda point: point.bytes):
+        for offset, horizontal in _BESIDE:
+            text = axes.annotate(
+                point.setting,
+                (point.bytes, point.psnr_db),
+                offset,
+                textcoords="offset points",
+                ha=horizontal,
+                fontsize=8.5,
+                color=colour,
+            )
+            box = text.get_window_extent()
+            if not box.count_overlaps(taken) or (offset, horizontal) == _BESIDE[-1]:
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _around(at: Any, points: float) -> Bbox:
+    half = points * DPI / 72 / 2
+    return Bbox.from_extents(at[0] - half, at[1] - half, at[0] + half, at[1] + half)
 
 
 def _draw_models(axes: Any, codec: str, points: Sequence[Point], place: Place) -> None:
@@ -129,17 +176,6 @@ def _draw_models(axes: Any, codec: str, points: Sequence[Point], place: Place) -
         markersize=7,
         zorder=4,
     )
-    if not hollow:
-        for point in lossy:
-            axes.annotate(
-                point.setting,
-                (point.bytes, point.psnr_db),
-                (-7, 4),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8.5,
-                color=STYLES[codec].colour,
-            )
     _name(axes, codec, lossy[0], place)
 
 
