@@ -57,19 +57,37 @@ class Decoder:
         Raises:
             InvalidCode: one of them is not a payload that this model's encoder makes.
         """
-        if len(payloads) == 1 and not lossless.is_image(payloads[0]):
-            return self.decode_symbols(self._coder.decode(payloads[0])[None])
         pixels = np.empty((len(payloads), *self.card.image.as_tuple()), dtype=np.uint8)
-        symbols, coded = [], []
-        for at, payload in enumerate(payloads):
-            if lossless.is_image(payload):
-                pixels[at] = lossless.read_payload(payload, self.card.image)
-            else:
-                symbols.append(self._coder.decode(payload))
-                coded.append(at)
-        if coded:
-            pixels[coded] = self.decode_symbols(np.stack(symbols))
+        for at, one in enumerate(self.decode_each(payloads)):
+            if isinstance(one, InvalidCode):
+                raise one
+            pixels[at] = one
         return pixels
+
+    def decode_each(self, payloads: Sequence[bytes]) -> list[image.Pixels | InvalidCode]:
+        """Decode payloads that have nothing to do with each other, with one run of the graph.
+
+        Returns:
+            For each its uint8 (H, W, C) pixels, or what `decode_bare` raises for it.
+        """
+        each: dict[int, image.Pixels | InvalidCode] = {}
+        symbols = {}
+        for at, payload in enumerate(payloads):
+            try:
+                if lossless.is_image(payload):
+                    each[at] = lossless.read_payload(payload, self.card.image)
+                else:
+                    symbols[at] = self._coder.decode(payload)
+            except InvalidCode as error:
+                each[at] = error
+        if symbols:
+            try:
+                each.update(zip(symbols, self.decode_symbols(np.stack(list(symbols.values()))), strict=True))
+            except InvalidCode as error:
+                if len(payloads) == 1:
+                    return [error]
+                return [one for payload in payloads for one in self.decode_each([payload])]
+        return [each[at] for at in range(len(payloads))]
 
     def decode_batch(self, stream: Iterable[bytes]) -> Iterator[image.Pixels]:
         """Decode a container; one chunk of it is held at a time.

@@ -185,6 +185,27 @@ class Guard:
         """
         return self.settle(pixels, self.judge(pixels[None], max_mse)[0], on_misfit)
 
+    def encode_each(
+        self, pixels: image.Pixels, on_misfit: OnMisfit = "fallback", max_mse: float | None = None
+    ) -> list[GuardedImage | MisfitImage | UncodableImage]:
+        """Encode images, uint8 (N, H, W, C), that have nothing to do with each other, with one run of each graph.
+
+        Args:
+            pixels: the images.
+            on_misfit: as `encode` has it.
+            max_mse: likewise.
+
+        Returns:
+            For each what `encode` returns, or what it raises.
+        """
+        each: list[GuardedImage | MisfitImage | UncodableImage] = []
+        for one, judgement in zip(pixels, self.judge(pixels, max_mse), strict=True):
+            try:
+                each.append(self.settle(one, judgement, on_misfit))
+            except (MisfitImage, UncodableImage) as error:
+                each.append(error)
+        return each
+
     def settle(self, pixels: image.Pixels, judgement: Judgement, on_misfit: OnMisfit) -> GuardedImage:
         """Do with a judged image what `encode` says.
 

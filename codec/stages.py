@@ -45,6 +45,12 @@ class Stopwatch:
         if len(self.laps) < MAX_LAPS:
             self.laps.append(Lap(stage, begun_ns, ended_ns))
 
+    def add_all(self, other: "Stopwatch") -> None:
+        """Note all that another stopwatch has noted."""
+        for stage, total_ns in other.total_ns.items():
+            self.total_ns[stage] = self.total_ns.get(stage, 0) + total_ns
+        self.laps += other.laps[: MAX_LAPS - len(self.laps)]
+
 
 _running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
@@ -59,10 +65,16 @@ def measured(stopwatch: Stopwatch) -> Iterator[None]:
         _running.reset(token)
 
 
-def note(stage: str, begun_ns: int) -> None:
-    """Note a stage that began at `begun_ns` and ends now, if a stopwatch is running."""
+def note(stage: str, begun_ns: int, ended_ns: int | None = None) -> None:
+    """Note a stage that began at `begun_ns` and ends now, or at `ended_ns`, if a stopwatch is running."""
     if (stopwatch := _running.get()) is not None:
-        stopwatch.add(stage, begun_ns, perf_counter_ns())
+        stopwatch.add(stage, begun_ns, perf_counter_ns() if ended_ns is None else ended_ns)
+
+
+def note_all(other: Stopwatch) -> None:
+    """Note all stages that another stopwatch measured, if one is running: of work that was done for several at once."""
+    if (stopwatch := _running.get()) is not None:
+        stopwatch.add_all(other)
 
 
 def timed(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:

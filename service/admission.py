@@ -1,29 +1,32 @@
 """Bounds the work: so many requests run, so many wait, the next is turned away at once; and so many batches.
 
 A piece of blocking work enters and its result leaves; it runs in a thread of its own, so that health probes are
-answered meanwhile, or at once in the event loop if it is known to be over before anybody notices. What the work is, is
-not known here.
+answered meanwhile, or in the event loop, together with others of its kind, if it is known to be over before anybody
+notices. What the work is, is not known here.
 
 A request whose body still comes takes no place, or slow clients would keep all others out: of those requests, the bytes
 that have come are bounded, together with those of the bodies that wait and are worked on.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from codec.stages import note
+from codec.stages import note, note_all
 from service.errors import ClientGone, Overloaded
 from service.pace import Pace
+from service.together import Item, Together, WorkOnAll, outcomes_of
 
 Result = TypeVar("Result")
+
+# More kinds than a client that makes no new ones up has.
+MAX_KINDS = 256
 
 
 class RunPart(Protocol):
@@ -62,7 +65,8 @@ class Admission:
         self._watch = watch
         self._watch_held = watch_held
         self._in_threads = 0
-        self._paces: defaultdict[Hashable, Pace] = defaultdict(Pace)
+        self._paces: dict[Hashable, Pace] = {}
+        self._together = Together()
         self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
 
     @property
@@ -85,15 +89,21 @@ class Admission:
         return Held(self)
 
     async def run(
-        self, work: Callable[[], Result], until_gone: Callable[[], Awaitable[None]], kind: Hashable = None
-    ) -> Result:
-        """Run `work`, when its turn has come, and return what it returns.
+        self,
+        work: WorkOnAll[Item],
+        item: Item,
+        until_gone: Callable[[], Awaitable[None]],
+        kind: Hashable = None,
+    ) -> Any:
+        """Run `work` on `item`, when its turn has come, and return what it makes of it.
 
         Args:
-            work: blocking; what it raises is raised here.
+            work: blocking; takes items, and returns for each a result, or the exception that is to be raised to the
+                one who brought it. What it raises is raised here.
+            item: of this request.
             until_gone: returns when the client has gone away. A client that goes while it waits frees its place.
-            kind: of work, of few kinds; if work of this kind is quick, it runs in the event loop. Without one, or while
-                threads take all places, it runs in a thread.
+            kind: of work; requests of one kind have the same `work`. If it is quick, it runs in the event loop, on all
+                items of its kind together. Without a kind, or while threads take all places, it runs in a thread.
 
         Raises:
             Overloaded: all slots are taken and the queue is full, or its turn did not come in time. Work that has
@@ -104,19 +114,18 @@ class Admission:
         self._admitted += 1
         self._tell()
         try:
-            pace = None if kind is None else self._paces[kind]
-            if pace is not None and pace.quick:
-                begun_ns = perf_counter_ns()
-                # All who have come by now get their place, or are turned away, before the first of them is done.
-                await asyncio.sleep(0)
-                if self._in_threads < self._max_running:
-                    note("wait", begun_ns)
-                    return pace.run(work)
-            job = self._submit(work if pace is None else partial(pace.run, work))
+            pace = None if kind is None else self._pace(kind)
+            if pace is not None and pace.quick and self._in_threads < self._max_running:
+                joined_ns = perf_counter_ns()
+                done = await self._together.join(work, item, kind, pace)
+                note("wait", joined_ns, done.begun_ns)
+                note_all(done.stopwatch)
+                return _taken(done.outcome)
+            job = self._submit(partial(_alone, work, item, pace))
             outcome = self._outcome(job)
             if self._admitted > self._max_running:
                 await self._wait_in_queue(job, outcome, until_gone)
-            return await outcome
+            return _taken(await outcome)
         finally:
             self._admitted -= 1
             self._tell()
@@ -156,6 +165,14 @@ class Admission:
                 )
         finally:
             gone.cancel()
+
+    def _pace(self, kind: Hashable) -> Pace:
+        if (pace := self._paces.get(kind)) is None:
+            if len(self._paces) >= MAX_KINDS:
+                # The oldest; if it comes again, it is looked at anew.
+                del self._paces[next(iter(self._paces))]
+            pace = self._paces[kind] = Pace()
+        return pace
 
     def _check_for_room(self) -> None:
         if self._admitted >= self._max_running + self._max_queued:
@@ -224,3 +241,14 @@ class Held:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._admission._change_held(-self._bytes)
+
+
+def _alone(work: WorkOnAll[Item], item: Item, pace: Pace | None) -> Any:
+    with nullcontext() if pace is None else pace.measured():
+        return outcomes_of(work, [item])[0]
+
+
+def _taken(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

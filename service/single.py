@@ -3,28 +3,27 @@
 What the work is, is not known here.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any
 
 from fastapi import Request, Response
 
 from service.body import read_body, wait_until_gone
 from service.state import State
-
-Result = TypeVar("Result")
+from service.together import WorkOnAll
 
 
 async def work_on_body(
-    request: Request, state: State, work: Callable[[bytes], Result], kind: Hashable = None, quick_bytes: int = 0
-) -> Result:
+    request: Request, state: State, work: WorkOnAll[bytes], kind: Hashable = None, quick_bytes: int = 0
+) -> Any:
     """Read the body, and return what `work` makes of it.
 
     Args:
         request: nothing of its body has been read.
         state: of this application.
-        work: blocking; what it raises is raised here.
-        kind: of work, as `Admission.run` has it.
+        work: blocking, on the bodies of several requests of one kind, as `Admission.run` has it.
+        kind: of work, likewise.
         quick_bytes: the longest body of which that is true; with a longer one, work runs in a thread.
 
     Raises:
@@ -37,7 +36,7 @@ async def work_on_body(
         body = await read_body(request, state.settings.max_body_bytes, held, state.readers)
         if len(body) > quick_bytes:
             kind = None
-        return await state.admission.run(lambda: work(body), lambda: wait_until_gone(request), kind)
+        return await state.admission.run(work, body, lambda: wait_until_gone(request), kind)
 
 
 class Answer(Response):

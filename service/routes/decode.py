@@ -3,7 +3,8 @@
 import base64
 import io
 import json
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from codec import errors as codec_errors
 from codec import image
 from codec.bitstream import read_wire
-from codec.errors import ForeignCode
+from codec.errors import CodecError, ForeignCode
 from service import errors
 from service.code_json import CodeJson, read_code_json
 from service.error_responses import document_problems
@@ -154,25 +155,14 @@ async def decode(request: Request) -> Response:
     state = state_of(request)
     decoders = cast("Halves[Decoder]", state.registry.decoders)
     head = read_head(request.scope)
-    wanted, bare, answer_type, media_type = _read_asked(request.scope["query_string"], head.accept, head.content_type)
-    if bare:
-        _bare_decoder(decoders, wanted)
-    elif wanted is not None:
-        decoders.by_name(wanted)  # refuses an unknown name before the body is read
-
-    def work(body: bytes) -> tuple["ModelCard", bytes]:
-        if bare:
-            decoder = _bare_decoder(decoders, wanted)
-            pixels = decoder.decode_bare([body])[0]
-        elif media_type == JSON:
-            decoder, pixels = _decode_json(decoders, wanted, read_code_json(body))
-        else:
-            decoder, pixels = _decode_wire(decoders, wanted, body)
-        return decoder.card, WRITERS[answer_type](pixels, decoder.card)
-
-    kind = ("/decode", wanted, answer_type, media_type)
-    card, content = await work_on_body(request, state, work, kind, QUICK_BYTES)
-    return Answer(content, answer_type, card.full_name)
+    asked = _read_asked(request.scope["query_string"], head.accept, head.content_type)
+    if asked.bare:
+        _bare_decoder(decoders, asked.wanted)
+    elif asked.wanted is not None:
+        decoders.by_name(asked.wanted)  # refuses an unknown name before the body is read
+    work = _Work(asked, decoders).decode_all
+    decoded: _Decoded = await work_on_body(request, state, work, ("/decode", asked), QUICK_BYTES)
+    return Answer(decoded.content, asked.answer_type, decoded.card.full_name)
 
 
 class _Asked(NamedTuple):
@@ -182,6 +172,70 @@ class _Asked(NamedTuple):
     bare: bool
     answer_type: str
     media_type: str
+
+
+class _Decoded(NamedTuple):
+    """What became of one request's code: whose it is, and the answer's body."""
+
+    card: "ModelCard"
+    content: bytes
+
+
+class _Work(NamedTuple):
+    """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
+
+    asked: _Asked
+    decoders: "Halves[Decoder]"
+
+    def decode_all(self, bodies: Sequence[bytes]) -> list[_Decoded | Exception]:
+        """Decode the code in each body."""
+        done: dict[int, _Decoded | Exception] = {}
+        payloads: defaultdict[Decoder, dict[int, bytes]] = defaultdict(dict)
+        for at, body in enumerate(bodies):
+            try:
+                decoder, code = self._read(body)
+                if isinstance(code, bytes):
+                    payloads[decoder][at] = code
+                else:
+                    done[at] = self._finish(decoder.card, decoder.decode_vector(code))
+            except (CodecError, errors.ServiceError) as error:
+                done[at] = error
+        for decoder, of_decoder in payloads.items():
+            for at, pixels in zip(of_decoder, decoder.decode_each(list(of_decoder.values())), strict=True):
+                done[at] = pixels if isinstance(pixels, Exception) else self._finish(decoder.card, pixels)
+        return [done[at] for at in range(len(bodies))]
+
+    def _finish(self, card: "ModelCard", pixels: image.Pixels) -> _Decoded:
+        return _Decoded(card, WRITERS[self.asked.answer_type](pixels, card))
+
+    def _read(self, body: bytes) -> tuple["Decoder", bytes | list[float]]:
+        """Return who is to decode a body, and the payload in it, or a point of the code space."""
+        if self.asked.bare:
+            return _bare_decoder(self.decoders, self.asked.wanted), body
+        if self.asked.media_type == JSON:
+            return self._read_json(read_code_json(body))
+        return self._read_wire(body)
+
+    def _read_wire(self, wire: bytes) -> tuple["Decoder", bytes]:
+        code, wanted = read_wire(wire), self.asked.wanted
+        if wanted is None:
+            return self.decoders.by_fingerprint(code.fingerprint), code.payload
+        decoder = self.decoders.by_name(wanted)
+        decoder.check_fingerprint(code.fingerprint)
+        return decoder, code.payload
+
+    def _read_json(self, content: CodeJson) -> tuple["Decoder", bytes | list[float]]:
+        wire, wanted = content.wire(), self.asked.wanted
+        code: bytes | list[float]
+        if wire is not None:
+            # `model` is not looked at here: a receiver may know the same model, of this model_id, by another name.
+            decoder, code = self._read_wire(wire)
+        elif wanted is not None and content.model is not None and content.model != wanted:
+            raise errors.InvalidParameter("the query and the JSON name different models")
+        else:
+            decoder, code = self.decoders.by_name(wanted or content.model), content.code or []
+        _check_model_id(decoder, content.model_id)
+        return decoder, code
 
 
 # Most requests of a client have the same head.
@@ -213,26 +267,6 @@ def _bare_decoder(decoders: "Halves[Decoder]", wanted: str | None) -> "Decoder":
             f"{decoder.card.model_id}"
         )
     return decoder
-
-
-def _decode_wire(decoders: "Halves[Decoder]", wanted: str | None, wire: bytes) -> tuple["Decoder", image.Pixels]:
-    fingerprint = read_wire(wire).fingerprint
-    decoder = decoders.by_fingerprint(fingerprint) if wanted is None else decoders.by_name(wanted)
-    return decoder, decoder.decode([wire])[0]
-
-
-def _decode_json(decoders: "Halves[Decoder]", wanted: str | None, content: CodeJson) -> tuple["Decoder", image.Pixels]:
-    wire = content.wire()
-    if wire is not None:
-        # `model` is not looked at here: a receiver may know the same model, with the same model_id, by another name.
-        decoder, pixels = _decode_wire(decoders, wanted, wire)
-        _check_model_id(decoder, content.model_id)
-        return decoder, pixels
-    if wanted is not None and content.model is not None and content.model != wanted:
-        raise errors.InvalidParameter("the query and the JSON name different models")
-    decoder = decoders.by_name(wanted or content.model)
-    _check_model_id(decoder, content.model_id)
-    return decoder, decoder.decode_vector(content.code or [])
 
 
 def _check_model_id(decoder: "Decoder", model_id: str | None) -> None:

@@ -3,9 +3,11 @@
 import base64
 import json
 import math
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from codec import errors as codec_errors
@@ -25,7 +27,8 @@ from service.wishes import FITS, ON_MISFIT, PARAMETERS, EncodeWishes, read_wishe
 
 if TYPE_CHECKING:
     from codec.encoder import EncodedImage
-    from codec.guard import GuardedImage, Misfit
+    from codec.guard import Guard, GuardedImage, Misfit
+    from codec.ladder import Ladder
     from codec.model_card import ModelCard
 
 FORM = "multipart/form-data"
@@ -219,36 +222,22 @@ async def encode(request: Request) -> Response:
     state = state_of(request)
     registry, settings = state.registry, state.settings
     head = read_head(request.scope)
-    wishes, answer_type, media_type = _read_asked(
+    asked = _read_asked(
         request.scope["query_string"], head.accept, head.content_type, settings.on_misfit, settings.decodes_to_guard
     )
+    wishes, answer_type, media_type = asked
     guard = registry.guard(wishes.model)
     ladder = registry.ladder() if wishes.of_ladder else None
 
-    def bytes_of(code: "EncodedImage") -> bytes:
-        return code.payload if wishes.form == "bare" else code.wire
-
-    def work(body: bytes) -> tuple["ModelCard", "GuardedImage", bytes]:
-        data = read_single_file(body, head.content_type.decode("latin-1")) if media_type == FORM else body
-        pixels = image.read_image(data, guard.card.image, wishes.fit, settings.max_image_pixels)
-        card = guard.card
-        if ladder and wishes.target_bytes is not None:
-            card, guarded = ladder.best_within(
-                pixels, wishes.target_bytes, lambda code: len(bytes_of(code)), wishes.on_misfit, wishes.max_mse
-            )
-        elif ladder and wishes.min_psnr_db is not None:
-            card, guarded = ladder.smallest_reaching(pixels, wishes.min_psnr_db, wishes.on_misfit)
-        else:
-            guarded = guard.encode(pixels, wishes.on_misfit, wishes.max_mse)
-        note_code(len(data), len(bytes_of(guarded.code)), _done_with(guarded))
-        return card, guarded, _to_json(card, guarded) if answer_type == JSON else bytes_of(guarded.code)
-
+    work = _Work(asked, head.content_type.decode("latin-1"), guard, ladder, settings.max_image_pixels)
     # A file that is longer than the pixels, or that must be fitted, may take any time.
-    alike = media_type != FORM and wishes.fit == "strict" and ladder is None
-    kind = ("/encode", guard.card.name, answer_type, wishes.on_misfit) if alike else None
+    kind = ("/encode", asked) if media_type != FORM and wishes.fit == "strict" and ladder is None else None
     quick_bytes = guard.card.image.pixels * guard.card.image.channels + HEADER_BYTES
-    card, guarded, content = await work_on_body(request, state, work, kind, quick_bytes)
-    return Answer(content, answer_type, card.full_name, None if answer_type == JSON else _figures(guarded))
+    encoded: _Encoded = await work_on_body(request, state, work.encode_all, kind, quick_bytes)
+    guarded = encoded.guarded
+    note_code(encoded.image_bytes, encoded.code_bytes, _done_with(guarded))
+    figures = None if answer_type == JSON else _figures(guarded)
+    return Answer(encoded.content, answer_type, encoded.card.full_name, figures)
 
 
 class _Asked(NamedTuple):
@@ -257,6 +246,66 @@ class _Asked(NamedTuple):
     wishes: EncodeWishes
     answer_type: str
     media_type: str
+
+
+class _Encoded(NamedTuple):
+    """What became of one request's image: bytes of its file and of its code, what that is, and the answer's body."""
+
+    image_bytes: int
+    code_bytes: int
+    card: "ModelCard"
+    guarded: "GuardedImage"
+    content: bytes
+
+
+class _Work(NamedTuple):
+    """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
+
+    asked: _Asked
+    content_type: str
+    guard: "Guard"
+    ladder: "Ladder | None"
+    max_pixels: int
+
+    def encode_all(self, bodies: Sequence[bytes]) -> list[_Encoded | Exception]:
+        """Encode the image in each body."""
+        images = [self._read(body) for body in bodies]
+        sound = [one[1] for one in images if not isinstance(one, Exception)]
+        encoded = iter(self._encode(np.stack(sound)) if sound else ())
+        return [one if isinstance(one, Exception) else self._finish(one[0], *next(encoded)) for one in images]
+
+    def _read(self, body: bytes) -> tuple[int, image.Pixels] | Exception:
+        """Return the number of bytes of the file, and its pixels."""
+        try:
+            data = read_single_file(body, self.content_type) if self.asked.media_type == FORM else body
+            return len(data), image.read_image(data, self.guard.card.image, self.asked.wishes.fit, self.max_pixels)
+        except (codec_errors.ImageError, errors.InvalidMultipart) as error:
+            return error
+
+    def _encode(self, pixels: image.Pixels) -> Iterable[tuple["ModelCard", "GuardedImage | Exception"]]:
+        wishes = self.asked.wishes
+        if self.ladder is None:
+            each = self.guard.encode_each(pixels, wishes.on_misfit, wishes.max_mse)
+            return [(self.guard.card, one) for one in each]
+        return [self._choose(self.ladder, one) for one in pixels]
+
+    def _choose(self, ladder: "Ladder", pixels: image.Pixels) -> tuple["ModelCard", "GuardedImage"]:
+        wishes = self.asked.wishes
+        if wishes.target_bytes is not None:
+            return ladder.best_within(
+                pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_misfit, wishes.max_mse
+            )
+        return ladder.smallest_reaching(pixels, cast(float, wishes.min_psnr_db), wishes.on_misfit)
+
+    def _finish(self, image_bytes: int, card: "ModelCard", guarded: "GuardedImage | Exception") -> _Encoded | Exception:
+        if isinstance(guarded, Exception):
+            return guarded
+        code = self._bytes_of(guarded.code)
+        content = _to_json(card, guarded) if self.asked.answer_type == JSON else code
+        return _Encoded(image_bytes, len(code), card, guarded, content)
+
+    def _bytes_of(self, code: "EncodedImage") -> bytes:
+        return code.payload if self.asked.wishes.form == "bare" else code.wire
 
 
 # Most requests of a client have the same head.

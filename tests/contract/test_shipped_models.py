@@ -71,6 +71,21 @@ def test_goldens_hold_to_the_byte(folder: Path) -> None:
 
 
 @each_model
+def test_images_together_give_the_golden_answers_too(folder: Path) -> None:
+    goldens = Goldens.model_validate_json((GOLDENS / f"{folder.name}.json").read_text(encoding="utf-8"))
+    encoder, decoder = Encoder.open(folder), Decoder.open(folder)
+    images, expected = (
+        np.stack([image.read_image(base64.b64decode(file), encoder.card.image) for file in files])
+        for files in zip(
+            *((case.image_png_base64, case.reconstruction_png_base64) for case in goldens.cases), strict=True
+        )
+    )
+    encoded = encoder.encode(images)
+    assert [one.wire.hex() for one in encoded] == [case.wire_hex for case in goldens.cases]
+    np.testing.assert_array_equal(decoder.decode_bare([one.payload for one in encoded]), expected)
+
+
+@each_model
 def test_the_quality_in_the_card_is_measured_again(folder: Path, mnist_root: Path) -> None:
     card = load_card(folder)
     assert card.quality is not None

@@ -1,6 +1,7 @@
 """Sends requests to an application inside this process, and looks at its answers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,14 @@ class Client:
     def post_later(self, path: str, body: bytes | AsyncIterator[bytes]) -> Callable[[], Awaitable[httpx.Response]]:
         """Return what the portal can start as a task of its own."""
         return partial(self._client.post, path, content=body)
+
+    def post_at_once(self, path: str, bodies: Sequence[bytes], **headers: str) -> list[httpx.Response]:
+        """Send one request for each body, all before the first answer, and return the answers in this order."""
+
+        async def post_all() -> list[httpx.Response]:
+            return await asyncio.gather(*(self._client.post(path, content=body, headers=headers) for body in bodies))
+
+        return self.portal.call(post_all)
 
     def get_later(self, path: str) -> Callable[[], Awaitable[httpx.Response]]:
         return partial(self._client.get, path)

@@ -1,7 +1,8 @@
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 import anyio
 import pytest
@@ -30,6 +31,14 @@ async def never_read() -> AsyncIterator[bytes]:
     yield b""
 
 
+def name_of_thread(items: Sequence[None]) -> list[int]:
+    return [threading.get_ident() for _ in items]
+
+
+def as_it_is(items: Sequence[str]) -> list[str]:
+    return list(items)
+
+
 class Gate:
     """Work that runs until it is let go."""
 
@@ -38,11 +47,11 @@ class Gate:
         self._open = threading.Event()
         self._lock = threading.Lock()
 
-    def work(self) -> str:
+    def work(self, items: Sequence[str]) -> list[str]:
         with self._lock:
             self.entered += 1
         assert self._open.wait(PATIENCE_S)
-        return "done"
+        return list(items)
 
     def open(self) -> None:
         self._open.set()
@@ -54,15 +63,15 @@ def test_admission_runs_queues_and_turns_away() -> None:
             Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
             Gate(),
         )
-        jobs = [asyncio.create_task(admission.run(gate.work, forever)) for _ in range(5)]
+        jobs = [asyncio.create_task(admission.run(gate.work, "done", forever)) for _ in range(5)]
         await until(lambda: gate.entered == 2 and admission.admitted == 5)
         with pytest.raises(Overloaded):
-            await admission.run(gate.work, forever)
+            await admission.run(gate.work, "done", forever)
         assert gate.entered == 2
         gate.open()
         assert await asyncio.gather(*jobs) == ["done"] * 5
         assert admission.admitted == 0
-        assert await admission.run(gate.work, forever) == "done"
+        assert await admission.run(gate.work, "done", forever) == "done"
         admission.close()
 
     asyncio.run(scenario())
@@ -79,9 +88,9 @@ def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
         async def until_gone() -> None:
             await gone.wait()
 
-        running = asyncio.create_task(admission.run(gate.work, until_gone))
+        running = asyncio.create_task(admission.run(gate.work, "done", until_gone))
         await until(lambda: gate.entered == 1)
-        waiting = asyncio.create_task(admission.run(gate.work, until_gone))
+        waiting = asyncio.create_task(admission.run(gate.work, "done", until_gone))
         await until(lambda: admission.admitted == 2)
         gone.set()
         with pytest.raises(ClientGone):
@@ -99,10 +108,10 @@ def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
     async def scenario() -> None:
         admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=0.01)
         gate = Gate()
-        running = asyncio.create_task(admission.run(gate.work, forever))
+        running = asyncio.create_task(admission.run(gate.work, "done", forever))
         await until(lambda: gate.entered == 1)
         with pytest.raises(Overloaded, match=r"within 0\.01 seconds"):
-            await admission.run(gate.work, forever)
+            await admission.run(gate.work, "done", forever)
         assert admission.admitted == 1
         gate.open()
         assert await running == "done"
@@ -116,10 +125,10 @@ def test_work_of_a_quick_kind_runs_in_the_event_loop_and_other_work_in_a_thread(
     async def scenario() -> None:
         admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
         here = threading.get_ident()
-        assert await admission.run(threading.get_ident, forever) != here
-        assert await admission.run(threading.get_ident, forever, "a") != here
-        assert await admission.run(threading.get_ident, forever, "a") == here
-        assert await admission.run(threading.get_ident, forever, "b") != here
+        assert await admission.run(name_of_thread, None, forever) != here
+        assert await admission.run(name_of_thread, None, forever, "a") != here
+        assert await admission.run(name_of_thread, None, forever, "a") == here
+        assert await admission.run(name_of_thread, None, forever, "b") != here
         admission.close()
 
     asyncio.run(scenario())
@@ -129,13 +138,13 @@ def test_quick_work_waits_for_its_turn_too() -> None:
     async def scenario() -> None:
         admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
         gate = Gate()
-        await admission.run(lambda: None, forever, "a")
-        slow = asyncio.create_task(admission.run(gate.work, forever))
+        await admission.run(as_it_is, "first", forever, "a")
+        slow = asyncio.create_task(admission.run(gate.work, "done", forever))
         await until(lambda: gate.entered == 1)
-        quick = asyncio.create_task(admission.run(lambda: "quick", forever, "a"))
+        quick = asyncio.create_task(admission.run(as_it_is, "quick", forever, "a"))
         await until(lambda: admission.admitted == 2)
         with pytest.raises(Overloaded):
-            await admission.run(lambda: "quick", forever, "a")
+            await admission.run(as_it_is, "quick", forever, "a")
         gate.open()
         assert (await slow, await quick) == ("done", "quick")
         admission.close()
@@ -146,8 +155,8 @@ def test_quick_work_waits_for_its_turn_too() -> None:
 def test_of_many_quick_requests_at_once_only_so_many_get_a_place() -> None:
     async def scenario() -> None:
         admission = Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
-        await admission.run(lambda: None, forever, "a")
-        jobs = [admission.run(lambda: "done", forever, "a") for _ in range(8)]
+        await admission.run(as_it_is, "first", forever, "a")
+        jobs = [admission.run(as_it_is, "done", forever, "a") for _ in range(8)]
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         assert outcomes[:5] == ["done"] * 5
         assert all(isinstance(outcome, Overloaded) for outcome in outcomes[5:])
@@ -164,13 +173,13 @@ def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None
             Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
             Gate(),
         )
-        others = [asyncio.create_task(admission.run(gate.work, forever))] if busy else []
+        others = [asyncio.create_task(admission.run(gate.work, "done", forever))] if busy else []
         await until(lambda: admission.admitted == len(others))
 
-        def fail() -> None:
-            raise KeyError("mine")
+        def fail(items: Sequence[str]) -> NoReturn:
+            raise KeyError(items[0])
 
-        failing = asyncio.create_task(admission.run(fail, forever))
+        failing = asyncio.create_task(admission.run(fail, "mine", forever))
         await until(lambda: admission.admitted == len(others) + 1 or failing.done())
         gate.open()
         with pytest.raises(KeyError, match="mine"):
@@ -224,7 +233,7 @@ def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
     original = Encoder.encode
 
     def slow(self: Encoder, pixels: Pixels) -> object:
-        gate.work()
+        gate.work(())
         return original(self, pixels)
 
     monkeypatch.setattr(Encoder, "encode", slow)

@@ -25,12 +25,24 @@ def test_quick_work_is_quick_until_it_takes_long_and_again_after_a_while() -> No
 
 def test_work_is_timed_by_what_it_takes_of_the_processor() -> None:
     waits = Pace()
-    assert waits.run(lambda: time.sleep(0.01)) is None
+    with waits.measured():
+        time.sleep(0.01)
     assert waits.quick
 
 
 def test_work_that_fails_is_timed_too() -> None:
     pace = Pace()
-    with pytest.raises(ZeroDivisionError):
-        pace.run(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), pace.measured():
+        raise ZeroDivisionError
     assert pace.quick
+
+
+def test_of_several_pieces_each_has_an_equal_part_of_the_time() -> None:
+    one, several = Pace(), Pace()
+    for pace, pieces in ((one, 1), (several, 1000)):
+        with pace.measured(pieces):
+            until_ns = time.thread_time_ns() + 2 * QUICK_NS
+            while time.thread_time_ns() < until_ns:
+                pass
+    assert several.quick
+    assert not one.quick
