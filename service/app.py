@@ -104,7 +104,7 @@ def create_app(
     # The files of Swagger UI, which FastAPI's own page would load from a public network.
     app.mount(docs.STATIC_PATH, StaticFiles(packages=[("fastapi_offline", "static")]))
     app.state.metrics = counted
-    describe(app, settings)
+    describe(app, settings, [health.Health, models.ModelList])
     add_error_responses(app)
     app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))
     app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))

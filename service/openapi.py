@@ -1,9 +1,12 @@
 """What the OpenAPI document says beyond the routes themselves: the introduction and what several routes share."""
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from codec.bitstream import write_wire
 from service.access import open_paths
@@ -38,6 +41,7 @@ MODEL_PARAMETER: dict[str, Any] = {
     "description": "Name of the model; without it, the default model.",
 }
 
+_SCHEMA_REFERENCE = "#/components/schemas/{model}"
 _TASKS = {
     "both": "encodes images and decodes codes",
     "sender": "encodes images; a receiver decodes their codes",
@@ -45,8 +49,17 @@ _TASKS = {
 }
 
 
-def describe(app: FastAPI, settings: Settings) -> None:
-    """Give `app` an introduction, and its OpenAPI document the schema that all errors share."""
+def document_json(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Describe a JSON answer for FastAPI's `responses`; its schema is one of those that `describe` is given.
+
+    As a `response_model`, FastAPI would have it checked each time, and import all of pydantic's version 1 at the start.
+    """
+    schema = {"$ref": _SCHEMA_REFERENCE.format(model=answer.__name__)}
+    return {200: {"description": "Successful Response", "content": {"application/json": {"schema": schema}}}}
+
+
+def describe(app: FastAPI, settings: Settings, answers: Iterable[type[BaseModel]]) -> None:
+    """Give `app` an introduction, and its OpenAPI document the schemas of `answers` and of all errors."""
     app.summary = "Images to codes of a few bytes, and back."
     app.description = (
         f"This process is of the role `{settings.role}`: it {_TASKS[settings.role]}.\n\n"
@@ -57,15 +70,10 @@ def describe(app: FastAPI, settings: Settings) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = PROBLEM_SCHEMA
-        # FastAPI announces its own validation errors for each route with parameters. None can occur here.
-        schemas.pop("HTTPValidationError", None)
-        schemas.pop("ValidationError", None)
-        for path in document["paths"].values():
-            for operation in path.values():
-                answer = operation["responses"].get("422")
-                if answer and "application/json" in answer.get("content", {}):
-                    del operation["responses"]["422"]
+        _, definitions = models_json_schema(
+            [(answer, "serialization") for answer in answers], ref_template=_SCHEMA_REFERENCE
+        )
+        schemas |= {**definitions["$defs"], "Problem": PROBLEM_SCHEMA}
         if settings.asks_for_keys:
             _describe_keys(document, settings)
         return document

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.service import dense
 from benchmarks.service.inside import Alone, Inside
 from benchmarks.service.load import Load, Request, drive
-from benchmarks.service.servers import ROOT, Cores, Server, empty_route, on_core, service
+from benchmarks.service.servers import ROOT, Cores, Server, empty_route, environment, on_core, service
 
 OCTETS = "application/octet-stream"
 JSON = "application/json"
@@ -275,6 +275,8 @@ def _seconds(work: Callable[[], object]) -> float:
 def _import_s() -> float:
     code = "import fastapi, onnxruntime; print(flush=True)"
     began = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as process:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, env=environment()
+    ) as process:
         process.stdout.readline()  # type: ignore[union-attr]
         return time.perf_counter() - began

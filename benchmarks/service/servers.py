@@ -58,7 +58,7 @@ class Server:
         os.sched_setaffinity(0, cores)
         try:
             self.process = subprocess.Popen(  # noqa: S603
-                command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
             )
         finally:
             os.sched_setaffinity(0, before)
@@ -130,6 +130,11 @@ def empty_route(cores: set[int], *flags: str) -> Server:
     """Start the FastAPI route that only reads its body."""
     port = free_port()
     return Server([sys.executable, "-m", "benchmarks.service.empty", str(port), *flags], port, cores)
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, but that Python keeps what it compiles, as it does of installed packages."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def free_port() -> int:

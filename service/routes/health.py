@@ -1,10 +1,11 @@
 """`GET /livez`, `GET /readyz`: whether the process is alive, and whether its models give their golden answers."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from service.error_responses import document_problems
 from service.errors import NotReady
+from service.openapi import document_json
 from service.state import state_of
 
 router = APIRouter(tags=["health"])
@@ -19,17 +20,26 @@ class Health(BaseModel):
 
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="Is the process alive?")
-async def livez() -> Health:
+@router.get("/livez", summary="Is the process alive?", response_class=Response, responses=document_json(Health))
+async def livez() -> Response:
     """Answer, and nothing else: an orchestrator restarts a process that does not."""
-    return Health(status="alive")
+    return _to_json(Health(status="alive"))
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Can the process serve?", responses=document_problems([NotReady]))
-async def readyz(request: Request) -> Health:
+@router.get(
+    "/readyz",
+    summary="Can the process serve?",
+    response_class=Response,
+    responses={**document_json(Health), **document_problems([NotReady])},
+)
+async def readyz(request: Request) -> Response:
     """Show each model its golden image, or its golden code, and compare the answer."""
     faults = await state_of(request).readiness.faults()
     if faults:
         raise NotReady("; ".join(faults))
-    return Health(status="ready")
+    return _to_json(Health(status="ready"))
+
+
+def _to_json(health: Health) -> Response:
+    return Response(health.model_dump_json(), media_type="application/json")

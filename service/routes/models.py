@@ -1,11 +1,12 @@
 """`GET /models`, `GET /models/{name}`: the cards of this role's models leave."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from codec.model_card import ModelCard
 from service.error_responses import document_problems
 from service.errors import UnknownModel
+from service.openapi import document_json
 from service.state import state_of
 
 router = APIRouter(tags=["models"])
@@ -21,15 +22,27 @@ class ModelList(BaseModel):
 
 
 @router.head("/models", include_in_schema=False)
-@router.get("/models", summary="List the models")
-async def list_models(request: Request) -> ModelList:
+@router.get("/models", summary="List the models", response_class=Response, responses=document_json(ModelList))
+async def list_models(request: Request) -> Response:
     """Return the card of each loaded model, and which of them is the default."""
     registry = state_of(request).registry
-    return ModelList(default=registry.default, models=list(registry.cards.values()))
+    return _to_json(ModelList(default=registry.default, models=list(registry.cards.values())))
 
 
 @router.head("/models/{name}", include_in_schema=False)
-@router.get("/models/{name}", summary="Show one model", responses=document_problems([UnknownModel]))
-async def show_model(name: str, request: Request) -> ModelCard:
+@router.get(
+    "/models/{name}",
+    summary="Show one model",
+    response_class=Response,
+    responses={**document_json(ModelCard), **document_problems([UnknownModel])},
+    openapi_extra={
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}]
+    },
+)
+async def show_model(request: Request) -> Response:
     """Return one model's card: what it takes, what it gives, how good it is."""
-    return state_of(request).registry.card(name)
+    return _to_json(state_of(request).registry.card(request.path_params["name"]))
+
+
+def _to_json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
