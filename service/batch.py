@@ -8,7 +8,6 @@ it is cut, with less than the answer's Content-Length sent, or without the last 
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -72,16 +71,6 @@ class Incoming:
             self.ended = True
             self._watch = asyncio.create_task(self._wait_until_gone())
         return data
-
-    async def pass_over(self) -> None:
-        """Throw away what is left of the body, as a client that is still sending does not look at its answer.
-
-        Of a client that sends for long, no more is taken.
-        """
-        with contextlib.suppress(ServiceError, TimeoutError):
-            async with asyncio.timeout(self._stall_timeout_s):
-                while await self.next() is not None:
-                    pass
 
     def check_client(self) -> None:
         """Return if the client is still there, as far as is known.
@@ -211,7 +200,6 @@ class BatchResponse(Response):
                 raise
             # To return without an end makes the server cut the connection.
             _log.warning("the answer to a batch was cut off: %s", error)
-            await incoming.pass_over()
         finally:
             incoming.close()
 

@@ -29,6 +29,7 @@ from service.error_responses import (
     Problem,
     problem_json,
 )
+from service.lingering import LingeringTransport
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -36,6 +37,8 @@ if sys.platform != "win32":
     import resource
 
 LOOK_EVERY_S = 1.0
+# When the process is to stop, what a client still sends after its answer is thrown away for so long only.
+LAST_LATE_BODY_S = 1.0
 # More requests than any client sends on one connection before it has the answer to the first.
 MAX_PIPELINED = 64
 
@@ -51,8 +54,10 @@ class Limits(NamedTuple):
     head_timeout_s: float
     keep_alive_s: float
     stall_timeout_s: float
+    receive_timeout_s: float
     max_head_bytes: int
     max_headers: int
+    max_late_bytes: int
     max_connections: int
 
 
@@ -128,17 +133,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._limits = connections.limits
         self._seen_doing = ""
         self._seen_request: object = None
-        self._seen_unsent_bytes = 0
+        self._seen_moved_bytes = 0
         # Of bytes that came since the last of a body; those of heads, trailers and around chunks.
         self._bytes_beside_bodies = 0
         self._is_known = False
         self._answered: RequestResponseCycle | None = None
+        self._closing: LingeringTransport
+        self._is_refused = False
+        self._told_to_stop = False
         self._refusal = (INVALID_REQUEST, "this is not a well-formed HTTP/1.1 request")
 
     @property
     def is_busy(self) -> bool:
         """Whether a request has come whole, or its body is coming, and its answer has not ended."""
-        return self.cycle is not None and not self.cycle.response_complete
+        return self.cycle is not None and not self.cycle.response_complete and not self._closing.lingers
+
+    @property
+    def still_sends(self) -> bool:
+        """Whether more may come that nobody waits for."""
+        return self._is_refused or (self.cycle is not None and self.cycle.more_body)
 
     @property
     def is_waiting(self) -> bool:
@@ -147,17 +160,30 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
-        super().connection_made(transport)
+        limits = self._limits
+        self._closing = LingeringTransport(transport, self, limits.max_late_bytes, limits.receive_timeout_s)
+        super().connection_made(cast(asyncio.Transport, self._closing))
         self._all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._all.remove(self)
-        if self._answered is not None:
-            # Of several requests that came at once, uvicorn tells only the last, and the others would go on writing.
-            self._answered.disconnected = True
-            self._answered.message_event.set()
+        self._tell_answered()
         super().connection_lost(exc)
+
+    def leave(self) -> None:
+        """Answer no more, and take in no more. What still comes is thrown away, until the connection ends."""
+        self._unset_keepalive_if_required()
+        if self._answered is not None and not self._answered.response_complete:
+            self._tell_answered()
+            self.flow.resume_writing()
+        self.flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """Close the connection; if there is a request, after its answer."""
+        self._told_to_stop = True
+        if not self._closing.lingers:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; refuse a head, a trailer or what stands around chunks, if it does not end."""
@@ -201,6 +227,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._all.metrics.cut(self._refusal[0].code)
             if not (self.is_busy and self.cycle.response_started):
                 self.transport.write(self._answer(*self._refusal))
+        self._is_refused = True
         self.transport.close()
 
     def abort(self, reason: str) -> None:
@@ -214,11 +241,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def look(self, now_s: float) -> None:
         """Close the connection if it has not gone on for too long."""
         doing, limit_s = self._doing()
-        unsent_bytes = self.transport.get_write_buffer_size()
+        moved_bytes = self._moved_bytes()
         same = doing == self._seen_doing and self.scope is self._seen_request
-        if not same or unsent_bytes != self._seen_unsent_bytes:
+        if not same or moved_bytes != self._seen_moved_bytes:
             self.since_s = now_s
-            self._seen_doing, self._seen_request, self._seen_unsent_bytes = doing, self.scope, unsent_bytes
+            self._seen_doing, self._seen_request, self._seen_moved_bytes = doing, self.scope, moved_bytes
         elif limit_s is not None and now_s - self.since_s >= limit_s:
             if doing == "unread-answer":
                 self.abort(doing)
@@ -227,11 +254,17 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.send_400_response("")
             else:
                 self._all.metrics.cut(doing)
-                self.transport.close()
+                self._closing.end()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _tell_answered(self) -> None:
+        # Of several requests that came at once, uvicorn tells only the last, and the others would go on writing.
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
         """Go on with a request that asks for another protocol as if it did not: no other one is spoken here.
@@ -256,6 +289,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _doing(self) -> tuple[str, float | None]:
         limits = self._limits
+        if self._closing.lingers:
+            return "late-body", LAST_LATE_BODY_S if self._told_to_stop else limits.head_timeout_s
         if self.transport.is_closing() or self.flow.write_paused:
             return "unread-answer", limits.stall_timeout_s
         if self.is_busy:
@@ -263,7 +298,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is None or self.scope is not self.cycle.scope:
             return ("silent" if self.scope is None else "head"), limits.head_timeout_s
         # What is left of the body of a request that has been answered is thrown away; but not for ever.
-        return ("late-body", limits.head_timeout_s) if self.cycle.more_body else ("idle", limits.keep_alive_s)
+        return ("late-body", limits.receive_timeout_s) if self.cycle.more_body else ("idle", limits.keep_alive_s)
+
+    def _moved_bytes(self) -> int:
+        # What changes while the client sends, or takes, what it is to.
+        if self._closing.lingers:
+            return 0 if self._told_to_stop else self._closing.wasted_bytes
+        return self.transport.get_write_buffer_size()
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -293,8 +334,10 @@ def bounded_protocol(settings: Settings, metrics: Metrics) -> type[asyncio.Proto
         head_timeout_s=settings.head_timeout_s,
         keep_alive_s=settings.keep_alive_s,
         stall_timeout_s=settings.stall_timeout_s,
+        receive_timeout_s=settings.receive_timeout_s,
         max_head_bytes=settings.max_head_bytes,
         max_headers=settings.max_headers,
+        max_late_bytes=max(settings.max_batch_bytes, settings.max_body_bytes),
         max_connections=_most_connections(settings.max_connections),
     )
     return cast(type[asyncio.Protocol], partial(BoundedProtocol, Connections(limits, metrics)))

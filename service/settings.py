@@ -118,7 +118,11 @@ class Settings(BaseSettings):
         30, ge=1, le=3600, description="time that a client may take to send or to read the next bytes"
     )
     receive_timeout_s: int = Field(
-        60, ge=1, le=3600, description="time in which the whole body of a single image or code must have come"
+        60,
+        ge=1,
+        le=3600,
+        description="time in which the whole body of a single image or code must have come; for as long, what "
+        "comes of one after its answer is thrown away",
     )
     batch_timeout_s: int = Field(
         3600, ge=1, le=1 << 20, description="time in which a batch must have come, and its answer must have been taken"

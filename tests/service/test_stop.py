@@ -157,6 +157,24 @@ def test_a_request_that_does_not_end_is_cut_off(launch: Launch, png: bytes) -> N
     assert "1 connections are cut off" in server.output()
 
 
+def test_a_client_that_still_sends_after_its_answer_gets_it_and_holds_nothing_up(launch: Launch) -> None:
+    bounds = ("--shutdown-timeout-s", "3600", "--head-timeout-s", "3600", "--max-body-bytes", "1000")
+    server = launch("--drain-s", "0", *bounds)
+    with connect(server) as before, connect(server) as meanwhile:
+        before.sendall(head_of("/nowhere", 1000, Connection="close"))
+        assert begin_answer(before).status == 404
+        meanwhile.sendall(b"POST /encode HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1312d00\r\nbegun")
+        wait_until(lambda: shown(server, "latentwire_held_bytes"), "the body has begun to come")
+        server.process.send_signal(signal.SIGTERM)
+        server.client.close()
+        wait_until(lambda: not accepts(server), "connections are refused")
+        for _ in range(80):
+            meanwhile.sendall(bytes(1 << 17))
+        assert begin_answer(meanwhile).status == 413
+        assert server.process.wait(PATIENCE_S) == 0
+    assert "cut off" not in server.output()
+
+
 def shown(server: Server, metric: str) -> float:
     lines = server.client.get("/metrics").text.splitlines()
     return float(next(line.split()[-1] for line in lines if line.startswith(f"{metric} ")))
