@@ -76,8 +76,7 @@ class Encoder:
         encoded = []
         for y in self.y(pixels):
             symbols = quantiser.quantise_one(y.tolist(), self.card.quantiser)
-            payload = self._coder.encode_one(symbols)
-            encoded.append(self._frame(y, payload, self._coder.ideal_bits_of_one(symbols)))
+            encoded.append(self._frame(y, *self._coder.encode_one(symbols)))
         return encoded
 
     def encode_lossless(self, pixels: image.Pixels) -> list[EncodedImage]:

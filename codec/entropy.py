@@ -38,6 +38,8 @@ class SymbolCoder:
 
     def __init__(self, tables: Sequence[FrequencyTable]) -> None:
         self._lanes = [_Lane(table) for table in tables]
+        # What a step of `encode_one` looks at; to look it up in the lane each time would take as long as the step.
+        self._steps = [(lane.first, lane.size, lane.starts, lane.frequencies, lane.bits, lane) for lane in self._lanes]
         # All lanes' ideal lengths in one row, each with its escape before and after it.
         self._first = np.array([lane.first - 1 for lane in self._lanes])
         self._beyond = np.array([lane.size + 1 for lane in self._lanes])
@@ -52,26 +54,30 @@ class SymbolCoder:
         Raises:
             UncodableImage: a symbol does not fit in 32 bits.
         """
-        return self.encode_one(symbols.tolist())
+        return self.encode_one(symbols.tolist())[0]
 
     @timed("entropy")
-    def encode_one(self, symbols: Sequence[int]) -> bytes:
-        """Do the same with symbols that are Python's integers.
+    def encode_one(self, symbols: Sequence[int]) -> tuple[bytes, float]:
+        """Do the same with symbols that are Python's integers; return also the code's ideal length, in bits.
 
         Raises:
             UncodableImage: a symbol does not fit in 32 bits.
         """
-        low, span, bits = 0, CODED_FREQUENCY, FREQUENCY_BITS
-        for symbol, lane in zip(symbols, self._lanes, strict=True):
-            at = min(max(symbol - lane.first, -1), lane.size)
-            low = (low << FREQUENCY_BITS) + span * lane.starts[at]
-            span *= lane.frequencies[at]
+        low, span, bits, units = 0, CODED_FREQUENCY, FREQUENCY_BITS, _CODED_UNITS
+        for symbol, (first, size, starts, frequencies, lane_units, lane) in zip(symbols, self._steps, strict=True):
+            at = symbol - first
+            if not 0 <= at < size:
+                at = size
+            low = (low << FREQUENCY_BITS) + span * starts[at]
+            span *= frequencies[at]
             bits += FREQUENCY_BITS
-            if at in (-1, lane.size):
+            units += lane_units[at]
+            if at == size:
                 word, word_bits = _distance_word(symbol, lane)
                 low = (low << word_bits) + span * word
                 bits += word_bits
-        return _shortest_within(low, span, bits)
+                units += word_bits * _UNITS_PER_BIT
+        return _shortest_within(low, span, bits), units / _UNITS_PER_BIT
 
     @timed("entropy")
     def decode(self, payload: bytes) -> Symbols:
@@ -85,7 +91,7 @@ class SymbolCoder:
                 f"the code holds {len(payload)} bytes of payload; this model's codes hold 1 to {self.max_payload_bytes}"
             )
         symbols = self._read(payload)
-        if self.encode_one(symbols) != payload:
+        if self.encode_one(symbols)[0] != payload:
             raise InvalidCode("the code is damaged: its payload is not the one that its symbols have")
         return np.array(symbols, dtype=np.int64)
 
@@ -107,16 +113,6 @@ class SymbolCoder:
                 units[column] += (2 * np.frexp(distance + 1)[1].astype(np.int64) - 1) * _UNITS_PER_BIT
         bits: npt.NDArray[np.float64] = units / _UNITS_PER_BIT
         return bits
-
-    def ideal_bits_of_one(self, symbols: Sequence[int]) -> float:
-        """Return the same of a single code, whose symbols are Python's integers of 32 bits."""
-        units = _CODED_UNITS
-        for symbol, lane in zip(symbols, self._lanes, strict=True):
-            at = min(max(symbol - lane.first, -1), lane.size)
-            units += lane.bits[at]
-            if at in (-1, lane.size):
-                units += _distance_word(symbol, lane)[1] * _UNITS_PER_BIT
-        return units / _UNITS_PER_BIT
 
     def _read(self, payload: bytes) -> list[int]:
         # The payload, as a binary fraction followed by zeros, is `rest` of `span << room` units into the interval.

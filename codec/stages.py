@@ -9,20 +9,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from time import perf_counter_ns
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 MAX_LAPS = 64
 
+# One run through a stage, and when it began and ended, in nanoseconds of `time.perf_counter_ns`.
+Lap = tuple[str, int, int]
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-
-
-class Lap(NamedTuple):
-    """One run through a stage, in nanoseconds of `time.perf_counter_ns`."""
-
-    stage: str
-    begun_ns: int
-    ended_ns: int
 
 
 class Stopwatch:
@@ -43,7 +38,7 @@ class Stopwatch:
         self.total_ns[stage] = self.total_ns.get(stage, 0) + ended_ns - begun_ns
         # A batch goes through the stages thousands of times.
         if len(self.laps) < MAX_LAPS:
-            self.laps.append(Lap(stage, begun_ns, ended_ns))
+            self.laps.append((stage, begun_ns, ended_ns))
 
     def add_all(self, other: "Stopwatch") -> None:
         """Note all that another stopwatch has noted."""

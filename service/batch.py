@@ -19,6 +19,7 @@ from codec.errors import CodecError
 from service.admission import RunPart
 from service.body import announced_bytes, body_too_large
 from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
+from service.head import read_head
 from service.readers import body_stalled
 from service.state import state_of
 
@@ -37,7 +38,7 @@ class Incoming:
         Raises:
             BodyTooLarge: by its Content-Length.
         """
-        if announced_bytes(request) > max_bytes:
+        if announced_bytes(read_head(request.scope).content_length) > max_bytes:
             raise body_too_large(max_bytes)
         self._receive = receive
         self._max_bytes = max_bytes

@@ -7,11 +7,10 @@ from fastapi import Request
 
 from service.admission import Held
 from service.errors import BodyTooLarge, ClientGone
-from service.head import read_head
 from service.readers import Reader, Readers
 
 
-async def read_body(request: Request, max_bytes: int, held: Held, readers: Readers) -> bytes:
+async def read_body(request: Request, content_length: bytes, max_bytes: int, held: Held, readers: Readers) -> bytes:
     """Read the whole body.
 
     A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
@@ -19,6 +18,7 @@ async def read_body(request: Request, max_bytes: int, held: Held, readers: Reade
 
     Args:
         request: nothing of its body has been read.
+        content_length: the header, empty where there is none.
         max_bytes: limit.
         held: is told of the bytes as they come.
         readers: know how long it may take.
@@ -29,7 +29,7 @@ async def read_body(request: Request, max_bytes: int, held: Held, readers: Reade
         ClientGone: the client went away in the middle.
         Overloaded: the bodies of all requests together are too long.
     """
-    if announced_bytes(request) > max_bytes:
+    if announced_bytes(content_length) > max_bytes:
         raise body_too_large(max_bytes)
     body = bytearray()
     with Reader(readers) as reader:
@@ -54,11 +54,10 @@ async def wait_until_gone(request: Request) -> None:
         pass
 
 
-def announced_bytes(request: Request) -> int:
-    """Return the Content-Length of a request, 0 if it has none."""
-    announced = read_head(request.scope).content_length
+def announced_bytes(content_length: bytes) -> int:
+    """Return what a Content-Length announces, 0 if it is empty."""
     # Longer numbers than 18 digits are no lengths either way, and int() must not be fed with megabytes of digits.
-    return int(announced[:19]) if announced.isdigit() else 0
+    return int(content_length[:19]) if content_length.isdigit() else 0
 
 
 def body_too_large(max_bytes: int) -> BodyTooLarge:

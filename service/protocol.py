@@ -173,7 +173,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def leave(self) -> None:
         """Answer no more, and take in no more. What still comes is thrown away, until the connection ends."""
-        self._unset_keepalive_if_required()
         if self._answered is not None and not self._answered.response_complete:
             self._tell_answered()
             self.flow.resume_writing()
@@ -187,7 +186,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; refuse a head, a trailer or what stands around chunks, if it does not end."""
-        self._unset_keepalive_if_required()
         self._bytes_beside_bodies += len(data)
         try:
             self.parser.feed_data(data)
@@ -215,6 +213,15 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _HeadRefused
         self._bytes_beside_bodies = 0
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, if it has come; else the connection waits, and is looked at with all others."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def on_body(self, body: bytes) -> None:
         """Take in a piece of a body."""

@@ -4,6 +4,7 @@ They are looked at all together, once a second, so that a request sets no timer:
 """
 
 import asyncio
+from functools import cached_property
 
 from service.errors import BodyStalled
 
@@ -28,6 +29,11 @@ class Readers:
         self._added = False
         self._timer: asyncio.TimerHandle | None = None
 
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that this is used from: to ask for it each time takes a call of the system."""
+        return asyncio.get_running_loop()
+
     def add(self, reader: "Reader") -> None:
         """Begin to look at one."""
         self._readers.add(reader)
@@ -41,7 +47,7 @@ class Readers:
 
     def _look_later(self) -> None:
         self._added = False
-        self._timer = asyncio.get_running_loop().call_later(self._look_every_s, self._look)
+        self._timer = self.loop.call_later(self._look_every_s, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -71,7 +77,7 @@ class Reader:
         self.whole_s = 0.0
 
     def __enter__(self) -> "Reader":
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._readers.loop)
         self._readers.add(self)
         return self
 

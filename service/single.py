@@ -15,12 +15,18 @@ from service.together import WorkOnAll
 
 
 async def work_on_body(
-    request: Request, state: State, work: WorkOnAll[bytes], kind: Hashable = None, quick_bytes: int = 0
+    request: Request,
+    content_length: bytes,
+    state: State,
+    work: WorkOnAll[bytes],
+    kind: Hashable = None,
+    quick_bytes: int = 0,
 ) -> Any:
     """Read the body, and return what `work` makes of it.
 
     Args:
         request: nothing of its body has been read.
+        content_length: the header, empty where there is none.
         state: of this application.
         work: blocking, on the bodies of several requests of one kind, as `Admission.run` has it.
         kind: of work, likewise.
@@ -33,7 +39,7 @@ async def work_on_body(
         Overloaded: no place is free, its turn did not come in time, or all bodies together are too long.
     """
     with state.admission.hold() as held:
-        body = await read_body(request, state.settings.max_body_bytes, held, state.readers)
+        body = await read_body(request, content_length, state.settings.max_body_bytes, held, state.readers)
         if len(body) > quick_bytes:
             kind = None
         return await state.admission.run(work, body, lambda: wait_until_gone(request), kind)

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import Context
+from functools import cached_property
 from time import perf_counter_ns
 from typing import Any, NamedTuple, TypeVar
 
@@ -53,23 +54,28 @@ class Together:
             kind: of work.
             pace: of this kind.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         crew = self._open.get(kind)
         if crew is None or len(crew.items) >= crew.most:
             crew = self._open[kind] = _Crew(work, kind, pace)
             self._crews.append(crew)
             if len(self._crews) == 1:
-                loop.call_soon(self._look, loop, 0, context=Context())
+                loop.call_soon(self._look, 0, context=Context())
         future: asyncio.Future[Done] = loop.create_future()
         crew.items.append(item)
         crew.futures.append(future)
         self._waiting += 1
         return future
 
-    def _look(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        # To ask for it each time takes a call of the system.
+        return asyncio.get_running_loop()
+
+    def _look(self, seen: int) -> None:
         """Work, unless more items wait than were `seen` a turn of the loop ago."""
         if seen < self._waiting < MOST_TOGETHER:
-            loop.call_soon(self._look, loop, self._waiting)
+            self._loop.call_soon(self._look, self._waiting)
             return
         crew = self._crews.popleft()
         if self._open[crew.kind] is crew:
@@ -78,7 +84,7 @@ class Together:
         crew.work()
         if self._crews:
             # After the answers of this crew, and whatever else has come meanwhile.
-            loop.call_soon(self._look, loop, self._waiting)
+            self._loop.call_soon(self._look, self._waiting)
 
 
 class _Crew:

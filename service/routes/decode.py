@@ -161,7 +161,7 @@ async def decode(request: Request) -> Response:
     elif asked.wanted is not None:
         decoders.by_name(asked.wanted)  # refuses an unknown name before the body is read
     work = _Work(asked, decoders).decode_all
-    decoded: _Decoded = await work_on_body(request, state, work, ("/decode", asked), QUICK_BYTES)
+    decoded: _Decoded = await work_on_body(request, head.content_length, state, work, ("/decode", asked), QUICK_BYTES)
     return Answer(decoded.content, asked.answer_type, decoded.card.full_name)
 
 

@@ -233,7 +233,7 @@ async def encode(request: Request) -> Response:
     # A file that is longer than the pixels, or that must be fitted, may take any time.
     kind = ("/encode", asked) if media_type != FORM and wishes.fit == "strict" and ladder is None else None
     quick_bytes = guard.card.image.pixels * guard.card.image.channels + HEADER_BYTES
-    encoded: _Encoded = await work_on_body(request, state, work.encode_all, kind, quick_bytes)
+    encoded: _Encoded = await work_on_body(request, head.content_length, state, work.encode_all, kind, quick_bytes)
     guarded = encoded.guarded
     note_code(encoded.image_bytes, encoded.code_bytes, _done_with(guarded))
     figures = None if answer_type == JSON else _figures(guarded)
