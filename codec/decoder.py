@@ -12,6 +12,7 @@ from codec import bitstream, image, lossless, quantiser
 from codec.container import ChunkCoder, Frame, FrameReader
 from codec.entropy import SymbolCoder
 from codec.errors import ForeignCode, GoldenMismatch, InvalidCode, InvalidVector
+from codec.graph_file import ReadGraph, read_graph
 from codec.model_card import DECODER_FILE, ModelCard, load_card
 from codec.sessions import Graph, open_graph
 
@@ -28,16 +29,22 @@ class Decoder:
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1) -> Self:
+    def open(cls, folder: Path, threads: int = 1, card: ModelCard | None = None, read: ReadGraph = read_graph) -> Self:
         """Open `folder/card.json` and `folder/decoder.onnx`; the encoder's file is not looked at.
+
+        Args:
+            folder: of the model.
+            threads: that the graph may use within one run.
+            card: of the folder, if it has been read already.
+            read: gives the graph's bytes, checked as `read_graph` does.
 
         Raises:
             ModelError: a file is missing, or is not what the card says.
         """
-        card = load_card(folder)
+        card = card or load_card(folder)
         height, width, channels = card.image.as_tuple()
         graph = open_graph(
-            folder / DECODER_FILE, card.decoder, (card.code_size,), (channels, height, width), threads=threads
+            folder / DECODER_FILE, card.decoder, (card.code_size,), (channels, height, width), threads, read
         )
         return cls(card, graph)
 

@@ -4,9 +4,9 @@ A graph is opened only if its bytes have the SHA-256 that the card names, and if
 float32 output of the card's shapes, with a free batch axis.
 """
 
-import hashlib
 import os
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ import numpy.typing as npt
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-from codec.errors import InvalidGraph, MissingGraph
+from codec.errors import InvalidGraph
+from codec.graph_file import ReadGraph, read_graph
 from codec.model_card import GraphFile
 from codec.stages import timed
 
@@ -37,10 +38,19 @@ class Graph:
         return result
 
 
+# By what was checked of them. Models may have the same graphs, and differ in their quantisers alone.
+_opened: WeakValueDictionary[tuple[str, tuple[int, ...], tuple[int, ...], int], Graph] = WeakValueDictionary()
+
+
 def open_graph(
-    path: Path, expected: GraphFile, input_shape: tuple[int, ...], output_shape: tuple[int, ...], threads: int = 1
+    path: Path,
+    expected: GraphFile,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    threads: int = 1,
+    read: ReadGraph = read_graph,
 ) -> Graph:
-    """Open one graph after checking its hash and its signature.
+    """Open one graph after checking its hash and its signature; a file of the same bytes as another gives that graph.
 
     Args:
         path: the ONNX file.
@@ -48,31 +58,29 @@ def open_graph(
         input_shape: of one element of the batch.
         output_shape: the same.
         threads: that onnxruntime may use within one run; graphs this small are fastest with 1.
+        read: gives the file's bytes, checked as `read_graph` does.
 
     Raises:
         MissingGraph: no such file.
         InvalidGraph: another file than the card names, or other inputs and outputs than these.
     """
+    graph_bytes = read(path, expected)
+    key = (expected.sha256, input_shape, output_shape, threads)
+    if (graph := _opened.get(key)) is not None:
+        return graph
     what = f"{path.name} of model '{path.parent.name}'"
-    try:
-        if (size := path.stat().st_size) != expected.bytes:
-            raise InvalidGraph(f"{what} has {size} bytes; its card says {expected.bytes}")
-        model = path.read_bytes()
-    except OSError as error:
-        raise MissingGraph(f"{what} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(model).hexdigest() != expected.sha256:
-        raise InvalidGraph(f"{what} does not match the SHA-256 in its card")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph_bytes, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors have no common base but this one
         raise InvalidGraph(f"{what} is not a graph that onnxruntime can open") from error
     _check_signature(what, "input", session.get_inputs(), input_shape)
     _check_signature(what, "output", session.get_outputs(), output_shape)
-    return Graph(session)
+    graph = _opened[key] = Graph(session)
+    return graph
 
 
 def _check_signature(

@@ -25,6 +25,10 @@ def main(arguments: Sequence[str]) -> int:
     gc.disable()
     # Before numpy is imported, which would start a thread for each of the host's processors, and none is needed.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # What checks a class is built when it is first used: of FastAPI's many, most are for /openapi.json alone.
+    import pydantic
+
+    pydantic.BaseModel.model_config["defer_build"] = True
     from service.settings import read_settings
 
     try:
@@ -38,13 +42,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve_alone(settings: "Settings") -> int:
-    from service.registry import Registry
-    from service.server import serve
+    from service.registry import ModelFiles, Registry, open_registry
 
     def announce(registry: Registry, listener: socket.socket) -> None:
         _greet(settings, list(registry.cards), registry.default, listener)
 
-    serve(settings, None, announce)
+    # The graphs' files are read while this is imported, which takes longer.
+    with ModelFiles(settings) as files:
+        from service.server import serve
+
+        registry = open_registry(settings, files)
+    serve(settings, None, announce, registry)
     return 0
 
 

@@ -6,8 +6,12 @@ time and no request's slot is taken.
 
 import asyncio
 import threading
+import time
 
 from service.registry import Registry
+
+# How long the answers that the models gave when they were opened stand for the first check.
+FRESH_S = 1.0
 
 
 class Readiness:
@@ -23,6 +27,9 @@ class Readiness:
         """Return a sentence for each model that fails its golden check, or one on the end; none means ready."""
         if self._stopping is not None and self._stopping.is_set():
             return ["the service has been told to stop"]
+        # Who waits for the start asks at once, when the answers have just been given.
+        if self._check is None and time.monotonic() - self._registry.opened_s < FRESH_S:
+            return self._registry.faults
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(asyncio.to_thread(self._registry.check_golden))
         # A probe that is given up must not take the check from the others.

@@ -5,12 +5,16 @@ known here.
 """
 
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from codec.errors import ForeignCode, ModelError
-from codec.model_card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ModelCard
+from codec.graph_file import ReadGraph, read_graph
+from codec.model_card import CARD_FILE, DECODER_FILE, ENCODER_FILE, GraphFile, ModelCard, load_card
 from service.errors import NotReady, StartupRefused, UnknownModel
 from service.settings import Settings
 
@@ -33,6 +37,8 @@ class Half(Protocol):
 
 
 AnyHalf = TypeVar("AnyHalf", bound=Half)
+Result = TypeVar("Result")
+OpenHalf = Callable[[Path, int, ModelCard, ReadGraph], AnyHalf]
 
 
 class Halves(Generic[AnyHalf]):
@@ -99,7 +105,12 @@ class Halves(Generic[AnyHalf]):
                 _log.exception("the golden check of model '%s' could not be run", name)
                 faults[name] = f"the golden check of model '{name}' could not be run"
         self._faults = faults
-        return list(faults.values())
+        return self.faults
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each half that failed the last golden check."""
+        return list(self._faults.values())
 
     def _sound(self, half: AnyHalf) -> AnyHalf:
         if self._faults and (fault := self._faults.get(half.card.name)) is not None:
@@ -111,6 +122,7 @@ class Registry:
     """This role's models: `encoders` is None for a receiver, `decoders` for a sender.
 
     `judges` are the decoders that guard what is encoded; a sender may have them, and yet decode nothing for others.
+    `opened_s`, of `time.monotonic`, is when its models were opened.
     """
 
     def __init__(
@@ -120,6 +132,7 @@ class Registry:
         decoders: "Halves[Decoder] | None",
         judges: "Halves[Decoder] | None" = None,
     ) -> None:
+        self.opened_s = time.monotonic()
         self.default = default
         self.encoders = encoders
         self.decoders = decoders
@@ -130,8 +143,15 @@ class Registry:
 
     def check_golden(self) -> list[str]:
         """Run every golden check of this role; return a sentence for each that fails."""
-        checked = dict.fromkeys(halves for halves in (self.encoders, self.decoders, self.judges) if halves)
-        return [fault for halves in checked for fault in halves.check_golden()]
+        return [fault for halves in self._halves() for fault in halves.check_golden()]
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each golden check that failed when it was last run."""
+        return [fault for halves in self._halves() for fault in halves.faults]
+
+    def _halves(self) -> "dict[Halves[Encoder] | Halves[Decoder], None]":
+        return dict.fromkeys(halves for halves in (self.encoders, self.decoders, self.judges) if halves)
 
     def guard(self, name: str | None) -> "Guard":
         """Return the guarded encoder of the model of this name; of the default model for None.
@@ -179,27 +199,85 @@ class Registry:
             raise UnknownModel(unknown_model_sentence(name, self.cards)) from error
 
 
-def open_registry(settings: Settings) -> Registry:
+class ModelFiles:
+    """All models' cards, and the files of this role's graphs.
+
+    Inside its context, the files are read and hashed in a thread while something else is done, for this does not need
+    Python's lock. Outside, each is when it is asked for.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the cards.
+
+        Raises:
+            StartupRefused: no model, or no such default model.
+            InvalidCard: a card is not what it should be.
+        """
+        folders = _model_folders(settings.models_dir)
+        self.default = _default_of(settings, folders)
+        self.cards = {folder: load_card(folder) for folder in folders}
+        self._files: dict[Path, GraphFile] = {}
+        if settings.encodes:
+            self._files |= {folder / ENCODER_FILE: card.encoder for folder, card in self.cards.items()}
+        if settings.decodes or settings.decodes_to_guard:
+            self._files |= {folder / DECODER_FILE: card.decoder for folder, card in self.cards.items()}
+        self._reading: dict[Path, Future[bytes]] = {}
+        self._thread: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to read."""
+        self._thread = ThreadPoolExecutor(1, "model-files")
+        self._reading = {path: self._thread.submit(read_graph, path, file) for path, file in self._files.items()}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the thread, and drop what has not been asked for."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+            self._thread = None
+            self._reading.clear()
+
+    def read(self, path: Path, expected: GraphFile) -> bytes:
+        """Return the bytes of a graph, once; see `read_graph`."""
+        reading = self._reading.pop(path, None)
+        return reading.result() if reading else read_graph(path, expected)
+
+    def begin(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Return what gives the result of some work: begun in the thread if there is one, and else when it is asked."""
+        return work if self._thread is None else self._thread.submit(work).result
+
+
+def open_registry(settings: Settings, files: ModelFiles | None = None) -> Registry:
     """Open the role's half of each model in `settings.models_dir`, and run its golden check.
 
     A model that fails its golden check is opened all the same: the process says so when it is asked whether it is
     ready, and does not serve that model.
 
+    Args:
+        settings: of this process.
+        files: of the models, if they are being read already.
+
     Raises:
         StartupRefused: no model, two models with one fingerprint, or no such default model.
         ModelError: a model's card or graph is not what it should be.
     """
-    folders = _model_folders(settings.models_dir)
-    default = _default_of(settings, folders)
-    encoders = _open_encoders(settings, folders) if settings.encodes else None
-    decoders = _open_decoders(settings, folders) if settings.decodes or settings.decodes_to_guard else None
+    files = files or ModelFiles(settings)
+    encoders = _open_encoders(settings, files) if settings.encodes else None
+    # Running a graph does not need Python's lock, which opening one does.
+    check_encoders = files.begin(encoders.check_golden) if encoders else None
+    decoders = _open_decoders(settings, files) if settings.decodes or settings.decodes_to_guard else None
     registry = Registry(
-        default,
+        files.default,
         encoders,
         decoders if settings.decodes else None,
         decoders if settings.decodes_to_guard else None,
     )
-    registry.check_golden()
+    if decoders:
+        decoders.check_golden()
+    if check_encoders:
+        check_encoders()
     return registry
 
 
@@ -241,29 +319,29 @@ def _make_guards(encoders: "Halves[Encoder]", judges: "Halves[Decoder] | None") 
     return {half.card.name: Guard(half, judge_of.get(half.card.name)) for half in encoders.all}
 
 
-def _open_encoders(settings: Settings, folders: list[Path]) -> "Halves[Encoder]":
+def _open_encoders(settings: Settings, files: ModelFiles) -> "Halves[Encoder]":
     from codec.encoder import Encoder  # not at the top: a receiver must not load this code
 
-    return _open_halves(settings, folders, Encoder.open)
+    return _open_halves(settings, files, Encoder.open)
 
 
-def _open_decoders(settings: Settings, folders: list[Path]) -> "Halves[Decoder]":
+def _open_decoders(settings: Settings, files: ModelFiles) -> "Halves[Decoder]":
     from codec.decoder import Decoder  # not at the top: a sender must not load this code
 
-    return _open_halves(settings, folders, Decoder.open)
+    return _open_halves(settings, files, Decoder.open)
 
 
-def _open_halves(settings: Settings, folders: list[Path], open_half: Callable[[Path, int], AnyHalf]) -> Halves[AnyHalf]:
+def _open_halves(settings: Settings, files: ModelFiles, open_half: OpenHalf[AnyHalf]) -> Halves[AnyHalf]:
     halves: dict[bytes, AnyHalf] = {}
-    for folder in folders:
-        half = open_half(folder, settings.threads)
+    for folder, card in files.cards.items():
+        half = open_half(folder, settings.threads, card, files.read)
         twin = halves.setdefault(half.card.fingerprint, half)
         if twin is not half:
             raise StartupRefused(
                 f"the models '{twin.card.name}' and '{half.card.name}' have the same fingerprint "
                 f"{half.card.fingerprint.hex()}, so that their codes cannot be told apart; remove one of them"
             )
-    return Halves(list(halves.values()), _default_of(settings, folders))
+    return Halves(list(halves.values()), files.default)
 
 
 def _default_of(settings: Settings, folders: list[Path]) -> str:

@@ -34,7 +34,7 @@ async def livez() -> Response:
     responses={**document_json(Health), **document_problems([NotReady])},
 )
 async def readyz(request: Request) -> Response:
-    """Show each model its golden image, or its golden code, and compare the answer."""
+    """Show each model its golden image, or its golden code, and compare the answer; or say how the start did so."""
     faults = await state_of(request).readiness.faults()
     if faults:
         raise NotReady("; ".join(faults))

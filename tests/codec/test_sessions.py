@@ -82,3 +82,16 @@ def test_onnxruntime_reports_nothing_to_its_makers(folder: Path, tmp_path: Path)
     # What reports has a thread, and keeps a file of its session.
     assert ended.stdout == "1 1\n"
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_models_of_the_same_bytes_share_their_graph(folder: Path, tmp_path: Path) -> None:
+    card = load_card(folder)
+    graph = open_encoder(folder, card)
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    assert open_encoder(other, card) is graph
+    assert open_graph(other / ENCODER_FILE, card.encoder, (1, 8, 6), (5,), threads=2) is not graph
+    with pytest.raises(InvalidGraph, match="has the input"):
+        open_graph(other / ENCODER_FILE, card.encoder, (1, 6, 8), (5,))
+    (other / ENCODER_FILE).write_bytes(b"damaged")
+    with pytest.raises(InvalidGraph, match="bytes; its card says"):
+        open_encoder(other, card)

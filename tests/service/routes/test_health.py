@@ -1,9 +1,11 @@
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from codec.errors import GoldenMismatch
+from service.readiness import FRESH_S
 from service.registry import Registry, open_registry
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
@@ -28,7 +30,10 @@ class Faults:
 
 @pytest.fixture
 def registry(models_dir) -> Registry:  # type: ignore[no-untyped-def]
-    return open_registry(Settings(models_dir=models_dir, default_model="tiny"))
+    opened = open_registry(Settings(models_dir=models_dir, default_model="tiny"))
+    # Long ago.
+    opened.opened_s -= FRESH_S
+    return opened
 
 
 def test_a_process_with_sound_models_is_alive_and_ready(client: Client) -> None:
@@ -89,3 +94,25 @@ def test_probes_share_a_golden_check_under_way(
     assert len(checks) == 1
     assert client.get("/readyz").status_code == 200
     assert len(checks) == 2
+
+
+def test_what_was_checked_just_now_is_not_checked_again_for_the_first_probe(
+    start: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    checks = []
+
+    def check() -> list[str]:
+        checks.append("again")
+        return []
+
+    client = start(registry)
+    monkeypatch.setattr(registry, "check_golden", check)
+    registry.opened_s = time.monotonic() + 10
+    assert client.get("/readyz").status_code == 200
+    assert not checks
+    registry.opened_s -= 10 + FRESH_S
+    assert client.get("/readyz").status_code == 200
+    assert checks == ["again"]
+    registry.opened_s = time.monotonic() + 10
+    assert client.get("/readyz").status_code == 200
+    assert checks == ["again", "again"]
