@@ -22,7 +22,7 @@ from training.datasets import load_dataset
 from training.errors import TrainingError
 from training.synthetic import draw_digits
 
-PARTS = ("routes", "batches", "starts", "memory", "workers")
+PARTS = ("routes", "stages", "batches", "starts", "memory", "workers")
 IMAGES = 100
 
 
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rounds = parts.routes(plan, inside, Path(scratch), given.connections)
             _show(tables.routes_table(rounds), tables.alone_table(rounds))
             promises += figures.of_routes(rounds)
+        if "stages" in wanted:
+            _show(tables.stages_table(parts.stages(plan, inside, given.connections)))
         if "batches" in wanted:
             batches = parts.batches(plan, inside, given.batch_images)
             _show(tables.batches_table(batches))
@@ -64,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workers = parts.workers(plan, inside)
             _show(tables.workers_table(workers))
             promises += figures.of_workers(workers)
-        _show(tables.figures_table(promises))
+        if promises:
+            _show(tables.figures_table(promises))
     except (ModelError, RuntimeError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

@@ -10,12 +10,14 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.service import dense
 from benchmarks.service.inside import Alone, Inside
@@ -109,6 +111,29 @@ def routes(plan: Plan, inside: Inside, scratch: Path, connections: Sequence[int]
             with on_core(plan.cores.measured):
                 rounds.append(Round(answered, inside.alone()))
     return rounds
+
+
+class Stages(NamedTuple):
+    """Mean seconds of one route's requests, and of each in every stage, as the server itself counts them."""
+
+    request_s: float
+    stage_s: dict[str, float]
+
+
+def stages(plan: Plan, inside: Inside, connections: Sequence[int]) -> dict[tuple[str, int], Stages]:
+    """Measure where the time of requests goes."""
+    found = {}
+    images, codes = encode_requests(inside), decode_requests(inside)
+    with plan.serve() as both, plan.serve("--role", "sender") as sender:
+        for name, server, requests in (ENCODE_ALONE, sender, images), (ENCODE, both, images), (DECODE, both, codes):
+            for count in connections:
+                plan.drive(server, requests, count)  # whatever is done once
+                before = _counted(server, requests[0].path)
+                plan.drive(server, requests, count)
+                sums = {key: value - before.get(key, 0) for key, value in _counted(server, requests[0].path).items()}
+                per_request = {key: value / sums["requests"] for key, value in sums.items() if key != "requests"}
+                found[name, count] = Stages(per_request.pop("all"), per_request)
+    return found
 
 
 class BatchRound(NamedTuple):
@@ -251,6 +276,21 @@ def answer(plan: Plan, server: Server, requests: Sequence[Request], connections:
     if load.refused:
         raise RuntimeError(f"{load.refused} requests of {requests[0].path} were refused")
     return Answered(load, (server.cpu_s() - before_s) / load.requests)
+
+
+def _counted(server: Server, route: str) -> dict[str, float]:
+    """Return what a server has counted of a route: `requests`, seconds of `all` of it, and those of each stage."""
+    counted = {}
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    for sample in (sample for family in families for sample in family.samples if sample.labels.get("route") == route):
+        if sample.name == "latentwire_request_seconds_count":
+            counted["requests"] = sample.value
+        elif sample.name == "latentwire_request_seconds_sum":
+            counted["all"] = sample.value
+        elif sample.name == "latentwire_stage_seconds_sum":
+            counted[sample.labels["stage"]] = sample.value
+    return counted
 
 
 def _post(server: Server, path: str, body: bytes, content_type: str) -> bytes:

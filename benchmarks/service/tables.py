@@ -1,12 +1,12 @@
 """What was found -> Markdown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from benchmarks.rate_distortion.tables import render
 from benchmarks.service.figures import Figure
 from benchmarks.service.inside import Alone
-from benchmarks.service.parts import Answered, BatchRound, Memory, Round, StartRound, WorkersRound
+from benchmarks.service.parts import Answered, BatchRound, Memory, Round, Stages, StartRound, WorkersRound
 
 MIB = 1 << 20
 
@@ -39,6 +39,17 @@ def alone_table(rounds: Sequence[Round]) -> str:
     medians = Alone(*(median(one.alone[at] for one in rounds) for at in range(len(names))))
     rows = [[name, f"{1e6 * seconds:.1f}"] for name, seconds in zip(names, medians, strict=True)]
     return render(["alone, in one process", "µs"], rows)
+
+
+def stages_table(found: Mapping[tuple[str, int], Stages]) -> str:
+    """Return the microseconds of requests in each stage, and around them."""
+    names = list(dict.fromkeys(stage for one in found.values() for stage in one.stage_s))
+    rows = []
+    for (route, connections), one in found.items():
+        around_s = one.request_s - sum(one.stage_s.values())
+        times = (one.request_s, *(one.stage_s.get(stage, 0) for stage in names), around_s)
+        rows.append([route, str(connections), *(f"{1e6 * seconds:.0f}" for seconds in times)])
+    return render(["mean µs in a request", "connections", "all", *names, "around"], rows)
 
 
 def batches_table(rounds: Sequence[BatchRound]) -> str:

@@ -38,12 +38,13 @@ def test_every_part_is_measured(models_dir: Path, tmp_path: Path, capsys: pytest
         "64",
     ]
     small += ["--starts", "1", "--first-requests", "50", "--memory-requests", "300"]
-    parts = [f"--only={part}" for part in ("routes", "batches", "starts", "memory")]
+    parts = [f"--only={part}" for part in ("routes", "stages", "batches", "starts", "memory")]
     assert main([*small, *parts, "--models-dir", str(models_dir), "--default-model", NAME]) == 0
     text = capsys.readouterr().out
     for said in (
         "drawn by the model",
         "| /decode, JSON to JSON",
+        "| infer | entropy |",
         "over HTTP",
         "start to ready",
         "under load",
