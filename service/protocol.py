@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.acceptor import MAX_HANDSHAKES
+from service.answer_writer import AnswerWriter
 from service.error_responses import (
     HEAD_TOO_LARGE,
     INVALID_REQUEST,
@@ -138,6 +139,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bytes_beside_bodies = 0
         self._is_known = False
         self._answered: RequestResponseCycle | None = None
+        self._answer_writer: AnswerWriter
         self._closing: LingeringTransport
         self._is_refused = False
         self._told_to_stop = False
@@ -216,6 +218,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, if it has come; else the connection waits, and is looked at with all others."""
+        self._answer_writer.flush()
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -265,6 +268,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
+        self._answer_writer = AnswerWriter(self.transport)
+        cycle.transport = cast(asyncio.Transport, self._answer_writer)
         super()._start_asgi_task(cycle, app)
 
     def _tell_answered(self) -> None:
