@@ -10,6 +10,7 @@ said with the images it took: see `DamagedChunk`.
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -88,9 +89,14 @@ class ChunkCoder:
     """Packs and unpacks the bodies of chunks of one model, whose card holds the tables and the shape."""
 
     def __init__(self, tables: Sequence[FrequencyTable], shape: ImageShape) -> None:
-        self._rans = RansCoder(tables)
+        self._tables = tables
         # As itself an image is at most a byte of kind and its raw pixels.
         self._max_payload_bytes = 1 + shape.pixels * shape.channels
+
+    @cached_property
+    def _rans(self) -> RansCoder:
+        # Only who has batches needs it; of long codes it takes a millisecond.
+        return RansCoder(self._tables)
 
     @property
     def chunk_images(self) -> int:

@@ -8,6 +8,7 @@ alone: no float takes part, and all machines agree. This room knows neither imag
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -138,6 +139,8 @@ class SymbolCoder:
         return symbols
 
 
+# Of the many frequencies of a model's tables most are small, and a model has an encoder and a decoder.
+@cache
 def _units(frequency: int) -> int:
     """Return the ideal length of what has this frequency, in units."""
     return round((FREQUENCY_BITS - math.log2(frequency)) * _UNITS_PER_BIT)

@@ -114,8 +114,9 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(docs.router)
-    halves = [(settings.encodes, encode.router), (settings.decodes, decode.router)]
-    layers: ASGIApp = Direct(app.answer, [route for has, router in halves if has for route in router.routes])
+    # FastAPI also takes milliseconds for the first request of each route, for which the start is not to wait.
+    quick = [(settings.encodes, encode.router), (settings.decodes, decode.router), (True, health.router)]
+    layers: ASGIApp = Direct(app.answer, [route for has, router in quick if has for route in router.routes])
     if keys is not None:
         layers = Access(layers, keys, open_paths(settings))
     log_requests = settings.access_log and settings.log_format == "json"

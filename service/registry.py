@@ -264,20 +264,22 @@ def open_registry(settings: Settings, files: ModelFiles | None = None) -> Regist
         ModelError: a model's card or graph is not what it should be.
     """
     files = files or ModelFiles(settings)
+    checks = []
     encoders = _open_encoders(settings, files) if settings.encodes else None
-    # Running a graph does not need Python's lock, which opening one does.
-    check_encoders = files.begin(encoders.check_golden) if encoders else None
+    if encoders:
+        # Opening a graph holds Python's lock, and running one does not.
+        checks.append(files.begin(encoders.check_golden))
     decoders = _open_decoders(settings, files) if settings.decodes or settings.decodes_to_guard else None
+    if decoders:
+        checks.append(files.begin(decoders.check_golden))
     registry = Registry(
         files.default,
         encoders,
         decoders if settings.decodes else None,
         decoders if settings.decodes_to_guard else None,
     )
-    if decoders:
-        decoders.check_golden()
-    if check_encoders:
-        check_encoders()
+    for check in checks:
+        check()
     return registry
 
 

@@ -21,7 +21,7 @@ class Health(BaseModel):
 
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the process alive?", response_class=Response, responses=document_json(Health))
-async def livez() -> Response:
+async def livez(_request: Request) -> Response:
     """Answer, and nothing else: an orchestrator restarts a process that does not."""
     return _to_json(Health(status="alive"))
 
