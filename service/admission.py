@@ -25,7 +25,7 @@ from service.together import Item, Together, WorkOnAll, outcomes_of
 
 Result = TypeVar("Result")
 
-# More kinds than a client that makes no new ones up has.
+# Whose paces are kept. Clients could make up any number, by numbers that they ask for.
 MAX_KINDS = 256
 
 
@@ -167,11 +167,11 @@ class Admission:
             gone.cancel()
 
     def _pace(self, kind: Hashable) -> Pace:
-        if (pace := self._paces.get(kind)) is None:
-            if len(self._paces) >= MAX_KINDS:
-                # The oldest; if it comes again, it is looked at anew.
-                del self._paces[next(iter(self._paces))]
-            pace = self._paces[kind] = Pace()
+        """Return the pace of a kind, the last to be forgotten now."""
+        pace = self._paces.pop(kind, None) or Pace()
+        if len(self._paces) >= MAX_KINDS:
+            del self._paces[next(iter(self._paces))]
+        self._paces[kind] = pace
         return pace
 
     def _check_for_room(self) -> None:

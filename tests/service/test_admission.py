@@ -9,7 +9,7 @@ import pytest
 
 from codec.encoder import Encoder
 from codec.image import Pixels
-from service.admission import Admission
+from service.admission import MAX_KINDS, Admission
 from service.errors import ClientGone, Overloaded
 from tests.service.client import Client, assert_problem
 
@@ -129,6 +129,21 @@ def test_work_of_a_quick_kind_runs_in_the_event_loop_and_other_work_in_a_thread(
         assert await admission.run(name_of_thread, None, forever, "a") != here
         assert await admission.run(name_of_thread, None, forever, "a") == here
         assert await admission.run(name_of_thread, None, forever, "b") != here
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_of_many_kinds_those_that_come_often_are_remembered() -> None:
+    async def scenario() -> None:
+        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        here = threading.get_ident()
+        for kind in range(2 * MAX_KINDS):
+            assert await admission.run(name_of_thread, None, forever, kind) != here
+            ran_in = await admission.run(name_of_thread, None, forever, "often")
+            assert (ran_in == here) == (kind > 0)
+        assert len(admission._paces) == MAX_KINDS
+        assert await admission.run(name_of_thread, None, forever, 0) != here
         admission.close()
 
     asyncio.run(scenario())
