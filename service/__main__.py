@@ -25,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     gc.disable()
     # Before numpy is imported, which would start a thread for each of the host's processors, and none is needed.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Else pydantic looks through all packages that are installed for such as change what it checks.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # What checks a class is built when it is first used: of FastAPI's many, most are for /openapi.json alone.
     import pydantic
 

@@ -25,8 +25,8 @@ from codec.errors import ModelError
 from service.acceptor import Crowd
 from service.errors import StartupRefused
 from service.logs import log_config
-from service.metrics import count_as, forget_process
 from service.registry import Registry, open_registry
+from service.series import count_as, forget_process
 from service.server import HUNG_S, STOP_SIGNALS, Seat, listen, serve
 from service.settings import Settings
 
