@@ -20,7 +20,9 @@ from service.admission import RunPart
 from service.body import announced_bytes, body_too_large
 from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
 from service.head import read_head
+from service.patience import Patience
 from service.readers import body_stalled
+from service.settings import Settings
 from service.state import state_of
 
 _log = logging.getLogger(__name__)
@@ -32,17 +34,19 @@ PIECE_BYTES = 1 << 16
 class Incoming:
     """The body of a request, piece by piece, never more than the limit."""
 
-    def __init__(self, request: Request, receive: Receive, max_bytes: int, stall_timeout_s: float) -> None:
+    def __init__(self, request: Request, receive: Receive, settings: Settings) -> None:
         """Begin to read.
 
         Raises:
             BodyTooLarge: by its Content-Length.
         """
-        if announced_bytes(read_head(request.scope).content_length) > max_bytes:
-            raise body_too_large(max_bytes)
+        if announced_bytes(read_head(request.scope).content_length) > settings.max_batch_bytes:
+            raise body_too_large(settings.max_batch_bytes)
         self._receive = receive
-        self._max_bytes = max_bytes
-        self._stall_timeout_s = stall_timeout_s
+        self._max_bytes = settings.max_batch_bytes
+        self._stall_timeout_s = settings.stall_timeout_s
+        self._min_bytes_per_s = settings.min_bytes_per_s
+        self._patience = Patience(settings.stall_timeout_s, settings.min_bytes_per_s)
         self._size = 0
         self._watch: asyncio.Task[None] | None = None
         self.ended = False
@@ -52,16 +56,12 @@ class Incoming:
 
         Raises:
             BodyTooLarge: more bytes than the limit.
-            BodyStalled: nothing came for too long.
+            BodyStalled: nothing came for too long, or too little.
             ClientGone: the client went away in the middle.
         """
         if self.ended:
             return None
-        try:
-            async with asyncio.timeout(self._stall_timeout_s):
-                message = await self._receive()
-        except TimeoutError as error:
-            raise body_stalled(self._stall_timeout_s) from error
+        message = await self._receive_in_time()
         if message["type"] == "http.disconnect":
             raise ClientGone("the connection was closed before the whole body had arrived")
         data: bytes = message.get("body", b"")
@@ -87,6 +87,20 @@ class Incoming:
         if self._watch is not None:
             self._watch.cancel()
 
+    async def _receive_in_time(self) -> Message:
+        time_s = asyncio.get_running_loop().time
+        begun_s = time_s()
+        left_s = self._patience.left_s
+        try:
+            async with asyncio.timeout(min(self._stall_timeout_s, left_s)):
+                message = await self._receive()
+        except TimeoutError as error:
+            if left_s < self._stall_timeout_s:
+                raise BodyStalled(f"the body came with fewer than {self._min_bytes_per_s:,} bytes a second") from error
+            raise body_stalled(self._stall_timeout_s) from error
+        self._patience.spend(time_s() - begun_s, len(message.get("body", b"")))
+        return message
+
     async def _wait_until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
@@ -107,12 +121,12 @@ class Outgoing:
 
     Up to `hold_bytes` of it are held back. An answer that ends before there are more is sent as a whole, so that
     whatever is wrong can still be said in its place, and so that a client may send everything before it reads anything.
+    How long the client may take to read is the business of `service.protocol`, which ends the connection.
     """
 
-    def __init__(self, send: Send, incoming: Incoming, stall_timeout_s: float) -> None:
+    def __init__(self, send: Send, incoming: Incoming) -> None:
         self._send = send
         self._incoming = incoming
-        self._stall_timeout_s = stall_timeout_s
         self._held = bytearray()
         self.hold_bytes = 0
         self.media_type = "application/octet-stream"
@@ -124,7 +138,7 @@ class Outgoing:
         """Send these bytes next.
 
         Raises:
-            ClientGone: the client went away, or took nothing for too long.
+            ClientGone: the client went away, or took nothing, or too little, for too long.
         """
         self._held += data
         if len(self._held) > max(self.hold_bytes, PIECE_BYTES):
@@ -134,7 +148,7 @@ class Outgoing:
         """Send what is left, and end the answer.
 
         Raises:
-            ClientGone: the client went away, or took nothing for too long.
+            ClientGone: the client went away, or took nothing, or too little, for too long.
         """
         if not self.begun:
             self.length = len(self._held)
@@ -150,9 +164,9 @@ class Outgoing:
         # In pieces, as a client that takes nothing would leave the server with all of what it was given at once.
         for start in range(0, len(held), PIECE_BYTES):
             body = bytes(held[start : start + PIECE_BYTES])
-            await self._send_in_time({"type": "http.response.body", "body": body, "more_body": True})
+            await self._send_on({"type": "http.response.body", "body": body, "more_body": True})
         if not more:
-            await self._send_in_time({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_on({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _begin(self) -> None:
         headers = {**self.headers, "Content-Type": self.media_type, "Vary": "Accept"}
@@ -160,14 +174,12 @@ class Outgoing:
             headers["Content-Length"] = str(self.length)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self.begun = True
-        await self._send_in_time({"type": "http.response.start", "status": 200, "headers": raw})
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
-    async def _send_in_time(self, message: Message) -> None:
-        try:
-            async with asyncio.timeout(self._stall_timeout_s):
-                await self._send(message)
-        except TimeoutError as error:
-            raise ClientGone(f"the client took nothing of the answer for {self._stall_timeout_s} seconds") from error
+    async def _send_on(self, message: Message) -> None:
+        # A server takes what it is given for a client that is gone, and says nothing.
+        self._incoming.check_client()
+        await self._send(message)
 
 
 Work = Callable[[Incoming, Outgoing, RunPart], Awaitable[None]]
@@ -190,8 +202,8 @@ class BatchResponse(Response):
         """
         state = state_of(self._request)
         settings = state.settings
-        incoming = Incoming(self._request, receive, settings.max_batch_bytes, settings.stall_timeout_s)
-        outgoing = Outgoing(send, incoming, settings.stall_timeout_s)
+        incoming = Incoming(self._request, receive, settings)
+        outgoing = Outgoing(send, incoming)
         try:
             async with state.admission.batch() as run_part, _time_for_all(settings.batch_timeout_s):
                 await self._work(incoming, outgoing, run_part)

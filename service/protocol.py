@@ -32,6 +32,7 @@ from service.error_responses import (
 )
 from service.lingering import LingeringTransport
 from service.metrics import Metrics
+from service.patience import Patience
 from service.settings import Settings
 
 if sys.platform != "win32":
@@ -46,6 +47,9 @@ MAX_PIPELINED = 64
 # What the process has open beside its connections, and room to accept those that are turned away.
 OTHER_FILES = 128 + MAX_HANDSHAKES
 
+# Where Linux tells how many bytes the other side has acknowledged, since 4.1.
+_BYTES_ACKED = struct.Struct("=120xQ")
+
 _NO_LINGERING = struct.pack("ii", 1, 0)
 
 
@@ -56,6 +60,7 @@ class Limits(NamedTuple):
     keep_alive_s: float
     stall_timeout_s: float
     receive_timeout_s: float
+    min_bytes_per_s: float
     max_head_bytes: int
     max_headers: int
     max_late_bytes: int
@@ -135,6 +140,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._seen_doing = ""
         self._seen_request: object = None
         self._seen_moved_bytes = 0
+        self._patience: Patience | None = None
         # Of bytes that came since the last of a body; those of heads, trailers and around chunks.
         self._bytes_beside_bodies = 0
         self._is_known = False
@@ -249,28 +255,44 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def look(self, now_s: float) -> None:
-        """Close the connection if it has not gone on for too long."""
+        """Close the connection if it has not gone on for too long, or too slowly."""
         doing, limit_s = self._doing()
-        moved_bytes = self._moved_bytes()
-        same = doing == self._seen_doing and self.scope is self._seen_request
-        if not same or moved_bytes != self._seen_moved_bytes:
+        moved_bytes = self._moved_bytes(doing)
+        if doing != self._seen_doing or self.scope is not self._seen_request:
             self.since_s = now_s
-            self._seen_doing, self._seen_request, self._seen_moved_bytes = doing, self.scope, moved_bytes
-        elif limit_s is not None and now_s - self.since_s >= limit_s:
-            if doing == "unread-answer":
-                self.abort(doing)
-            elif doing == "head":
-                self._refusal = (STALLED, f"the request's head did not come within {limit_s:g} seconds")
-                self.send_400_response("")
-            else:
-                self._all.metrics.cut(doing)
-                self._closing.end()
+            self._patience = self._new_patience() if doing == "unread-answer" else None
+        else:
+            if moved_bytes != self._seen_moved_bytes:
+                self.since_s = now_s
+            if self._patience is not None:
+                self._patience.spend(LOOK_EVERY_S, moved_bytes - self._seen_moved_bytes)
+        self._seen_doing, self._seen_request, self._seen_moved_bytes = doing, self.scope, moved_bytes
+        silent = limit_s is not None and now_s - self.since_s >= limit_s
+        if silent or (self._patience is not None and self._patience.left_s <= 0):
+            self._give_up(doing)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
         self._answer_writer = AnswerWriter(self.transport)
         cycle.transport = cast(asyncio.Transport, self._answer_writer)
         super()._start_asgi_task(cycle, app)
+
+    def _give_up(self, doing: str) -> None:
+        if doing == "head":
+            self._refusal = (
+                STALLED,
+                f"the request's head did not come within {self._limits.head_timeout_s:g} seconds",
+            )
+            self.send_400_response("")
+        elif doing != "unread-answer":
+            self._all.metrics.cut(doing)
+            self._closing.end()
+        elif self.still_sends and not self.transport.is_closing():
+            # It may only begin to read when it has sent everything, and then sees where its answer ends.
+            self._all.metrics.cut(doing)
+            self.transport.close()
+        else:
+            self.abort(doing)
 
     def _tell_answered(self) -> None:
         # Of several requests that came at once, uvicorn tells only the last, and the others would go on writing.
@@ -312,11 +334,30 @@ class BoundedProtocol(HttpToolsProtocol):
         # What is left of the body of a request that has been answered is thrown away; but not for ever.
         return ("late-body", limits.receive_timeout_s) if self.cycle.more_body else ("idle", limits.keep_alive_s)
 
-    def _moved_bytes(self) -> int:
+    def _moved_bytes(self, doing: str) -> int:
         # What changes while the client sends, or takes, what it is to.
-        if self._closing.lingers:
-            return 0 if self._told_to_stop else self._closing.wasted_bytes
-        return self.transport.get_write_buffer_size()
+        if doing == "unread-answer":
+            return self._acked_bytes() or self.transport.get_write_buffer_size()
+        return self._closing.wasted_bytes if self._closing.lingers and not self._told_to_stop else 0
+
+    def _acked_bytes(self) -> int:
+        """Return how many bytes the client's side has taken in all, as its kernel says; 0 where that is not known.
+
+        What leaves the transport tells less: the kernel takes it from there in parts of a megabyte.
+        """
+        if sys.platform != "linux":
+            return 0
+        try:
+            opened = self.transport.get_extra_info("socket")
+            told = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        except OSError:
+            return 0
+        acked: int = _BYTES_ACKED.unpack(told)[0] if len(told) == _BYTES_ACKED.size else 0
+        return acked
+
+    def _new_patience(self) -> Patience:
+        limits = self._limits
+        return Patience(limits.stall_timeout_s, limits.min_bytes_per_s if self._acked_bytes() else 0)
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -347,6 +388,7 @@ def bounded_protocol(settings: Settings, metrics: Metrics) -> type[asyncio.Proto
         keep_alive_s=settings.keep_alive_s,
         stall_timeout_s=settings.stall_timeout_s,
         receive_timeout_s=settings.receive_timeout_s,
+        min_bytes_per_s=settings.min_bytes_per_s,
         max_head_bytes=settings.max_head_bytes,
         max_headers=settings.max_headers,
         max_late_bytes=max(settings.max_batch_bytes, settings.max_body_bytes),

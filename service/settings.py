@@ -117,6 +117,13 @@ class Settings(BaseSettings):
     stall_timeout_s: int = Field(
         30, ge=1, le=3600, description="time that a client may take to send or to read the next bytes"
     )
+    min_bytes_per_s: int = Field(
+        250,
+        ge=0,
+        le=1 << 30,
+        description="least rate at which a client sends a batch, or takes an answer: the average of twice the stall "
+        "timeout, of the time in which nothing but the client is waited for; 0 asks for none",
+    )
     receive_timeout_s: int = Field(
         60,
         ge=1,

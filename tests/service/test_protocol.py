@@ -1,11 +1,13 @@
 """What connections cost the real server: slow, silent and endless clients, and too many of them."""
 
+import asyncio
 import json
 import re
 import resource
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +17,8 @@ from typing import cast
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from service.error_responses import PROBLEM_MEDIA_TYPE
 from service.metrics import Metrics
@@ -405,6 +409,87 @@ def test_a_client_that_does_not_take_its_answers_is_given_up(hasty: Server) -> N
         poller = select.poll()
         poller.register(connection, 0)
         assert poller.poll(1000 * PATIENCE_S), "the connection is open still"
+
+
+async def _no_app(scope: object, receive: object, send: object) -> None:
+    pass
+
+
+class Wire(asyncio.Transport):
+    """A connection whose client acknowledges what the test says, of an answer that is longer than buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acked_bytes = 0
+        self.unsent_bytes = 100_000
+        self.aborted = False
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self if name == "socket" else default
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 1
+
+    getpeername = getsockname
+
+    def getsockopt(self, *_: int) -> bytes:
+        return struct.pack("=120xQ", self.acked_bytes)
+
+    def setsockopt(self, *_: object) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def write(self, data: object) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize(
+    ("acked_before", "acked", "unsent", "given_up_after"),
+    [
+        (1000, 0, 0, 30),
+        (1000, 1, 0, 61),
+        (1000, 125, 0, 120),
+        (1000, 250, 0, None),
+        # The kernel took a part of a megabyte in one second of eighty, and the client ten kilobytes in each.
+        (1000, 10_000, 0, None),
+        # Where nothing is known of what is acknowledged, what leaves the buffer tells whether any is.
+        (0, 0, 0, 30),
+        (0, 0, -1, None),
+    ],
+)
+def test_a_client_that_takes_an_answer_slowly_is_given_up_by_what_it_acknowledges(
+    acked_before: int, acked: int, unsent: int, given_up_after: int | None
+) -> None:
+    loop = asyncio.new_event_loop()
+    config = uvicorn.Config(_no_app, log_config=None)
+    protocol = cast("partial[BoundedProtocol]", bounded_protocol(Settings(), Metrics("0", "both")))
+    connection = protocol(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+    wire = Wire()
+    wire.acked_bytes = acked_before
+    connection.connection_made(wire)
+    connection.pause_writing()
+    for second in range(1000):
+        connection.look(second)
+        if wire.aborted:
+            break
+        wire.acked_bytes += acked
+        wire.unsent_bytes += unsent
+    loop.close()
+    assert (second if wire.aborted else None) == given_up_after
 
 
 def test_one_connection_too_many_takes_the_place_of_the_one_that_waited_longest(
