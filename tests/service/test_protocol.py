@@ -501,13 +501,16 @@ def test_one_connection_too_many_takes_the_place_of_the_one_that_waited_longest(
         busy = [stack.enter_context(connect(server)) for _ in range(5)]
         for connection in busy:
             connection.sendall(POST + b"Connection: close\r\n" + f"Content-Length: {len(png)}\r\n\r\n".encode())
+            connection.sendall(png[:1])
+        # Many connections may be accepted before a request that came earlier is read.
+        wait_until(lambda: metric(server, "held_bytes") == len(busy))
         silent = [stack.enter_context(connect(server)) for _ in range(200)]
         for path in PROBES:
             assert_answers_within_a_second(server, path)
         wait_until(lambda: sum(map(is_closed, silent)) >= 195)
         assert is_closed(silent[0])
         for connection in busy:
-            connection.sendall(png)
+            connection.sendall(png[1:])
             assert read_to_end(connection).startswith(b"HTTP/1.1 200 ")
 
 
