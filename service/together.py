@@ -43,6 +43,7 @@ class Together:
         self._crews: deque[_Crew] = deque()
         self._open: dict[Hashable, _Crew] = {}
         self._waiting = 0
+        self._last_crew = 1
 
     def join(self, work: WorkOnAll[Item], item: Item, kind: Hashable, pace: Pace) -> "asyncio.Future[Done]":
         """Have `work` done on `item`, and on all other items of this kind that come by then.
@@ -73,14 +74,18 @@ class Together:
         return asyncio.get_running_loop()
 
     def _look(self, seen: int) -> None:
-        """Work, unless more items wait than were `seen` a turn of the loop ago."""
-        if seen < self._waiting < MOST_TOGETHER:
+        """Work, unless more items wait than were `seen` a turn of the loop ago.
+
+        A turn takes some microseconds. So one that comes alone, as the one before it did, is not kept waiting.
+        """
+        if seen < self._waiting < MOST_TOGETHER and max(self._waiting, self._last_crew) > 1:
             self._loop.call_soon(self._look, self._waiting)
             return
         crew = self._crews.popleft()
         if self._open[crew.kind] is crew:
             del self._open[crew.kind]
-        self._waiting -= len(crew.items)
+        self._last_crew = len(crew.items)
+        self._waiting -= self._last_crew
         crew.work()
         if self._crews:
             # After the answers of this crew, and whatever else has come meanwhile.

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -66,8 +67,25 @@ def test_what_comes_while_others_still_come_is_waited_for() -> None:
                 await asyncio.sleep(0)
             await together.join(crews.work, item, "a", pace)
 
-        await asyncio.gather(*(come(item) for item in (0, 1, 2, 3, 9)))
-        assert crews.seen == [[0, 1, 2, 3], [9]]
+        await asyncio.gather(*(come(item) for item in (0, 0, 1, 2, 3, 9)))
+        assert crews.seen == [[0, 0, 1, 2, 3], [9]]
+
+    run(scenario)
+
+
+def test_one_that_comes_alone_is_waited_with_only_if_the_last_one_was_not_alone() -> None:
+    async def scenario() -> None:
+        together, crews, pace = Together(), Crews(), quick()
+
+        async def come(item: int, after: int) -> None:
+            for _ in range(after):
+                await asyncio.sleep(0)
+            await together.join(crews.work, item, "a", pace)
+
+        await asyncio.gather(come(1, 0), come(2, 1))
+        await asyncio.gather(*join(together, crews.work, [3, 4], pace))
+        await asyncio.gather(come(5, 0), come(6, 1))
+        assert crews.seen == [[1], [2], [3, 4], [5, 6]]
 
     run(scenario)
 
@@ -165,6 +183,9 @@ def test_each_request_is_told_the_stages_of_its_crew() -> None:
 def test_requests_that_come_together_are_answered_as_they_are_alone(
     start: Callable[..., Client], pixels: Pixels, monkeypatch: pytest.MonkeyPatch, on_misfit: str
 ) -> None:
+    # Whatever this machine takes for it.
+    monkeypatch.setattr("service.pace.QUICK_NS", math.inf)
+    monkeypatch.setattr("service.together.LONGEST_NS", 10**12)
     client = start(on_misfit=on_misfit)
     pictures = [write_png(np.roll(pixels, at)) for at in range(6)] + [write_png(255 - pixels), b"no image"]
     codes = [client.encode(picture, accept=OCTETS, on_misfit="warn").content for picture in pictures[:-1]]
