@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from codec import bitstream, image, lossless, quantiser
 from codec.container import ChunkCoder, Frame, FrameReader
-from codec.entropy import SymbolCoder
+from codec.entropy import coder_of
 from codec.errors import ForeignCode, GoldenMismatch, InvalidCode, InvalidVector
 from codec.graph_file import ReadGraph, read_graph
 from codec.model_card import DECODER_FILE, ModelCard, load_card
@@ -25,7 +25,7 @@ class Decoder:
     def __init__(self, card: ModelCard, graph: Graph) -> None:
         self.card = card
         self._graph = graph
-        self._coder = SymbolCoder(card.tables)
+        self._coder = coder_of(card.tables)
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod

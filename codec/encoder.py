@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from codec import bitstream, image, lossless, quantiser
 from codec.container import Chunk, ChunkCoder, ContainerWriter
-from codec.entropy import SymbolCoder, Symbols
+from codec.entropy import Symbols, coder_of
 from codec.errors import GoldenMismatch
 from codec.graph_file import ReadGraph, read_graph
 from codec.model_card import ENCODER_FILE, ModelCard, load_card
@@ -41,7 +41,7 @@ class Encoder:
     def __init__(self, card: ModelCard, graph: Graph) -> None:
         self.card = card
         self._graph = graph
-        self._coder = SymbolCoder(card.tables)
+        self._coder = coder_of(card.tables)
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod

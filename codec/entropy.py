@@ -8,7 +8,7 @@ alone: no float takes part, and all machines agree. This room knows neither imag
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -139,8 +139,12 @@ class SymbolCoder:
         return symbols
 
 
-# Of the many frequencies of a model's tables most are small, and a model has an encoder and a decoder.
-@cache
+@lru_cache(maxsize=32)
+def coder_of(tables: tuple[FrequencyTable, ...]) -> SymbolCoder:
+    """Return the coder of a card's tables; to make one takes a while, and both halves of a model have the same."""
+    return SymbolCoder(tables)
+
+
 def _units(frequency: int) -> int:
     """Return the ideal length of what has this frequency, in units."""
     return round((FREQUENCY_BITS - math.log2(frequency)) * _UNITS_PER_BIT)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access import Access, open_paths
 from service.admission import Admission
+from service.code_json import CodeJson
 from service.direct import Direct
 from service.error_responses import add_error_responses
 from service.errors import WrongRole
@@ -104,7 +105,7 @@ def create_app(
     # The files of Swagger UI, which FastAPI's own page would load from a public network.
     app.mount(docs.STATIC_PATH, StaticFiles(packages=[("fastapi_offline", "static")]))
     app.state.metrics = counted
-    describe(app, settings, [health.Health, models.ModelList])
+    describe(app, settings, [health.Health, models.ModelList], [CodeJson] if settings.decodes else [])
     add_error_responses(app)
     app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))
     app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))

@@ -58,8 +58,10 @@ def document_json(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "Successful Response", "content": {"application/json": {"schema": schema}}}}
 
 
-def describe(app: FastAPI, settings: Settings, answers: Iterable[type[BaseModel]]) -> None:
-    """Give `app` an introduction, and its OpenAPI document the schemas of `answers` and of all errors."""
+def describe(
+    app: FastAPI, settings: Settings, answers: Iterable[type[BaseModel]], bodies: Iterable[type[BaseModel]]
+) -> None:
+    """Give `app` an introduction, and its OpenAPI document the schemas of answers, bodies and errors."""
     app.summary = "Images to codes of a few bytes, and back."
     app.description = (
         f"This process is of the role `{settings.role}`: it {_TASKS[settings.role]}.\n\n"
@@ -71,7 +73,8 @@ def describe(app: FastAPI, settings: Settings, answers: Iterable[type[BaseModel]
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         _, definitions = models_json_schema(
-            [(answer, "serialization") for answer in answers], ref_template=_SCHEMA_REFERENCE
+            [*((answer, "serialization") for answer in answers), *((body, "validation") for body in bodies)],
+            ref_template=_SCHEMA_REFERENCE,
         )
         schemas |= {**definitions["$defs"], "Problem": PROBLEM_SCHEMA}
         if settings.asks_for_keys:

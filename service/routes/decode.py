@@ -140,7 +140,7 @@ OFFERED = tuple(WRITERS)
             "content": {
                 "application/octet-stream": BINARY,
                 JSON: {
-                    "schema": CodeJson.model_json_schema(),
+                    "schema": {"$ref": "#/components/schemas/CodeJson"},
                     "examples": {
                         "payload": {"summary": "wire bytes", "value": {"payload": EXAMPLE_PAYLOAD}},
                         "code": {"summary": "a bare code", "value": {"code": [0.25, -1.5], "model": "tiny"}},
