@@ -9,8 +9,8 @@ said with the images it took: see `DamagedChunk`.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -63,15 +63,14 @@ class Frame(NamedTuple):
         return DamagedChunk(sentence, self.number, self.first, self.images)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Some successive images: the symbols, int64 (coded, code size), of those that are coded, in their order.
 
     `payloads` holds the others, images as themselves: place in the chunk -> byte of kind and content.
     """
 
     symbols: Symbols
-    payloads: Mapping[int, bytes] = field(default_factory=dict)
+    payloads: Mapping[int, bytes] = MappingProxyType({})
 
     @property
     def images(self) -> int:

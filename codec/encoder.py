@@ -2,9 +2,8 @@
 
 import base64
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,7 @@ from codec.sessions import Graph, open_graph
 GOLDEN_SYMBOL_TOLERANCE = 1
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
+class EncodedImage(NamedTuple):
     """One image's code.
 
     `y` is float32 (code size); `payload`, the bare form, holds the coded symbols or the image as itself; `wire`, the

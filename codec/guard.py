@@ -15,8 +15,7 @@ for a container are decoded from their symbols, and only if that is asked for.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
 OnMisfit = Literal["refuse", "warn", "fallback"]
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(NamedTuple):
     """One score that is beyond its limit."""
 
     score: str
@@ -45,16 +43,14 @@ class Excess:
     limit: float
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
+class Misfit(NamedTuple):
     """Why an image is not one that the model is for: each score beyond its limit, or none if it has no code at all."""
 
     excesses: tuple[Excess, ...]
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """An image's code and what a receiver will see of it.
 
     `encoded` is None if the image has no code, and `scores` is empty then. `max_error`, the largest difference of one
@@ -72,8 +68,7 @@ class Judgement:
         return self.scores.get("mse")
 
 
-@dataclass(frozen=True, slots=True)
-class GuardedImage:
+class GuardedImage(NamedTuple):
     """What is sent of an image, and what a receiver will see.
 
     `mse` is per value in [0, 1], `max_error` the largest difference of one value in [0, 1], `psnr_db` infinite for an
@@ -89,8 +84,7 @@ class GuardedImage:
     sent_as: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class GuardedChunk:
+class GuardedChunk(NamedTuple):
     """Some successive images' codes, for a container, and those that are misfits: place among them -> why."""
 
     codes: Chunk

@@ -5,7 +5,6 @@ for a number of bytes, it gives the best picture that fits; asked for a quality,
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from codec import image, lossless
@@ -114,7 +113,7 @@ class Ladder:
             return Chosen(rung.card, rung.as_itself(pixels, misfit and missed))
         if on_misfit == "refuse":
             raise (MisfitImage if misfit else TargetMissed)(f"{missed.sentence}; on_misfit=fallback sends it as itself")
-        return Chosen(rung.card, rung.settle(pixels, replace(judged, misfit=missed), "warn"))
+        return Chosen(rung.card, rung.settle(pixels, judged._replace(misfit=missed), "warn"))
 
 
 def _quality(guard: Guard) -> float:
