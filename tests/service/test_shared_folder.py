@@ -1,6 +1,8 @@
 """The folder that processes share: locked while anybody has it, removed when nobody has."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -25,6 +27,30 @@ def test_a_left_folder_is_removed_and_one_in_use_is_not(temporary: Path) -> None
         assert not left.exists()
         assert {first, second} == set(temporary.iterdir())
     assert not list(temporary.iterdir())
+
+
+def test_a_folder_stays_while_a_fork_of_its_parent_lives(temporary: Path) -> None:
+    code = f"""
+import os, sys, tempfile
+from service.shared_folder import shared_folder
+tempfile.tempdir = {str(temporary)!r}
+shared = shared_folder()
+print(shared.__enter__(), flush=True)
+if not os.fork():
+    sys.stdin.read()
+os._exit(0)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        left = Path(parent.stdout.readline().decode().strip())
+        parent.wait()
+        with shared_folder():
+            assert left.is_dir()
+        parent.stdin.close()
+        parent.stdout.read()  # to its end, which comes with that of the fork
+    with shared_folder():
+        assert not left.exists()
 
 
 def test_what_others_have_there_stays(temporary: Path) -> None:

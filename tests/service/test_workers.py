@@ -1,5 +1,6 @@
 """Several worker processes behind one port: all work, one may die, and what they count adds up."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -207,14 +208,13 @@ def test_a_folder_of_metrics_that_was_left_is_removed_by_the_next_parent(launch:
     first = launch()
     (left,) = folders()
     orphans = workers_of(first)
-    os.kill(orphans[0], signal.SIGSTOP)
     first.process.kill()
     first.process.wait()
-    second = launch()
-    # A worker may live longer than its parent, and writes still.
-    assert left in folders()
-    os.kill(orphans[0], signal.SIGCONT)
     wait_until(lambda: not any(alive(pid) for pid in orphans), "the workers have ended")
+    # A worker may live longer than its parent, and writes still.
+    with locked(left):
+        second = launch()
+    assert left in folders()
     (own,) = folders() - {left}
     third = launch()
     assert left not in folders()
@@ -233,6 +233,18 @@ def test_a_worker_has_no_threads_that_it_does_not_need(launch: Launch, requests:
         # Itself, three that work, and one or two that answer probes and show metrics.
         assert all(threads_of(pid) <= 6 for pid in workers_of(server))
     assert threads_of(server.process.pid) == 1
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock that workers have from their parent, when they have let it go."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        # A process that has ended may have threads for a moment longer, and files with them.
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def alive(pid: int) -> bool:
