@@ -3,8 +3,8 @@
 from statistics import median
 from typing import NamedTuple
 
-# Until then caches, arenas and threads come to their size.
-WARM_UP = 0.2
+# Until then caches, arenas and threads come to their size: of ten minutes, in up to the first three.
+WARM_UP = 0.35
 MOST_GROWTH = 1.05
 LEAST_SAMPLES = 60
 
