@@ -250,8 +250,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Close the connection at once, whatever there is left to send."""
         self._all.metrics.cut(reason)
         # The kernel, too, would keep for long what nobody takes. It may have closed the connection meanwhile.
-        with contextlib.suppress(OSError):
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        if (opened := self.transport.get_extra_info("socket")) is not None:
+            with contextlib.suppress(OSError):
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         self.transport.abort()
 
     def look(self, now_s: float) -> None:
@@ -345,10 +346,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
         What leaves the transport tells less: the kernel takes it from there in parts of a megabyte.
         """
-        if sys.platform != "linux":
+        opened = self.transport.get_extra_info("socket")
+        # With TLS there is none any more when the connection ends.
+        if sys.platform != "linux" or opened is None:
             return 0
         try:
-            opened = self.transport.get_extra_info("socket")
             told = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         except OSError:
             return 0

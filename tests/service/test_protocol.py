@@ -9,8 +9,8 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -423,9 +423,10 @@ class Wire(asyncio.Transport):
         self.acked_bytes = 0
         self.unsent_bytes = 100_000
         self.aborted = False
+        self.has_socket = True
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return self if name == "socket" else default
+        return self if name == "socket" and self.has_socket else default
 
     def getsockname(self) -> tuple[str, int]:
         return "127.0.0.1", 1
@@ -474,22 +475,39 @@ class Wire(asyncio.Transport):
 def test_a_client_that_takes_an_answer_slowly_is_given_up_by_what_it_acknowledges(
     acked_before: int, acked: int, unsent: int, given_up_after: int | None
 ) -> None:
+    wire = Wire()
+    wire.acked_bytes = acked_before
+    with unread_answer(wire) as connection:
+        for second in range(1000):
+            connection.look(second)
+            if wire.aborted:
+                break
+            wire.acked_bytes += acked
+            wire.unsent_bytes += unsent
+    assert (second if wire.aborted else None) == given_up_after
+
+
+def test_a_connection_that_has_no_socket_any_more_is_given_up_too() -> None:
+    wire = Wire()
+    with unread_answer(wire) as connection:
+        connection.look(0)
+        wire.has_socket = False  # as TLS has none when it ends
+        for second in range(1, 40):
+            connection.look(second)
+    assert wire.aborted
+
+
+@contextmanager
+def unread_answer(wire: Wire) -> Iterator[BoundedProtocol]:
+    """A connection by this wire, whose client has not taken its answer."""
     loop = asyncio.new_event_loop()
     config = uvicorn.Config(_no_app, log_config=None)
     protocol = cast("partial[BoundedProtocol]", bounded_protocol(Settings(), Metrics("0", "both")))
     connection = protocol(config=config, server_state=ServerState(), app_state={}, _loop=loop)
-    wire = Wire()
-    wire.acked_bytes = acked_before
     connection.connection_made(wire)
     connection.pause_writing()
-    for second in range(1000):
-        connection.look(second)
-        if wire.aborted:
-            break
-        wire.acked_bytes += acked
-        wire.unsent_bytes += unsent
+    yield connection
     loop.close()
-    assert (second if wire.aborted else None) == given_up_after
 
 
 def test_one_connection_too_many_takes_the_place_of_the_one_that_waited_longest(
