@@ -106,7 +106,6 @@ def serve(
         server_header=False,
         http=bounded_protocol(settings, app.state.metrics),
         ws="none",
-        timeout_keep_alive=settings.keep_alive_s,
         headers=[("X-Content-Type-Options", "nosniff")],
         ssl_context_factory=None if context is None else (lambda _config, _default: context),
     )

@@ -229,7 +229,7 @@ async def encode(request: Request) -> Response:
     guard = registry.guard(wishes.model)
     ladder = registry.ladder() if wishes.of_ladder else None
 
-    work = _Work(asked, head.content_type.decode("latin-1"), guard, ladder, settings.max_image_pixels)
+    work = _Work(asked, head.content_type, guard, ladder, settings.max_image_pixels)
     # A file that is longer than the pixels, or that must be fitted, may take any time.
     kind = ("/encode", asked) if media_type != FORM and wishes.fit == "strict" and ladder is None else None
     quick_bytes = guard.card.image.pixels * guard.card.image.channels + HEADER_BYTES
@@ -262,7 +262,7 @@ class _Work(NamedTuple):
     """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
 
     asked: _Asked
-    content_type: str
+    content_type: bytes
     guard: "Guard"
     ladder: "Ladder | None"
     max_pixels: int
@@ -277,7 +277,9 @@ class _Work(NamedTuple):
     def _read(self, body: bytes) -> tuple[int, image.Pixels] | Exception:
         """Return the number of bytes of the file, and its pixels."""
         try:
-            data = read_single_file(body, self.content_type) if self.asked.media_type == FORM else body
+            data = (
+                read_single_file(body, self.content_type.decode("latin-1")) if self.asked.media_type == FORM else body
+            )
             return len(data), image.read_image(data, self.guard.card.image, self.asked.wishes.fit, self.max_pixels)
         except (codec_errors.ImageError, errors.InvalidMultipart) as error:
             return error
