@@ -9,7 +9,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + p['optional-dependencies']['tracing']))" \
       > requirements.txt \
  && pip --python /opt/latentwire/bin/python3 install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
-COPY codec codec
+COPY latentwire latentwire
 COPY service service
 RUN pip --python /opt/latentwire/bin/python3 install --no-cache-dir --no-deps .
 
@@ -32,7 +32,7 @@ ENV PATH=/opt/latentwire/bin:$PATH \
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python3", "-m", "service.probe"]
+    CMD ["python3", "-m", "service.healthcheck"]
 ENTRYPOINT ["python3", "-m", "service"]
 
 FROM base AS sender

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec.container import Chunk, ChunkCoder, ContainerWriter, FrameReader
-from codec.entropy import SymbolCoder
-from codec.errors import ModelError
-from codec.model_card import FREQUENCY_TOTAL, ModelCard, load_card
-from codec.quantiser import Symbols
+from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.entropy.quantizer import Symbols
+from latentwire.errors import ModelError
+from latentwire.format.container import Chunk, ChunkCoder, ContainerWriter, FrameReader
+from latentwire.model.card import FREQUENCY_TOTAL, ModelCard, load_card
 
 IMAGES = (10, 100, 1_000, 10_000)
 ROUNDS = 3

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from codec.errors import ModelError
+from latentwire.errors import ModelError
 from service.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve_alone(settings: "Settings") -> int:
-    from service.registry import ModelFiles, Registry, open_registry
+    from service.inference.registry import ModelFiles, Registry, open_registry
 
     def announce(registry: Registry, listener: socket.socket) -> None:
         _greet(settings, list(registry.cards), registry.default, listener)
 
     # The graphs' files are read while this is imported, which takes longer.
     with ModelFiles(settings) as files:
-        from service.server import serve
+        from service.server.server import serve
 
         registry = open_registry(settings, files)
     serve(settings, None, announce, registry)
@@ -59,7 +59,7 @@ def _serve_alone(settings: "Settings") -> int:
 
 
 def _serve_with_workers(settings: "Settings") -> int:
-    from service.shared_folder import shared_folder
+    from service.server.multiproc_dir import shared_folder
 
     with ExitStack() as stack:
         # Prometheus' client looks for this when it is imported.
@@ -71,7 +71,7 @@ def _serve_with_workers(settings: "Settings") -> int:
                     f"workers share their metrics in a folder, and none can be made: {error.strerror}"
                 ) from error
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-        from service.supervisor import Opened, Supervisor
+        from service.server.supervisor import Opened, Supervisor
 
         def announce(opened: Opened, listener: socket.socket) -> None:
             _greet(settings, opened.models, opened.default, listener)

@@ -1,6 +1,6 @@
 """Settings -> the ASGI application of one role.
 
-Knows which routes a role has and what they share. What a route does is known in `service.routes`.
+Knows which routes a role has and what they share. What a route does is known in `service.api`.
 """
 
 import threading
@@ -13,23 +13,23 @@ from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access import Access, open_paths
-from service.admission import Admission
-from service.code_json import CodeJson
-from service.direct import Direct
-from service.error_responses import add_error_responses
+from service.api import decode, decode_batch, docs, encode, encode_batch, health, metrics, models
+from service.api.decode_body import CodeJson
+from service.api.openapi import describe
+from service.api.state import State
 from service.errors import WrongRole
-from service.keys import open_keys
-from service.metrics import Metrics
-from service.openapi import describe
-from service.readers import Readers
-from service.readiness import Readiness
-from service.registry import Registry, open_registry
-from service.routes import decode, decode_batch, docs, encode, encode_batch, health, metrics, models
+from service.http.problems import add_error_responses
+from service.inference.readiness import Readiness
+from service.inference.registry import Registry, open_registry
+from service.middleware.api_keys import open_keys
+from service.middleware.auth import Access, open_paths
+from service.middleware.fast_routes import Direct
+from service.middleware.instrumentation import Watch
+from service.observability.metrics import Metrics
+from service.observability.tracing import Tracer
+from service.scheduling.admission import Admission
+from service.scheduling.body_timeouts import Readers
 from service.settings import Settings
-from service.state import State
-from service.tracing import Tracer
-from service.watch import Watch
 
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 

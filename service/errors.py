@@ -1,7 +1,7 @@
 """Every error that the service itself raises on purpose; those of images, codes and models are the codec's.
 
 A message is a sentence for the person who sent the request. Which status and code each one gets is the business of
-`service.error_responses`.
+`service.http.problems`.
 
     StartupRefused            the process cannot start with these settings and models
     ServiceError

@@ -18,9 +18,9 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from codec.image import DEFAULT_MAX_PIXELS
+from latentwire.imaging.image import DEFAULT_MAX_PIXELS
+from service.cpus import processors
 from service.errors import StartupRefused
-from service.processors import processors
 
 _log = logging.getLogger(__name__)
 

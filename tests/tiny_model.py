@@ -7,8 +7,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from codec import image, quantiser, sessions
-from codec.model_card import (
+from latentwire.entropy import quantizer
+from latentwire.imaging import image
+from latentwire.model import onnx_session
+from latentwire.model.card import (
     DECODER_FILE,
     ENCODER_FILE,
     ImageShape,
@@ -17,11 +19,11 @@ from codec.model_card import (
     UniformQuantiser,
     load_card,
 )
-from training.datasets import Dataset, TrainingSplit
-from training.guard_limits import Misfits, make_guard
-from training.images import Images
-from training.publish import draw_golden_image, graph_file, make_card, write_model
-from training.tables import count_tables
+from training.data.datasets import Dataset, TrainingSplit
+from training.data.images import Images
+from training.release.fit_guard import Misfits, make_guard
+from training.release.frequency_tables import count_tables
+from training.release.model_dir import draw_golden_image, graph_file, make_card, write_model
 
 SHAPE = ImageShape(height=8, width=6, channels=1)
 CODE_SIZE = 5
@@ -65,12 +67,12 @@ def publish_tiny_model(
     _write_linear(encoder, weight, [channels, height, width], [CODE_SIZE])
     _write_linear(decoder, np.float32(4) * weight.T, [CODE_SIZE], [channels, height, width])
     pixels = random.integers(0, 256, size=(64, height, width, channels), dtype=np.uint8)
-    graph = sessions.open_graph(encoder, graph_file(encoder), (channels, height, width), (CODE_SIZE,))
+    graph = onnx_session.open_graph(encoder, graph_file(encoder), (channels, height, width), (CODE_SIZE,))
     training_pixels = np.concatenate([pixels, draw_golden_image(shape)[None]])
     y = graph.run(image.to_x(training_pixels)).astype(np.float64)
     step = np.maximum(np.ptp(y, axis=0), 1e-3) / (LEVELS - 1)
     parameters = UniformQuantiser(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
-    tables = count_tables(quantiser.quantise(y, parameters))
+    tables = count_tables(quantizer.quantise(y, parameters))
     description = "A random linear model for tests."
     card = make_card(name, encoder, decoder, shape, parameters, tables, description=description)
     return write_model(models_dir, card, encoder, decoder)

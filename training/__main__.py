@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from codec.cli.arguments import Parser
-from codec.errors import CodecError
+from latentwire.cli.arguments import Parser
+from latentwire.errors import CodecError
 from training.errors import Interrupted, InvalidRecipe, InvalidRun, TrainingError
 from training.recipe import Recipe, choices, is_list, load_recipe, make_recipe, recipe_names
-from training.run_folder import RunFolder, create_run
+from training.runs import RunFolder, create_run
 
 # Each command imports what it needs when it runs: torch and matplotlib take seconds, which `--help` should not.
 
@@ -230,10 +230,10 @@ def _train(arguments: argparse.Namespace) -> int:
         raise InvalidRecipe("train needs a --recipe, or --layers as in 784,512,128,10")
     recipe = load_recipe(arguments.recipe or PLAIN_RECIPE, overrides)
     dataset = _dataset(recipe, arguments)
-    from training.snapshots import take_snapshots
-    from training.trainer import check, train
-    from training.warm_start import load_start
-    from training.watching import watching
+    from training.loop.snapshots import take_snapshots
+    from training.loop.tensorboard import watching
+    from training.loop.trainer import check, train
+    from training.loop.warm_start import load_start
 
     check(recipe, dataset)
     start = None if arguments.start_from is None else load_start(arguments.start_from, recipe, dataset)
@@ -252,9 +252,9 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
 def _resume(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
     dataset = _dataset(run.recipe(), arguments)
-    from training.snapshots import take_snapshots
-    from training.trainer import resume
-    from training.watching import watching
+    from training.loop.snapshots import take_snapshots
+    from training.loop.tensorboard import watching
+    from training.loop.trainer import resume
 
     with watching(arguments.log_dir, run.recipe(), dataset) as watchers:
         went_on = resume(run, dataset, [_print_epoch, take_snapshots(run, dataset), *watchers])
@@ -283,7 +283,7 @@ def _print_epoch(end: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
     dataset = _dataset(run.recipe(), arguments)
-    from training.export import export_run
+    from training.release.export import export_run
 
     report = export_run(run, dataset)
     for half, path in (("encoder", run.encoder), ("decoder", run.decoder)):
@@ -295,7 +295,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
     dataset = _dataset(run.recipe(), arguments)
-    from training.calibrate import calibrate_run
+    from training.release.calibrate import calibrate_run
 
     content = calibrate_run(run, dataset, arguments.max_rmse_increase)
     print(
@@ -306,18 +306,18 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from training.evaluate import evaluate_model, quality_table
+    from training.release.evaluate import evaluate_model, quality_table
 
     if (arguments.run is None) == (arguments.model is None):
         raise InvalidRecipe("evaluate takes either the folder of a run or --model with that of a published model")
     if arguments.run is not None:
-        from training.release import evaluate_run
+        from training.release.pipeline import evaluate_run
 
         run = RunFolder(arguments.run)
         print(quality_table(evaluate_run(run, _dataset(run.recipe(), arguments, arguments.dataset))))
         return 0
-    from codec.model_card import load_card
-    from training.sources import model_source
+    from latentwire.model.card import load_card
+    from training.release.artifacts import model_source
 
     folder = arguments.model.resolve()
     card = load_card(folder)
@@ -330,9 +330,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from training.evaluate import quality_table
-    from training.guard_limits import guard_in_words
-    from training.release import publish_run
+    from training.release.evaluate import quality_table
+    from training.release.fit_guard import guard_in_words
+    from training.release.pipeline import publish_run
 
     run = RunFolder(arguments.run)
     dataset = _dataset(run.recipe(), arguments)
@@ -345,9 +345,9 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 def _guard(arguments: argparse.Namespace) -> int:
-    from training.guard_limits import guard_in_words
-    from training.release import guard_model
-    from training.sources import model_source
+    from training.release.artifacts import model_source
+    from training.release.fit_guard import guard_in_words
+    from training.release.pipeline import guard_model
 
     for path in arguments.models:
         source = model_source(path.resolve())
@@ -360,7 +360,7 @@ def _guard(arguments: argparse.Namespace) -> int:
 
 
 def _load_misfits(dataset: Any, arguments: argparse.Namespace) -> Any:
-    from training.guard_limits import load_misfits
+    from training.release.fit_guard import load_misfits
 
     if arguments.misfits is not None:
         return load_misfits(arguments.misfits, dataset, arguments.data)
@@ -369,7 +369,7 @@ def _load_misfits(dataset: Any, arguments: argparse.Namespace) -> Any:
 
 def _plot(arguments: argparse.Namespace) -> int:
     from training.plots.catalogue import KINDS, Options, check_request
-    from training.sources import find_source, model_source, open_sources
+    from training.release.artifacts import find_source, model_source, open_sources
 
     kind, out = KINDS[arguments.picture], arguments.out
     options = Options(arguments.count, arguments.noise, arguments.noise_level, arguments.seed)
@@ -389,8 +389,8 @@ def _plot(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from training.report import write_report
-    from training.sources import find_source, model_source
+    from training.analysis.report import write_report
+    from training.release.artifacts import find_source, model_source
 
     if (arguments.source is None) == (arguments.model is None):
         raise InvalidRecipe("report takes either the folder of a run or --model with that of a published model")
@@ -401,8 +401,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _results(arguments: argparse.Namespace) -> int:
+    from training.analysis.results import Measured, Skipped, load_hidden_outliers, measure_all, write_page
     from training.plots.canvas import write_picture
-    from training.results import Measured, Skipped, load_hidden_outliers, measure_all, write_page
 
     loaded: dict[Any, Any] = {}
 
@@ -431,9 +431,9 @@ def _results(arguments: argparse.Namespace) -> int:
 
 
 def _latency(arguments: argparse.Namespace) -> int:
-    from training.graphs import open_pair
-    from training.latency import latency_lines, measure_latency
-    from training.sources import find_source
+    from training.analysis.latency import latency_lines, measure_latency
+    from training.release.artifacts import find_source
+    from training.release.onnx_pair import open_pair
 
     sources = [find_source(path) for path in arguments.sources]
     pairs = [open_pair(one, _dataset(one.recipe, arguments) if one.run and one.recipe else None) for one in sources]
@@ -442,7 +442,7 @@ def _latency(arguments: argparse.Namespace) -> int:
 
 
 def _outliers(arguments: argparse.Namespace) -> int:
-    from training.datasets import load_images, wanted_by
+    from training.data.datasets import load_images, wanted_by
 
     overrides = _overrides(arguments)
     if arguments.model is not None:
@@ -453,10 +453,10 @@ def _outliers(arguments: argparse.Namespace) -> int:
 
 
 def _detect(overrides: dict[str, str], arguments: argparse.Namespace) -> int:
-    from codec.model_card import load_card
-    from training.datasets import Wanted, load_images
-    from training.outliers import FALSE_ALARMS, detect
-    from training.sources import model_source
+    from latentwire.model.card import load_card
+    from training.analysis.outliers import FALSE_ALARMS, detect
+    from training.data.datasets import Wanted, load_images
+    from training.release.artifacts import model_source
 
     if idle := sorted(set(overrides) - {"dataset", "fit"}):
         raise InvalidRecipe(f"with --model nothing is trained, so --{idle[0].replace('_', '-')} has no effect")
@@ -482,8 +482,8 @@ def _detect(overrides: dict[str, str], arguments: argparse.Namespace) -> int:
 
 
 def _hide(recipe: Recipe, dataset: Any, strange: Any, arguments: argparse.Namespace) -> int:
-    from training.hidden_outlier import hide_and_rank
-    from training.run_folder import RUNS_DIR
+    from training.analysis.hidden_outlier import hide_and_rank
+    from training.runs import RUNS_DIR
 
     folder = arguments.run or RUNS_DIR / f"outliers-{recipe.name}"
 
@@ -515,9 +515,9 @@ def _hide(recipe: Recipe, dataset: Any, strange: Any, arguments: argparse.Namesp
 
 
 def _sample(arguments: argparse.Namespace) -> int:
-    from codec.image import write_png
+    from latentwire.imaging.image import write_png
     from training.atomic import write_atomically
-    from training.datasets import load_dataset
+    from training.data.datasets import load_dataset
 
     test = load_dataset(arguments.dataset, arguments.data, strict=arguments.strict).test
     if arguments.index >= len(test):
@@ -528,8 +528,8 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from training.datasets import default_data_dir
-    from training.download import MIRRORS, download_mnist
+    from training.data.datasets import default_data_dir
+    from training.data.download import MIRRORS, download_mnist
 
     for line in download_mnist(arguments.to or default_data_dir(), arguments.mirror or MIRRORS):
         print(line, flush=True)
@@ -545,7 +545,7 @@ def _recipes(_arguments: argparse.Namespace) -> int:
 
 def _dataset(recipe: Recipe, arguments: argparse.Namespace, name: str | None = None) -> Any:
     """Load the data set that the recipe names, or another one, as images of the sizes that the recipe wants."""
-    from training.datasets import load_dataset, skipped_in_words, wanted_by
+    from training.data.datasets import load_dataset, skipped_in_words, wanted_by
 
     dataset = load_dataset(name or recipe.dataset, arguments.data, wanted_by(recipe), strict=arguments.strict)
     if dataset.skipped:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from codec import image
+from latentwire.imaging import image
 
 Doubles = npt.NDArray[np.float64]
 

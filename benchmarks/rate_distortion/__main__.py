@@ -21,13 +21,13 @@ from benchmarks.rate_distortion.measure import (
 from benchmarks.rate_distortion.plots import plot_points
 from benchmarks.rate_distortion.points import ALONE, AS_ITSELF, TOGETHER, Arrangement, Point
 from benchmarks.rate_distortion.tables import full_text, summary_text
-from codec.errors import CodecError
-from codec.image import Pixels
-from codec.model_card import CARD_FILE, ImageShape, load_card
+from latentwire.errors import CodecError
+from latentwire.imaging.image import Pixels
+from latentwire.model.card import CARD_FILE, ImageShape, load_card
 from training.atomic import write_atomically
-from training.datasets import load_dataset
+from training.data.datasets import load_dataset
+from training.data.images import shape_of
 from training.errors import CannotWrite, TrainingError
-from training.images import shape_of
 
 # Of all images, as the slowest codecs take minutes for these already.
 CLASSICAL_COUNT = 1000

@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.rate_distortion.classical import Grey, Setting
 from benchmarks.rate_distortion.points import ALONE, AS_ITSELF, BATCH, FULL, PAYLOAD, TOGETHER, Arrangement, Point
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from codec.image import Pixels
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.imaging.image import Pixels
 
 # Images that a model takes at a time.
 CHUNK = 500

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.service import figures, parts, tables
-from benchmarks.service.figures import Figure
-from benchmarks.service.inside import Inside
-from benchmarks.service.load import has_wrk
+from benchmarks.service import suites, tables, targets
+from benchmarks.service.in_process import Inside
+from benchmarks.service.load_generator import has_wrk
 from benchmarks.service.servers import Cores
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from codec.errors import ModelError
-from codec.guard import Guard
-from codec.image import Pixels
-from training.datasets import load_dataset
+from benchmarks.service.targets import Figure
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.errors import ModelError
+from latentwire.imaging.image import Pixels
+from latentwire.selection.guard import Guard
+from training.data.datasets import load_dataset
+from training.data.synthetic import draw_digits
 from training.errors import TrainingError
-from training.synthetic import draw_digits
 
 PARTS = ("routes", "stages", "batches", "starts", "memory", "workers")
 IMAGES = 100
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     wanted = given.only or PARTS
     by_wrk = has_wrk() and not given.without_wrk
-    plan = parts.Plan(
+    plan = suites.Plan(
         given.models_dir.resolve(), given.default_model, Cores.of_machine(), given.rounds, given.seconds, by_wrk
     )
     try:
@@ -45,27 +45,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         promises: list[Figure] = []
         if "routes" in wanted:
             with TemporaryDirectory() as scratch:
-                rounds = parts.routes(plan, inside, Path(scratch), given.connections)
+                rounds = suites.routes(plan, inside, Path(scratch), given.connections)
             _show(tables.routes_table(rounds), tables.alone_table(rounds))
-            promises += figures.of_routes(rounds)
+            promises += targets.of_routes(rounds)
         if "stages" in wanted:
-            _show(tables.stages_table(parts.stages(plan, inside, given.connections)))
+            _show(tables.stages_table(suites.stages(plan, inside, given.connections)))
         if "batches" in wanted:
-            batches = parts.batches(plan, inside, given.batch_images)
+            batches = suites.batches(plan, inside, given.batch_images)
             _show(tables.batches_table(batches))
-            promises += figures.of_batches(batches)
+            promises += targets.of_batches(batches)
         if "starts" in wanted:
-            starts = parts.starts(plan._replace(rounds=given.starts + 1))
+            starts = suites.starts(plan._replace(rounds=given.starts + 1))
             _show(tables.starts_table(starts))
-            promises += figures.of_starts(starts)
+            promises += targets.of_starts(starts)
         if "memory" in wanted:
-            memory = parts.memory(plan, inside, given.first_requests, given.memory_requests)
+            memory = suites.memory(plan, inside, given.first_requests, given.memory_requests)
             _show(tables.memory_table(memory))
-            promises += figures.of_memory(memory)
+            promises += targets.of_memory(memory)
         if "workers" in wanted:
-            workers = parts.workers(plan, inside)
+            workers = suites.workers(plan, inside)
             _show(tables.workers_table(workers))
-            promises += figures.of_workers(workers)
+            promises += targets.of_workers(workers)
         if promises:
             _show(tables.figures_table(promises))
     except (ModelError, RuntimeError) as error:
@@ -112,9 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         "--connections",
         type=positive,
         nargs="+",
-        default=parts.CONNECTIONS,
+        default=suites.CONNECTIONS,
         metavar="N",
-        help=f"kept connections; with {parts.EFFICIENCY_CONNECTIONS} among them (default: 1 8 64)",
+        help=f"kept connections; with {suites.EFFICIENCY_CONNECTIONS} among them (default: 1 8 64)",
     )
     add("--batch-images", type=positive, default=4000, metavar="N", help="of a batch (default: %(default)s)")
     add("--starts", type=positive, default=15, metavar="N", help="number of starts (default: %(default)s)")

@@ -14,9 +14,10 @@ from statistics import median
 
 from benchmarks.rate_distortion.tables import render
 from benchmarks.service.__main__ import images_for, positive
-from benchmarks.service.inside import Inside
-from benchmarks.service.load import Request, has_wrk
-from benchmarks.service.parts import (
+from benchmarks.service.in_process import Inside
+from benchmarks.service.load_generator import Request, has_wrk
+from benchmarks.service.servers import Cores, Server, service
+from benchmarks.service.suites import (
     DECODE,
     EFFICIENCY_CONNECTIONS,
     ENCODE,
@@ -27,8 +28,7 @@ from benchmarks.service.parts import (
     decode_requests,
     encode_requests,
 )
-from benchmarks.service.servers import Cores, Server, service
-from codec.errors import ModelError
+from latentwire.errors import ModelError
 
 ROLES = {ENCODE_ALONE: "sender", ENCODE: "both", DECODE: "receiver"}
 

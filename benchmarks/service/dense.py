@@ -10,12 +10,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from codec import image, quantiser
-from codec.model_card import ImageShape, UniformQuantiser
-from codec.sessions import open_graph
-from training.publish import graph_file, make_card, write_model
-from training.synthetic import draw_digits
-from training.tables import count_tables
+from latentwire.entropy import quantizer
+from latentwire.imaging import image
+from latentwire.model.card import ImageShape, UniformQuantiser
+from latentwire.model.onnx_session import open_graph
+from training.data.synthetic import draw_digits
+from training.release.frequency_tables import count_tables
+from training.release.model_dir import graph_file, make_card, write_model
 
 NAME = "dense-784-512-128-10"
 SIZES = (784, 512, 128, 10)
@@ -34,7 +35,7 @@ def publish_dense(models_dir: Path, scratch: Path) -> Path:
     y = open_graph(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels)).astype(np.float64)
     step = np.maximum(np.ptp(y, axis=0), 1e-3) / (LEVELS - 1)
     parameters = UniformQuantiser(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
-    tables = count_tables(quantiser.quantise(y, parameters))
+    tables = count_tables(quantizer.quantise(y, parameters))
     return write_model(models_dir, make_card(NAME, encoder, decoder, SHAPE, parameters, tables), encoder, decoder)
 
 

@@ -129,7 +129,7 @@ def service(models_dir: Path, default_model: str, cores: set[int], *flags: str, 
 def empty_route(cores: set[int], *flags: str) -> Server:
     """Start the FastAPI route that only reads its body."""
     port = free_port()
-    return Server([sys.executable, "-m", "benchmarks.service.empty", str(port), *flags], port, cores)
+    return Server([sys.executable, "-m", "benchmarks.service.baseline_app", str(port), *flags], port, cores)
 
 
 def environment() -> dict[str, str]:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from benchmarks.rate_distortion.tables import render
-from benchmarks.service.figures import Figure
-from benchmarks.service.inside import Alone
-from benchmarks.service.parts import Answered, BatchRound, Memory, Round, Stages, StartRound, WorkersRound
+from benchmarks.service.in_process import Alone
+from benchmarks.service.suites import Answered, BatchRound, Memory, Round, Stages, StartRound, WorkersRound
+from benchmarks.service.targets import Figure
 
 MIB = 1 << 20
 

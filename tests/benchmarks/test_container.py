@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.container import main, measure
-from codec.model_card import load_card
+from latentwire.model.card import load_card
 
 
 def test_overhead_falls_below_a_tenth_of_a_byte_an_image(tiny_model: Path) -> None:

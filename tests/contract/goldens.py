@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel
 
-from codec import image, quantiser
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from codec.model_card import CARD_FILE, ModelCard
-from training.synthetic import draw_digits
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.entropy import quantizer
+from latentwire.imaging import image
+from latentwire.model.card import CARD_FILE, ModelCard
+from training.data.synthetic import draw_digits
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 MODELS = REPOSITORY / "models"
@@ -67,8 +68,8 @@ def pass_through(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> Pa
     (encoded,) = encoder.encode(pixels[None])
     parameters = encoder.card.quantiser
     scaled = (encoded.y.astype(np.float64) - parameters.low) / parameters.step
-    symbols = quantiser.quantise(encoded.y[None], parameters)
-    greys = 255 * np.clip(decoder.x_hat(quantiser.dequantise(symbols, parameters)).astype(np.float64), 0, 1)
+    symbols = quantizer.quantise(encoded.y[None], parameters)
+    greys = 255 * np.clip(decoder.x_hat(quantizer.dequantise(symbols, parameters)).astype(np.float64), 0, 1)
     return Passage(
         wire=encoded.wire,
         pixels=decoder.decode([encoded.wire])[0],

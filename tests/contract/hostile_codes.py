@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from codec.bitstream import write_wire
-from codec.entropy import GREATEST_SYMBOL, SymbolCoder
-from codec.errors import CodecError, ForeignCode, InvalidCard, InvalidCode, UnsupportedVersion
-from codec.lossless import write_payload
-from codec.model_card import (
+from latentwire.entropy.arithmetic import GREATEST_SYMBOL, SymbolCoder
+from latentwire.errors import CodecError, ForeignCode, InvalidCard, InvalidCode, UnsupportedVersion
+from latentwire.format.bitstream import write_wire
+from latentwire.format.lossless import write_payload
+from latentwire.model.card import (
     FrequencyTable,
     Golden,
     GraphFile,

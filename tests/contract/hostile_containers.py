@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec.container import Chunk, ChunkCoder, FrameWriter
-from codec.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
-from codec.model_card import FrequencyTable, ImageShape
+from latentwire.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
+from latentwire.format.container import Chunk, ChunkCoder, FrameWriter
+from latentwire.model.card import FrequencyTable, ImageShape
 
 FOLDER = Path(__file__).parent / "hostile"
 FINGERPRINT = bytes.fromhex("00ff10ab")

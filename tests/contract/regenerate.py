@@ -6,9 +6,9 @@ To be run when a model is published or retired, or the format changes, with a li
 import base64
 import sys
 
-from codec import image
-from codec.decoder import Decoder
-from codec.encoder import Encoder
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.imaging import image
 from tests.contract.goldens import (
     CASES,
     GOLDENS,

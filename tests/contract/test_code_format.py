@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codec.bitstream import write_wire
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from codec.entropy import SymbolCoder
-from codec.errors import CodecError, CodeError
-from codec.model_card import CARD_FILE, FrequencyTable, load_card
-from codec.sessions import Floats, Graph
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.errors import CodecError, CodeError
+from latentwire.format.bitstream import write_wire
+from latentwire.model.card import CARD_FILE, FrequencyTable, load_card
+from latentwire.model.onnx_session import Floats, Graph
 from tests.contract.goldens import MODELS, REPOSITORY
 from tests.contract.hostile_codes import (
     FOLDER,

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from codec.container import Chunk, FrameReader
+from latentwire.format.container import Chunk, FrameReader
 from tests.contract.goldens import REPOSITORY
 from tests.contract.hostile_containers import CHUNK, CODER, FOLDER, Hostile, hostile_containers, sound
 

@@ -8,13 +8,13 @@ import pytest
 
 from tests.contract.goldens import REPOSITORY
 
-ROOMS = ("codec", "service", "training", "benchmarks")
-SERVING = ("codec", "service")
+ROOMS = ("latentwire", "service", "training", "benchmarks")
+SERVING = ("latentwire", "service")
 # Their readers run what the file says.
 UNPICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FETCHING = {"urllib.request", "http.client", "httpx", "requests", "aiohttp", "ftplib", "subprocess", "webbrowser"}
 # Asks this host's own service whether it is ready.
-PROBE = REPOSITORY / "service" / "probe.py"
+PROBE = REPOSITORY / "service" / "healthcheck.py"
 # The keyword that each reader must be called with.
 SAFELY = {
     "np.load": ("allow_pickle", False),

@@ -64,7 +64,7 @@ def test_the_sessions_print_what_the_readme_shows(server: str, tmp_path: Path) -
         (workspace / name).symlink_to(REPOSITORY / name)
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "latentwire").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m codec "$@"\n')
+    (tools / "latentwire").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m latentwire "$@"\n')
     (tools / "latentwire").chmod(0o755)
     environment = {
         **os.environ,

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec import image
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from codec.model_card import DECODER_FILE, ENCODER_FILE, load_card
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.imaging import image
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE, load_card
 from tests.contract.goldens import GOLDENS, MODELS, Goldens, shipped_models
-from training.datasets import load_dataset
-from training.evaluate import evaluate_model
-from training.model_readme import write_readme
-from training.publish import graph_file
+from training.data.datasets import load_dataset
+from training.release.evaluate import evaluate_model
+from training.release.model_dir import graph_file
+from training.release.model_readme import write_readme
 
 MAX_MODELS_BYTES = 25_000_000
 MAX_GRAPH_BYTES = 4_000_000

@@ -26,7 +26,7 @@ def main() -> int:
         import atheris
     except ImportError:
         parser.exit(1, f"{parser.prog}: atheris is missing; install it with `.venv/bin/pip install -e '.[fuzz]'`\n")
-    with atheris.instrument_imports(include=["codec"]):
+    with atheris.instrument_imports(include=["latentwire"]):
         from tests.fuzz.targets import TARGETS, seeds
     corpus = FOLDER / arguments.target
     corpus.mkdir(parents=True, exist_ok=True)

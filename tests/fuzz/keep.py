@@ -1,4 +1,4 @@
-"""What fuzzing found -> the few inputs worth keeping: those that go a way through the codec that no other goes."""
+"""What fuzzing found -> the few inputs worth keeping: those that go a way through the library that no other goes."""
 
 import sys
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import codec
+import latentwire
 
 Step = tuple[str, int, int]
 
-_ROOM = str(Path(codec.__file__).parent)
+_ROOM = str(Path(latentwire.__file__).parent)
 CORPUS = Path(__file__).parent / "corpus"
 
 
@@ -34,7 +34,7 @@ def keep(target: Callable[[bytes], None], given: list[bytes], found: list[bytes]
 
 
 def steps(target: Callable[[bytes], None], data: bytes) -> set[Step]:
-    """Return which line of the codec was run after which other when a target ran on some bytes."""
+    """Return which line of the library was run after which other when a target ran on some bytes."""
     found: set[Step] = set()
 
     def enter(frame: FrameType, event: str, argument: Any) -> Any:

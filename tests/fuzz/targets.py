@@ -13,27 +13,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from codec import lossless
-from codec.bitstream import write_wire
-from codec.container import FrameReader, FrameWriter
-from codec.decoder import Decoder
-from codec.entropy import SymbolCoder
-from codec.errors import CodeError, DamagedChunk, ImageError, InvalidCard, InvalidCode
-from codec.image import FORMATS, read_image, write_file
-from codec.model_card import read_card
-from codec.plain_png import read_plain_png
-from codec.sessions import Floats, Graph
-from codec.stripping import PNG_SIGNATURE, strip
-from tests.codec.pictures import png_chunk
-from tests.contract.hostile_codes import (
-    FOLDER,
-    NAME,
-    SHAPE,
-    card,
-    sound_image,
-    sound_payload,
-    sound_wire,
-)
+from latentwire.decoder import Decoder
+from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.errors import CodeError, DamagedChunk, ImageError, InvalidCard, InvalidCode
+from latentwire.format import lossless
+from latentwire.format.bitstream import write_wire
+from latentwire.format.container import FrameReader, FrameWriter
+from latentwire.imaging.image import FORMATS, read_image, write_file
+from latentwire.imaging.png_fast_path import read_plain_png
+from latentwire.imaging.strip_metadata import PNG_SIGNATURE, strip
+from latentwire.model.card import read_card
+from latentwire.model.onnx_session import Floats, Graph
+from tests.contract.hostile_codes import FOLDER, NAME, SHAPE, card, sound_image, sound_payload, sound_wire
+from tests.latentwire.pictures import png_chunk
 
 _CARD = card()
 _CODER = SymbolCoder(_CARD.tables)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from codec.errors import InvalidCode
-from codec.rans import read_varint
+from latentwire.entropy.rans import read_varint
+from latentwire.errors import InvalidCode
 from tests.fuzz.keep import keep
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from codec import image
-from codec.image import Pixels
+from latentwire.imaging import image
+from latentwire.imaging.image import Pixels
 from service.app import create_app
-from service.registry import Registry
+from service.inference.registry import Registry
 from service.settings import Settings
 from tests.service.client import Client
 from tests.tiny_model import SHAPE, publish_tiny_model
-from training.publish import draw_golden_image
+from training.release.model_dir import draw_golden_image
 
 
 @pytest.fixture(scope="session")

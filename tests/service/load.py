@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from tests.service.server import PATIENCE_S
+from tests.service.launching import PATIENCE_S
 
 
 class Request(NamedTuple):

@@ -11,12 +11,12 @@ import httpx
 import numpy as np
 import pytest
 
-from codec.container import HEADER_BYTES, FrameReader, FrameWriter
-from codec.encoder import Encoder
-from service.npy import npy_header
+from latentwire.encoder import Encoder
+from latentwire.format.container import HEADER_BYTES, FrameReader, FrameWriter
+from service.http.npy import npy_header
 from tests.service.client import JSON, OCTETS
-from tests.service.server import PATIENCE_S, Server
-from tests.service.test_server import launch
+from tests.service.launching import PATIENCE_S, Server
+from tests.service.server.test_server import launch
 from tests.tiny_model import SHAPE, publish_tiny_model
 
 __all__ = ["launch"]

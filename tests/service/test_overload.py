@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from tests.service.client import assert_problem
-from tests.service.server import PATIENCE_S, Server
-from tests.service.test_protocol import PROBES, assert_answers_within_a_second, connect, read_to_end, wait_until
-from tests.service.test_server import launch
+from tests.service.launching import PATIENCE_S, Server
+from tests.service.server.test_protocol import PROBES, assert_answers_within_a_second, connect, read_to_end, wait_until
+from tests.service.server.test_server import launch
 
 __all__ = ["launch"]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from codec.image import DEFAULT_MAX_PIXELS
+from latentwire.imaging.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
 from service.settings import LogFormat, OnMisfit, Role, Settings, read_settings
 

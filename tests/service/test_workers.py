@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from codec.model_card import ENCODER_FILE
+from latentwire.model.card import ENCODER_FILE
 from tests.service.client import Client
+from tests.service.launching import PATIENCE_S, ROOT, Server, stop_all
 from tests.service.load import Request, load, wait_until
-from tests.service.server import PATIENCE_S, ROOT, Server, stop_all
 
 Launch = Callable[..., Server]
 
@@ -158,7 +158,7 @@ def test_a_worker_that_cannot_come_back_says_why_and_is_tried_less_and_less(
 
 
 def test_a_worker_that_hangs_is_replaced(models_dir: Path, tmp_path: Path) -> None:
-    code = "import service.supervisor as s; s.HUNG_AFTER_S = 2; from service.__main__ import main; import sys"
+    code = "import service.server.supervisor as s; s.HUNG_AFTER_S = 2; from service.__main__ import main; import sys"
     flags = ["--port", "0", "--models-dir", str(models_dir), "--default-model", "tiny", "--workers", "2"]
     command = [sys.executable, "-c", f"{code}; sys.exit(main({flags!r}))"]
     with (

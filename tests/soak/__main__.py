@@ -18,8 +18,8 @@ from tests.soak.run import Plan, Soak
 from tests.soak.servers import Service, serve
 
 if TYPE_CHECKING:
-    from codec.encoder import Encoder
-    from service.registry import Halves
+    from latentwire.encoder import Encoder
+    from service.inference.registry import Halves
 
 IMAGES = 40
 

@@ -12,15 +12,15 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from codec import image
-from codec.bitstream import read_wire, write_wire
-from codec.container import FrameReader, FrameWriter
-from codec.model_card import ModelCard
-from service.code_json import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
+from latentwire.format.bitstream import read_wire, write_wire
+from latentwire.format.container import FrameReader, FrameWriter
+from latentwire.imaging import image
+from latentwire.model.card import ModelCard
+from service.api.decode_body import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
 from service.settings import Settings
 from tests.contract.hostile_codes import FOLDER
 from tests.service.hostile import BAD_IMAGES, png_that_claims
-from tests.soak.exchanges import (
+from tests.soak.expectations import (
     JSON,
     NPY,
     OCTETS,
@@ -35,7 +35,7 @@ from tests.soak.exchanges import (
     refuses,
     route,
 )
-from tests.soak.good import Known, container, form, npy
+from tests.soak.valid_traffic import Known, container, form, npy
 
 Make = Callable[[Random], Exchange]
 

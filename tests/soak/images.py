@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from codec import image
-from codec.image import Pixels
-from codec.model_card import ModelCard
-from training.datasets import load_dataset
+from latentwire.imaging import image
+from latentwire.imaging.image import Pixels
+from latentwire.model.card import ModelCard
+from training.data.datasets import load_dataset
+from training.data.synthetic import draw_digits
 from training.errors import TrainingError
-from training.synthetic import draw_digits
 
 
 def images_for(card: ModelCard, count: int, seed: int) -> Pixels:

@@ -10,14 +10,14 @@ from random import Random
 
 import httpx
 
-from codec.image import Pixels
-from tests.soak.exchanges import Exchange, Half, ServerFault, WrongAnswer, check_no_fault, check_problem
-from tests.soak.good import Known, good_exchanges
+from latentwire.imaging.image import Pixels
+from tests.soak.expectations import Exchange, Half, ServerFault, WrongAnswer, check_no_fault, check_problem
 from tests.soak.hostile import Hostile
 from tests.soak.memory import Sample
-from tests.soak.rude import PATIENCE_S, Manners, Rude, RudeClients
+from tests.soak.misbehaving_clients import PATIENCE_S, Manners, Rude, RudeClients
 from tests.soak.servers import Service
 from tests.soak.tally import NO_ANSWER, SERVER_ERROR, WRONG, Tally
+from tests.soak.valid_traffic import Known, good_exchanges
 
 # How often a kind comes, for each time that another does; all others 1.
 WEIGHTS = {

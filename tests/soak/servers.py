@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from codec.model_card import DECODER_FILE, ENCODER_FILE
-from service.registry import Registry, open_registry
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE
+from service.inference.registry import Registry, open_registry
 from service.settings import Role, read_settings
-from tests.service.server import Server
-from tests.soak.exchanges import Half
+from tests.service.launching import Server
+from tests.soak.expectations import Half
 
 GAUGES = ("latentwire_running", "latentwire_queued", "latentwire_batches", "latentwire_held_bytes")
 BAD_WORDS = ("Traceback", "ERROR", "CRITICAL")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.soak.__main__ import soak
-from tests.soak.exchanges import JSON, WrongAnswer, gives, gives_json, refuses
+from tests.soak.expectations import JSON, WrongAnswer, gives, gives_json, refuses
 from tests.soak.memory import LEAST_SAMPLES, Sample, judge
 from tests.soak.run import Plan
 from tests.soak.servers import serve

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.calibrate import calibrate_run
-from training.datasets import Dataset, load_dataset
-from training.export import export_run
+from training.data.datasets import Dataset, load_dataset
+from training.loop.trainer import train
 from training.recipe import Recipe, load_recipe
-from training.release import publish_run
-from training.run_folder import RunFolder, create_run
-from training.trainer import train
+from training.release.calibrate import calibrate_run
+from training.release.export import export_run
+from training.release.pipeline import publish_run
+from training.runs import RunFolder, create_run
 
 
 @pytest.fixture(scope="session", autouse=True)

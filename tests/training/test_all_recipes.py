@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codec import image
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from codec.model_card import load_card
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.imaging import image
+from latentwire.model.card import load_card
 from service.settings import Settings
 from tests.service.conftest import serve
-from training.datasets import Dataset
+from training.data.datasets import Dataset
+from training.loop.trainer import check, train
 from training.recipe import load_recipe, recipe_names
-from training.release import publish_run
-from training.run_folder import create_run
-from training.trainer import check, train
+from training.release.pipeline import publish_run
+from training.runs import create_run
 
 TOY = {
     "dataset": "synthetic",

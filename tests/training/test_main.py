@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codec.image import read_image
-from codec.model_card import ImageShape, load_card
+from latentwire.imaging.image import read_image
+from latentwire.model.card import ImageShape, load_card
 from training.__main__ import main
-from training.datasets import load_dataset
+from training.data.datasets import load_dataset
 from training.recipe import Recipe
-from training.run_folder import RunFolder
+from training.runs import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = ["--recipe", "synthetic-tiny", "--training-images", "128", "--batch-size", "32", "--layers", "784,16,10"]
@@ -122,7 +122,7 @@ def test_what_goes_wrong_on_the_way_is_told_in_one_sentence(
     finished_run: RunFolder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.download.ATTEMPTS", 1)
+    monkeypatch.setattr("training.data.download.ATTEMPTS", 1)
     (tmp_path / "empty").mkdir()
     places = {"empty": tmp_path / "empty", "full": finished_run.path}
     code, message = _fails(capsys, *(argument.format(**places) for argument in arguments))
@@ -193,8 +193,9 @@ def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_commands_that_do_not_train_start_without_torch() -> None:
     code = (
         "import sys, training.__main__ as m; m.main(['recipes']); "
-        "import training.release, training.evaluate, training.calibrate, training.plots, training.download; "
-        "import training.results, training.latency; "
+        "import training.release.pipeline, training.release.evaluate, training.release.calibrate; "
+        "import training.plots, training.data.download; "
+        "import training.analysis.results, training.analysis.latency; "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.datasets import Dataset, Images, split_training
+from training.data.datasets import Dataset, Images, split_training
+from training.loop.trainer import train
 from training.pca import fit_pca
 from training.recipe import load_recipe
-from training.run_folder import create_run
-from training.trainer import train
+from training.runs import create_run
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from codec.model_card import ImageShape
+from latentwire.model.card import ImageShape
 from training.architectures.autoencoder import Autoencoder, Reconstruction, VariationalAutoencoder
 from training.architectures.autoencoder import GaussianEncoder as _GaussianEncoder
 from training.architectures.codebook import build_codebook

@@ -23,7 +23,7 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
-from codec.model_card import ImageShape
+from latentwire.model.card import ImageShape
 from training.architectures.autoencoder import Autoencoder
 from training.recipe import Recipe
 

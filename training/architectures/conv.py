@@ -19,15 +19,8 @@ With `map_channels`, the code has a second part, a map of the image's details: s
 
 from torch import nn
 
-from codec.model_card import ImageShape
-from training.architectures.correcting import CorrectingEncoder
-from training.architectures.details import (
-    DenseAndDetails,
-    DetailedDecoder,
-    WithoutDetails,
-    details_encoder,
-    map_values,
-)
+from latentwire.model.card import ImageShape
+from training.architectures.iterative_refinement import CorrectingEncoder
 from training.architectures.layers import (
     Crop,
     InFloat32,
@@ -38,6 +31,13 @@ from training.architectures.layers import (
     halved,
     linear_block,
     upconv_block,
+)
+from training.architectures.spatial_latent import (
+    DenseAndDetails,
+    DetailedDecoder,
+    WithoutDetails,
+    details_encoder,
+    map_values,
 )
 from training.errors import InvalidRecipe
 from training.recipe import Recipe

@@ -21,7 +21,7 @@ import itertools
 
 from torch import nn
 
-from codec.model_card import ImageShape
+from latentwire.model.card import ImageShape
 from training.architectures.layers import (
     InFloat32,
     activation,

@@ -12,7 +12,7 @@ import itertools
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.model_card import ImageShape
+from latentwire.model.card import ImageShape
 from training.architectures.layers import InFloat32, activation, code_head, linear_block
 from training.errors import InvalidRecipe
 from training.recipe import Recipe

@@ -3,7 +3,7 @@
 Knows no torch: a picture shows what the codec's own Encoder and Decoder make of images.
 """
 
-from training.images import choose_examples
+from training.data.images import choose_examples
 from training.plots.animation import animate_snapshots
 from training.plots.code_space import plot_codes, plot_histograms
 from training.plots.comparison import plot_comparison

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from training.loop.snapshots import load_snapshots
 from training.plots.canvas import figure, show, write_picture
-from training.run_folder import RunFolder
-from training.snapshots import load_snapshots
+from training.runs import RunFolder
 
 # Of a run of many epochs only so many are shown; the early ones, in which most happens, all of them.
 MAX_FRAMES = 60

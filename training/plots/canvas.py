@@ -15,7 +15,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from codec import image
+from latentwire.imaging import image
 from training.atomic import write_atomically
 from training.errors import CannotWrite
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from training.datasets import Dataset
+from training.data.datasets import Dataset
 from training.errors import InvalidRecipe
 from training.plots.animation import animate_snapshots
 from training.plots.code_space import SHOWN_CODES, plot_codes, plot_histograms
@@ -19,7 +19,7 @@ from training.plots.learning import plot_learning
 from training.plots.reconstructions import plot_reconstructions, plot_side_by_side, plot_two_rows
 from training.plots.sweep import plot_sweep
 from training.plots.worst import plot_worst
-from training.run_folder import RunFolder
+from training.runs import RunFolder
 
 MAX_IMAGES = 40
 

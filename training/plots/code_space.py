@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.datasets import Dataset
+from training.data.datasets import Dataset
 from training.plots.canvas import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, save
 from training.plots.subject import Subject
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.datasets import Dataset
-from training.images import choose_examples
+from training.data.datasets import Dataset
+from training.data.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
 from training.plots.subject import Subject, rmse_of_each
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from codec import image
-from training.datasets import Dataset
-from training.graphs import open_pair
-from training.images import choose_examples
+from latentwire.imaging import image
+from training.data.datasets import Dataset
+from training.data.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
 from training.plots.subject import Subject, rmse_of_each
-from training.sources import model_source
+from training.release.artifacts import model_source
+from training.release.onnx_pair import open_pair
 
 NoiseName = Literal["gaussian", "dropout"]
 
@@ -33,7 +33,9 @@ def plot_denoising(
         ImageMismatch: its images are not of the data set's shape.
         CannotWrite: the file cannot be written.
     """
-    from training.noise import make_noisy  # it needs torch, which takes seconds to load and other pictures do without
+    from training.loop.noise import (
+        make_noisy,  # it needs torch, which takes seconds to load and other pictures do without
+    )
 
     subject = Subject(folder, dataset)
     clean = dataset.test.take(choose_examples(dataset.test, count)).pixels

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.datasets import Dataset
-from training.images import choose_examples
+from training.data.datasets import Dataset
+from training.data.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
 from training.plots.subject import Subject
 

@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from training.datasets import Dataset
-from training.images import choose_examples
+from training.data.datasets import Dataset
+from training.data.images import choose_examples
 from training.plots.canvas import Painter, Row, code_row, draw_rows, image_row, nothing, show, show_code
 from training.plots.subject import Subject
 

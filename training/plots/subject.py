@@ -7,12 +7,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from codec import image, quantiser
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from codec.errors import ImageMismatch
-from codec.model_card import ModelCard, load_card
-from training.datasets import Dataset
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.entropy import quantizer
+from latentwire.errors import ImageMismatch
+from latentwire.imaging import image
+from latentwire.model.card import ModelCard, load_card
+from training.data.datasets import Dataset
 
 BATCH = 500
 
@@ -60,7 +61,7 @@ class Subject:
 
     def deliver(self, y: Floats) -> image.Pixels:
         """Return what a receiver makes of codes, float32 (N, code size), once they are quantised, as images."""
-        return self.decode(quantiser.dequantise(quantiser.quantise(y, self.card.quantiser), self.card.quantiser))
+        return self.decode(quantizer.dequantise(quantizer.quantise(y, self.card.quantiser), self.card.quantiser))
 
     def decode(self, y: Floats) -> image.Pixels:
         """Return the images, uint8 (N, H, W, C), of any points of the code space, unquantised."""
@@ -71,7 +72,7 @@ class Subject:
 
         A level is itself counted by half.
         """
-        symbols = quantiser.quantise(y, self.card.quantiser)
+        symbols = quantizer.quantise(y, self.card.quantiser)
         shares = np.empty(symbols.shape)
         for at, table in enumerate(self.card.tables):
             frequencies = np.array((0, *table.frequencies, 0))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from codec.model_card import load_card
-from training.datasets import Dataset
-from training.evaluate import evaluate_model
+from latentwire.model.card import load_card
+from training.data.datasets import Dataset
 from training.pca import fit_pca
 from training.plots.canvas import BLUE, GREY, ORANGE, figure, save
+from training.release.evaluate import evaluate_model
 
 
 def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.datasets import Dataset
+from training.data.datasets import Dataset
 from training.plots.canvas import draw_rows, image_row
 from training.plots.subject import Subject, rmse_of_each
 

@@ -8,7 +8,7 @@ from PIL import features
 
 from benchmarks.rate_distortion import classical
 from benchmarks.rate_distortion.classical import CODECS, missing, settings_alone, settings_together
-from training.synthetic import draw_digits
+from training.data.synthetic import draw_digits
 
 
 @pytest.fixture(scope="module")

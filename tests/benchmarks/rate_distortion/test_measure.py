@@ -13,8 +13,8 @@ from benchmarks.rate_distortion.measure import (
     measure_together,
 )
 from benchmarks.rate_distortion.points import ALONE, BATCH, FULL, PAYLOAD, TOGETHER
-from codec.bitstream import OVERHEAD_BYTES
-from codec.image import Pixels
+from latentwire.format.bitstream import OVERHEAD_BYTES
+from latentwire.imaging.image import Pixels
 from tests.tiny_model import SHAPE
 
 

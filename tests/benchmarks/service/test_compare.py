@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.service.compare import main, table
-from benchmarks.service.load import Load
-from benchmarks.service.parts import ENCODE, Answered
+from benchmarks.service.load_generator import Load
+from benchmarks.service.suites import ENCODE, Answered
 
 
 def answered(per_s: float) -> Answered:

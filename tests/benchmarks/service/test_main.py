@@ -4,9 +4,9 @@ import pytest
 
 from benchmarks.service.__main__ import main
 from benchmarks.service.dense import NAME, SIZES, publish_dense
-from codec.decoder import Decoder
-from codec.encoder import Encoder
-from training.synthetic import draw_digits
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from training.data.synthetic import draw_digits
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec import image
-from codec.encoder import Encoder
-from codec.image import Pixels
+from latentwire.encoder import Encoder
+from latentwire.imaging import image
+from latentwire.imaging.image import Pixels
 
 BODIES_VARIABLE = "LATENTWIRE_CONFORMANCE_BODIES"
 MODELS_VARIABLE = "LATENTWIRE_CONFORMANCE_MODELS"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from codec.encoder import Encoder
+from latentwire.encoder import Encoder
 from tests.service import conformance
-from tests.service.server import Server
-from tests.service.test_openapi import ROUTES
-from tests.service.test_server import launch
+from tests.service.api.test_openapi import ROUTES
+from tests.service.launching import Server
+from tests.service.server.test_server import launch
 from tests.tiny_model import strange_pixels
 
 __all__ = ["launch"]

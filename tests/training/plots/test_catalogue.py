@@ -7,7 +7,7 @@ from PIL import Image
 from training.__main__ import PICTURES, main
 from training.errors import InvalidRecipe
 from training.plots.catalogue import KINDS, Options, check_request
-from training.run_folder import RunFolder
+from training.runs import RunFolder
 
 TINY = ["--recipe", "synthetic-tiny", "--training-images", "64", "--batch-size", "32", "--layers", "784,8,10"]
 

@@ -10,11 +10,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from codec.errors import ImageMismatch
-from training.datasets import Dataset, Images
+from latentwire.errors import ImageMismatch
+from training.data.datasets import Dataset, Images
+from training.data.images import choose_examples
 from training.errors import CannotWrite, InvalidRun
-from training.graphs import open_pair
-from training.images import choose_examples
 from training.plots import (
     plot_codes,
     plot_comparison,
@@ -32,8 +31,9 @@ from training.plots.code_space import kernel_pca
 from training.plots.generation import draw_fitted
 from training.plots.subject import Subject, mae_of_each, rmse_of_each
 from training.plots.sweep import choose_dimensions
-from training.run_folder import RunFolder
-from training.sources import model_source
+from training.release.artifacts import model_source
+from training.release.onnx_pair import open_pair
+from training.runs import RunFolder
 
 Draw = Callable[[Path, Dataset, Path], None]
 

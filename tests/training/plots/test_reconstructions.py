@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec.errors import ImageMismatch
-from training.datasets import Dataset, Images
+from latentwire.errors import ImageMismatch
+from training.data.datasets import Dataset, Images
 from training.errors import CannotWrite
 from training.plots import plot_reconstructions
 

@@ -1,5 +1,0 @@
-"""Images to codes and back: the contract that the service and the training stand on.
-
-Names follow the learned-compression papers: `x` image, `y` code, `symbols` integers, `y_hat` code after quantisation,
-`x_hat` reconstruction. A sender imports `codec.encoder`, a receiver `codec.decoder`; neither needs the other.
-"""

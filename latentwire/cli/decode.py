@@ -1,0 +1,206 @@
+"""`latentwire decode`: codes and containers of codes -> image files.
+
+Codes are decoded as the service decodes them. Of a damaged container everything is written that can be decoded.
+"""
+
+import argparse
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from latentwire.cli.chunk_stream import read_frames
+from latentwire.cli.console import Desk, WrongUsage, counted
+from latentwire.cli.files import (
+    CODE_SUFFIXES,
+    FileProblem,
+    Places,
+    Source,
+    check_stream,
+    find_sources,
+    read_pieces,
+    read_whole,
+    writing,
+)
+from latentwire.cli.models import Models
+from latentwire.decoder import Decoder
+from latentwire.errors import CodecError, CodeError, DamagedChunk
+from latentwire.format import bitstream, container
+from latentwire.format.container import Frame, FrameReader
+from latentwire.imaging import image
+from latentwire.model.card import ModelCard
+
+# So that a million images are in order by their names.
+_NUMBER_DIGITS = 6
+
+
+def decode(arguments: argparse.Namespace, desk: Desk) -> None:
+    """Decode what was named.
+
+    Raises:
+        WrongUsage: what was typed cannot be done.
+        ModelError: the card of the model that was named is not what it should be.
+    """
+    if arguments.form == "bare" and arguments.model is None:
+        raise WrongUsage("--form bare needs --model, as a payload alone does not say which model made it")
+    places = Places(arguments.out, arguments.files, force=arguments.force)
+    if places.to_stream:
+        check_stream()
+    models = Models(arguments.models_dir)
+    wanted = models.card(arguments.model) if arguments.model is not None else None
+    sources = find_sources(arguments.files, CODE_SUFFIXES[arguments.form], "codes", desk)
+    session = _Session(models, wanted, places, arguments, desk)
+    for done, source in enumerate(sources):
+        desk.progress(done, len(sources))
+        session.decode(source)
+    if sources and not places.one:
+        session.tell_all()
+
+
+class _Session:
+    """One command's models and wishes, and what came of them so far."""
+
+    def __init__(
+        self, models: Models, wanted: ModelCard | None, places: Places, arguments: argparse.Namespace, desk: Desk
+    ) -> None:
+        self._models = models
+        self._wanted = wanted
+        self._places = places
+        self._bare: bool = arguments.form == "bare"
+        self._format: str = arguments.format
+        self._desk = desk
+        self._codes = self._images = 0
+
+    def decode(self, source: Source) -> None:
+        """Decode one file, and say what is wrong with it."""
+        try:
+            with source.open() as file:
+                begin = b"" if self._bare else file.read(1)
+                if begin == bytes((container.MAGIC,)):
+                    self._decode_container(source, file, begin)
+                else:
+                    self._decode_one(source, read_whole(file, begin))
+        except BrokenPipeError:
+            raise
+        except (CodecError, FileProblem, OSError) as error:
+            self._desk.fail(source.name, error)
+
+    def tell_all(self) -> None:
+        """Say what came of all files."""
+        self._desk.tell(f"{counted(self._images, 'image')} of {counted(self._codes, 'file')}")
+
+    def _decode_one(self, source: Source, data: bytes) -> None:
+        path = self._places.file_for(source, f".{self._format}")
+        if self._bare and self._wanted is not None:
+            card = self._wanted
+            pixels = self._models.decoder(card).decode_bare([data])[0]
+        else:
+            decoder = self._decoder(bitstream.read_wire(data).fingerprint)
+            card, pixels = decoder.card, decoder.decode([data])[0]
+        with writing(path) as file:
+            file.write(WRITERS[self._format](pixels))
+        self._count(path, 1, f"{card.image}, of model {card.name}")
+
+    def _decode_container(self, source: Source, file: BinaryIO, begin: bytes) -> None:
+        if self._format == "npy":
+            with _seekable(file, begin) as whole:
+                self._decode_to_array(source, whole)
+            return
+        if self._places.to_stream:
+            raise WrongUsage(
+                "standard output takes a container's images as --format npy only; name a folder with --out"
+            )
+        folder, reader, written = self._places.folder_for(source), FrameReader(), 0
+        for frame in read_frames(read_pieces(file, begin), reader):
+            number = frame.first if isinstance(frame, Frame) else 0
+            for pixels in self._images_of(source, frame, reader):
+                for one in pixels:
+                    path = self._places.claim(folder / f"{number:0{_NUMBER_DIGITS}d}.{self._format}", source)
+                    with writing(path) as out:
+                        out.write(WRITERS[self._format](one))
+                    number += 1
+                    written += 1
+                    self._desk.progress(written)
+        if written or (reader.ended and not reader.images):
+            self._count(folder, written)
+
+    def _decode_to_array(self, source: Source, file: BinaryIO) -> None:
+        """Write one array of all images. What is lost is black in it, so that each image is in its place."""
+        reader = FrameReader()
+        errors = [found for found in read_frames(read_pieces(file), reader) if isinstance(found, CodeError)]
+        if reader.header is None or (errors and not reader.images):
+            raise errors[0]
+        path = self._places.file_for(source, ".npy")
+        shape = self._decoder(reader.header.fingerprint).card.image.as_tuple()
+        total = reader.images
+        file.seek(0)
+        reader = FrameReader()
+        done = 0
+        with writing(path) as out:
+            out.write(_npy_header((total, *shape)))
+            for frame in read_frames(read_pieces(file), reader):
+                for pixels in self._images_of(source, frame, reader):
+                    out.write(pixels.tobytes())
+                    done += len(pixels)
+                while done < reader.images:
+                    out.write(np.zeros(shape, np.uint8).tobytes())
+                    done += 1
+        self._count(path, total)
+
+    def _images_of(self, source: Source, frame: Frame | CodeError, reader: FrameReader) -> Iterator[image.Pixels]:
+        """Decode a chunk, as far as that is possible, and say what is lost."""
+        if isinstance(frame, CodeError):
+            self._desk.fail(source.name, frame)
+        elif reader.header is not None:
+            try:
+                yield from self._decoder(reader.header.fingerprint).decode_frame(frame)
+            except DamagedChunk as error:
+                self._desk.fail(source.name, error)
+
+    def _decoder(self, fingerprint: bytes) -> Decoder:
+        decoder = self._models.decoder(self._wanted or self._models.card_of(fingerprint))
+        decoder.check_fingerprint(fingerprint)
+        return decoder
+
+    def _count(self, path: Path | None, images: int, what: str = "") -> None:
+        self._codes += 1
+        self._images += images
+        if self._places.one and path is not None:
+            self._desk.tell(f"{path}: {what or counted(images, 'image')}")
+
+
+def _to_npy(pixels: image.Pixels) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, pixels, allow_pickle=False)
+    return buffer.getvalue()
+
+
+WRITERS: dict[str, Callable[[image.Pixels], bytes]] = {
+    "png": image.write_png,
+    "webp": image.write_webp,
+    "npy": _to_npy,
+}
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+@contextmanager
+def _seekable(file: BinaryIO, begin: bytes) -> Iterator[BinaryIO]:
+    """Give a file that can be read twice, at its start."""
+    if file.seekable():
+        file.seek(0)
+        yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        for piece in read_pieces(file, begin):
+            copy.write(piece)
+        copy.seek(0)
+        yield copy

@@ -1,0 +1,233 @@
+"""`latentwire encode`: image files -> codes, or one container of all.
+
+Images are encoded as the service encodes them: alone for a code of its own, and some at a time for a container.
+"""
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from latentwire.cli.console import Desk, WrongUsage, counted
+from latentwire.cli.files import (
+    IMAGE_SUFFIXES,
+    STREAM,
+    SUFFIX_OF_FORM,
+    FileProblem,
+    Places,
+    Source,
+    check_stream,
+    find_sources,
+    writing,
+)
+from latentwire.cli.models import Models
+from latentwire.encoder import EncodedImage
+from latentwire.errors import ImageError
+from latentwire.format.container import Chunk
+from latentwire.imaging import image
+from latentwire.selection.guard import Guard, GuardedImage, OnMisfit
+from latentwire.selection.ladder import Chosen, Ladder
+
+
+def encode(arguments: argparse.Namespace, desk: Desk) -> None:
+    """Encode what was named.
+
+    Raises:
+        WrongUsage: what was typed cannot be done.
+        ModelError: the model's files are not what they should be.
+    """
+    _refuse_contradictions(arguments)
+    places = Places(arguments.out, arguments.files if arguments.container is None else [], force=arguments.force)
+    if places.to_stream or arguments.container == STREAM:
+        check_stream()
+    models = Models(arguments.models_dir)
+    wanted = arguments.model or os.environ.get("LATENTWIRE_DEFAULT_MODEL")
+    cards = models.cards_beside(wanted) if _is_of_ladder(arguments) else [models.card(wanted)]
+    sources = find_sources(arguments.files, IMAGE_SUFFIXES, "images", desk)
+    if not sources:
+        return
+    missing = [card.name for card in cards if not models.has_decoder(card)]
+    guarding = not missing if arguments.guard is None else arguments.guard
+    if arguments.container is not None:
+        guarding = bool(arguments.guard)
+    if arguments.max_mse is not None and not guarding:
+        raise WrongUsage(
+            f"--max-mse needs the decoder of model '{missing[0]}', which is not in '{arguments.models_dir}'"
+        )
+    guards = [Guard(models.encoder(card), models.decoder(card) if guarding else None) for card in cards]
+    session = _Session(guards, arguments, desk, len(sources))
+    if arguments.container is None:
+        session.encode_each(sources, places)
+    else:
+        session.encode_together(sources)
+
+
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    if arguments.container is not None and (arguments.out is not None or arguments.form == "bare"):
+        raise WrongUsage("--container takes all codes; leave out --out and --form")
+    if arguments.container is not None and arguments.max_mse is not None:
+        raise WrongUsage("images for a container are judged by the model's own limits; leave out --max-mse")
+    if arguments.max_mse is not None and arguments.guard is False:
+        raise WrongUsage("--max-mse needs to decode what is encoded; leave out --no-guard")
+    if arguments.target_bytes is not None and arguments.min_psnr is not None:
+        raise WrongUsage("--target-bytes and --min-psnr each choose the model; leave out one of them")
+    if _is_of_ladder(arguments):
+        target = "--target-bytes" if arguments.target_bytes is not None else "--min-psnr"
+        if arguments.model is not None:
+            raise WrongUsage(f"{target} chooses the model for each image; leave out --model, or {target}")
+        if arguments.container is not None:
+            raise WrongUsage(f"a container holds the codes of one model; leave out --container, or {target}")
+    if arguments.min_psnr is not None and arguments.max_mse is not None:
+        raise WrongUsage("--min-psnr and --max-mse both say how good the picture must be; leave out one of them")
+
+
+def _is_of_ladder(arguments: argparse.Namespace) -> bool:
+    """Whether the model is to be chosen for each image."""
+    return arguments.target_bytes is not None or arguments.min_psnr is not None
+
+
+class _Session:
+    """One command's models and wishes, and what came of them so far."""
+
+    def __init__(self, guards: Sequence[Guard], arguments: argparse.Namespace, desk: Desk, total: int) -> None:
+        self._guard = guards[0]
+        self._ladder = Ladder(guards) if _is_of_ladder(arguments) else None
+        self._bare: bool = arguments.form == "bare"
+        self._arguments = arguments
+        self._desk = desk
+        self._total = total
+        self._done = self._images = self._bytes = self._as_themselves = 0
+        self._of_model: Counter[str] = Counter()
+
+    def encode_each(self, sources: list[Source], places: Places) -> None:
+        """Write a code for each image."""
+        for source in sources:
+            try:
+                path = places.file_for(source, SUFFIX_OF_FORM[self._arguments.form])
+                card, guarded = self._choose(self._read(source))
+                code = self._bytes_of(guarded.code)
+                with writing(path) as file:
+                    file.write(code)
+            except BrokenPipeError:
+                raise
+            except (ImageError, FileProblem, OSError) as error:
+                self._desk.fail(source.name, error)
+            else:
+                self._count(source, guarded)
+                self._bytes += len(code)
+                self._of_model[card.name] += 1
+                chosen = f", of model {card.name}" if self._ladder else ""
+                # A payload alone does not say which model was chosen for it.
+                if path is not None and (places.one or (self._ladder and self._bare)):
+                    self._desk.tell(f"{path}: {_in_words(guarded, len(code))}{chosen}")
+                elif self._ladder and self._bare:
+                    self._desk.remark(source.name, f"{_in_words(guarded, len(code))}{chosen}")
+            self._step()
+        if not places.one:
+            self._tell_all()
+
+    def encode_together(self, sources: list[Source]) -> None:
+        """Write one container with the codes of all images, in their order."""
+        out: str = self._arguments.container
+        try:
+            path = None
+            if out != STREAM:
+                path = Places(None, [], force=self._arguments.force).claim(Path(out), Source(out, None, Path(out)))
+            writer = self._guard.container()
+            with writing(path) as file:
+                for codes in self._chunks(sources):
+                    self._bytes += file.write(writer.add(codes))
+                self._check_any()
+                self._bytes += file.write(writer.finish())
+        except BrokenPipeError:
+            raise
+        except (FileProblem, OSError) as error:
+            self._desk.fail(out, error)
+            return
+        if path is not None:
+            self._tell_all(f"{path}: ")
+
+    def _choose(self, pixels: image.Pixels) -> Chosen:
+        wishes = self._arguments
+        if self._ladder is None:
+            return Chosen(self._guard.card, self._guard.encode(pixels, wishes.on_misfit, wishes.max_mse))
+        if wishes.target_bytes is None:
+            return self._ladder.smallest_reaching(pixels, wishes.min_psnr, wishes.on_misfit)
+        return self._ladder.best_within(
+            pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_misfit, wishes.max_mse
+        )
+
+    def _bytes_of(self, code: EncodedImage) -> bytes:
+        return code.payload if self._bare else code.wire
+
+    def _check_any(self) -> None:
+        if not self._images:
+            raise FileProblem("not written, as there is no image to put into it")
+
+    def _chunks(self, sources: list[Source]) -> Iterator[Chunk]:
+        for start in range(0, len(sources), image.ENCODED_AT_ONCE):
+            read: list[tuple[Source, image.Pixels]] = []
+            for source in sources[start : start + image.ENCODED_AT_ONCE]:
+                try:
+                    read.append((source, self._read(source)))
+                except (ImageError, FileProblem, OSError) as error:
+                    self._desk.fail(source.name, error)
+                self._step()
+            at = 0
+            for part in image.slices(np.stack([pixels for _, pixels in read]), self._guard.card.image) if read else ():
+                yield from self._codes([source for source, _ in read[at : at + len(part)]], part)
+                at += len(part)
+
+    def _codes(self, sources: list[Source], pixels: image.Pixels) -> Iterator[Chunk]:
+        """Encode a few images for a container, without those that are refused."""
+        on_misfit: OnMisfit = self._arguments.on_misfit
+        try:
+            guarded = self._guard.codes(pixels, on_misfit, delivered=True)
+        except ImageError as error:
+            if len(sources) == 1:
+                self._desk.fail(sources[0].name, error)
+                return
+            for at, source in enumerate(sources):
+                yield from self._codes([source], pixels[at : at + 1])
+            return
+        if on_misfit == "warn":
+            for place, misfit in guarded.misfits.items():
+                self._desk.warn(sources[place].name, misfit.sentence)
+        self._images += len(sources)
+        self._as_themselves += len(guarded.codes.payloads)
+        yield guarded.codes
+
+    def _read(self, source: Source) -> image.Pixels:
+        fit = cast(image.Fit, self._arguments.fit)
+        return image.read_image(source.read(), self._guard.card.image, fit, self._arguments.max_image_pixels)
+
+    def _count(self, source: Source, guarded: GuardedImage) -> None:
+        self._images += 1
+        self._as_themselves += guarded.sent_as is not None
+        if guarded.misfit is not None and guarded.sent_as is None:
+            self._desk.warn(source.name, guarded.misfit.sentence)
+
+    def _step(self) -> None:
+        self._done += 1
+        self._desk.progress(self._done, self._total)
+
+    def _tell_all(self, where: str = "") -> None:
+        each = f", {self._bytes / self._images:.2f} an image" if self._images else ""
+        itself = f"; {self._as_themselves:,} of them as themselves" if self._as_themselves else ""
+        chosen = "".join(f"; {count:,} of model {name}" for name, count in sorted(self._of_model.items()))
+        self._desk.tell(
+            f"{where}{counted(self._images, 'image')} in {counted(self._bytes, 'byte')}{each}{itself}"
+            f"{chosen if self._ladder else ''}"
+        )
+
+
+def _in_words(guarded: GuardedImage, code_bytes: int) -> str:
+    if guarded.sent_as is not None:
+        why = guarded.misfit.sentence if guarded.misfit else "its code would be longer"
+        return f"{counted(code_bytes, 'byte')}, the image as itself ({guarded.sent_as}): {why}"
+    quality = "" if guarded.psnr_db is None else f", {guarded.psnr_db:.2f} dB"
+    return f"{counted(code_bytes, 'byte')}{quality}"

@@ -1,0 +1,226 @@
+"""`latentwire inspect`: what codes and containers hold, told without decoding them.
+
+Needs neither graphs nor a model; the card of the model, if it is there, tells what the symbols are.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from latentwire.cli.chunk_stream import read_frames
+from latentwire.cli.console import Desk, WrongUsage, counted
+from latentwire.cli.files import CODE_SUFFIXES, FileProblem, find_sources, read_pieces, read_whole
+from latentwire.cli.models import Models
+from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.errors import CodeError, DamagedChunk, ForeignCode, InvalidCode
+from latentwire.format import bitstream, container, lossless
+from latentwire.format.container import ChunkCoder, Frame, FrameReader
+from latentwire.model.card import ModelCard
+
+Report = dict[str, Any]
+
+_LABEL_WIDTH = 10
+
+
+class Finding(NamedTuple):
+    """What a file holds, nothing if it is no code, and what is wrong with it."""
+
+    report: Report
+    errors: list[CodeError]
+
+
+def inspect(arguments: argparse.Namespace, desk: Desk) -> None:
+    """Tell what was named.
+
+    Raises:
+        WrongUsage: what was typed cannot be done.
+        InvalidCard: the card of the model that was named is not what it should be.
+    """
+    bare = arguments.form == "bare"
+    if arguments.model is not None and not bare:
+        raise WrongUsage("--model goes with --form bare; all other codes say themselves which model made them")
+    models = Models(arguments.models_dir)
+    card = models.card(arguments.model) if arguments.model is not None else None
+    for source in find_sources(arguments.files, CODE_SUFFIXES[arguments.form], "codes", desk):
+        try:
+            with source.open() as file:
+                finding = _look_at_bare(read_whole(file), card) if bare else _look(file, models)
+        except (FileProblem, OSError) as error:
+            desk.fail(source.name, error)
+            continue
+        report, errors = finding
+        if arguments.json:
+            desk.tell(json.dumps({"file": source.name, **report, "errors": [str(error) for error in errors]}))
+        elif report:
+            desk.tell("\n".join([source.name, *_in_words(report, arguments.models_dir)]))
+        for damage in errors:
+            desk.fail(source.name, damage)
+
+
+def _look(file: BinaryIO, models: Models) -> Finding:
+    begin = file.read(1)
+    if begin == bytes((container.MAGIC,)):
+        return _look_at_container(read_pieces(file, begin), models)
+    data = read_whole(file, begin)
+    try:
+        code = bitstream.read_wire(data)
+    except CodeError as error:
+        return Finding({}, [error])
+    card = _find_card(models, code.fingerprint)
+    report = {"kind": "code", "version": bitstream.VERSION, "bytes": len(data), **_whose(card, code.fingerprint)}
+    return _look_at_payload(code.payload, card, report)
+
+
+def _look_at_bare(payload: bytes, card: ModelCard | None) -> Finding:
+    whose = _whose(card, card.fingerprint if card else None)
+    return _look_at_payload(payload, card, {"kind": "bare payload", "version": None, "bytes": len(payload), **whose})
+
+
+def _look_at_payload(payload: bytes, card: ModelCard | None, report: Report) -> Finding:
+    report |= {"payload_bytes": len(payload), "holds": None, "symbols": None, "ideal_bits": None}
+    try:
+        if lossless.is_image(payload):
+            report["holds"] = _kind(payload[len(lossless.MARKER) :])
+            if card is not None:
+                lossless.read_payload(payload, card.image)
+        elif card is None:
+            report["holds"] = "symbols"
+        else:
+            coder = SymbolCoder(card.tables)
+            symbols = coder.decode(payload)
+            report |= {
+                "holds": "symbols",
+                "symbols": symbols.tolist(),
+                "ideal_bits": float(coder.ideal_bits(symbols[None])[0]),
+            }
+    except CodeError as error:
+        return Finding(report, [error])
+    return Finding(report, [])
+
+
+def _look_at_container(stream: Iterable[bytes], models: Models) -> Finding:
+    reader, counted = FrameReader(), _Counted(stream)
+    errors: list[CodeError] = []
+    chunks: list[Report] = []
+    kinds: Counter[str] = Counter()
+    card: ModelCard | None = None
+    for found in read_frames(counted, reader):
+        if not chunks and reader.header is not None:
+            card = _find_card(models, reader.header.fingerprint)
+        if isinstance(found, Frame):
+            try:
+                kinds += _kinds(found, card)
+            except DamagedChunk as damage:
+                found = damage
+            else:
+                chunks.append({"first": found.first, "images": found.images, "bytes": len(found.body)})
+        if not isinstance(found, Frame):
+            errors.append(found)
+            if isinstance(found, DamagedChunk) and found.images is not None:
+                chunks.append({"first": found.first, "images": found.images, "bytes": None})
+    size = counted.count_all()
+    if (header := reader.header) is None:
+        return Finding({}, errors)
+    report = {
+        "kind": "container",
+        "version": container.VERSION,
+        "bytes": size,
+        **_whose(card or _find_card(models, header.fingerprint), header.fingerprint),
+        "announced_images": header.announced or None,
+        "images": reader.images,
+        "bytes_per_image": size / reader.images if reader.images else None,
+        "as_themselves": dict(sorted(kinds.items())),
+        "chunks": [{**chunk, "damaged": chunk["bytes"] is None} for chunk in chunks],
+        "ended": reader.ended,
+    }
+    return Finding(report, errors)
+
+
+class _Counted:
+    """Passes a stream on, and counts its bytes."""
+
+    def __init__(self, stream: Iterable[bytes]) -> None:
+        self._stream = iter(stream)
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._stream:
+            self._bytes += len(piece)
+            yield piece
+
+    def count_all(self) -> int:
+        """Return how many bytes the stream has, with those that nobody wanted."""
+        for _ in self:
+            pass
+        return self._bytes
+
+
+def _kinds(frame: Frame, card: ModelCard | None) -> Counter[str]:
+    """Count the images as themselves in a chunk by their kinds; with the card, all of the chunk is checked."""
+    try:
+        if card is not None:
+            payloads = ChunkCoder(card.tables, card.image).unpack(frame).payloads
+        else:
+            payloads, _ = container.read_payloads(frame.body, frame.images, container.MAX_CHUNK_BYTES)
+        return Counter(map(_kind, payloads.values()))
+    except InvalidCode as error:
+        raise frame.damaged(str(error)) from error
+
+
+def _kind(content: bytes) -> str:
+    """Return how an image as itself is held, by its first byte."""
+    try:
+        return lossless.kind_of(lossless.MARKER + content)
+    except IndexError as error:
+        raise InvalidCode("the code is cut short: it holds an image as itself, without the image") from error
+    except KeyError as error:
+        raise InvalidCode(f"the code holds an image as itself, of a kind {error} that there is not") from error
+
+
+def _find_card(models: Models, fingerprint: bytes) -> ModelCard | None:
+    try:
+        return models.card_of(fingerprint)
+    except (ForeignCode, WrongUsage):
+        return None
+
+
+def _whose(card: ModelCard | None, fingerprint: bytes | None) -> Report:
+    return {"fingerprint": fingerprint.hex() if fingerprint else None, "model": card.name if card else None}
+
+
+def _in_words(report: Report, models_dir: Path) -> list[str]:
+    version = f", version {report['version']}" if report["version"] else ""
+    known = report["model"] or (f"none of those in '{models_dir}'" if report["fingerprint"] else "not said")
+    fingerprint = f", fingerprint {report['fingerprint']}" if report["fingerprint"] else ""
+    lines = {"kind": f"{report['kind']}{version}, {counted(report['bytes'], 'byte')}", "model": f"{known}{fingerprint}"}
+    rows = list(lines.items())
+    rows += _container_in_words(report) if report["kind"] == "container" else _payload_in_words(report)
+    return [f"  {label:{_LABEL_WIDTH}}{text}" for label, text in rows]
+
+
+def _payload_in_words(report: Report) -> list[tuple[str, str]]:
+    size = counted(report["payload_bytes"], "byte")
+    if report["holds"] is None:
+        return [("payload", f"{size}, damaged")]
+    if report["holds"] != "symbols":
+        return [("payload", f"{size}: the image as itself ({report['holds']})")]
+    if report["symbols"] is None:
+        return [("payload", f"{size} of symbols, not read")]
+    symbols = " ".join(map(str, report["symbols"]))
+    return [("payload", f"{size}, ideal length {report['ideal_bits']:.2f} bits"), ("symbols", symbols)]
+
+
+def _container_in_words(report: Report) -> list[tuple[str, str]]:
+    each = f", {report['bytes_per_image']:.2f} bytes each" if report["images"] else ""
+    kinds = "".join(f", {count:,} as themselves ({kind})" for kind, count in report["as_themselves"].items())
+    announced = report["announced_images"]
+    rows = [("images", f"{report['images']:,}{f' of {announced:,}' if announced else ''}{each}{kinds}")]
+    for number, chunk in enumerate(report["chunks"]):
+        what = "damaged" if chunk["damaged"] else counted(chunk["bytes"], "byte")
+        rows.append(
+            (f"chunk {number}", f"images {chunk['first']:,} to {chunk['first'] + chunk['images'] - 1:,}, {what}")
+        )
+    return [*rows, ("end", "there" if report["ended"] else "missing")]

@@ -1,0 +1,333 @@
+"""The schema of `models/<name>/card.json`, and the model's identity.
+
+A card enters as the bytes of a file and leaves as a frozen `ModelCard`. It names both graphs by their SHA-256, so that
+a folder which holds only one half still knows the whole model. `latentwire.model.onnx_session` opens the graphs.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from latentwire.errors import InvalidCard
+
+CARD_FILE = "card.json"
+ENCODER_FILE = "encoder.onnx"
+DECODER_FILE = "decoder.onnx"
+
+MAX_CARD_BYTES = 4 << 20
+MAX_CODE_SIZE = 4096
+
+# The frequencies of a table add up to this.
+FREQUENCY_BITS = 16
+FREQUENCY_TOTAL = 1 << FREQUENCY_BITS
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Frequency = Annotated[int, Field(ge=1, le=FREQUENCY_TOTAL - 1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImageShape(_Frozen):
+    """Height and width in pixels; 1 channel is grey, 3 are RGB, 4 are RGBA. Always 8 bits a channel."""
+
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    channels: Literal[1, 3, 4]
+
+    def as_tuple(self) -> tuple[int, int, int]:
+        """Return (height, width, channels)."""
+        return (self.height, self.width, self.channels)
+
+    @property
+    def pixels(self) -> int:
+        """Height × width."""
+        return self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.height} × {self.width} pixels, {self.channels} channel{'s' * (self.channels > 1)}"
+
+
+class UniformQuantiser(_Frozen):
+    """Parameters of a uniform scalar quantiser: coordinate i has the levels `low[i] + symbol * step[i]`."""
+
+    kind: Literal["uniform"] = "uniform"
+    low: tuple[float, ...] = Field(
+        min_length=1, max_length=MAX_CODE_SIZE, description="y_hat of symbol 0, for each coordinate"
+    )
+    step: tuple[Positive, ...] = Field(description="distance between neighbouring y_hat, for each coordinate")
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.low) != len(self.step):
+            raise ValueError("quantiser.low and quantiser.step differ in length")
+        return self
+
+    @cached_property
+    def arrays(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """`low` and `step` as float64 (code size); not to be written to."""
+        return np.array(self.low), np.array(self.step)
+
+    def __eq__(self, other: object) -> bool:
+        # pydantic compares what is cached, too, and of arrays that is no truth value.
+        return isinstance(other, UniformQuantiser) and (self.low, self.step) == (other.low, other.step)
+
+    def __hash__(self) -> int:
+        return hash((self.low, self.step))
+
+
+class FrequencyTable(_Frozen):
+    """How often one coordinate's symbols occur, of 65,536: `frequencies` of first, first + 1, …; `escape` of others.
+
+    These integers alone steer the entropy coder; no float takes part.
+    """
+
+    first: int = Field(ge=-(1 << 30), le=1 << 30, description="the symbol that the first frequency is of")
+    frequencies: tuple[Frequency, ...] = Field(min_length=1, max_length=FREQUENCY_TOTAL - 1)
+    escape: Frequency = Field(description="of all symbols that have no frequency here, together")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if (total := sum(self.frequencies) + self.escape) != FREQUENCY_TOTAL:
+            raise ValueError(f"frequencies and escape add up to {total:,}, not to {FREQUENCY_TOTAL:,}")
+        return self
+
+    @property
+    def last(self) -> int:
+        """The symbol that the last frequency is of."""
+        return self.first + len(self.frequencies) - 1
+
+
+class TypicalPictures(_Frozen):
+    """What the training images are like at each place, as PNG files of the model's shape, in levels of 0 to 255."""
+
+    mean_png_base64: str = Field(description="mean of the training images")
+    spread_png_base64: str = Field(description="standard deviation of the training images; at least 1")
+    error_png_base64: str = Field(description="root mean square error of validation images as delivered; at least 1")
+
+
+class CaughtMisfits(_Frozen):
+    """Which share of a set of images of another kind the guard finds."""
+
+    misfits: str
+    images: int = Field(ge=1)
+    by_sender: Share = Field(description="by an encoder alone")
+    with_decoder: Share = Field(description="where the decoder is at hand")
+
+
+class GuardRates(_Frozen):
+    """How often the guard calls an image a misfit, measured on images that had no part in choosing its limits."""
+
+    ordinary: str = Field(description="the images that the model is for")
+    images: int = Field(ge=1)
+    false_alarms_by_sender: Share
+    false_alarms_with_decoder: Share
+    caught: tuple[CaughtMisfits, ...] = ()
+
+
+class GuardLimits(_Frozen):
+    """The limits beyond which an image is a misfit, and what its scores are computed with.
+
+    They are set by training images, of which fewer than one in a thousand is beyond; not part of the model's identity.
+    """
+
+    max_strangeness: Positive = Field(description="of the image, where the decoder is at hand")
+    max_strangeness_alone: Positive = Field(description="of the image, for an encoder alone, which knows less")
+    max_bits: Positive = Field(description="ideal code length")
+    max_mse: Positive = Field(description="per value in [0, 1], of the image as delivered")
+    max_surprise: Positive = Field(description="of the image as delivered")
+    typical: TypicalPictures
+    rates: GuardRates | None = None
+
+
+class GraphFile(_Frozen):
+    """One ONNX file: its SHA-256 and its size in bytes."""
+
+    sha256: Sha256
+    bytes: int = Field(ge=1)
+
+
+class Golden(_Frozen):
+    """A drawn test picture and what this model makes of it, so that each half can prove itself where it runs.
+
+    A half is right if its symbols are within 1, or its pixels within 2 of 255, of these: floating point differs a
+    little from one processor to the next, a wrong graph differs by far more.
+    """
+
+    image_png_base64: str = Field(description="the picture that the encoder is shown")
+    symbols: tuple[int, ...] = Field(description="the symbols that it must answer, and that the decoder is shown")
+    reconstruction_png_base64: str = Field(description="the picture that the decoder must answer")
+
+
+class Quality(_Frozen):
+    """Measured through the real encoder and decoder; pixels in [0, 1], errors per pixel over all images.
+
+    `float_*` is the autoencoder alone, with the code as float32. The others are of the images as delivered: quantised
+    code, wire bytes, 8-bit pixels. `psnr_db` is that of the mean MSE.
+    """
+
+    dataset: str
+    images: int = Field(ge=1)
+    float_mse: NonNegative
+    float_rmse: NonNegative
+    float_psnr_db: float
+    mse: NonNegative
+    rmse: NonNegative
+    psnr_db: float
+    ideal_bits: Positive = Field(description="mean -log2 of the probabilities that the tables give the symbols")
+    payload_bytes: Positive = Field(description="mean bytes of the coded symbols alone")
+    wire_bytes: Positive = Field(description="mean bytes as sent, with header and check sum")
+    bpp: Positive = Field(description="bits per pixel of the wire bytes")
+
+    @classmethod
+    def from_means(
+        cls,
+        *,
+        dataset: str,
+        images: int,
+        shape: ImageShape,
+        float_mse: float,
+        mse: float,
+        ideal_bits: float,
+        payload_bytes: float,
+        wire_bytes: float,
+    ) -> "Quality":
+        """Derive RMSE, PSNR (dB) and bpp from mean squared errors and mean sizes in bytes.
+
+        Raises:
+            ValueError: an error is 0 or not finite, so that it has no PSNR.
+        """
+
+        def psnr_db(mean: float) -> float:
+            return -10 * math.log10(mean)
+
+        return cls(
+            dataset=dataset,
+            images=images,
+            float_mse=float_mse,
+            float_rmse=math.sqrt(float_mse),
+            float_psnr_db=psnr_db(float_mse),
+            mse=mse,
+            rmse=math.sqrt(mse),
+            psnr_db=psnr_db(mse),
+            ideal_bits=ideal_bits,
+            payload_bytes=payload_bytes,
+            wire_bytes=wire_bytes,
+            bpp=8 * wire_bytes / shape.pixels,
+        )
+
+
+class ModelCard(_Frozen):
+    """One encoder and decoder pair: what it takes, what it gives, how good it is, and which files it is made of."""
+
+    card_version: Literal[2] = 2
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    model_id: Sha256
+    description: str = Field(max_length=500)
+    image: ImageShape
+    code_size: int = Field(ge=1, le=MAX_CODE_SIZE, description="number of coordinates of the code")
+    quantiser: UniformQuantiser
+    tables: tuple[FrequencyTable, ...] = Field(max_length=MAX_CODE_SIZE, description="one for each coordinate")
+    encoder: GraphFile
+    decoder: GraphFile
+    golden: Golden
+    guard: GuardLimits | None = None
+    quality: Quality | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict, description="recipe as run, seed, versions, revision")
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if len(self.quantiser.low) != self.code_size:
+            raise ValueError(f"the quantiser has {len(self.quantiser.low)} coordinates, the code {self.code_size}")
+        if len(self.tables) != self.code_size:
+            raise ValueError(f"there are {len(self.tables)} tables, and the code has {self.code_size} coordinates")
+        if len(self.golden.symbols) != self.code_size:
+            raise ValueError(f"golden.symbols has {len(self.golden.symbols)} elements, the code {self.code_size}")
+        if self.model_id != model_id_of(self.image, self.quantiser, self.tables, self.encoder, self.decoder):
+            raise ValueError("model_id does not belong to these graphs and codec fields")
+        return self
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The first 4 bytes of `model_id`, as each code carries them."""
+        return bytes.fromhex(self.model_id[:8])
+
+    @property
+    def full_name(self) -> str:
+        """`name@model_id`, as in the `Latentwire-Model` header."""
+        return f"{self.name}@{self.model_id}"
+
+    def to_json(self) -> str:
+        """The text of `card.json`, each list of numbers on one line."""
+        text = self.model_dump_json(indent=2)
+        return _NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n"
+
+
+def model_id_of(
+    image: ImageShape,
+    quantiser: UniformQuantiser,
+    tables: Sequence[FrequencyTable],
+    encoder: GraphFile,
+    decoder: GraphFile,
+) -> str:
+    """Return the SHA-256 (hex) of the canonical JSON of everything that a code's meaning depends on."""
+    identity = {
+        "image": image.model_dump(mode="json"),
+        "quantiser": quantiser.model_dump(mode="json"),
+        "tables": [table.model_dump(mode="json") for table in tables],
+        "encoder": encoder.sha256,
+        "decoder": decoder.sha256,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read and check `folder/card.json`.
+
+    Raises:
+        InvalidCard: the file is missing, over 4 MiB, not JSON, not of this schema, contradicts itself, or names a
+            model other than its folder.
+    """
+    path = folder / CARD_FILE
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CARD_BYTES + 1)
+    except OSError as error:
+        raise InvalidCard(f"model '{folder.name}' has no readable {CARD_FILE}: {error.strerror}") from error
+    if len(text) > MAX_CARD_BYTES:
+        raise InvalidCard(f"the card of model '{folder.name}' is over {MAX_CARD_BYTES} bytes")
+    return read_card(text, folder.name)
+
+
+def read_card(text: bytes, name: str) -> ModelCard:
+    """Check the content of a `card.json` in the folder of that name.
+
+    Raises:
+        InvalidCard: not JSON, not of this schema, contradicts itself, or names another model.
+    """
+    try:
+        card = ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or CARD_FILE
+        raise InvalidCard(f"the card of model '{name}' is not valid: {where}: {first['msg']}") from error
+    if card.name != name:
+        raise InvalidCard(f"the card in folder '{name}' is that of model '{card.name}'")
+    return card
+
+
+# A list of numbers and nothing else. A string cannot hold one: its line breaks are escaped, and so it has no indent.
+_NUMBERS = re.compile(r"\[(\n[-+.eE\d,\s]*)\]")

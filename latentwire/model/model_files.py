@@ -1,0 +1,29 @@
+"""Files of graphs -> their bytes, if they are those that a card names. What a graph is, is not known here."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from latentwire.errors import InvalidGraph, MissingGraph
+from latentwire.model.card import GraphFile
+
+ReadGraph = Callable[[Path, GraphFile], bytes]
+
+
+def read_graph(path: Path, expected: GraphFile) -> bytes:
+    """Return the bytes of the file at `path`, after checking their number and their SHA-256.
+
+    Raises:
+        MissingGraph: no such file.
+        InvalidGraph: another file than the card names.
+    """
+    what = f"{path.name} of model '{path.parent.name}'"
+    try:
+        if (size := path.stat().st_size) != expected.bytes:
+            raise InvalidGraph(f"{what} has {size} bytes; its card says {expected.bytes}")
+        graph = path.read_bytes()
+    except OSError as error:
+        raise MissingGraph(f"{what} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(graph).hexdigest() != expected.sha256:
+        raise InvalidGraph(f"{what} does not match the SHA-256 in its card")
+    return graph

@@ -1,0 +1,276 @@
+"""`POST /decode`: a code enters, its image leaves."""
+
+import base64
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from latentwire import errors as codec_errors
+from latentwire.errors import CodecError, ForeignCode
+from latentwire.format.bitstream import read_wire
+from latentwire.imaging import image
+from service import errors
+from service.api.decode_body import CodeJson, read_code_json
+from service.api.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, MODEL_HEADER
+from service.api.state import state_of
+from service.api.unary import Answer, work_on_body
+from service.http.headers import read_head
+from service.http.negotiation import choose_answer, media_type_of
+from service.http.problems import document_problems
+from service.http.query import FORMS, parse_query, read_form
+
+if TYPE_CHECKING:
+    from latentwire.decoder import Decoder
+    from latentwire.model.card import ModelCard
+    from service.inference.registry import Halves
+
+JSON = "application/json"
+TAKEN = frozenset({"application/octet-stream", JSON, ""})
+PARAMETERS = frozenset({"model", "form"})
+# Of a body: codes have some tens, JSON and images as themselves some thousands.
+QUICK_BYTES = 16_384
+
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "model": "tiny",
+    "model_id": EXAMPLE_MODEL_ID,
+    "shape": [28, 28, 1],
+    "image": "iVBORw0KGgo...",
+}
+ANSWER_SCHEMA: dict[str, Any] = {
+    "title": "DecodedImage",
+    "type": "object",
+    "required": list(EXAMPLE_ANSWER),
+    "properties": {
+        "model": {"type": "string", "description": "name of the model that decoded"},
+        "model_id": {"type": "string", "description": "SHA-256 that tells this model from all others"},
+        "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
+        "image": {"type": "string", "format": "byte", "description": "the image as a PNG file, in base64"},
+    },
+}
+
+router = APIRouter()
+
+
+def _to_npy(pixels: image.Pixels, _card: "ModelCard") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, pixels, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _to_json(pixels: image.Pixels, card: "ModelCard") -> bytes:
+    answer = {
+        "model": card.name,
+        "model_id": card.model_id,
+        "shape": card.image.as_tuple(),
+        "image": base64.b64encode(image.write_png(pixels)).decode(),
+    }
+    return json.dumps(answer).encode()
+
+
+WRITERS: dict[str, Callable[[image.Pixels, "ModelCard"], bytes]] = {
+    "image/png": lambda pixels, _card: image.write_png(pixels),
+    "image/webp": lambda pixels, _card: image.write_webp(pixels),
+    "application/x-npy": _to_npy,
+    JSON: _to_json,
+}
+OFFERED = tuple(WRITERS)
+
+
+@router.post(
+    "/decode",
+    summary="Turn a code into its image",
+    tags=["codec"],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The image, in the type that `Accept` asks for; a PNG file by default. `image/webp` is "
+            "lossless, `application/x-npy` is a uint8 array (height, width, channels).",
+            "headers": MODEL_HEADER,
+            "content": {
+                **{media_type: BINARY for media_type in OFFERED if media_type != JSON},
+                JSON: {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
+            },
+        },
+        **document_problems(
+            [
+                codec_errors.InvalidCode,
+                codec_errors.InvalidVector,
+                codec_errors.UnsupportedVersion,
+                errors.InvalidJson,
+                errors.InvalidParameter,
+                errors.ClientGone,
+                errors.UnknownModel,
+                errors.NotAcceptable,
+                errors.BodyStalled,
+                codec_errors.ForeignCode,
+                errors.BodyTooLarge,
+                errors.UnsupportedMediaType,
+                errors.Overloaded,
+                errors.NotReady,
+            ]
+        ),
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "model",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "Name of the model. Wire bytes name their model themselves, and are refused if this is "
+                "another one; a bare `code` goes to the default model without it.",
+            },
+            {
+                "name": "form",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(FORMS), "default": "full"},
+                "description": "`bare` takes a payload alone, as `/encode?form=bare` gives it. `model` must then name "
+                "the model that made it: its name, or better what that answer had in `Latentwire-Model`.",
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "The wire bytes; or JSON with their base64 in `payload`, or with any point of the code "
+            "space in `code`. The JSON that /encode answers can be sent as it is.",
+            "content": {
+                "application/octet-stream": BINARY,
+                JSON: {
+                    "schema": {"$ref": "#/components/schemas/CodeJson"},
+                    "examples": {
+                        "payload": {"summary": "wire bytes", "value": {"payload": EXAMPLE_PAYLOAD}},
+                        "code": {"summary": "a bare code", "value": {"code": [0.25, -1.5], "model": "tiny"}},
+                    },
+                },
+            },
+        },
+    },
+)
+async def decode(request: Request) -> Response:
+    """Decode one code; each answer names the model in `Latentwire-Model`."""
+    state = state_of(request)
+    decoders = cast("Halves[Decoder]", state.registry.decoders)
+    head = read_head(request.scope)
+    asked = _read_asked(request.scope["query_string"], head.accept, head.content_type)
+    if asked.bare:
+        _bare_decoder(decoders, asked.wanted)
+    elif asked.wanted is not None:
+        decoders.by_name(asked.wanted)  # refuses an unknown name before the body is read
+    work = _Work(asked, decoders).decode_all
+    decoded: _Decoded = await work_on_body(request, head.content_length, state, work, ("/decode", asked), QUICK_BYTES)
+    return Answer(decoded.content, asked.answer_type, decoded.card.full_name)
+
+
+class _Asked(NamedTuple):
+    """What the head of a request asks for: the model, the form and the type of the body, and that of the answer."""
+
+    wanted: str | None
+    bare: bool
+    answer_type: str
+    media_type: str
+
+
+class _Decoded(NamedTuple):
+    """What became of one request's code: whose it is, and the answer's body."""
+
+    card: "ModelCard"
+    content: bytes
+
+
+class _Work(NamedTuple):
+    """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
+
+    asked: _Asked
+    decoders: "Halves[Decoder]"
+
+    def decode_all(self, bodies: Sequence[bytes]) -> list[_Decoded | Exception]:
+        """Decode the code in each body."""
+        done: dict[int, _Decoded | Exception] = {}
+        payloads: defaultdict[Decoder, dict[int, bytes]] = defaultdict(dict)
+        for at, body in enumerate(bodies):
+            try:
+                decoder, code = self._read(body)
+                if isinstance(code, bytes):
+                    payloads[decoder][at] = code
+                else:
+                    done[at] = self._finish(decoder.card, decoder.decode_vector(code))
+            except (CodecError, errors.ServiceError) as error:
+                done[at] = error
+        for decoder, of_decoder in payloads.items():
+            for at, pixels in zip(of_decoder, decoder.decode_each(list(of_decoder.values())), strict=True):
+                done[at] = pixels if isinstance(pixels, Exception) else self._finish(decoder.card, pixels)
+        return [done[at] for at in range(len(bodies))]
+
+    def _finish(self, card: "ModelCard", pixels: image.Pixels) -> _Decoded:
+        return _Decoded(card, WRITERS[self.asked.answer_type](pixels, card))
+
+    def _read(self, body: bytes) -> tuple["Decoder", bytes | list[float]]:
+        """Return who is to decode a body, and the payload in it, or a point of the code space."""
+        if self.asked.bare:
+            return _bare_decoder(self.decoders, self.asked.wanted), body
+        if self.asked.media_type == JSON:
+            return self._read_json(read_code_json(body))
+        return self._read_wire(body)
+
+    def _read_wire(self, wire: bytes) -> tuple["Decoder", bytes]:
+        code, wanted = read_wire(wire), self.asked.wanted
+        if wanted is None:
+            return self.decoders.by_fingerprint(code.fingerprint), code.payload
+        decoder = self.decoders.by_name(wanted)
+        decoder.check_fingerprint(code.fingerprint)
+        return decoder, code.payload
+
+    def _read_json(self, content: CodeJson) -> tuple["Decoder", bytes | list[float]]:
+        wire, wanted = content.wire(), self.asked.wanted
+        code: bytes | list[float]
+        if wire is not None:
+            # `model` is not looked at here: a receiver may know the same model, of this model_id, by another name.
+            decoder, code = self._read_wire(wire)
+        elif wanted is not None and content.model is not None and content.model != wanted:
+            raise errors.InvalidParameter("the query and the JSON name different models")
+        else:
+            decoder, code = self.decoders.by_name(wanted or content.model), content.code or []
+        _check_model_id(decoder, content.model_id)
+        return decoder, code
+
+
+# Most requests of a client have the same head.
+@lru_cache(maxsize=64)
+def _read_asked(query: bytes, accept: bytes, content_type: bytes) -> _Asked:
+    parameters = parse_query(query, PARAMETERS)
+    bare = read_form(parameters.get("form", "full")) == "bare"
+    answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
+    media_type = media_type_of(content_type.decode("latin-1"))
+    if media_type not in TAKEN:
+        raise errors.UnsupportedMediaType(
+            f"/decode takes a code, not {media_type[:64]}; name its type, for example with curl's "
+            f"-H 'Content-Type: application/octet-stream' for wire bytes or -H 'Content-Type: {JSON}' for JSON"
+        )
+    if bare and media_type == JSON:
+        raise errors.InvalidParameter("form=bare takes the payload itself, as application/octet-stream, not in JSON")
+    return _Asked(parameters.get("model"), bare, answer_type, media_type)
+
+
+def _bare_decoder(decoders: "Halves[Decoder]", wanted: str | None) -> "Decoder":
+    """Return the decoder that `model`, a name or `name@model_id`, names for a payload that cannot tell it itself."""
+    if wanted is None:
+        raise errors.InvalidParameter("form=bare needs model=, as a payload alone does not say which model made it")
+    name, _, model_id = wanted.partition("@")
+    decoder = decoders.by_name(name)
+    if model_id and model_id != decoder.card.model_id:
+        raise ForeignCode(
+            f"the code was made by a model '{name[:64]}' with the model_id {model_id[:64]}; the one here has "
+            f"{decoder.card.model_id}"
+        )
+    return decoder
+
+
+def _check_model_id(decoder: "Decoder", model_id: str | None) -> None:
+    if model_id is not None and model_id != decoder.card.model_id:
+        raise ForeignCode(
+            f"the JSON gives the model_id {model_id[:64]}; model '{decoder.card.name}' has {decoder.card.model_id}"
+        )

@@ -1,0 +1,99 @@
+"""The JSON body of `/decode` -> a checked `CodeJson`.
+
+Bounded before it is parsed: a body has as many bytes as `service.api.body` lets through, and only as many lists,
+objects and elements as a code needs, so that neither depth nor a mass of small things costs anything.
+"""
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from latentwire.errors import InvalidCode
+from service.errors import InvalidJson
+
+MAX_LISTS_AND_OBJECTS = 32
+MAX_CODE_ELEMENTS = 65536
+# Those of a code, and of what else there may be.
+MAX_COMMAS = MAX_CODE_ELEMENTS + 1000
+
+
+class CodeJson(BaseModel):
+    """What `/decode` takes as JSON: `payload`, or else `code`. An answer of `/encode` is both, and fits as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    payload: str | None = Field(None, description="wire bytes in base64; when it is there, `code` is not used")
+    code: Annotated[list[float], Field(max_length=MAX_CODE_ELEMENTS)] | None = Field(
+        None, description="any point of the code space, before quantisation"
+    )
+    model: str | None = Field(None, description="name of the model that is to decode `code`")
+    model_id: str | None = Field(None, description="refused if the model that decodes has another one")
+    shape: Any = Field(None, description="not used")
+    payload_bytes: Any = Field(None, description="not used")
+    wire_bytes: Any = Field(None, description="not used")
+    bpp: Any = Field(None, description="not used")
+    mse: Any = Field(None, description="not used")
+    psnr_db: Any = Field(None, description="not used")
+    max_error: Any = Field(None, description="not used")
+    misfit: Any = Field(None, description="not used")
+    sent_as: Any = Field(None, description="not used")
+
+    def wire(self) -> bytes | None:
+        """Return the wire bytes of `payload`, or None if there is none.
+
+        Raises:
+            InvalidCode: `payload` is not base64.
+        """
+        if self.payload is None:
+            return None
+        try:
+            return base64.b64decode(self.payload, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidCode("payload is not base64") from error
+
+
+def read_code_json(body: bytes) -> CodeJson:
+    """Parse and check a JSON body.
+
+    Raises:
+        InvalidJson: not UTF-8, not JSON, not an object, too many lists and objects, a name twice, or a number that
+            JSON does not have (NaN, Infinity).
+        InvalidCode: JSON, but with fields of the wrong kind, unknown ones, or neither `payload` nor `code`.
+    """
+    if body.count(b"[") + body.count(b"{") > MAX_LISTS_AND_OBJECTS:
+        raise InvalidJson(
+            f"the JSON has more than {MAX_LISTS_AND_OBJECTS} lists and objects; a code is one flat list of numbers"
+        )
+    if body.count(b",") > MAX_COMMAS:
+        raise InvalidJson(
+            f"the JSON has more than {MAX_COMMAS:,} commas; a code is a list of {MAX_CODE_ELEMENTS:,} numbers"
+        )
+    try:
+        content = json.loads(body.decode(), object_pairs_hook=_without_twins, parse_constant=_refuse_constant)
+    except ValueError as error:  # also the base of UnicodeDecodeError, and of too long an integer
+        raise InvalidJson("the body is not valid JSON") from error
+    if not isinstance(content, dict):
+        raise InvalidJson('the body is not a JSON object such as {"payload": "..."} or {"code": [0.1, ...]}')
+    try:
+        code = CodeJson.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:64]
+        raise InvalidCode(f"the JSON is not that of a code: {where}: {first['msg']}") from error
+    if code.payload is None and code.code is None:
+        raise InvalidCode('the JSON has neither "payload" (base64 of the wire bytes) nor "code" (a list of numbers)')
+    return code
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise InvalidJson("the JSON names a field twice")
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidJson(f"the JSON has {name}, which is not a number; a code has finite numbers only")

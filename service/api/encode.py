@@ -1,0 +1,378 @@
+"""`POST /encode`: an image file enters, its code leaves."""
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from latentwire import errors as codec_errors
+from latentwire.imaging import image
+from service import errors
+from service.api.encode_options import FITS, ON_MISFIT, PARAMETERS, EncodeWishes, read_wishes
+from service.api.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
+from service.api.state import state_of
+from service.api.unary import Answer, work_on_body
+from service.http.headers import read_head
+from service.http.multipart import read_single_file
+from service.http.negotiation import choose_answer, media_type_of
+from service.http.problems import document_problems
+from service.http.query import FORMS, parse_query
+from service.observability.request_record import MisfitOutcome, note_code
+from service.settings import OnMisfit
+
+if TYPE_CHECKING:
+    from latentwire.encoder import EncodedImage
+    from latentwire.model.card import ModelCard
+    from latentwire.selection.guard import Guard, GuardedImage, Misfit
+    from latentwire.selection.ladder import Ladder
+
+FORM = "multipart/form-data"
+# The type is not believed: the codec looks at the bytes. An absent type and octet-stream say "look yourself" anyway.
+IMAGE_TYPES = (
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/bmp",
+    "image/x-ms-bmp",
+    "image/gif",
+    "application/octet-stream",
+)
+TAKEN = frozenset({*IMAGE_TYPES, FORM, ""})
+JSON = "application/json"
+OFFERED = (JSON, "application/octet-stream")
+
+# Of a file, for what is not its pixels.
+HEADER_BYTES = 1024
+
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "model": "tiny",
+    "model_id": EXAMPLE_MODEL_ID,
+    "code": [0.25, -1.5],
+    "shape": [28, 28, 1],
+    "payload": EXAMPLE_PAYLOAD,
+    "payload_bytes": 2,
+    "wire_bytes": len(EXAMPLE_WIRE),
+    "bpp": 8 * len(EXAMPLE_WIRE) / (28 * 28),
+    "mse": 0.0064,
+    "psnr_db": 21.9,
+    "max_error": 0.71,
+    "misfit": None,
+    "sent_as": "code",
+}
+FIGURES_HEADERS: dict[str, Any] = {
+    "Latentwire-Psnr-Db": {
+        "schema": {"type": "string"},
+        "description": "PSNR of the image as delivered, in dB, `inf` if it is exact; with octet-stream, if it is known",
+    },
+    "Latentwire-Max-Error": {
+        "schema": {"type": "string"},
+        "description": "largest difference of one value, of [0, 1]; with octet-stream, if it is known",
+    },
+    "Latentwire-Misfit": {
+        "schema": {"type": "string"},
+        "description": "the scores by which the image is not of the kind that the model is for, or `none`; "
+        "with octet-stream",
+    },
+}
+ANSWER_SCHEMA: dict[str, Any] = {
+    "title": "EncodedImage",
+    "type": "object",
+    "required": list(EXAMPLE_ANSWER),
+    "properties": {
+        "model": {"type": "string", "description": "name of the model that made the code"},
+        "model_id": {"type": "string", "description": "SHA-256 that tells this model from all others"},
+        "code": {
+            "type": ["array", "null"],
+            "items": {"type": "number"},
+            "description": "the code before quantisation; null if the encoder finds none",
+        },
+        "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
+        "payload": {"type": "string", "format": "byte", "description": "the wire bytes, in base64"},
+        "payload_bytes": {"type": "integer", "description": "bytes of the coded symbols alone"},
+        "wire_bytes": {"type": "integer", "description": "bytes of `payload` decoded: header, symbols, check sum"},
+        "bpp": {"type": "number", "description": "bits of the wire bytes for each pixel"},
+        "mse": {
+            "type": ["number", "null"],
+            "description": "mean squared error of the image as delivered, values in [0, 1]; null if it is not known",
+        },
+        "psnr_db": {
+            "type": ["number", "null"],
+            "description": "the same as PSNR, in dB; null if it is not known, and for an exact image, whose `mse` is 0",
+        },
+        "max_error": {"type": ["number", "null"], "description": "largest difference of one value, of [0, 1]"},
+        "misfit": {
+            "type": ["object", "null"],
+            "description": "if the image is not of the kind that the model is for: a `sentence`, and the `scores` that "
+            "are beyond their limits",
+            "properties": {"sentence": {"type": "string"}, "scores": {"type": "object"}},
+        },
+        "sent_as": {
+            "type": "string",
+            "enum": ["code", "raw", "png", "webp"],
+            "description": "`code`, or how the wire bytes hold the image as itself",
+        },
+    },
+}
+
+router = APIRouter()
+
+
+@router.post(
+    "/encode",
+    summary="Turn an image into its code",
+    tags=["codec"],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The code: as JSON, or as the wire bytes alone, by `Accept`.",
+            "headers": {**MODEL_HEADER, **FIGURES_HEADERS},
+            "content": {
+                "application/json": {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
+                "application/octet-stream": BINARY,
+            },
+        },
+        **document_problems(
+            [
+                codec_errors.InvalidImage,
+                errors.InvalidMultipart,
+                errors.InvalidParameter,
+                errors.ClientGone,
+                errors.UnknownModel,
+                errors.NotAcceptable,
+                errors.BodyStalled,
+                codec_errors.ImageTooLarge,
+                errors.BodyTooLarge,
+                errors.UnsupportedMediaType,
+                codec_errors.ImageMismatch,
+                codec_errors.UncodableImage,
+                codec_errors.MisfitImage,
+                codec_errors.TargetMissed,
+                errors.Overloaded,
+                errors.NotReady,
+            ]
+        ),
+    },
+    openapi_extra={
+        "parameters": [
+            MODEL_PARAMETER,
+            {
+                "name": "fit",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(FITS), "default": "strict"},
+                "description": "`strict` refuses an image that is not of the model's size, channels and bit depth; "
+                "`resize` stretches it to the size; `pad` keeps its proportions and centres it on black.",
+            },
+            {
+                "name": "form",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(FORMS), "default": "full"},
+                "description": "`full` is the wire bytes, which say which model made them. `bare`, only with `Accept: "
+                "application/octet-stream`, is the payload alone, 8 bytes less: `/decode` must then be told the model.",
+            },
+            {
+                "name": "on_misfit",
+                "in": "query",
+                "schema": {"type": "string", "enum": list(ON_MISFIT)},
+                "description": "What to do with an image that the model is not for: `refuse` it with 422 `misfit`, "
+                "`warn` and send its code all the same, or send it as itself, and exactly, as a `fallback`.",
+            },
+            {
+                "name": "max_mse",
+                "in": "query",
+                "schema": {"type": "number", "minimum": 0, "maximum": 1},
+                "description": "An image that would be delivered with a larger mean squared error, values in [0, 1], "
+                "is a misfit; in place of the model's own limit.",
+            },
+            {
+                "name": "target_bytes",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 1},
+                "description": "Choose the model: the best picture whose answer has at most so many bytes.",
+            },
+            {
+                "name": "min_psnr",
+                "in": "query",
+                "schema": {"type": "number", "minimum": 0},
+                "description": "Choose the model: the smallest code that gives this image at least so many dB.",
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "One image file: PNG, JPEG, WebP, BMP or GIF. What it is, is read from its bytes.",
+            "content": {
+                **dict.fromkeys(IMAGE_TYPES, BINARY),
+                FORM: {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {"file": {"type": "string", "format": "binary"}},
+                    }
+                },
+            },
+        },
+    },
+)
+async def encode(request: Request) -> Response:
+    """Encode one image file; each answer names the model in `Latentwire-Model`."""
+    state = state_of(request)
+    registry, settings = state.registry, state.settings
+    head = read_head(request.scope)
+    asked = _read_asked(
+        request.scope["query_string"], head.accept, head.content_type, settings.on_misfit, settings.decodes_to_guard
+    )
+    wishes, answer_type, media_type = asked
+    guard = registry.guard(wishes.model)
+    ladder = registry.ladder() if wishes.of_ladder else None
+
+    work = _Work(asked, head.content_type, guard, ladder, settings.max_image_pixels)
+    # A file that is longer than the pixels, or that must be fitted, may take any time.
+    kind = ("/encode", asked) if media_type != FORM and wishes.fit == "strict" and ladder is None else None
+    quick_bytes = guard.card.image.pixels * guard.card.image.channels + HEADER_BYTES
+    encoded: _Encoded = await work_on_body(request, head.content_length, state, work.encode_all, kind, quick_bytes)
+    guarded = encoded.guarded
+    note_code(encoded.image_bytes, encoded.code_bytes, _done_with(guarded))
+    figures = None if answer_type == JSON else _figures(guarded)
+    return Answer(encoded.content, answer_type, encoded.card.full_name, figures)
+
+
+class _Asked(NamedTuple):
+    """What the head of a request asks for: also the type of the answer, and that of the body."""
+
+    wishes: EncodeWishes
+    answer_type: str
+    media_type: str
+
+
+class _Encoded(NamedTuple):
+    """What became of one request's image: bytes of its file and of its code, what that is, and the answer's body."""
+
+    image_bytes: int
+    code_bytes: int
+    card: "ModelCard"
+    guarded: "GuardedImage"
+    content: bytes
+
+
+class _Work(NamedTuple):
+    """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
+
+    asked: _Asked
+    content_type: bytes
+    guard: "Guard"
+    ladder: "Ladder | None"
+    max_pixels: int
+
+    def encode_all(self, bodies: Sequence[bytes]) -> list[_Encoded | Exception]:
+        """Encode the image in each body."""
+        images = [self._read(body) for body in bodies]
+        sound = [one[1] for one in images if not isinstance(one, Exception)]
+        encoded = iter(self._encode(np.stack(sound)) if sound else ())
+        return [one if isinstance(one, Exception) else self._finish(one[0], *next(encoded)) for one in images]
+
+    def _read(self, body: bytes) -> tuple[int, image.Pixels] | Exception:
+        """Return the number of bytes of the file, and its pixels."""
+        try:
+            data = (
+                read_single_file(body, self.content_type.decode("latin-1")) if self.asked.media_type == FORM else body
+            )
+            return len(data), image.read_image(data, self.guard.card.image, self.asked.wishes.fit, self.max_pixels)
+        except (codec_errors.ImageError, errors.InvalidMultipart) as error:
+            return error
+
+    def _encode(self, pixels: image.Pixels) -> Iterable[tuple["ModelCard", "GuardedImage | Exception"]]:
+        wishes = self.asked.wishes
+        if self.ladder is None:
+            each = self.guard.encode_each(pixels, wishes.on_misfit, wishes.max_mse)
+            return [(self.guard.card, one) for one in each]
+        return [self._choose(self.ladder, one) for one in pixels]
+
+    def _choose(self, ladder: "Ladder", pixels: image.Pixels) -> tuple["ModelCard", "GuardedImage"]:
+        wishes = self.asked.wishes
+        if wishes.target_bytes is not None:
+            return ladder.best_within(
+                pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_misfit, wishes.max_mse
+            )
+        return ladder.smallest_reaching(pixels, cast(float, wishes.min_psnr_db), wishes.on_misfit)
+
+    def _finish(self, image_bytes: int, card: "ModelCard", guarded: "GuardedImage | Exception") -> _Encoded | Exception:
+        if isinstance(guarded, Exception):
+            return guarded
+        code = self._bytes_of(guarded.code)
+        content = _to_json(card, guarded) if self.asked.answer_type == JSON else code
+        return _Encoded(image_bytes, len(code), card, guarded, content)
+
+    def _bytes_of(self, code: "EncodedImage") -> bytes:
+        return code.payload if self.asked.wishes.form == "bare" else code.wire
+
+
+# Most requests of a client have the same head.
+@lru_cache(maxsize=64)
+def _read_asked(query: bytes, accept: bytes, content_type: bytes, on_misfit: OnMisfit, sees_delivered: bool) -> _Asked:
+    wishes = read_wishes(parse_query(query, PARAMETERS), on_misfit, sees_delivered=sees_delivered)
+    answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
+    if wishes.form == "bare" and answer_type == JSON:
+        raise errors.InvalidParameter("form=bare goes with 'Accept: application/octet-stream'; JSON has the full form")
+    media_type = media_type_of(content_type.decode("latin-1"))
+    if media_type not in TAKEN:
+        raise errors.UnsupportedMediaType(
+            f"/encode takes an image file, not {media_type[:64]}; name its type, "
+            "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"
+        )
+    return _Asked(wishes, answer_type, media_type)
+
+
+def _figures(guarded: "GuardedImage") -> dict[bytes, str]:
+    """Return, as headers, what the JSON tells of the image as delivered."""
+    headers = {b"latentwire-misfit": _scores_in_words(guarded.misfit)}
+    if guarded.psnr_db is not None:
+        headers[b"latentwire-psnr-db"] = f"{guarded.psnr_db:.2f}"
+    if guarded.max_error is not None:
+        headers[b"latentwire-max-error"] = f"{guarded.max_error:.4f}"
+    return headers
+
+
+def _done_with(guarded: "GuardedImage") -> MisfitOutcome | None:
+    if guarded.misfit is None:
+        return None
+    return "warned" if guarded.sent_as is None else "fallback"
+
+
+def _scores_in_words(misfit: "Misfit | None") -> str:
+    if misfit is None:
+        return "none"
+    return ", ".join(excess.score for excess in misfit.excesses) or "uncodable"
+
+
+def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
+    start = {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
+    fields = {**start, **image_fields(card, guarded)}
+    # In the order in which the documentation tells them.
+    return json.dumps({name: fields[name] for name in EXAMPLE_ANSWER}).encode()
+
+
+def image_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:
+    """Return what JSON tells of one image, but for its model and shape."""
+    encoded, misfit = guarded.code, guarded.misfit
+    numbers = encoded.y.tolist()
+    return {
+        # The shortest decimals that give the same float32 again. An image as itself may have no code in numbers.
+        "code": [float(str(element)) for element in encoded.y] if all(map(math.isfinite, numbers)) else None,
+        "payload": base64.b64encode(encoded.wire).decode(),
+        "payload_bytes": len(encoded.payload),
+        "wire_bytes": len(encoded.wire),
+        "bpp": 8 * len(encoded.wire) / card.image.pixels,
+        "mse": guarded.mse,
+        "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
+        "max_error": guarded.max_error,
+        "misfit": misfit
+        and {
+            "sentence": misfit.sentence,
+            "scores": {one.score: {"value": one.value, "limit": one.limit} for one in misfit.excesses},
+        },
+        "sent_as": guarded.sent_as or "code",
+    }

@@ -1,0 +1,28 @@
+"""What the routes of one running application share."""
+
+from typing import NamedTuple, cast
+
+from fastapi import Request
+
+from service.inference.readiness import Readiness
+from service.inference.registry import Registry
+from service.observability.metrics import Metrics
+from service.scheduling.admission import Admission
+from service.scheduling.body_timeouts import Readers
+from service.settings import Settings
+
+
+class State(NamedTuple):
+    """Made when the application starts, and not changed after that."""
+
+    settings: Settings
+    registry: Registry
+    admission: Admission
+    readers: Readers
+    readiness: Readiness
+    metrics: Metrics
+
+
+def state_of(request: Request) -> State:
+    """Return the state of the application that got this request."""
+    return cast(State, request.app.state.shared)

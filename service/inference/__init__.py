@@ -1,0 +1,1 @@
+"""The models that this process serves, and whether it is ready to."""

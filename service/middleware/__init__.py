@@ -1,0 +1,1 @@
+"""What wraps every route: authentication, and the record of each request."""

@@ -1,0 +1,122 @@
+"""The outermost layer: sees each request come and its answer go, and has it counted, logged and traced.
+
+It changes nothing but one header of the answer, `X-Request-Id`. What the routes do is not known here.
+"""
+
+import logging
+import random
+import re
+from collections.abc import Iterable
+from time import perf_counter_ns
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from latentwire.timing import measured
+from service.observability.metrics import Metrics
+from service.observability.request_record import Record, open_record
+from service.observability.tracing import Tracer
+
+REQUEST_ID_HEADER = b"x-request-id"
+MODEL_HEADER = b"latentwire-model"
+# As other systems make them; nothing that could break a log line, a header or a query.
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+_log = logging.getLogger(__name__)
+
+
+class Watch:
+    """ASGI middleware around a whole application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None, *, log_requests: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._tracer = tracer
+        self._log_requests = log_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, and look at what comes back."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = open_record(_request_id(scope["headers"]))
+        stopwatch = record.stopwatch
+        answer_begun_ns = 0
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                record.bytes_in += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    stopwatch.add("read", record.begun_ns, perf_counter_ns())
+            return message
+
+        async def send_counted(message: Message) -> None:
+            nonlocal answer_begun_ns
+            if message["type"] == "http.response.start":
+                answer_begun_ns = perf_counter_ns()
+                _begin_answer(record, message)
+            await send(message)
+            if message["type"] == "http.response.body":
+                record.bytes_out += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    record.complete = True
+                    stopwatch.add("respond", answer_begun_ns, perf_counter_ns())
+
+        try:
+            with measured(stopwatch):
+                await self._app(scope, receive_counted, send_counted)
+        finally:
+            self._finish(scope, record)
+
+    def _finish(self, scope: Scope, record: Record) -> None:
+        record.duration_ns = perf_counter_ns() - record.begun_ns
+        # A path is known by its route, of which there are a few; paths that clients make up are endless.
+        record.route = getattr(scope.get("route"), "path", record.route)
+        if record.answers_codes and record.complete:
+            record.image_bytes, record.code_bytes = record.bytes_in, record.bytes_out
+        self._metrics.count(record)
+        if self._tracer is not None:
+            self._tracer.trace(scope, record)
+        if self._log_requests:
+            level = logging.ERROR if record.status >= 500 or not record.status else logging.INFO
+            # Without looking for the line of code that logs, which takes longer than the rest.
+            line = logging.LogRecord(_log.name, level, "", 0, "request", None, None)
+            line.fields = _log_fields(scope, record)
+            _log.handle(line)
+
+
+def _begin_answer(record: Record, message: Message) -> None:
+    record.status = message["status"]
+    headers = list(message["headers"])
+    for name, value in headers:
+        if name == MODEL_HEADER:
+            record.model = value.decode("latin-1")
+    message["headers"] = [*headers, (REQUEST_ID_HEADER, record.request_id.encode())]
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == REQUEST_ID_HEADER and SANE_REQUEST_ID.fullmatch(value):
+            return value.decode()
+    # Only to be told from others: to ask the system for secret bits takes many times as long.
+    return f"{random.getrandbits(64):016x}"
+
+
+def _log_fields(scope: Scope, record: Record) -> dict[str, Any]:
+    client = scope.get("client")
+    fields: dict[str, Any] = {
+        "request_id": record.request_id,
+        "method": scope["method"][:16],
+        "route": record.route,
+        "status": record.status,
+        "outcome": record.outcome,
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "duration_ms": round(record.duration_ns / 1e6, 3),
+        "model": record.model,
+        "client": client[0] if client else None,
+    }
+    if record.trace_id is not None:
+        fields["trace_id"] = record.trace_id
+    return fields

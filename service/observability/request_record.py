@@ -1,0 +1,119 @@
+"""What is known of the request that is being answered, for whoever counts, logs or traces it.
+
+The middleware of `service.middleware.instrumentation` opens a `Record`, and routes and errors add what only they know.
+"""
+
+from contextvars import ContextVar
+from time import perf_counter_ns, time_ns
+from typing import Literal
+
+from latentwire.timing import Stopwatch
+
+MisfitOutcome = Literal["refused", "warned", "fallback"]
+
+OTHER_ROUTE = "other"
+CUT_OFF = "cut-off"
+OK = "ok"
+MISFIT = "misfit"
+
+
+class Record:
+    """One request. `begun_ns` is of `time.perf_counter_ns`, `begun_at_ns` of `time.time_ns`; both are the same moment.
+
+    `image_bytes` and `code_bytes` are those of images as they were sent and of the codes they became; both are 0 where
+    no image became a code. `misfits` is how many images the model is not for, and `misfit` what was done with them.
+    """
+
+    __slots__ = (
+        "answers_codes",
+        "begun_at_ns",
+        "begun_ns",
+        "bytes_in",
+        "bytes_out",
+        "code_bytes",
+        "complete",
+        "duration_ns",
+        "image_bytes",
+        "misfit",
+        "misfits",
+        "model",
+        "problem",
+        "request_id",
+        "route",
+        "status",
+        "stopwatch",
+        "trace_id",
+    )
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.begun_at_ns = time_ns()
+        self.begun_ns = perf_counter_ns()
+        self.duration_ns = 0
+        self.stopwatch = Stopwatch()
+        self.route = OTHER_ROUTE
+        self.status = 0
+        self.problem: str | None = None
+        self.complete = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.model: str | None = None
+        self.answers_codes = False
+        self.image_bytes = 0
+        self.code_bytes = 0
+        self.misfit: MisfitOutcome | None = None
+        self.misfits = 0
+        self.trace_id: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        """The code of the problem that was answered; `cut-off` if the answer did not come to its end; else `ok`."""
+        return self.problem or (OK if self.complete else CUT_OFF)
+
+
+_current: ContextVar[Record | None] = ContextVar("record", default=None)
+
+
+def open_record(request_id: str) -> Record:
+    """Begin the record of the request that this task answers. It ends with the task."""
+    record = Record(request_id)
+    _current.set(record)
+    return record
+
+
+def current_record() -> Record | None:
+    """Return the record of the request that this task or thread works for, if it works for one."""
+    return _current.get()
+
+
+def note_problem(code: str) -> None:
+    """Note which problem is answered."""
+    if (record := _current.get()) is not None:
+        record.problem = code
+        if code == MISFIT:
+            note_misfits("refused", 1)
+
+
+def note_code(image_bytes: int, code_bytes: int, misfit: MisfitOutcome | None) -> None:
+    """Note that an image of so many bytes became a code of so many, and what was done with it if it is a misfit."""
+    if (record := _current.get()) is not None:
+        record.image_bytes += image_bytes
+        record.code_bytes += code_bytes
+        if misfit is not None:
+            note_misfits(misfit, 1)
+
+
+def note_misfits(outcome: MisfitOutcome, images: int) -> None:
+    """Note that the model is not for so many more images of the request, and what was done with each.
+
+    A misfit that is refused ends the request, and is counted alone.
+    """
+    if (record := _current.get()) is not None:
+        record.misfits = images + (record.misfits if record.misfit == outcome != "refused" else 0)
+        record.misfit = outcome
+
+
+def note_batch_of_codes() -> None:
+    """Note that the body holds images and the answer their codes, and neither anything else to speak of."""
+    if (record := _current.get()) is not None:
+        record.answers_codes = True

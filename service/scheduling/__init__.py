@@ -1,0 +1,1 @@
+"""When work runs: admission, dynamic batching and its cost model."""

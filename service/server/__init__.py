@@ -1,0 +1,1 @@
+"""Sockets, processes and signals. Knows no route."""

@@ -1,0 +1,97 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentwire.errors import InvalidGraph, MissingGraph
+from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
+from latentwire.model.onnx_session import Graph, open_graph
+from training.release.model_dir import graph_file
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / tiny_model.name))
+
+
+def open_encoder(folder: Path, card: ModelCard) -> Graph:
+    return open_graph(folder / ENCODER_FILE, card.encoder, (1, 8, 6), (5,))
+
+
+def test_a_graph_takes_any_batch(folder: Path) -> None:
+    graph = open_encoder(folder, load_card(folder))
+    x = np.random.default_rng(0).random((33, 1, 8, 6), dtype=np.float32)
+    y = graph.run(x)
+    assert y.shape == (33, 5)
+    np.testing.assert_allclose(graph.run(x[:1]), y[:1], atol=1e-6)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    card = load_card(folder)
+    (folder / ENCODER_FILE).unlink()
+    with pytest.raises(MissingGraph, match=r"encoder.onnx of model 'tiny' cannot be read"):
+        open_encoder(folder, card)
+
+
+def test_a_truncated_file_is_refused(folder: Path) -> None:
+    path = folder / ENCODER_FILE
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InvalidGraph, match="bytes; its card says"):
+        open_encoder(folder, load_card(folder))
+
+
+def test_one_changed_byte_is_found(folder: Path) -> None:
+    path = folder / ENCODER_FILE
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidGraph, match="SHA-256"):
+        open_encoder(folder, load_card(folder))
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / ENCODER_FILE
+    path.write_bytes(b"not a graph")
+    with pytest.raises(InvalidGraph, match="not a graph"):
+        open_graph(path, graph_file(path), (1, 8, 6), (5,))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "side"), [((1, 6, 8), (5,), "input"), ((1, 8, 6), (4,), "output")])
+def test_a_graph_of_other_shapes_is_refused(
+    folder: Path, inputs: tuple[int, ...], outputs: tuple[int, ...], side: str
+) -> None:
+    with pytest.raises(InvalidGraph, match=f"has the {side}"):
+        open_graph(folder / ENCODER_FILE, load_card(folder).encoder, inputs, outputs)
+
+
+def test_onnxruntime_reports_nothing_to_its_makers(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    opening = (
+        "import os, sys; from pathlib import Path; from latentwire.encoder import Encoder\n"
+        "Encoder.open(Path(sys.argv[1]), 1)\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'], len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"TMPDIR": str(tmp_path / "temporary"), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", opening, str(folder)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    # What reports has a thread, and keeps a file of its session.
+    assert ended.stdout == "1 1\n"
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_models_of_the_same_bytes_share_their_graph(folder: Path, tmp_path: Path) -> None:
+    card = load_card(folder)
+    graph = open_encoder(folder, card)
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    assert open_encoder(other, card) is graph
+    assert open_graph(other / ENCODER_FILE, card.encoder, (1, 8, 6), (5,), threads=2) is not graph
+    with pytest.raises(InvalidGraph, match="has the input"):
+        open_graph(other / ENCODER_FILE, card.encoder, (1, 6, 8), (5,))
+    (other / ENCODER_FILE).write_bytes(b"damaged")
+    with pytest.raises(InvalidGraph, match="bytes; its card says"):
+        open_encoder(other, card)

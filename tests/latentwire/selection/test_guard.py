@@ -1,0 +1,252 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.errors import MisfitImage, UncodableImage
+from latentwire.format import lossless
+from latentwire.imaging import image
+from latentwire.model.onnx_session import Floats, Graph
+from latentwire.selection.guard import Guard, OnMisfit, psnr_db
+from tests.tiny_model import familiar_pixels, strange_pixels
+
+
+class Overflowing(Graph):
+    """An encoder's graph that finds no finite code for white images."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def run(self, values: Floats) -> Floats:
+        y = self._graph.run(values)
+        return np.where(values.min(axis=(1, 2, 3))[:, None] == 1, np.float32(np.inf), y)
+
+
+@pytest.fixture(scope="module")
+def encoder(guarded_model: Path) -> Encoder:
+    return Encoder.open(guarded_model)
+
+
+@pytest.fixture(scope="module")
+def decoder(guarded_model: Path) -> Decoder:
+    return Decoder.open(guarded_model)
+
+
+@pytest.fixture(scope="module")
+def guard(encoder: Encoder, decoder: Decoder) -> Guard:
+    return Guard(encoder, decoder)
+
+
+@pytest.fixture(scope="module")
+def alone(encoder: Encoder) -> Guard:
+    return Guard(encoder)
+
+
+@pytest.fixture
+def familiar() -> image.Pixels:
+    pixels: image.Pixels = familiar_pixels(1, seed=7)[0]
+    return pixels
+
+
+@pytest.fixture
+def strange() -> image.Pixels:
+    pixels: image.Pixels = strange_pixels(1, seed=7)[0]
+    return pixels
+
+
+def test_the_figures_are_those_of_the_image_as_a_receiver_gets_it(
+    guard: Guard, decoder: Decoder, familiar: image.Pixels
+) -> None:
+    guarded = guard.encode(familiar)
+    difference = decoder.decode([guarded.code.wire])[0].astype(float) - familiar
+    assert guarded.mse == pytest.approx(np.square(difference / 255).mean())
+    assert guarded.max_error == pytest.approx(np.abs(difference).max() / 255)
+    assert guarded.psnr_db == pytest.approx(-10 * math.log10(np.square(difference / 255).mean()))
+    assert (guarded.misfit, guarded.sent_as) == (None, None)
+
+
+def test_a_familiar_image_has_the_code_that_the_encoder_gives(
+    guard: Guard, encoder: Encoder, familiar: image.Pixels
+) -> None:
+    for on_misfit in ("refuse", "warn", "fallback"):
+        assert guard.encode(familiar, on_misfit).code.wire == encoder.encode(familiar[None])[0].wire
+
+
+@pytest.mark.parametrize("with_decoder", [True, False])
+def test_a_misfit_is_refused_when_that_is_asked_for(
+    guard: Guard, alone: Guard, strange: image.Pixels, with_decoder: bool
+) -> None:
+    with pytest.raises(MisfitImage, match=r"not of the kind that model 'guarded' is for: .*strangeness \d"):
+        (guard if with_decoder else alone).encode(strange, "refuse")
+
+
+def test_a_misfit_is_sent_with_a_warning_when_that_is_asked_for(
+    guard: Guard, encoder: Encoder, strange: image.Pixels
+) -> None:
+    guarded = guard.encode(strange, "warn")
+    assert guarded.code.wire == encoder.encode(strange[None])[0].wire
+    assert guarded.sent_as is None
+    assert guarded.misfit is not None
+    excess = {one.score: one for one in guarded.misfit.excesses}["strangeness"]
+    assert guard.card.guard is not None
+    assert excess.value > excess.limit == guard.card.guard.max_strangeness
+    assert f"strangeness {excess.value:.4g} (limit {excess.limit:.4g})" in guarded.misfit.sentence
+
+
+@pytest.mark.parametrize("with_decoder", [True, False])
+def test_a_misfit_is_sent_as_itself_otherwise_and_comes_back_exactly(
+    guard: Guard, alone: Guard, decoder: Decoder, strange: image.Pixels, with_decoder: bool
+) -> None:
+    guarded = (guard if with_decoder else alone).encode(strange)
+    assert guarded.misfit is not None
+    assert guarded.sent_as == "raw"
+    assert (guarded.mse, guarded.max_error, guarded.psnr_db) == (0, 0, math.inf)
+    np.testing.assert_array_equal(decoder.decode([guarded.code.wire])[0], strange)
+
+
+def test_without_a_decoder_the_errors_are_not_known(alone: Guard, familiar: image.Pixels) -> None:
+    guarded = alone.encode(familiar)
+    assert (guarded.mse, guarded.max_error, guarded.psnr_db) == (None, None, None)
+    assert not alone.sees_delivered
+
+
+def test_an_encoder_alone_has_its_own_limit_of_strangeness(
+    encoder: Encoder, decoder: Decoder, familiar: image.Pixels
+) -> None:
+    limits = encoder.card.guard
+    assert limits is not None
+    wide = limits.model_copy(update={"max_strangeness": 1e9})
+    narrow = wide.model_copy(update={"max_strangeness_alone": 1e-9})
+    assert Guard(encoder, None, wide).encode(familiar).misfit is None
+    assert Guard(encoder, decoder, narrow).encode(familiar).misfit is None
+    assert Guard(encoder, None, narrow).encode(familiar).misfit is not None
+
+
+@pytest.mark.parametrize("score", ["strangeness", "bits", "mse", "surprise"])
+def test_each_score_alone_makes_a_misfit(
+    encoder: Encoder, decoder: Decoder, familiar: image.Pixels, score: str
+) -> None:
+    limits = encoder.card.guard
+    assert limits is not None
+    guard = Guard(encoder, decoder, limits.model_copy(update={f"max_{score}": 1e-9}))
+    misfit = guard.encode(familiar, "warn").misfit
+    assert misfit is not None
+    assert [one.score for one in misfit.excesses] == [score]
+
+
+def test_a_limit_of_the_error_is_in_place_of_the_card_s(guard: Guard, familiar: image.Pixels) -> None:
+    mse = guard.encode(familiar).mse
+    assert mse is not None
+    assert guard.encode(familiar, max_mse=mse).misfit is None
+    misfit = guard.encode(familiar, "warn", max_mse=0.999 * mse).misfit
+    assert misfit is not None
+    assert [(one.score, one.limit) for one in misfit.excesses] == [("mse", 0.999 * mse)]
+
+
+def test_a_card_without_limits_makes_no_misfits(tiny_model: Path, strange: image.Pixels) -> None:
+    guard = Guard(Encoder.open(tiny_model), Decoder.open(tiny_model))
+    guarded = guard.encode(strange)
+    assert guarded.misfit is None
+    assert guarded.mse is not None
+    assert guard.encode(strange, max_mse=0).misfit is not None
+
+
+def test_an_image_that_is_shorter_as_itself_is_sent_so(guard: Guard, decoder: Decoder) -> None:
+    for level in range(0, 256, 15):
+        flat = np.full(guard.card.image.as_tuple(), level, np.uint8)
+        guarded = guard.encode(flat)
+        assert len(guarded.code.payload) <= len(lossless.write_payload(flat))
+        if guarded.sent_as:
+            np.testing.assert_array_equal(decoder.decode([guarded.code.wire])[0], flat)
+
+
+@pytest.mark.parametrize(("on_misfit", "error"), [("refuse", MisfitImage), ("warn", UncodableImage)])
+def test_an_image_without_a_code_is_a_misfit(
+    guarded_model: Path, decoder: Decoder, on_misfit: OnMisfit, error: type[Exception]
+) -> None:
+    encoder = Encoder.open(guarded_model)
+    guard = Guard(Encoder(encoder.card, Overflowing(encoder._graph)), decoder)
+    white = np.full(guard.card.image.as_tuple(), 255, np.uint8)
+    with pytest.raises(error, match="lies too far out"):
+        guard.encode(white, on_misfit)
+    guarded = guard.encode(white)
+    assert guarded.misfit is not None
+    np.testing.assert_array_equal(decoder.decode([guarded.code.wire])[0], white)
+    both = guard.judge(np.stack([white, familiar_pixels(1)[0]]))
+    assert [judgement.encoded is None for judgement in both] == [True, False]
+
+
+def test_a_batch_is_judged_as_its_images_are(guard: Guard) -> None:
+    batch = np.concatenate([familiar_pixels(3), strange_pixels(3)])
+    judged = guard.judge(batch)
+    assert [judgement.misfit is not None for judgement in judged] == [False] * 3 + [True] * 3
+    for pixels, judgement in zip(batch, judged, strict=True):
+        assert judgement.scores == pytest.approx(guard.judge(pixels[None])[0].scores)
+
+
+def test_psnr_is_infinite_for_an_exact_picture() -> None:
+    assert psnr_db(0) == math.inf
+    assert psnr_db(0.01) == pytest.approx(20)
+
+
+def test_a_container_holds_misfits_as_themselves(guard: Guard, encoder: Encoder, decoder: Decoder) -> None:
+    mixed = np.concatenate([familiar_pixels(2), strange_pixels(2), familiar_pixels(1)])
+    for batch in (mixed, mixed[2:4], mixed[:2]):
+        writer = encoder.container()
+        stream = writer.add(guard.codes(batch).codes) + writer.finish()
+        back = np.concatenate(list(decoder.decode_batch([stream])))
+        coded = decoder.decode([one.wire for one in encoder.encode(batch)])
+        for pixels, delivered, code in zip(batch, back, coded, strict=True):
+            strange = guard.judge(pixels[None])[0].misfit is not None
+            np.testing.assert_array_equal(delivered, pixels if strange else code)
+    warned = guard.codes(mixed, "warn")
+    assert (warned.codes.payloads, list(warned.misfits)) == ({}, [2, 3])
+    with pytest.raises(MisfitImage, match="strangeness"):
+        guard.codes(mixed, "refuse")
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_images_for_a_container_are_judged_as_single_ones_are(
+    encoder: Encoder, decoder: Decoder, delivered: bool
+) -> None:
+    given = encoder.card.guard
+    assert given is not None
+    pixels = np.concatenate([familiar_pixels(60, seed=3), strange_pixels(2), familiar_pixels(60, seed=4)])
+    scores = [one.scores for one in Guard(encoder, decoder).judge(pixels)]
+    # Limits that some of the images are beyond by each score.
+    limits = given.model_copy(
+        update={
+            "max_strangeness": float(np.quantile([one["strangeness"] for one in scores], 0.9)),
+            "max_strangeness_alone": float(np.quantile([one["strangeness"] for one in scores], 0.8)),
+            "max_bits": float(np.quantile([one["bits"] for one in scores], 0.8)),
+            "max_mse": float(np.quantile([one["mse"] for one in scores], 0.8)),
+            "max_surprise": float(np.quantile([one["surprise"] for one in scores], 0.8)),
+        }
+    )
+    guard = Guard(encoder, decoder, limits)
+    judged = Guard(encoder, decoder if delivered else None, limits).judge(pixels)
+    misfits = {place: one.misfit for place, one in enumerate(judged) if one.misfit}
+    warned = guard.codes(pixels, "warn", delivered=delivered)
+    assert len({excess.score for misfit in misfits.values() for excess in misfit.excesses}) == (4 if delivered else 2)
+    assert {place: {one.score for one in misfit.excesses} for place, misfit in warned.misfits.items()} == {
+        place: {one.score for one in misfit.excesses} for place, misfit in misfits.items()
+    }
+    fallen_back = guard.codes(pixels, delivered=delivered)
+    assert set(fallen_back.misfits) == set(fallen_back.codes.payloads) == set(misfits)
+    np.testing.assert_array_equal(fallen_back.codes.symbols, warned.codes.symbols[fallen_back.codes.coded()])
+
+
+def test_an_image_without_a_code_is_in_a_container_as_itself(encoder: Encoder) -> None:
+    overflowing = Guard(Encoder(encoder.card.model_copy(update={"guard": None}), Overflowing(encoder._graph)))
+    mixed = familiar_pixels(5)
+    mixed[[1, 4]] = 255
+    guarded = overflowing.codes(mixed)
+    assert set(guarded.misfits) == set(guarded.codes.payloads) == {1, 4}
+    np.testing.assert_array_equal(guarded.codes.symbols, encoder.codes(mixed[[0, 2, 3]]).symbols)
+    with pytest.raises(MisfitImage):
+        overflowing.codes(mixed, "refuse")
+    with pytest.raises(UncodableImage):
+        overflowing.codes(mixed, "warn")

@@ -1,0 +1,152 @@
+import math
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from latentwire.decoder import Decoder
+from latentwire.encoder import EncodedImage, Encoder
+from latentwire.errors import MisfitImage, TargetMissed
+from latentwire.imaging import image
+from latentwire.model.card import load_card
+from latentwire.selection.guard import Guard
+from latentwire.selection.ladder import Ladder
+from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels, with_quality
+
+Rungs = dict[str, Guard]
+
+
+def payload_size(code: EncodedImage) -> int:
+    return len(code.payload)
+
+
+def open_rungs(folders: list[Path], halves: Literal["both", "encoder"]) -> Rungs:
+    rungs = {}
+    for folder, mse in zip(folders, (0.2, 0.05, 0.1), strict=True):
+        encoder = Encoder.open(folder)
+        encoder.card = with_quality(load_card(folder), mse)
+        rungs[folder.name] = Guard(encoder, Decoder.open(folder) if halves == "both" else None)
+    return rungs
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("ladder")
+    names = ("low", "high", "middle")
+    return [publish_guarded_model(root / "models", root / name, name, seed) for seed, name in enumerate(names)]
+
+
+@pytest.fixture(scope="module")
+def rungs(folders: list[Path]) -> Rungs:
+    return open_rungs(folders, "both")
+
+
+@pytest.fixture(scope="module")
+def ladder(rungs: Rungs) -> Ladder:
+    return Ladder(list(rungs.values()))
+
+
+@pytest.fixture(scope="module")
+def blind(folders: list[Path]) -> Ladder:
+    return Ladder(list(open_rungs(folders, "encoder").values()))
+
+
+@pytest.fixture
+def pixels() -> image.Pixels:
+    familiar: image.Pixels = familiar_pixels(1, seed=11)[0]
+    return familiar
+
+
+def sizes(rungs: Rungs, pixels: image.Pixels) -> dict[str, int]:
+    return {name: payload_size(guard.encode(pixels, "warn").code) for name, guard in rungs.items()}
+
+
+def test_the_best_rung_that_fits_is_taken(ladder: Ladder, rungs: Rungs) -> None:
+    quality = {"high": 3, "middle": 2, "low": 1}
+    for seed in range(20):
+        pixels = familiar_pixels(1, seed=100 + seed)[0]
+        size = sizes(rungs, pixels)
+        for target in range(min(size.values()), max(size.values()) + 1):
+            fits = [name for name in size if size[name] <= target]
+            chosen = ladder.best_within(pixels, target, payload_size, "refuse")
+            assert chosen.card.name == max(fits, key=lambda name: quality[name])
+            assert payload_size(chosen.guarded.code) <= target
+
+
+def test_an_image_as_itself_is_the_best_where_it_fits(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
+    chosen = ladder.best_within(pixels, 10_000, payload_size, "refuse")
+    assert chosen.card.name == "high"
+    assert chosen.guarded.mse == 0
+    assert chosen.guarded.sent_as is not None
+
+
+def test_no_code_of_one_byte_is_found(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
+    least = min(sizes(rungs, pixels).values())
+    assert least > 1
+    with pytest.raises(TargetMissed, match=f"into 1 bytes: the smallest has {least}"):
+        ladder.best_within(pixels, 1, payload_size, "fallback")
+
+
+def test_what_counts_is_what_is_sent(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
+    least = min(sizes(rungs, pixels).values())
+    with pytest.raises(TargetMissed):
+        ladder.best_within(pixels, least, lambda code: len(code.wire), "fallback")
+    assert ladder.best_within(pixels, least + 8, lambda code: len(code.wire), "fallback").guarded.misfit is None
+
+
+def test_a_misfit_within_few_bytes_is_never_silent(ladder: Ladder) -> None:
+    strange = strange_pixels(1, seed=3)[0]
+    with pytest.raises(TargetMissed, match="as itself it takes 51 bytes, over 40"):
+        ladder.best_within(strange, 40, payload_size, "fallback")
+    with pytest.raises(MisfitImage, match="not of the kind"):
+        ladder.best_within(strange, 40, payload_size, "refuse")
+    assert ladder.best_within(strange, 40, payload_size, "warn").guarded.misfit is not None
+
+
+def test_the_lowest_rung_that_reaches_a_quality_is_taken(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
+    reached = {name: guard.encode(pixels, "warn").psnr_db or 0 for name, guard in rungs.items()}
+    for wanted in (0.0, *reached.values()):
+        expected = next(name for name in ("low", "middle", "high") if reached[name] >= wanted)
+        chosen = ladder.smallest_reaching(pixels, wanted, "refuse")
+        assert chosen.card.name == expected
+        assert chosen.guarded.psnr_db is not None
+        assert chosen.guarded.psnr_db >= wanted
+
+
+def test_a_quality_that_none_reaches_is_that_of_the_image_itself(ladder: Ladder, pixels: image.Pixels) -> None:
+    guarded = ladder.smallest_reaching(pixels, 1000, "fallback").guarded
+    assert (guarded.mse, guarded.psnr_db, guarded.misfit) == (0, math.inf, None)
+    assert guarded.sent_as is not None
+    with pytest.raises(TargetMissed, match="no model reaches 1000 dB for this image; the best gives"):
+        ladder.smallest_reaching(pixels, 1000, "refuse")
+    warned = ladder.smallest_reaching(pixels, 1000, "warn").guarded
+    assert warned.sent_as is None
+    assert warned.misfit is not None
+    assert "no model reaches" in warned.misfit.sentence
+
+
+def test_a_misfit_reaches_no_quality(ladder: Ladder) -> None:
+    strange = strange_pixels(1, seed=3)[0]
+    fallen_back = ladder.smallest_reaching(strange, 0, "fallback").guarded
+    assert fallen_back.sent_as is not None
+    assert fallen_back.misfit is not None
+    with pytest.raises(MisfitImage, match="not of the kind"):
+        ladder.smallest_reaching(strange, 0, "refuse")
+    assert ladder.smallest_reaching(strange, 0, "warn").guarded.misfit is not None
+
+
+def test_without_a_decoder_the_card_says_what_is_reached(blind: Ladder, pixels: image.Pixels) -> None:
+    assert blind.smallest_reaching(pixels, 6.9, "refuse").card.name == "low"
+    assert blind.smallest_reaching(pixels, 7.1, "refuse").card.name == "middle"
+    assert blind.smallest_reaching(pixels, 13, "refuse").card.name == "high"
+    assert blind.smallest_reaching(pixels, 13.1, "fallback").guarded.sent_as is not None
+    with pytest.raises(TargetMissed, match=r"no model reaches 13\.1 dB"):
+        blind.smallest_reaching(pixels, 13.1, "refuse")
+
+
+def test_a_model_that_tells_no_quality_is_the_lowest(rungs: Rungs, pixels: image.Pixels) -> None:
+    encoder = rungs["high"]._encoder
+    unknown = Encoder(encoder.card.model_copy(update={"quality": None}), encoder._graph)
+    ladder = Ladder([Guard(unknown), rungs["low"]])
+    assert ladder.best_within(pixels, 40, payload_size, "refuse").card.name == "low"
+    assert ladder.smallest_reaching(pixels, 0, "refuse").card.name == "low"

@@ -1,0 +1,170 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from fastapi import Request
+from starlette.types import Message
+
+from service.api.body import read_body, wait_until_gone
+from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from service.scheduling.admission import Admission
+from service.scheduling.body_timeouts import Reader, Readers
+from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
+
+
+def request_of(*messages: Message) -> tuple[Request, list[Message]]:
+    """A request that receives these messages, and the messages that it has not received yet."""
+    left = list(messages)
+
+    async def receive() -> Message:
+        return left.pop(0)
+
+    return Request({"type": "http", "headers": []}, receive), left
+
+
+def read(
+    request: Request, max_bytes: int, stall_timeout_s: float = 10, receive_timeout_s: float = 10, length: str = ""
+) -> bytes:
+    async def scenario() -> bytes:
+        admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=1000, queue_timeout_s=1)
+        readers = Readers(stall_timeout_s, receive_timeout_s, look_every_s=0.01)
+        try:
+            with admission.hold() as held:
+                return await read_body(request, length.encode("latin-1"), max_bytes, held, readers)
+        finally:
+            admission.close()
+
+    return asyncio.run(scenario())
+
+
+def part(body: bytes, more: bool = True) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_read_body_joins_the_chunks() -> None:
+    request, _ = request_of(part(b"ab"), part(b""), part(b"c"), {"type": "http.request"})
+    assert read(request, 3) == b"abc"
+
+
+def test_read_body_stops_at_the_first_byte_over_the_limit() -> None:
+    request, left = request_of(part(b"abc"), part(b"d"), part(b"e"))
+    with pytest.raises(BodyTooLarge):
+        read(request, 3)
+    assert left == [part(b"e")]
+
+
+@pytest.mark.parametrize("length", ["4", "9" * 18, "9" * 100_000])
+def test_read_body_believes_a_length_over_the_limit_at_once(length: str) -> None:
+    request, left = request_of(part(b"abc"))
+    with pytest.raises(BodyTooLarge):
+        read(request, 3, length=length)
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("length", ["0", "3", "-1", "x", "²", ""])
+def test_read_body_does_not_believe_a_length_under_the_limit(length: str) -> None:
+    request, _ = request_of(part(b"abc"), part(b"d", more=False))
+    with pytest.raises(BodyTooLarge):
+        read(request, 3, length=length)
+
+
+def test_read_body_notices_that_the_client_has_gone() -> None:
+    request, _ = request_of(part(b"a"), {"type": "http.disconnect"})
+    with pytest.raises(ClientGone):
+        read(request, 3)
+
+
+def trickle(every_s: float) -> Request:
+    """A request whose body comes byte by byte and never ends."""
+
+    async def receive() -> Message:
+        await asyncio.sleep(every_s)
+        return part(b"a")
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+def test_read_body_gives_up_when_nothing_comes_for_too_long() -> None:
+    with pytest.raises(BodyStalled, match=r"no more of the body came within 0\.05 seconds"):
+        read(trickle(every_s=60), 3, stall_timeout_s=0.05)
+
+
+def test_read_body_gives_up_when_little_comes_for_too_long() -> None:
+    with pytest.raises(BodyStalled, match=r"the whole body did not come within 0\.05 seconds"):
+        read(trickle(every_s=0.001), 1000, receive_timeout_s=0.05)
+
+
+def test_who_is_cancelled_by_another_is_not_told_that_the_body_stalled() -> None:
+    async def scenario() -> None:
+        readers = Readers(stall_timeout_s=60, receive_timeout_s=60, look_every_s=0.001)
+
+        async def wait() -> None:
+            with Reader(readers):
+                await asyncio.sleep(60)
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(scenario())
+
+
+def test_who_has_read_its_body_is_not_given_up_afterwards() -> None:
+    async def scenario() -> None:
+        readers = Readers(stall_timeout_s=0.01, receive_timeout_s=60, look_every_s=0.005)
+        for _ in range(2):
+            with Reader(readers):
+                pass
+            await asyncio.sleep(0.05)
+            with pytest.raises(BodyStalled), Reader(readers):
+                await asyncio.sleep(60)
+            await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
+def test_a_body_that_does_not_come_is_answered_and_its_connection_closed(start: Callable[..., Client]) -> None:
+    client = start(stall_timeout_s=1)
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(60)
+
+    for path in ("/encode", "/decode"):
+        answer = client.post(path, stalling())
+        assert_problem(answer, 408, "stalled", "within 1 seconds")
+        assert answer.headers["connection"] == "close"
+
+
+def test_wait_until_gone_ends_with_the_connection() -> None:
+    request, left = request_of(part(b""), {"type": "http.disconnect"}, part(b""))
+    asyncio.run(wait_until_gone(request))
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("path", ["/encode", "/decode"])
+@pytest.mark.parametrize("content_type", [OCTETS, None])
+def test_a_body_of_exactly_the_limit_passes(start: Callable[..., Client], path: str, content_type: str | None) -> None:
+    client = start(max_body_bytes=1000)
+    assert client.post(path, bytes(1000), content_type).status_code == 400
+    assert client.post(path, in_chunks([bytes(500)] * 2), content_type).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/encode", OCTETS),
+        ("/encode", "image/png"),
+        ("/encode", "multipart/form-data; boundary=b"),
+        ("/decode", OCTETS),
+        ("/decode", JSON),
+    ],
+)
+def test_a_body_over_the_limit_is_refused_whatever_it_is(
+    start: Callable[..., Client], path: str, content_type: str
+) -> None:
+    client = start(max_body_bytes=1000)
+    assert_problem(client.post(path, bytes(1001), content_type), 413, "body-too-large", "1,000 bytes")
+    assert_problem(client.post(path, in_chunks([bytes(1000), b"0"]), content_type), 413, "body-too-large")

@@ -1,0 +1,287 @@
+import base64
+import io
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentwire.decoder import Decoder
+from latentwire.format.bitstream import write_wire
+from latentwire.format.lossless import write_payload
+from latentwire.imaging.image import Pixels
+from tests.service.client import JSON, OCTETS, Client, assert_problem
+from tests.tiny_model import CODE_SIZE, SHAPE
+
+GOOD_CODE = [0.25] * CODE_SIZE
+
+
+@pytest.fixture(scope="module")
+def decoder(models_dir: Path) -> Decoder:
+    return Decoder.open(models_dir / "tiny")
+
+
+@pytest.fixture(scope="module")
+def picture(decoder: Decoder, wire: bytes) -> Pixels:
+    pixels: Pixels = decoder.decode([wire])[0]
+    return pixels
+
+
+def decode_json(client: Client, content: object, **options: str) -> httpx.Response:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return client.decode(body, JSON, **options)
+
+
+def read(data: bytes) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(data)), np.uint8).reshape(*SHAPE.as_tuple()[:2], -1)
+
+
+@pytest.mark.parametrize("content_type", [OCTETS, None, "Application/Octet-Stream"])
+def test_decode_answers_a_png_by_default(
+    client: Client, wire: bytes, picture: Pixels, content_type: str | None, decoder: Decoder
+) -> None:
+    response = client.decode(wire, content_type)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["latentwire-model"] == decoder.card.full_name
+    assert response.headers["vary"] == "Accept"
+    assert Image.open(io.BytesIO(response.content)).format == "PNG"
+    assert np.array_equal(read(response.content), picture)
+
+
+def test_decode_answers_a_lossless_webp(client: Client, wire: bytes, picture: Pixels) -> None:
+    response = client.decode(wire, accept="image/webp")
+    assert response.headers["content-type"] == "image/webp"
+    assert np.array_equal(read(response.content), np.repeat(picture, 3, axis=2))
+
+
+def test_decode_answers_an_npy_array(client: Client, wire: bytes, picture: Pixels) -> None:
+    response = client.decode(wire, accept="application/x-npy")
+    assert response.headers["content-type"] == "application/x-npy"
+    array = np.load(io.BytesIO(response.content), allow_pickle=False)
+    assert array.dtype == np.uint8
+    assert np.array_equal(array, picture)
+
+
+def test_decode_answers_json_with_a_png(client: Client, wire: bytes, picture: Pixels, decoder: Decoder) -> None:
+    response = client.decode(wire, accept=JSON)
+    assert response.headers["content-type"] == JSON
+    answer = response.json()
+    assert list(answer) == ["model", "model_id", "shape", "image"]
+    assert answer["model"] == "tiny"
+    assert answer["model_id"] == decoder.card.model_id
+    assert answer["shape"] == list(SHAPE.as_tuple())
+    assert np.array_equal(read(base64.b64decode(answer["image"])), picture)
+
+
+def test_decode_takes_the_payload_of_a_json_body(client: Client, wire: bytes) -> None:
+    response = decode_json(client, {"payload": base64.b64encode(wire).decode()})
+    assert response.content == client.decode(wire).content
+
+
+def test_decode_takes_the_answer_of_encode_as_it_is(client: Client, png: bytes, wire: bytes) -> None:
+    assert decode_json(client, client.encode(png).content).content == client.decode(wire).content
+
+
+def test_decode_takes_a_bare_code(client: Client, decoder: Decoder) -> None:
+    response = decode_json(client, {"code": GOOD_CODE}, accept="application/x-npy")
+    assert np.array_equal(np.load(io.BytesIO(response.content)), decoder.decode_vector(GOOD_CODE))
+
+
+def test_decode_takes_whole_numbers_in_a_code(client: Client) -> None:
+    assert decode_json(client, {"code": [1] * CODE_SIZE}).status_code == 200
+
+
+def test_decode_chooses_the_model_from_the_code(client: Client, png: bytes) -> None:
+    others = client.encode(png, model="other", accept=OCTETS).content
+    assert client.decode(others).headers["latentwire-model"].startswith("other@")
+    response = decode_json(client, {"payload": base64.b64encode(others).decode(), "model": "a name of the sender's"})
+    assert response.headers["latentwire-model"].startswith("other@")
+
+
+@pytest.mark.parametrize(("query", "field"), [("other", None), (None, "other"), ("other", "other")])
+def test_decode_chooses_the_model_of_a_bare_code_by_name(client: Client, query: str | None, field: str | None) -> None:
+    params = {} if query is None else {"model": query}
+    response = decode_json(client, {"code": GOOD_CODE, "model": field}, **params)
+    assert response.headers["latentwire-model"].startswith("other@")
+
+
+def test_decode_refuses_two_different_names(client: Client) -> None:
+    response = decode_json(client, {"code": GOOD_CODE, "model": "tiny"}, model="other")
+    assert_problem(response, 400, "invalid-parameter", "different models")
+
+
+def test_decode_refuses_unknown_names(client: Client, wire: bytes) -> None:
+    assert_problem(client.decode(wire, model="nobody"), 404, "unknown-model")
+    assert_problem(decode_json(client, {"code": GOOD_CODE}, model=""), 404, "unknown-model")
+    assert_problem(decode_json(client, {"code": GOOD_CODE, "model": "nobody"}), 404, "unknown-model")
+    assert_problem(decode_json(client, {"code": GOOD_CODE, "model": ""}), 404, "unknown-model")
+
+
+def test_decode_refuses_wire_bytes_of_another_model_than_the_query_names(client: Client, wire: bytes) -> None:
+    assert_problem(client.decode(wire, model="other"), 409, "foreign-code")
+    assert client.decode(wire, model="tiny").status_code == 200
+
+
+def test_decode_takes_the_bare_form_of_a_model_that_is_named(client: Client, png: bytes, wire: bytes) -> None:
+    bare = client.encode(png, accept=OCTETS, form="bare")
+    expected = client.decode(wire).content
+    for model in ("tiny", bare.headers["latentwire-model"]):
+        response = client.decode(bare.content, form="bare", model=model)
+        assert response.content == expected
+        assert response.headers["latentwire-model"] == bare.headers["latentwire-model"]
+
+
+def test_decode_refuses_a_bare_form_that_could_be_of_any_model(client: Client, wire: bytes) -> None:
+    bare = wire[6:-2]
+    assert_problem(client.decode(bare, form="bare"), 400, "invalid-parameter", "needs model=")
+    assert_problem(client.decode(bare, form="bare", model=""), 404, "unknown-model")
+    assert_problem(client.decode(bare, form="bare", model="nobody"), 404, "unknown-model")
+    assert_problem(client.decode(bare, form="bare", model="tiny@" + "0" * 64), 409, "foreign-code", "model_id")
+    assert_problem(client.decode(bare, form="bared", model="tiny"), 400, "invalid-parameter", "full or bare")
+    as_json = {"payload": base64.b64encode(bare).decode()}
+    assert_problem(decode_json(client, as_json, form="bare", model="tiny"), 400, "invalid-parameter", "not in JSON")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\xff\xff\x07abc", bytes(100_000)])
+def test_decode_refuses_what_is_no_bare_form(client: Client, payload: bytes) -> None:
+    assert_problem(client.decode(payload, form="bare", model="tiny"), 400, "invalid-code")
+
+
+def test_decode_gives_back_an_image_that_was_sent_as_itself(client: Client, pixels: Pixels, decoder: Decoder) -> None:
+    payload = write_payload(pixels)
+    for response in (
+        client.decode(write_wire(payload, decoder.card.fingerprint), accept="application/x-npy"),
+        client.decode(payload, form="bare", model="tiny", accept="application/x-npy"),
+    ):
+        assert np.array_equal(np.load(io.BytesIO(response.content)), pixels)
+
+
+def test_decode_refuses_a_code_of_a_model_that_is_not_loaded(client: Client, wire: bytes) -> None:
+    assert_problem(client.decode(write_wire(wire[6:-2], b"\0\1\2\3")), 409, "foreign-code", "00010203")
+
+
+def test_decode_refuses_a_model_id_of_another_model(client: Client, wire: bytes) -> None:
+    for content in ({"code": GOOD_CODE}, {"payload": base64.b64encode(wire).decode()}):
+        assert_problem(decode_json(client, {**content, "model_id": "0" * 64}), 409, "foreign-code", "model_id")
+
+
+def test_decode_refuses_a_code_with_any_bit_flipped(client: Client, wire: bytes) -> None:
+    for position in range(8 * len(wire)):
+        damaged = bytearray(wire)
+        damaged[position // 8] ^= 1 << position % 8
+        assert_problem(client.decode(bytes(damaged)), 400, "invalid-code")
+    assert client.decode(wire).status_code == 200
+
+
+def test_decode_refuses_every_truncation_and_what_is_appended(client: Client, wire: bytes) -> None:
+    for length in range(len(wire)):
+        assert_problem(client.decode(wire[:length]), 400, "invalid-code")
+    for extra in (b"\0", b"\n", wire, bytes(1 << 20)):
+        assert_problem(client.decode(wire + extra), 400, "invalid-code")
+    assert client.decode(wire).status_code == 200
+
+
+def test_decode_refuses_a_whole_code_of_the_wrong_length(client: Client, wire: bytes, decoder: Decoder) -> None:
+    for payload in (wire[6:-2] + b"\0", bytes(100_000)):
+        assert_problem(client.decode(write_wire(payload, decoder.card.fingerprint)), 400, "invalid-code", "payload")
+
+
+def nested(depth: int, inside: str = "1") -> bytes:
+    return b'{"code": ' + b"[" * depth + inside.encode() + b"]" * depth + b"}"
+
+
+def with_code(text: str) -> bytes:
+    return b'{"code": [0.5, 0.5, 0.5, 0.5, ' + text.encode() + b"]}"
+
+
+BAD_JSON: dict[str, tuple[bytes, int, str]] = {
+    "empty": (b"", 400, "invalid-json"),
+    "text": (b"code", 400, "invalid-json"),
+    "not UTF-8": (b'{"payload": "\xff"}', 400, "invalid-json"),
+    "UTF-16": ('{"payload": ""}'.encode("utf-16"), 400, "invalid-json"),
+    "cut short": (b'{"code": [0.5, 0.5', 400, "invalid-json"),
+    "two values": (b'{"code": []} {"code": []}', 400, "invalid-json"),
+    "a number": (b"1", 400, "invalid-json"),
+    "a list": (b"[0.5, 0.5, 0.5, 0.5, 0.5]", 400, "invalid-json"),
+    "null": (b"null", 400, "invalid-json"),
+    "NaN": (with_code("NaN"), 400, "invalid-json"),
+    "Infinity": (with_code("Infinity"), 400, "invalid-json"),
+    "-Infinity": (with_code("-Infinity"), 400, "invalid-json"),
+    "a field twice": (b'{"code": [1, 1, 1, 1, 1], "code": [1, 1, 1, 1, 1]}', 400, "invalid-json"),
+    "1,000 levels": (nested(1000), 400, "invalid-json"),
+    "1,000 objects": (b'{"code": ' * 1000 + b"1" + b"}" * 1000, 400, "invalid-json"),
+    "100,000 levels that do not end": (b"[" * 100_000, 400, "invalid-json"),
+    "a number of 5,000 digits": (with_code("9" * 5000), 400, "invalid-json"),
+    "beyond float64": (with_code("1e400"), 400, "invalid-code"),
+    "400 digits": (with_code("9" * 400), 400, "invalid-code"),
+    "beyond float32": (with_code("1e39"), 400, "invalid-vector"),
+    "a string": (with_code('"0.5"'), 400, "invalid-code"),
+    "true": (with_code("true"), 400, "invalid-code"),
+    "a null": (with_code("null"), 400, "invalid-code"),
+    "nested": (nested(2, "1, 1, 1, 1, 1"), 400, "invalid-code"),
+    "code is a string": (b'{"code": "abc"}', 400, "invalid-code"),
+    "code is an object": (b'{"code": {"0": 1}}', 400, "invalid-code"),
+    "too short": (b'{"code": [0.5, 0.5, 0.5, 0.5]}', 400, "invalid-vector"),
+    "too long": (with_code("0.5, 0.5"), 400, "invalid-vector"),
+    "no elements": (b'{"code": []}', 400, "invalid-vector"),
+    "five million elements": (b'{"code": [' + b"0," * 5_000_000 + b"0]}", 400, "invalid-json"),
+    "65,537 elements": (b'{"code": [' + b"0," * 65536 + b"0]}", 400, "invalid-code"),
+    "no fields": (b"{}", 400, "invalid-code"),
+    "all null": (b'{"code": null, "payload": null}', 400, "invalid-code"),
+    "an unknown field": (b'{"code": [1, 1, 1, 1, 1], "fit": "pad"}', 400, "invalid-code"),
+    "payload is not base64": (b'{"payload": "TAG*"}', 400, "invalid-code"),
+    "payload is not ASCII": ('{"payload": "☃"}'.encode(), 400, "invalid-code"),
+    "payload is a lone surrogate": (b'{"payload": "\\ud800"}', 400, "invalid-code"),
+    "payload is empty": (b'{"payload": ""}', 400, "invalid-code"),
+    "payload is a list": (b'{"payload": [76]}', 400, "invalid-code"),
+    "payload is text": (b'{"payload": "aGVsbG8="}', 400, "invalid-code"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "code"), BAD_JSON.values(), ids=BAD_JSON)
+def test_decode_answers_bad_json_and_then_goes_on(
+    client: Client, wire: bytes, body: bytes, status: int, code: str
+) -> None:
+    assert_problem(decode_json(client, body), status, code)
+    assert client.decode(wire).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "element", [b"0,", b"[],", b"{},", b'"",', b"[", b'{"a":', b"1", b" ", b'{"payload":"', b"\\u0000"]
+)
+def test_decode_refuses_megabytes_of_json(client: Client, element: bytes) -> None:
+    limit = 10 << 20
+    body = b'{"code": [' + element * ((limit - 16) // len(element))
+    assert client.decode(body, JSON).status_code == 400
+    assert client.decode(body + b"0]}", JSON).status_code == 400
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "image/png", "text/json"])
+def test_decode_refuses_other_types_and_says_how_to_send(client: Client, wire: bytes, content_type: str) -> None:
+    response = client.decode(wire, content_type)
+    assert_problem(response, 415, "unsupported-media-type", "-H 'Content-Type: application/octet-stream'")
+
+
+def test_decode_refuses_to_answer_in_another_type(client: Client, wire: bytes) -> None:
+    assert_problem(client.decode(wire, accept="image/gif"), 406, "not-acceptable", "image/webp")
+
+
+def test_decode_reads_several_accept_headers(client: Client, wire: bytes) -> None:
+    headers = [("Accept", "text/html"), ("Accept", "image/webp")]
+    assert client.request("POST", "/decode", content=wire, headers=headers).headers["content-type"] == "image/webp"
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"L", bytes(5000)])
+def test_decode_refuses_what_is_not_a_code(client: Client, body: bytes) -> None:
+    assert_problem(client.decode(body), 400, "invalid-code")
+
+
+def test_decode_refuses_an_image(client: Client, png: bytes) -> None:
+    assert_problem(client.decode(png), 400, "invalid-code")
+
+
+def test_decode_refuses_an_unknown_parameter(client: Client, wire: bytes) -> None:
+    assert_problem(client.decode(wire, fit="pad"), 400, "invalid-parameter", "it has form, model")

@@ -1,0 +1,81 @@
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from latentwire import errors as codec_errors
+from latentwire.encoder import Encoder
+from service import errors
+from service.http.problems import ALL_PROBLEMS, PROBLEMS
+from tests.service.client import Client, assert_problem
+
+API = Path(__file__).parents[3] / "docs" / "API.md"
+
+
+def leaves(base: type[Exception]) -> Iterator[type[Exception]]:
+    children = base.__subclasses__()
+    if not children:
+        yield base
+    for child in children:
+        yield from leaves(child)
+
+
+def test_every_error_is_in_the_table_and_nothing_else() -> None:
+    assert set(PROBLEMS) == {*leaves(codec_errors.CodecError), *leaves(errors.ServiceError)}
+
+
+def test_a_code_has_one_status_and_one_title() -> None:
+    assert len({problem.code for problem in ALL_PROBLEMS}) == len(ALL_PROBLEMS)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", problem.code) for problem in ALL_PROBLEMS)
+
+
+def test_the_documented_problems_are_those_of_the_table() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \| ([^|]+) \|", API.read_text(encoding="utf-8"), re.MULTILINE)
+    documented = {(code, int(status), title.strip()) for code, status, title in rows}
+    assert documented == {(problem.code, problem.status, problem.title) for problem in ALL_PROBLEMS}
+    assert len(rows) == len(documented)
+
+
+@pytest.mark.parametrize("path", ["/nope", "/encode/", "/encode/batch/x", "//", "/%00", "/models/a/b"])
+def test_an_unknown_route_is_a_problem(client: Client, path: str) -> None:
+    for method in ("GET", "POST", "PUT"):
+        assert_problem(client.request(method, f"http://test{path}"), 404, "not-found", "/docs")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/encode", "POST"), ("/decode", "POST"), ("/livez", "GET, HEAD"), ("/docs", "GET, HEAD")]
+)
+def test_another_method_is_a_problem(client: Client, path: str, allowed: str) -> None:
+    response = client.request("DELETE", path)
+    assert_problem(response, 405, "method-not-allowed", allowed)
+    assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
+def test_the_other_halfs_route_is_a_problem(start: Callable[..., Client], method: str) -> None:
+    for role, path in (("sender", "/decode"), ("receiver", "/encode")):
+        assert_problem(start(role=role).request(method, path), 404, "wrong-role", role)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a secret"), MemoryError(), codec_errors.CodecError("bare")])
+def test_an_unexpected_error_says_nothing_of_the_inside(
+    client: Client, monkeypatch: pytest.MonkeyPatch, png: bytes, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode", fail)
+        response = client.encode(png)
+        assert_problem(response, 500, "internal-error")
+        assert "secret" not in response.text
+    assert client.encode(png).status_code == 200
+
+
+def test_a_model_error_at_request_time_is_a_503(client: Client, monkeypatch: pytest.MonkeyPatch, png: bytes) -> None:
+    def fail(*_: object) -> None:
+        raise codec_errors.InvalidGraph("encoder.onnx of model 'tiny' is gone")
+
+    monkeypatch.setattr(Encoder, "encode", fail)
+    assert_problem(client.encode(png), 503, "model-unusable", "is gone")

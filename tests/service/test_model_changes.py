@@ -1,0 +1,105 @@
+"""Files of models that change between one start of the real server and the next."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE
+from tests.service.client import OCTETS
+from tests.service.launching import Server
+from tests.service.server.test_server import launch, start_in_vain
+
+__all__ = ["launch"]
+
+Damage = Callable[[Path], None]
+DEFAULT = ("--default-model", "tiny")
+
+
+@pytest.fixture
+def two_models(models_dir: Path, tmp_path: Path) -> Path:
+    """Two models of the same shapes, for this test alone."""
+    shutil.copytree(models_dir, tmp_path / "models")
+    return tmp_path / "models"
+
+
+def cut(file: str, share: float) -> Damage:
+    def damage(models: Path) -> None:
+        whole = (models / "tiny" / file).read_bytes()
+        (models / "tiny" / file).write_bytes(whole[: int(len(whole) * share)])
+
+    return damage
+
+
+def swapped(*files: str) -> Damage:
+    """Give each model what is the other's."""
+
+    def damage(models: Path) -> None:
+        for file in files:
+            one, other = models / "tiny" / file, models / "other" / file
+            content = one.read_bytes()
+            one.write_bytes(other.read_bytes())
+            other.write_bytes(content)
+
+    return damage
+
+
+def halves_swapped(models: Path) -> None:
+    encoder, decoder = models / "tiny" / ENCODER_FILE, models / "tiny" / DECODER_FILE
+    content = encoder.read_bytes()
+    encoder.write_bytes(decoder.read_bytes())
+    decoder.write_bytes(content)
+
+
+def another_encoder(models: Path) -> None:
+    """One that could be opened, and a card that names it; but not the identity that follows from it."""
+    tiny, other = models / "tiny", models / "other"
+    shutil.copy(other / ENCODER_FILE, tiny / ENCODER_FILE)
+    cards = [json.loads((folder / CARD_FILE).read_bytes()) for folder in (tiny, other)]
+    (tiny / CARD_FILE).write_text(json.dumps({**cards[0], "encoder": cards[1]["encoder"]}), encoding="utf-8")
+
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "encoder cut to half": (cut(ENCODER_FILE, 0.5), "encoder.onnx of model 'tiny' has"),
+    "encoder cut to nothing": (cut(ENCODER_FILE, 0), "encoder.onnx of model 'tiny' has 0 bytes"),
+    "decoder cut": (cut(DECODER_FILE, 0.9), "decoder.onnx of model 'tiny' has"),
+    "card cut": (cut(CARD_FILE, 0.5), "card of model 'tiny' is not valid"),
+    "card cut to nothing": (cut(CARD_FILE, 0), "card of model 'tiny' is not valid"),
+    "encoders swapped": (swapped(ENCODER_FILE), "SHA-256"),
+    "decoders swapped": (swapped(DECODER_FILE), "SHA-256"),
+    "halves swapped": (halves_swapped, "encoder.onnx of model 'tiny' has"),
+    "cards swapped": (swapped(CARD_FILE), "of model"),
+    "models swapped": (swapped(CARD_FILE, ENCODER_FILE, DECODER_FILE), "of model"),
+    "another encoder, named by the card": (another_encoder, "model_id"),
+}
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGES.values(), ids=DAMAGES)
+def test_a_start_with_files_that_changed_is_refused(two_models: Path, damage: Damage, says: str) -> None:
+    damage(two_models)
+    assert says in start_in_vain(two_models, *DEFAULT)
+
+
+def test_a_running_server_does_not_mind_and_the_next_one_waits_for_the_right_files(
+    launch: Callable[..., Server], models_dir: Path, two_models: Path, png: bytes
+) -> None:
+    def answers(server: Server) -> list[bytes]:
+        wire = server.client.post("/encode", content=png, headers={"Accept": OCTETS})
+        picture = server.client.post("/decode", content=wire.content)
+        assert (wire.status_code, picture.status_code) == (200, 200)
+        return [wire.content, picture.content]
+
+    server = launch(two_models, *DEFAULT)
+    before = answers(server)
+    for damage in (swapped(ENCODER_FILE, DECODER_FILE), cut(ENCODER_FILE, 0.5), cut(CARD_FILE, 0)):
+        damage(two_models)
+        # What runs has read its files at the start.
+        assert answers(server) == before
+        assert server.client.get("/readyz").status_code == 200
+    server.stop()
+    start_in_vain(two_models, *DEFAULT)
+    shutil.rmtree(two_models)
+    shutil.copytree(models_dir, two_models)
+    assert answers(launch(two_models, *DEFAULT)) == before

@@ -1,0 +1,190 @@
+"""A request and how its answer is judged."""
+
+import json
+import math
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import httpx
+
+from latentwire.encoder import EncodedImage
+from latentwire.errors import CodecError
+from latentwire.model.card import ModelCard
+from latentwire.selection.guard import GuardedImage
+from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
+
+Half = Literal["sender", "receiver"]
+Check = Callable[[httpx.Response], None]
+
+OCTETS = "application/octet-stream"
+JSON = "application/json"
+NPY = "application/x-npy"
+PNG = "image/png"
+
+_PROBLEM_OF_CODE = {problem.code: problem for problem in ALL_PROBLEMS}
+
+
+class WrongAnswer(Exception):
+    """An answer is not the one that it must be; the message says what is different."""
+
+
+class ServerFault(WrongAnswer):
+    """The service says that it has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request to one half of the service, and what its answer must be."""
+
+    half: Half
+    path: str
+    check: Check
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "POST"
+
+
+def route(path: str, **parameters: object) -> str:
+    """Return a path with its query; parameters that are None are left out."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def gives(content: bytes, media_type: str, **headers: str) -> Check:
+    """Expect this very content, and these headers, with `_` for `-`."""
+    expected = {"content-type": media_type} | {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def check(answer: httpx.Response) -> None:
+        _expect_status(answer, 200)
+        for name, value in expected.items():
+            if answer.headers.get(name) != value:
+                raise WrongAnswer(f"{name} is {answer.headers.get(name)!r}, not {value!r}")
+        if answer.content != content:
+            raise WrongAnswer(f"other bytes: {_shown(answer.content)}, not {_shown(content)}")
+
+    return check
+
+
+def gives_json(expected: object) -> Check:
+    """Expect JSON of this meaning; numbers must be equal in every digit."""
+
+    def check(answer: httpx.Response) -> None:
+        _expect_status(answer, 200)
+        if answer.headers.get("content-type") != JSON:
+            raise WrongAnswer(f"content-type is {answer.headers.get('content-type')!r}, not JSON")
+        if (found := answer.json()) != expected:
+            raise WrongAnswer(f"other JSON: {_first_difference(found, expected)}")
+
+    return check
+
+
+def gives_well(answer: httpx.Response) -> None:
+    """Expect a 200 of any content."""
+    _expect_status(answer, 200)
+
+
+def refuses(*codes: str) -> Check:
+    """Expect a problem document with one of these codes, complete and as the table of problems has it."""
+
+    def check(answer: httpx.Response) -> None:
+        found = check_problem(answer)
+        if found not in codes:
+            raise WrongAnswer(f"the problem is {found}, not {' or '.join(codes)}: {answer.json()['detail']}")
+
+    return check
+
+
+def expected_of(work: Callable[[], Check]) -> Check:
+    """Return the check that `work` makes by the codec, or, if the codec refuses, that of the same refusal."""
+    try:
+        return work()
+    except CodecError as error:
+        return refuses(PROBLEMS[type(error)].code)
+
+
+def check_problem(answer: httpx.Response) -> str:
+    """Return the code of a problem document, which must be complete and as the table of problems has it."""
+    shown = f"{answer.status_code} {_shown(answer.content)}"
+    if answer.status_code < 400:
+        raise WrongAnswer(f"accepted: {shown}")
+    if answer.headers.get("content-type") != PROBLEM_MEDIA_TYPE:
+        raise WrongAnswer(f"not a problem document: {shown}")
+    document = answer.json()
+    problem = _PROBLEM_OF_CODE.get(document.get("code"))
+    told = (answer.status_code, document.get("status"))
+    if problem is None or told != (problem.status, problem.status) or not document.get("detail"):
+        raise WrongAnswer(f"not a problem of the table: {shown}")
+    if (problem.status == 429) != ("retry-after" in answer.headers):
+        raise WrongAnswer(f"Retry-After goes with 429 and nothing else: {shown}")
+    return problem.code
+
+
+def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
+    """Return what the JSON of one image must say, but for its model and shape."""
+    code, misfit = sent.code, sent.misfit
+    finite = all(math.isfinite(number) for number in code.y.tolist())
+    scores = {one.score: {"value": one.value, "limit": one.limit} for one in misfit.excesses} if misfit else {}
+    return {
+        "code": [float(str(number)) for number in code.y] if finite else None,
+        "payload": b64encode(code.wire).decode(),
+        "payload_bytes": len(code.payload),
+        "wire_bytes": len(code.wire),
+        "bpp": 8 * len(code.wire) / (card.image.height * card.image.width),
+        "mse": sent.mse,
+        "psnr_db": None if sent.psnr_db == math.inf else sent.psnr_db,
+        "max_error": sent.max_error,
+        "misfit": {"sentence": misfit.sentence, "scores": scores} if misfit else None,
+        "sent_as": sent.sent_as or "code",
+    }
+
+
+def model_fields(card: ModelCard) -> dict[str, Any]:
+    """Return what JSON says of a model."""
+    return {"model": card.name, "model_id": card.model_id, "shape": list(card.image.as_tuple())}
+
+
+def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedImage], bytes]) -> Check:
+    """Expect an image's code as bytes, with what the headers tell of it."""
+    headers = {"latentwire_model": card.full_name}
+    if sent.psnr_db is not None:
+        headers["latentwire_psnr_db"] = f"{sent.psnr_db:.2f}"
+    if sent.max_error is not None:
+        headers["latentwire_max_error"] = f"{sent.max_error:.4f}"
+    if sent.misfit is None:
+        headers["latentwire_misfit"] = "none"
+    return gives(bytes_of(sent.code), OCTETS, **headers)
+
+
+def check_no_fault(answer: httpx.Response) -> None:
+    """Refuse a 5xx, which no request may be answered with."""
+    if answer.status_code >= 500:
+        raise ServerFault(f"status {answer.status_code}: {_shown(answer.content)}")
+
+
+def json_bytes(content: object) -> bytes:
+    """Return JSON as a body."""
+    return json.dumps(content).encode()
+
+
+def _expect_status(answer: httpx.Response, status: int) -> None:
+    if answer.status_code != status:
+        raise WrongAnswer(f"status {answer.status_code}, not {status}: {_shown(answer.content)}")
+
+
+def _shown(content: bytes) -> str:
+    return f"{len(content):,} bytes {content[:160]!r}"
+
+
+def _first_difference(found: object, expected: object) -> str:
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in [*expected, *found]:
+            if found.get(name) != expected.get(name):
+                return f"{name}: {_first_difference(found.get(name), expected.get(name))}"
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+            if one != other:
+                return f"[{index}]: {_first_difference(one, other)}"
+    return f"{str(found)[:160]}, not {str(expected)[:160]}"

@@ -1,0 +1,298 @@
+"""Good requests: every route, type and parameter, with the answers that the codec gives in this process.
+
+The halves of a service and images enter; exchanges leave, by kind.
+"""
+
+import io
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+
+from latentwire.decoder import Decoder
+from latentwire.encoder import EncodedImage, Encoder
+from latentwire.imaging import image
+from latentwire.imaging.image import Pixels
+from latentwire.model.card import ModelCard
+from latentwire.selection.guard import GuardedImage
+from service.inference.registry import Registry
+from tests.soak.expectations import (
+    JSON,
+    NPY,
+    OCTETS,
+    PNG,
+    Check,
+    Exchange,
+    Half,
+    expected_of,
+    fields_of,
+    gives,
+    gives_code,
+    gives_json,
+    gives_well,
+    json_bytes,
+    model_fields,
+    route,
+)
+
+if TYPE_CHECKING:
+    from service.inference.registry import Halves
+    from service.settings import OnMisfit
+
+Found = Iterator[tuple[str, Exchange]]
+
+ON_MISFIT: tuple["OnMisfit", ...] = ("fallback", "warn", "refuse")
+TARGETS_BYTES = (4, 12, 14, 18, 24, 200, 2000)
+LEAST_PSNRS_DB = (5, 18, 21.5, 24, 40)
+# Of each model's images; the others are for batches.
+SINGLE = 12
+
+
+class Known:
+    """The halves of a service, opened in this process with the same settings, and images for each model."""
+
+    def __init__(self, sender: Registry, receiver: Registry, images: Mapping[str, Pixels]) -> None:
+        """Take registries of a process that encodes and of one that decodes, and uint8 (N, H, W, C) by model."""
+        self.sender = sender
+        self.receiver = receiver
+        self.images = images
+
+    def encoder(self, name: str) -> Encoder:
+        return cast("Halves[Encoder]", self.sender.encoders).by_name(name)
+
+    def decoder(self, name: str) -> Decoder:
+        return cast("Halves[Decoder]", self.receiver.decoders).by_name(name)
+
+    def decoder_of(self, fingerprint: bytes) -> Decoder:
+        return cast("Halves[Decoder]", self.receiver.decoders).by_fingerprint(fingerprint)
+
+
+def good_exchanges(known: Known) -> dict[str, list[Exchange]]:
+    """Return the exchanges of each kind."""
+    kinds: dict[str, list[Exchange]] = {}
+    for name, pixels in known.images.items():
+        for found in (_single_images, _misfits, _single_codes, _image_batches, _code_batches):
+            for kind, exchange in found(known, name, pixels):
+                kinds.setdefault(kind, []).append(exchange)
+    for kind, exchange in (*_ladder(known), *_pages(known)):
+        kinds.setdefault(kind, []).append(exchange)
+    return kinds
+
+
+def npy(array: npt.NDArray[Any]) -> bytes:
+    """Return an array as a file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def form(*files: bytes) -> tuple[bytes, str]:
+    """Return a form of files as a body, with its Content-Type."""
+    parts = [("file", (f"{number}.png", data, PNG)) for number, data in enumerate(files)]
+    request = httpx.Request("POST", "http://x", files=parts)
+    return request.read(), request.headers["content-type"]
+
+
+def container(
+    known: Known,
+    name: str,
+    pixels: Pixels,
+    announced: int,
+    on_misfit: "OnMisfit" = "fallback",
+    *,
+    delivered: bool = False,
+) -> bytes:
+    """Return the container that a batch of these images is answered with."""
+    encoder, guard = known.encoder(name), known.sender.guard(name)
+    writer = encoder.container(announced)
+    chunks = (guard.codes(part, on_misfit, delivered=delivered) for part in image.slices(pixels, encoder.card.image))
+    return b"".join([*(writer.add(chunk.codes) for chunk in chunks), writer.finish()])
+
+
+def strange_image(card: ModelCard, seed: int) -> Pixels:
+    """Return noise, uint8 (H, W, C)."""
+    return np.random.default_rng(seed).integers(0, 256, card.image.as_tuple(), dtype=np.uint8)
+
+
+def _whole(code: EncodedImage) -> bytes:
+    return code.wire
+
+
+def _bare(code: EncodedImage) -> bytes:
+    return code.payload
+
+
+def _one_json(card: ModelCard, sent: GuardedImage) -> Check:
+    return gives_json(model_fields(card) | fields_of(card, sent))
+
+
+def _single_images(known: Known, name: str, pixels: Pixels) -> Found:
+    guard = known.sender.guard(name)
+    card = guard.card
+    for number, one in enumerate(pixels[:SINGLE]):
+        sent = guard.encode(one)
+        png = image.write_png(one)
+        whole, told = gives_code(card, sent, _whole), _one_json(card, sent)
+        model = route("/encode", model=None if name == known.sender.default and number % 2 else name)
+        wire = {"Accept": OCTETS}
+        yield "encode, wire", Exchange("sender", model, whole, png, {"Content-Type": PNG, **wire})
+        yield "encode, JSON", Exchange("sender", model, told, png, {"Content-Type": OCTETS})
+        body, content_type = form(png)
+        yield "encode a form", Exchange("sender", model, told, body, {"Content-Type": content_type})
+        bare = gives_code(card, sent, _bare)
+        path = route("/encode", model=name, form="bare")
+        yield "encode, bare", Exchange("sender", path, bare, png, {"Content-Type": PNG, **wire})
+        for file_format, media_type in (("BMP", "image/bmp"), ("WEBP", "image/webp")):
+            if file_format == "WEBP" and card.image.channels == 1:
+                continue  # it has no grey
+            data = image.write_file(one, file_format, **({"lossless": True} if file_format == "WEBP" else {}))
+            yield f"encode {file_format}", Exchange("sender", model, whole, data, {"Content-Type": media_type, **wire})
+        larger = np.repeat(np.repeat(one, 2 + number % 2, axis=0), 2, axis=1)
+        for fit in ("resize", "pad"):
+            data = image.write_png(larger) if number % 2 else image.write_file(larger, "JPEG")
+            fitted = guard.encode(image.read_image(data, card.image, fit))
+            path = route("/encode", model=name, fit=fit)
+            yield f"encode, {fit}", Exchange("sender", path, gives_code(card, fitted, _whole), data, wire)
+
+
+def _misfits(known: Known, name: str, pixels: Pixels) -> Found:
+    guard = known.sender.guard(name)
+    card = guard.card
+    some = [strange_image(card, seed) for seed in range(2)] + list(pixels[:2])
+    for one in some:
+        png = image.write_png(one)
+        for on_misfit in ON_MISFIT:
+            for max_mse in (None, 0.004) if guard.sees_delivered else (None,):
+                path = route("/encode", model=name, on_misfit=on_misfit, max_mse=max_mse)
+
+                def work(
+                    one: Pixels = one, on_misfit: "OnMisfit" = on_misfit, max_mse: float | None = max_mse
+                ) -> Check:
+                    return _one_json(card, guard.encode(one, on_misfit, max_mse))
+
+                yield "encode, guarded", Exchange("sender", path, expected_of(work), png)
+
+
+def _ladder(known: Known) -> Found:
+    ladder = known.sender.ladder()
+    default = known.sender.card(known.sender.default)
+    for one in (*known.images[default.name][:4], strange_image(default, 3)):
+        png = image.write_png(one)
+        for on_misfit in ON_MISFIT:
+            for target_bytes in TARGETS_BYTES:
+                path = route("/encode", target_bytes=target_bytes, on_misfit=on_misfit)
+
+                def fitting(one: Pixels = one, size: int = target_bytes, on_misfit: "OnMisfit" = on_misfit) -> Check:
+                    card, sent = ladder.best_within(one, size, lambda code: len(code.wire), on_misfit)
+                    return gives_code(card, sent, _whole)
+
+                yield "encode, target_bytes", Exchange("sender", path, expected_of(fitting), png, {"Accept": OCTETS})
+            for least in LEAST_PSNRS_DB:
+                path = route("/encode", min_psnr=least, on_misfit=on_misfit)
+
+                def reaching(one: Pixels = one, least: float = least, on_misfit: "OnMisfit" = on_misfit) -> Check:
+                    return _one_json(*ladder.smallest_reaching(one, least, on_misfit))
+
+                yield "encode, min_psnr", Exchange("sender", path, expected_of(reaching), png)
+
+
+def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
+    encoder, decoder, guard = known.encoder(name), known.decoder(name), known.sender.guard(name)
+    card = decoder.card
+    headers = {"latentwire_model": card.full_name}
+    for one in (*pixels[:SINGLE], strange_image(card, 5)):
+        sent = guard.encode(one)
+        wire = sent.code.wire
+        (delivered,) = decoder.decode([wire])
+        png = image.write_png(delivered)
+        shown = gives(png, PNG, **headers)
+        typed = {"Content-Type": OCTETS}
+        yield "decode, PNG", Exchange("receiver", "/decode", shown, wire, typed)
+        webp = gives(image.write_webp(delivered), "image/webp", **headers)
+        yield "decode, WebP", Exchange("receiver", "/decode", webp, wire, {"Accept": "image/webp"})
+        array = gives(npy(delivered), NPY, **headers)
+        yield "decode, npy", Exchange("receiver", route("/decode", model=name), array, wire, {"Accept": NPY, **typed})
+        told = gives_json(model_fields(card) | {"image": b64encode(png).decode()})
+        yield "decode, JSON", Exchange("receiver", "/decode", told, wire, {"Accept": JSON, **typed})
+        as_json = {"Content-Type": JSON}
+        content = json_bytes({"payload": b64encode(wire).decode()})
+        yield "decode a payload", Exchange("receiver", "/decode", shown, content, as_json)
+        content = json_bytes(model_fields(card) | fields_of(card, sent))
+        yield "decode an answer", Exchange("receiver", "/decode", shown, content, as_json)
+        for called in (name, card.full_name):
+            path = route("/decode", form="bare", model=called)
+            yield "decode, bare", Exchange("receiver", path, shown, sent.code.payload, typed)
+    for y in encoder.y(pixels[:SINGLE]):
+        vector = [float(str(number)) for number in y]
+        point = gives(image.write_png(decoder.decode_vector(vector)), PNG, **headers)
+        content = json_bytes({"code": vector, "model": name})
+        yield "decode numbers", Exchange("receiver", "/decode", point, content, {"Content-Type": JSON})
+
+
+def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
+    encoder, guard = known.encoder(name), known.sender.guard(name)
+    card = encoder.card
+    path = route("/encode/batch", model=name)
+    headers = {"latentwire_model": card.full_name}
+    mixed = np.concatenate([pixels, strange_image(card, 7)[None], pixels[:1]])
+    array = {"Content-Type": NPY}
+    for images in (pixels, mixed, pixels[:1], pixels[:0]):
+        whole = gives(container(known, name, images, len(images)), OCTETS, **headers)
+        yield "encode a batch", Exchange("sender", path, whole, npy(images), array)
+    for on_misfit in ON_MISFIT:
+        for check in ("encoded", "delivered") if guard.sees_delivered else ("encoded",):
+
+            def work(on_misfit: "OnMisfit" = on_misfit, *, delivered: bool = check == "delivered") -> Check:
+                return gives(
+                    container(known, name, mixed, len(mixed), on_misfit, delivered=delivered), OCTETS, **headers
+                )
+
+            judged = route("/encode/batch", model=name, on_misfit=on_misfit, check=check)
+            yield "encode a batch, guarded", Exchange("sender", judged, expected_of(work), npy(mixed), array)
+    # One run of the graph, as another number of images at once may change the last digits of what is not quantised.
+    few = next(image.slices(pixels, card.image))
+    numbers = gives(npy(encoder.y(few).astype("<f4")), NPY, **headers)
+    yield "encode a batch, npy", Exchange("sender", path, numbers, npy(few), {**array, "Accept": NPY})
+    judgements = zip(few, guard.judge(few), strict=True)
+    entries = [fields_of(card, guard.settle(one, judgement, "fallback")) for one, judgement in judgements]
+    told = gives_json(model_fields(card) | {"images": entries})
+    yield "encode a batch, JSON", Exchange("sender", path, told, npy(few), {**array, "Accept": JSON})
+    body, content_type = form(*(image.write_png(one) for one in few))
+    whole = gives(container(known, name, few, 0), OCTETS, **headers)
+    yield "encode a form of images", Exchange("sender", path, whole, body, {"Content-Type": content_type})
+
+
+def _code_batches(known: Known, name: str, pixels: Pixels) -> Found:
+    encoder, decoder = known.encoder(name), known.decoder(name)
+    card = decoder.card
+    headers = {"latentwire_model": card.full_name}
+    mixed = np.concatenate([pixels, strange_image(card, 7)[None], pixels[:1]])
+    for images in (pixels, mixed, pixels[:1]):
+        codes = container(known, name, images, len(images))
+        delivered = np.concatenate(list(decoder.decode_batch([codes])))
+        array = gives(npy(delivered), NPY, **headers)
+        yield "decode a batch", Exchange("receiver", "/decode/batch", array, codes, {"Content-Type": OCTETS})
+        files = [b64encode(image.write_png(one)).decode() for one in delivered]
+        told = gives_json(model_fields(card) | {"images": files})
+        yield "decode a batch, JSON", Exchange("receiver", "/decode/batch", told, codes, {"Accept": JSON})
+    y = encoder.y(next(image.slices(pixels, card.image)))
+    array = gives(npy(decoder.decode_vectors(y)), NPY, **headers)
+    path = route("/decode/batch", model=name)
+    yield "decode a batch of numbers", Exchange("receiver", path, array, npy(y), {"Content-Type": NPY})
+
+
+def _pages(known: Known) -> Found:
+    halves: tuple[tuple[Half, Registry], ...] = (("sender", known.sender), ("receiver", known.receiver))
+    for half, registry in halves:
+        cards = {name: card.model_dump(mode="json") for name, card in registry.cards.items()}
+        listed = gives_json({"default": registry.default, "models": list(cards.values())})
+        yield "list models", Exchange(half, "/models", listed, method="GET")
+        for name, card in cards.items():
+            yield "show a model", Exchange(half, f"/models/{name}", gives_json(card), method="GET")
+        yield "probe", Exchange(half, "/livez", gives_json({"status": "alive"}), method="GET")
+        yield "probe", Exchange(half, "/readyz", gives_json({"status": "ready"}), method="GET")
+        for page in ("/metrics", "/openapi.json", "/docs"):
+            yield "open a page", Exchange(half, page, gives_well, method="GET")

@@ -1,0 +1,73 @@
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.__main__ import main
+from training.analysis.report import SECTIONS, write_report
+from training.data.datasets import Dataset
+from training.plots.catalogue import KINDS
+from training.release.artifacts import find_source
+from training.runs import RunFolder
+
+
+@pytest.fixture(scope="module")
+def few(dataset: Dataset) -> Dataset:
+    first = np.arange(60)
+    return dataset._replace(train=dataset.train.take(first), test=dataset.test.take(first))
+
+
+def test_a_report_of_a_run_is_one_file_with_all_that_there_is_to_see(
+    tmp_path: Path, finished_run: RunFolder, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = ("learning", "animate", "two-rows", "codes")
+    assert set(sections) < set(SECTIONS) < set(KINDS)
+    monkeypatch.setattr("training.analysis.report.SECTIONS", sections)  # the others are drawn one by one elsewhere
+    run = shutil.copytree(finished_run.path, tmp_path / "run")
+    snapshots = run / "snapshots"
+    snapshots.mkdir()
+    np.save(snapshots / "originals.npy", few.test.pixels[:3])
+    for epoch in (1, 2):
+        np.save(snapshots / f"{epoch:04d}.npy", few.test.pixels[epoch : epoch + 3])
+    out = tmp_path / "new" / "report.html"
+    assert write_report(find_source(run), few, out) == list(sections)
+    text = out.read_text(encoding="utf-8")
+    HTMLParser().feed(text)
+    assert text.count("data:image/png;base64,") == len(sections) - 1
+    assert text.count("data:image/gif;base64,") == 1
+    assert not re.search(r"<script|<link|https?://|src=\"(?!data:)", text)
+    for name in sections:
+        assert KINDS[name].title in text
+    assert "PSNR" in text
+    assert "synthetic-tiny" in text
+
+
+def test_a_report_of_a_model_leaves_out_what_only_a_run_knows(
+    tmp_path: Path, published: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.analysis.report.SECTIONS", ("learning", "animate", "two-rows"))
+    out = tmp_path / "report.html"
+    assert main(["report", "--model", str(published), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: two-rows\n"
+    assert "Learning curve" not in out.read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_reported_is_told_in_one_sentence(
+    tmp_path: Path, published: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.analysis.report.SECTIONS", ("two-rows",))
+    (tmp_path / "file").write_bytes(b"")
+    for arguments, code, words in (
+        ([], 2, "either the folder of a run or --model"),
+        ([str(tmp_path), "--model", str(published)], 2, "either the folder of a run or --model"),
+        ([str(tmp_path)], 1, "neither the folder of a run"),
+        (["--model", str(tmp_path)], 1, "card.json"),
+        (["--model", str(published), "--out", str(tmp_path / "file" / "a.html")], 1, "cannot be written"),
+    ):
+        assert main(["report", *arguments]) == code
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert words in error

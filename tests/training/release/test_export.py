@@ -1,0 +1,151 @@
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from latentwire.imaging import image
+from latentwire.model.onnx_session import open_graph
+from training.architectures import build_autoencoder
+from training.data.datasets import Dataset, Images
+from training.errors import ExportError, InvalidCheckpoint, InvalidRun
+from training.loop.checkpoints import load_checkpoint
+from training.loop.trainer import train
+from training.recipe import Recipe, load_recipe
+from training.release import export
+from training.release.export import export_run
+from training.release.model_dir import graph_file
+from training.runs import RunFolder, create_run
+
+
+@pytest.fixture
+def copy(tmp_path: Path, finished_run: RunFolder) -> RunFolder:
+    """A copy of the finished run, to be written to."""
+    return RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "copy")))
+
+
+def test_the_graphs_compute_what_the_averaged_network_computes(
+    finished_run: RunFolder, tiny: Recipe, dataset: Dataset
+) -> None:
+    checkpoint = load_checkpoint(finished_run.best, tiny)
+    assert checkpoint.average is not None
+    model = build_autoencoder(tiny, dataset.shape)
+    model.load_state_dict(checkpoint.kept_weights)
+    model.eval()
+    for size in (1, 2, 33, 100):
+        x = image.to_x(dataset.test.pixels[:size])
+        with torch.no_grad():
+            y, x_hat = model.encoder(torch.from_numpy(x)).numpy(), model(torch.from_numpy(x)).numpy()
+        encoder = open_graph(finished_run.encoder, graph_file(finished_run.encoder), (1, 28, 28), (10,))
+        decoder = open_graph(finished_run.decoder, graph_file(finished_run.decoder), (10,), (1, 28, 28))
+        np.testing.assert_allclose(encoder.run(x), y, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(decoder.run(y), x_hat, atol=1e-4, rtol=0)
+
+
+def test_the_files_are_named_small_and_without_traces_of_this_machine(finished_run: RunFolder) -> None:
+    assert not list(finished_run.path.glob("*.data"))
+    for path, ends in ((finished_run.encoder, ("x", "y")), (finished_run.decoder, ("y", "x_hat"))):
+        model = onnx.load(path)
+        assert (model.graph.input[0].name, model.graph.output[0].name) == ends
+        weights = sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
+        assert path.stat().st_size < weights + 4000
+        assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+        content = path.read_bytes()
+        for trace in ("/tmp", "site-packages", str(Path.home()), "File ", ".py", "container"):  # noqa: S108
+            assert trace.encode() not in content
+
+
+def test_exporting_again_gives_the_same_bytes(copy: RunFolder, dataset: Dataset) -> None:
+    before = copy.encoder.read_bytes(), copy.decoder.read_bytes(), copy.export_file.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_run(copy, dataset)
+    assert before == (copy.encoder.read_bytes(), copy.decoder.read_bytes(), copy.export_file.read_bytes())
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (10, 13, 3)])
+def test_a_convolutional_run_exports_for_any_image_shape(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    random = np.random.default_rng(0)
+
+    def images(count: int) -> Images:
+        return Images(random.integers(0, 256, (count, *shape), dtype=np.uint8), np.zeros(count, np.uint8))
+
+    dataset = Dataset("noise", images(64), images(40))
+    fields = {"architecture": "conv", "encoder_width": 2, "decoder_width": 2, "hidden": 8, "epochs": 1}
+    recipe = load_recipe("synthetic-tiny", {**fields, "validation_images": 8, "batch_size": 16})
+    run = create_run(recipe, tmp_path / "run")
+    train(recipe, dataset, run)
+    report = export_run(run, dataset)
+    assert report["encoder"]["max_difference"] < 1e-4
+    assert report["decoder"]["max_difference"] < 1e-4
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(run.decoder).graph.node}
+
+
+def test_graphs_that_differ_from_the_network_are_refused_and_not_written(
+    copy: RunFolder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_onnx = export._to_onnx
+
+    def wrong(half: export._Half) -> bytes:
+        model = onnx.load_from_string(to_onnx(half))
+        bias = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        values = onnx.numpy_helper.to_array(bias) + np.float32(0.01)
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+        return bytes(model.SerializeToString())
+
+    monkeypatch.setattr(export, "_to_onnx", wrong)
+    copy.encoder.unlink()
+    before = sorted(path.name for path in copy.path.iterdir())
+    with pytest.raises(ExportError, match=r"^encoder\.onnx differs from the network by .* for a batch of 1; less than"):
+        export_run(copy, dataset)
+    assert sorted(path.name for path in copy.path.iterdir()) == before
+
+
+def test_a_run_without_a_best_checkpoint_is_told(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
+    with pytest.raises(InvalidRun, match=r"has no best\.pt"):
+        export_run(create_run(tiny, tmp_path / "run"), dataset)
+
+
+def test_a_checkpoint_for_other_images_is_told(copy: RunFolder, dataset: Dataset) -> None:
+    wide = Dataset("wide", dataset.train, dataset.test)._replace(
+        train=Images(np.zeros((4, 28, 30, 1), np.uint8), np.zeros(4, np.uint8))
+    )
+    with pytest.raises(InvalidCheckpoint, match="is not for images of 28 × 30 pixels, 1 channel, as wide has them"):
+        export_run(copy, wide)
+
+
+@pytest.mark.parametrize(("weights", "share"), [("float16", 0.55), ("int8", 0.35)])
+def test_weights_in_fewer_bits_shorten_the_files_and_barely_change_the_pictures(
+    copy: RunFolder, dataset: Dataset, weights: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A network of four epochs on 512 images is less sure of its weights than one that is shipped.
+    monkeypatch.setattr(export, "MAX_RMSE_CHANGE", 1e-3)
+    x = image.to_x(dataset.test.pixels[:100])
+
+    def x_hat() -> export.Floats:
+        encoder = open_graph(copy.encoder, graph_file(copy.encoder), (1, 28, 28), (10,))
+        decoder = open_graph(copy.decoder, graph_file(copy.decoder), (10,), (1, 28, 28))
+        return decoder.run(encoder.run(x))
+
+    before, bytes_before = x_hat(), copy.decoder.stat().st_size
+    copy.recipe_file.write_text(copy.recipe().model_copy(update={"weights": weights}).to_toml())
+    report = export_run(copy, dataset)
+    assert report["weights"] == weights
+    assert abs(report["rmse_change_by_weights"]) < 1e-3
+    assert copy.decoder.stat().st_size < share * bytes_before
+    change = float(np.sqrt(np.square(x_hat() - before).mean()))
+    assert 0 < change < 3e-3
+
+
+def test_weights_that_float16_cannot_hold_are_refused(
+    copy: RunFolder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MAX_RMSE_CHANGE", 0.0)
+    copy.recipe_file.write_text(copy.recipe().model_copy(update={"weights": "float16"}).to_toml())
+    copy.decoder.unlink()
+    with pytest.raises(ExportError, match=r"weights in float16 change the RMSE by .* so take float32"):
+        export_run(copy, dataset)
+    assert not copy.decoder.exists()

@@ -1,0 +1,148 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.model.card import load_card
+from training.data.datasets import Dataset
+from training.errors import InvalidRecipe, InvalidRun
+from training.loop.trainer import train
+from training.recipe import Recipe, load_recipe, make_recipe
+from training.release.calibrate import calibrate_run, load_calibration
+from training.release.model_readme import reproduction_command, write_readme
+from training.release.pipeline import evaluate_run, publish_run
+from training.runs import RunFolder, create_run
+
+
+@pytest.fixture
+def copy(tmp_path: Path, finished_run: RunFolder) -> RunFolder:
+    """A copy of the finished run, to be written to."""
+    return RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "copy")))
+
+
+def test_a_published_model_serves_both_halves_and_knows_its_origin(
+    published: Path, finished_run: RunFolder, tiny: Recipe
+) -> None:
+    assert sorted(path.name for path in published.iterdir()) == [
+        "README.md",
+        "card.json",
+        "decoder.onnx",
+        "encoder.onnx",
+    ]
+    Encoder.open(published).check_golden()
+    Decoder.open(published).check_golden()
+    card = load_card(published)
+    assert make_recipe(card.provenance["recipe"]) == tiny
+    assert card.provenance["epochs_run"] == 4
+    assert card.provenance["environment"]["packages"]["torch"]
+    assert card.provenance["best_epoch"] in (3, 4)
+    assert card.provenance["validation_rmse"] == min(e["validation_rmse"] for e in finished_run.metrics())
+    assert card.quality is not None
+    assert card.quality.rmse - card.quality.float_rmse < 2 * tiny.max_rmse_increase
+
+
+def test_publishing_does_the_steps_that_were_not_done(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
+    run = create_run(tiny.model_copy(update={"epochs": 1}), tmp_path / "run")
+    train(run.recipe(), dataset, run)
+    card = publish_run(run, dataset, tmp_path / "models", "other-name")
+    assert load_card(tmp_path / "models" / "other-name") == card
+    assert json.loads(run.quality_file.read_text())["images"] == 500
+
+
+def test_publishing_keeps_a_quantiser_that_was_calibrated_by_hand(
+    tmp_path: Path, copy: RunFolder, dataset: Dataset
+) -> None:
+    calibrate_run(copy, dataset, max_rmse_increase=0.0001)
+    kept = load_calibration(copy)
+    card = publish_run(copy, dataset, tmp_path / "models")
+    assert (card.quantiser, card.tables) == kept
+    assert "--max-rmse-increase 0.0001" in write_readme(card)
+
+
+def test_publishing_calibrates_anew_what_an_earlier_version_calibrated(
+    tmp_path: Path, copy: RunFolder, dataset: Dataset
+) -> None:
+    content = json.loads(copy.quantiser_file.read_text())
+    tables = content.pop("tables")
+    copy.quantiser_file.write_text(json.dumps(content))
+    publish_run(copy, dataset, tmp_path / "models")
+    assert json.loads(copy.quantiser_file.read_text())["tables"] == tables
+
+
+def test_publishing_exports_anew_after_training_went_on(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
+    run = create_run(tiny.model_copy(update={"epochs": 2}), tmp_path / "run")
+
+    def publish_at_once(_end: object) -> None:
+        cards.append(publish_run(run, dataset, tmp_path / "models"))
+
+    cards: list[object] = []
+    train(run.recipe(), dataset, run, [publish_at_once])
+    assert load_card(tmp_path / "models" / tiny.name) == cards[1]
+    assert cards[0] != cards[1]
+
+
+def test_graphs_outlive_a_checkpoint_that_was_cleared_away(tmp_path: Path, copy: RunFolder, dataset: Dataset) -> None:
+    copy.best.unlink()
+    copy.last.unlink()
+    assert publish_run(copy, dataset, tmp_path / "models").quality
+
+
+def test_a_bad_name_is_told_before_any_work(tmp_path: Path, copy: RunFolder, dataset: Dataset) -> None:
+    copy.quantiser_file.unlink()
+    with pytest.raises(InvalidRecipe, match="'name' is 'Not A Name'"):
+        publish_run(copy, dataset, tmp_path / "models", "Not A Name")
+    assert not copy.quantiser_file.exists()
+
+
+def test_a_run_is_not_evaluated_before_it_is_calibrated(copy: RunFolder, dataset: Dataset) -> None:
+    copy.quantiser_file.unlink()
+    with pytest.raises(InvalidRun, match="`python -m training calibrate"):
+        evaluate_run(copy, dataset)
+
+
+def test_a_run_is_not_evaluated_with_the_quantiser_of_other_graphs(copy: RunFolder, dataset: Dataset) -> None:
+    content = json.loads(copy.quantiser_file.read_text())
+    copy.quantiser_file.write_text(json.dumps({**content, "encoder_sha256": "0" * 64}))
+    with pytest.raises(InvalidRun, match="no quantiser for its graphs"):
+        evaluate_run(copy, dataset)
+
+
+def test_the_readme_tells_what_the_card_tells(published: Path) -> None:
+    card = load_card(published)
+    readme = (published / "README.md").read_text()
+    assert readme == write_readme(card)
+    assert card.quality is not None
+    for text in (
+        card.model_id,
+        f"{card.quality.rmse:.5f}",
+        f"{card.quality.payload_bytes:.2f} bytes",
+        "epochs on synthetic",
+    ):
+        assert text in readme
+    assert "--recipe synthetic-tiny" in readme
+
+
+def test_the_readme_of_a_bare_card_needs_neither_quality_nor_origin(published: Path) -> None:
+    bare = load_card(published).model_copy(update={"quality": None, "provenance": {}})
+    readme = write_readme(bare)
+    assert "## Quality" not in readme
+    assert "## How it was made" not in readme
+    assert bare.model_id in readme
+
+
+def test_the_command_of_the_readme_makes_the_same_recipe_again(tiny: Recipe) -> None:
+    command = reproduction_command(tiny)
+    words = command.split()
+    assert words[:6] == ["python", "-m", "training", "train", "--recipe", "synthetic-tiny"]
+    overrides = {
+        option.removeprefix("--").replace("-", "_"): value
+        for option, value in zip(words[6::2], words[7::2], strict=True)
+    }
+    assert overrides.keys() == {"training_images", "batch_size", "layers", "ema_decay"}
+    assert load_recipe("synthetic-tiny", overrides) == tiny
+    assert reproduction_command(tiny.model_copy(update={"name": "of-my-own"})) == command.replace(
+        "--recipe synthetic-tiny", "--recipe synthetic-tiny --name of-my-own"
+    )

@@ -1,0 +1,160 @@
+"""A run or a published model -> one HTML file with its figures and all its pictures, which opens anywhere.
+
+The pictures are within the file, as base64; it loads nothing and runs no script.
+"""
+
+import base64
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+
+from latentwire.model.card import ModelCard, Quality, load_card
+from training.data.datasets import Dataset
+from training.errors import InvalidRun
+from training.plots.canvas import write_picture
+from training.plots.catalogue import KINDS, Kind, Options, suffix_of
+from training.recipe import Recipe
+from training.release.artifacts import Source, open_sources
+from training.release.evaluate import evaluate_model
+
+# In the order in which they are read; what compares several models is no part of one's report.
+SECTIONS = (
+    "learning",
+    "animate",
+    "two-rows",
+    "reconstructions",
+    "side-by-side",
+    "codes",
+    "histograms",
+    "random",
+    "interpolate",
+    "denoise",
+    "outliers",
+)
+
+_TEMPLATE = Path(__file__).parent / "report.html.jinja"
+_MEDIA_TYPES = {".png": "image/png", ".gif": "image/gif"}
+
+
+class Section(NamedTuple):
+    """A picture in the report: heading, what one sees, and the picture as a data URL."""
+
+    title: str
+    shows: str
+    url: str
+
+
+class Figure(NamedTuple):
+    """A line of the table: what was measured, with the float code, and as a receiver gets it."""
+
+    label: str
+    float_code: str
+    delivered: str
+
+
+def write_report(source: Source, dataset: Dataset, out: Path, options: Options | None = None) -> list[str]:
+    """Write the report of a run or model, and return the names of the pictures in it.
+
+    A run's graphs and quantiser are made if it lacks them. Pictures that need a run are left out of a model's report,
+    and the animation of a run without snapshots.
+
+    Args:
+        source: the run or the model.
+        dataset: whose images are shown and measured.
+        out: the HTML file.
+        options: of the pictures; by default the noise is that of the recipe, if it has any.
+
+    Raises:
+        ModelError: the model's files cannot be used.
+        ImageMismatch: its images are not of the data set's shape.
+        CannotWrite: the file cannot be written.
+        TrainingError: the run lacks what cannot be made.
+    """
+    asked = options or _options_of(source.recipe)
+    sections: dict[str, Section] = {}
+    with open_sources([source], dataset) as (folder,), tempfile.TemporaryDirectory() as scratch:
+        card = load_card(folder)
+        known = card.quality is not None and card.quality.dataset == f"{dataset.name} test"
+        quality = card.quality if known and card.quality else evaluate_model(folder, dataset)
+        for name in SECTIONS:
+            picture = Path(scratch) / f"{name}{suffix_of(name)}"
+            if _draw(KINDS[name], source, folder, dataset, picture, asked):
+                sections[name] = Section(KINDS[name].title, KINDS[name].shows, _data_url(picture))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        card=card,
+        facts=_facts(card, dataset),
+        quality=quality,
+        figures=_figures(quality),
+        raw_bytes=dataset.shape.pixels * dataset.shape.channels,
+        sections=sections,
+        recipe=_recipe_lines(source.recipe),
+    )
+    write_picture(out, text.encode())
+    return list(sections)
+
+
+def _options_of(recipe: Recipe | None) -> Options:
+    if recipe is not None and recipe.noise > 0:
+        return Options(noise="dropout", noise_level=recipe.noise)
+    if recipe is not None and recipe.noise_std > 0:
+        return Options(noise_level=recipe.noise_std)
+    return Options()
+
+
+def _draw(kind: Kind, source: Source, folder: Path, dataset: Dataset, out: Path, options: Options) -> bool:
+    """Draw one picture; return whether there is anything to draw it of."""
+    if kind.draw is not None:
+        kind.draw([folder], dataset, out, options)
+        return True
+    if kind.draw_run is None or source.run is None:
+        return False
+    try:
+        kind.draw_run(source.run, out)
+    except InvalidRun:
+        return False
+    return True
+
+
+def _data_url(picture: Path) -> str:
+    content = base64.b64encode(picture.read_bytes()).decode()
+    return f"data:{_MEDIA_TYPES[picture.suffix]};base64,{content}"
+
+
+def _facts(card: ModelCard, dataset: Dataset) -> list[tuple[str, str]]:
+    provenance = card.provenance
+    made: dict[str, Any] = provenance.get("environment") or {}
+    facts = [
+        ("images", f"{card.image}"),
+        ("data set", f"{dataset.name}: {len(dataset.train):,} images for training, {len(dataset.test):,} for testing"),
+        ("code", f"{card.code_size:,} number{'s' * (card.code_size > 1)}"),
+        ("encoder", f"{card.encoder.bytes:,} bytes"),
+        ("decoder", f"{card.decoder.bytes:,} bytes"),
+        ("model id", card.model_id),
+    ]
+    if "best_epoch" in provenance:
+        facts.append(("weights", f"of epoch {provenance['best_epoch']}, of {provenance['epochs_run']} that were run"))
+    if made.get("git_revision"):
+        facts.append(("revision", str(made["git_revision"])))
+    return facts
+
+
+def _figures(quality: Quality) -> list[Figure]:
+    return [
+        Figure("RMSE", f"{quality.float_rmse:.5f}", f"{quality.rmse:.5f}"),
+        Figure("MSE", f"{quality.float_mse:.6f}", f"{quality.mse:.6f}"),
+        Figure("PSNR", f"{quality.float_psnr_db:.2f} dB", f"{quality.psnr_db:.2f} dB"),
+        Figure("ideal code length", "", f"{quality.ideal_bits:.2f} bits"),
+        Figure("payload", "", f"{quality.payload_bytes:.4g} bytes"),
+        Figure("on the wire", "", f"{quality.wire_bytes:.4g} bytes"),
+        Figure("bits per pixel", "", f"{quality.bpp:.4f}"),
+    ]
+
+
+def _recipe_lines(recipe: Recipe | None) -> list[tuple[str, str]]:
+    if recipe is None:
+        return []
+    return [(field, json.dumps(value, ensure_ascii=False)) for field, value in recipe.model_dump(mode="json").items()]

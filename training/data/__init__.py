@@ -1,0 +1,1 @@
+"""Data sets: downloading, reading and splitting them."""

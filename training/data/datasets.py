@@ -1,0 +1,261 @@
+"""Names and paths of data sets -> their images and labels, as numpy arrays of pixels.
+
+Knows where data lies, in which forms it may lie there, and how training, validation and test images are told apart;
+knows no torch and no network.
+"""
+
+import difflib
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from latentwire.model.card import ImageShape
+from training.data.array_files import idx_files, load_idx, load_npz
+from training.data.image_folder import Skipped, load_folder
+from training.data.images import Images, Labels, Wanted, fit_pixels, shape_of
+from training.data.mnist import load_mnist
+from training.data.synthetic import draw_digits
+from training.errors import CorruptData, InvalidRecipe, MissingData
+from training.recipe import Recipe
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA_VARIABLE = "LATENTWIRE_DATA"
+
+# Which images validate does not depend on a recipe's seed, so that runs which differ in it can be compared.
+SPLIT_SEED = 1
+
+# Of images that have no part for testing of their own.
+TEST_FRACTION = 0.1
+
+SYNTHETIC_TRAIN, SYNTHETIC_TEST = 2000, 500
+
+AS_THEY_ARE = Wanted()
+
+# Files that could not be read and are named one by one.
+_NAMED = 20
+
+
+class Dataset(NamedTuple):
+    """A data set's training and test images.
+
+    `classes` are the names of the labels, where they have names; `skipped` are the files that could not be read.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    classes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def shape(self) -> ImageShape:
+        """Of each image."""
+        _, height, width, channels = self.train.pixels.shape
+        return ImageShape(height=height, width=width, channels=channels)
+
+
+class TrainingSplit(NamedTuple):
+    """A data set's training images, cut in two: those that are trained on, and those that choose among epochs."""
+
+    train: Images
+    validation: Images
+
+
+def default_data_dir() -> Path:
+    """Return the folder of LATENTWIRE_DATA, else `../shared/data` beside the repository, else `data/` in it."""
+    if configured := os.environ.get(DATA_VARIABLE):
+        return Path(configured)
+    beside = REPOSITORY.parent / "shared" / "data"
+    return beside if beside.is_dir() else REPOSITORY / "data"
+
+
+def load_dataset(
+    name: str, data_dir: Path | None = None, wanted: Wanted = AS_THEY_ARE, *, strict: bool = False
+) -> Dataset:
+    """Load a data set.
+
+    Args:
+        name: `mnist`, `synthetic`, a file or folder in the data folder, or the path of one anywhere: a `.npz` file, or
+            a folder with one, with `train.npz` and `test.npz`, with IDX files, or with image files.
+        data_dir: the data folder; None takes the default one.
+        wanted: size, channels and fit of the images.
+        strict: whether a file that cannot be read is an error; else it is passed over and named in `skipped`.
+
+    Where the images have no part for testing, a tenth of them is cut out for it, always the same.
+
+    Raises:
+        InvalidRecipe: there is no such data set, or its images do not fit.
+        MissingData: its files are not there.
+        CorruptData: they are not what they should be.
+    """
+    found = _load(name, data_dir, wanted)
+    train, test = (found.train, found.test) if found.test is not None else _cut(found)
+    dataset = Dataset(found.name, train, test, found.classes, found.skipped)
+    if dataset.skipped and strict:
+        raise CorruptData(skipped_in_words(dataset))
+    if shape_of(train.pixels, found.name) != shape_of(test.pixels, found.name):
+        raise InvalidRecipe(
+            f"the training images of {found.name} are {shape_of(train.pixels, found.name)}, its test images "
+            f"{shape_of(test.pixels, found.name)}; set image_height, image_width, channels and fit"
+        )
+    return dataset
+
+
+def load_images(name: str, data_dir: Path | None = None, wanted: Wanted = AS_THEY_ARE) -> Images:
+    """Load all images of a data set, in their order, for training and for testing together.
+
+    For images that are only looked at or judged. Arguments and errors are as of `load_dataset`.
+    """
+    found = _load(name, data_dir, wanted)
+    if found.test is None:
+        return found.train
+    if shape_of(found.train.pixels, found.name) != shape_of(found.test.pixels, found.name):
+        raise InvalidRecipe(f"the training and the test images of {found.name} are not of one size")
+    return Images(
+        np.concatenate([found.train.pixels, found.test.pixels]),
+        np.concatenate([found.train.labels, found.test.labels]),
+    )
+
+
+def wanted_by(recipe: Recipe) -> Wanted:
+    """Return as which images a recipe wants its data set."""
+    return Wanted(recipe.image_height, recipe.image_width, recipe.channels, recipe.fit)
+
+
+def skipped_in_words(dataset: Dataset) -> str:
+    """Return the sentence that counts and names the files that could not be read."""
+    count = len(dataset.skipped)
+    named = "; ".join(f"{path} ({reason})" for path, reason in dataset.skipped[:_NAMED])
+    more = f"; and {count - _NAMED:,} more" if count > _NAMED else ""
+    return f"{count:,} file{'s' * (count > 1)} of {dataset.name} cannot be read: {named}{more}"
+
+
+def split_training(dataset: Dataset, recipe: Recipe) -> TrainingSplit:
+    """Cut the training images by a fixed permutation; the test images have no part in it.
+
+    Raises:
+        InvalidRecipe: it asks for more images than there are.
+    """
+    count = len(dataset.train)
+    left = count - recipe.validation_images
+    wanted = recipe.training_images or max(left, recipe.batch_size)
+    if wanted > left or recipe.batch_size > wanted:
+        raise InvalidRecipe(
+            f"{dataset.name} has {count:,} training images: not enough for validation_images "
+            f"{recipe.validation_images:,}, training_images {recipe.training_images:,} and batch_size "
+            f"{recipe.batch_size:,}"
+        )
+    # numpy promises the stream of RandomState for good, but not that of its newer generators.
+    order = np.random.RandomState(SPLIT_SEED).permutation(count)
+    validation, train = order[: recipe.validation_images], order[recipe.validation_images :][:wanted]
+    return TrainingSplit(dataset.train.take(train), dataset.train.take(validation))
+
+
+class _Found(NamedTuple):
+    """What lies under a name: a data set, perhaps without images for testing."""
+
+    name: str
+    train: Images
+    test: Images | None
+    classes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+def _load(name: str, data_dir: Path | None, wanted: Wanted) -> _Found:
+    folder = data_dir or default_data_dir()
+    found = _LOADERS[name](folder) if name in _LOADERS else _from_path(_find(name, folder), wanted)
+
+    def fitted(images: Images) -> Images:
+        return Images(fit_pixels(images.pixels, wanted, found.name), images.labels)
+
+    return found._replace(train=fitted(found.train), test=None if found.test is None else fitted(found.test))
+
+
+def _cut(found: _Found) -> tuple[Images, Images]:
+    """Cut images for testing out of those that have none."""
+    count = len(found.train)
+    if count < 2:
+        raise CorruptData(f"{found.name} holds one image only; there must be one to train on and one to test with")
+    order = np.random.RandomState(SPLIT_SEED).permutation(count)
+    tested = max(1, round(TEST_FRACTION * count))
+    return found.train.take(np.sort(order[tested:])), found.train.take(np.sort(order[:tested]))
+
+
+def _mnist(data_dir: Path) -> _Found:
+    arrays = load_mnist(data_dir)
+    return _Found(
+        "mnist",
+        Images(arrays["train-images-idx3-ubyte"][..., None], arrays["train-labels-idx1-ubyte"]),
+        Images(arrays["t10k-images-idx3-ubyte"][..., None], arrays["t10k-labels-idx1-ubyte"]),
+    )
+
+
+@lru_cache(maxsize=1)
+def _drawn() -> _Found:
+    train, test = Images(*draw_digits(SYNTHETIC_TRAIN, seed=1)), Images(*draw_digits(SYNTHETIC_TEST, seed=2))
+    for array in (train.pixels, train.labels, test.pixels, test.labels):
+        array.flags.writeable = False  # all callers share them
+    return _Found("synthetic", train, test)
+
+
+def _synthetic(_data_dir: Path) -> _Found:
+    return _drawn()
+
+
+def _find(name: str, data_dir: Path) -> Path:
+    # `.` and `./pictures` are meant as anywhere else on a command line.
+    places = [Path(name)] if name.startswith(".") else list(dict.fromkeys([data_dir / name, Path(name)]))
+    for place in places:
+        if place.exists():
+            return place
+    if Path(name).name == name and not Path(name).suffix:
+        beside = [path.name for path in data_dir.iterdir()] if data_dir.is_dir() else []
+        close = difflib.get_close_matches(name, {*_LOADERS, *beside}, n=1)
+        known = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(_LOADERS))}, and any path"
+        raise InvalidRecipe(f"there is no data set '{name}'; {known}")
+    raise MissingData(f"there is no {' and no '.join(map(str, places))} to take images from")
+
+
+def _from_path(path: Path, wanted: Wanted) -> _Found:
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    try:
+        if path.is_file():
+            if path.suffix != ".npz":
+                raise InvalidRecipe(f"{path} is neither a .npz file nor a folder of images")
+            return _Found(name, *load_npz(path))
+        archives = sorted(path.glob("*.npz"))
+        pair = {archive.stem: archive for archive in archives}
+        if {"train", "test"} <= pair.keys():
+            return _Found(name, load_npz(pair["train"]).train, load_npz(pair["test"]).train)
+        if len(archives) == 1:
+            return _Found(name, *load_npz(archives[0]))
+        if archives:
+            raise CorruptData(f"{path} holds {len(archives)} .npz files; name one of them, or call them train and test")
+        if idx_files(path):
+            return _Found(name, *load_idx(path))
+        found = load_folder(path, wanted)
+    except OSError as error:
+        raise MissingData(f"{path} cannot be read: {error.strerror}") from error
+    return _Found(name, *found)
+
+
+_LOADERS: dict[str, Callable[[Path], _Found]] = {"mnist": _mnist, "synthetic": _synthetic}
+
+__all__ = [
+    "AS_THEY_ARE",
+    "Dataset",
+    "Images",
+    "Labels",
+    "TrainingSplit",
+    "Wanted",
+    "default_data_dir",
+    "load_dataset",
+    "load_images",
+    "skipped_in_words",
+    "split_training",
+    "wanted_by",
+]

@@ -1,0 +1,116 @@
+"""What a data set's images are in memory, and as which images a recipe wants them. Knows no file and no data set."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from latentwire.errors import ImageError
+from latentwire.imaging import image
+from latentwire.model.card import ImageShape
+from training.errors import CorruptData, InvalidRecipe
+
+# All of a data set is held in memory, at 1 byte a value; 60,000 images of 128 × 128 in colour take this much.
+MAX_DATASET_BYTES = 3 << 30
+
+Labels = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Pixels, uint8 (N, H, W, C), and their labels, integers (N); all labels are 0 where there are none."""
+
+    pixels: npt.NDArray[np.uint8]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> "Images":
+        """Return those of these indices, in their order."""
+        return Images(self.pixels[indices], self.labels[indices])
+
+
+def choose_examples(images: Images, count: int) -> npt.NDArray[np.int64]:
+    """Return the indices of `count` images: the first of each class in turn, then the second of each, and so on."""
+    places = [np.flatnonzero(images.labels == label) for label in np.unique(images.labels)]
+    turns = [place[turn] for turn in range(max(map(len, places))) for place in places if turn < len(place)]
+    return np.array(turns[:count], dtype=np.int64)
+
+
+class Wanted(NamedTuple):
+    """As which images a recipe wants a data set: 0 leaves a size or the channels as the data has them.
+
+    `fit` is that of `latentwire.imaging.image.read_image`: what does not fit is refused, stretched, or padded.
+    """
+
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+    fit: image.Fit = "strict"
+
+    def shape(self, found: ImageShape) -> ImageShape:
+        """Return the shape of the images, where that of the data is `found`."""
+        return ImageShape.model_validate(
+            {
+                "height": self.height or found.height,
+                "width": self.width or found.width,
+                "channels": self.channels or found.channels,
+            }
+        )
+
+
+def shape_of(pixels: npt.NDArray[np.uint8], what: str) -> ImageShape:
+    """Return the shape of each of uint8 (N, H, W, C) pixels.
+
+    Raises:
+        CorruptData: there are none, or they are not images of 1, 3 or 4 channels and at most 4,096 pixels a side.
+    """
+    count, height, width, channels = pixels.shape
+    if not count:
+        raise CorruptData(f"{what} holds no image")
+    if channels not in image.MODE_OF_CHANNELS or not (1 <= height <= 4096 and 1 <= width <= 4096):
+        raise CorruptData(
+            f"{what} holds arrays of {height} × {width} × {channels}; an image has height × width × channels, "
+            "sides of at most 4,096 pixels, and 1, 3 or 4 channels"
+        )
+    return ImageShape.model_validate({"height": height, "width": width, "channels": channels})
+
+
+def check_size(count: int, shape: ImageShape, what: str) -> None:
+    """See that so many images fit into memory, before it is spent.
+
+    Raises:
+        InvalidRecipe: they do not.
+    """
+    size = count * shape.pixels * shape.channels
+    if size > MAX_DATASET_BYTES:
+        raise InvalidRecipe(
+            f"{count:,} images of {shape} from {what} take {size / 2**30:.1f} GiB, and at most "
+            f"{MAX_DATASET_BYTES / 2**30:.0f} GiB are allowed; ask for fewer pixels with image_height and image_width"
+        )
+
+
+def fit_pixels(pixels: npt.NDArray[np.uint8], wanted: Wanted, what: str) -> npt.NDArray[np.uint8]:
+    """Turn uint8 (N, H, W, C) pixels into those that a recipe wants, in the same way as the service fits an image.
+
+    Raises:
+        InvalidRecipe: they are not of the wanted shape, and `fit` is strict; or they would take too much memory.
+    """
+    found = shape_of(pixels, what)
+    shape = wanted.shape(found)
+    if shape == found:
+        return pixels
+    if wanted.fit == "strict":
+        raise InvalidRecipe(
+            f"the images of {what} are {found}, and the recipe wants {shape}; set its fit to resize or pad"
+        )
+    check_size(len(pixels), shape, what)
+    fitted = np.empty((len(pixels), *shape.as_tuple()), np.uint8)
+    try:
+        for at, one in enumerate(pixels):
+            fitted[at] = image.read_image(image.write_png(one), shape, wanted.fit, max_pixels=found.pixels)
+    except ImageError as error:
+        raise CorruptData(f"an image of {what} cannot be fitted: {error}") from error
+    return fitted

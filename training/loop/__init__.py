@@ -1,0 +1,1 @@
+"""Training: the loop, the optimiser, losses, noise, checkpoints and TensorBoard."""

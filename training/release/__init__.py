@@ -1,0 +1,1 @@
+"""A run to a published model: export, calibration, the guard's limits, evaluation and the card."""

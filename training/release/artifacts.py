@@ -1,0 +1,72 @@
+"""A path, as typed -> the run or the published model that lies there, and its model as a folder to open."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from latentwire.model.card import CARD_FILE, load_card
+from training.data.datasets import Dataset
+from training.errors import InvalidRun
+from training.recipe import Recipe, make_recipe
+from training.release.pipeline import prepare, staged_model
+from training.runs import RunFolder
+
+
+class Source(NamedTuple):
+    """A run, or a model's folder where `run` is None; with the recipe that it was made by, if that is known."""
+
+    path: Path
+    run: RunFolder | None
+    recipe: Recipe | None
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.recipe.name if self.run and self.recipe else self.path.name
+
+
+def find_source(path: Path) -> Source:
+    """Tell a run's folder from a model's.
+
+    Raises:
+        InvalidRun: it is neither.
+        ModelError: it is a model's, and its card is not valid.
+    """
+    resolved = path.resolve()
+    if (resolved / CARD_FILE).is_file():
+        return model_source(resolved)
+    if not (path / "recipe.toml").is_file():
+        raise InvalidRun(
+            f"{path} is neither the folder of a run, with a recipe.toml, nor of a model, with a {CARD_FILE}"
+        )
+    run = RunFolder(path)
+    return Source(path, run, run.recipe())
+
+
+def model_source(path: Path) -> Source:
+    """Read the card of a published model.
+
+    Raises:
+        ModelError: there is none, or it is not valid.
+    """
+    folder = path.resolve()
+    fields = load_card(folder).provenance.get("recipe")
+    return Source(folder, None, make_recipe(fields) if isinstance(fields, dict) else None)
+
+
+@contextmanager
+def open_sources(sources: Sequence[Source], dataset: Dataset) -> Iterator[list[Path]]:
+    """Give each source as a folder like that of a published model, for as long as the context lasts.
+
+    What a run lacks, graphs and quantiser, is made in it first.
+    """
+    with ExitStack() as stack:
+        folders = []
+        for source in sources:
+            if source.run is None:
+                folders.append(source.path)
+                continue
+            prepare(source.run, dataset)
+            folders.append(stack.enter_context(staged_model(source.run, dataset)))
+        yield folders

@@ -1,0 +1,215 @@
+"""Codes of the training images -> the quantiser and the frequency tables of the model card.
+
+How fine the steps of one coordinate are beside those of another is told by how much the picture changes with each. How
+fine they are in all is told by the validation images' reconstructions. Knows no torch: the codes come from the exported
+graph, as in use.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+
+from latentwire.entropy import quantizer
+from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.errors import UncodableImage
+from latentwire.imaging import image
+from latentwire.model.card import FrequencyTable, ImageShape, UniformQuantiser
+from latentwire.model.onnx_session import Graph, open_graph
+from training.data.datasets import Dataset, split_training
+from training.errors import InvalidRecipe, InvalidRun
+from training.recipe import Recipe, make_recipe
+from training.release.frequency_tables import count_tables
+from training.release.model_dir import graph_file
+from training.runs import RunFolder
+
+BATCH = 500
+
+# Codes around which the decoder's slopes are measured, and how many runs of the decoder that may cost at most.
+_SLOPE_CODES = 256
+_LEAST_SLOPE_CODES = 8
+_MAX_SLOPE_RUNS = 16_384
+
+# A slope is taken between two points this fraction of the coordinate's standard deviation apart on either side.
+_SLOPE_OFFSET = 0.1
+
+# The scale of all steps is looked for within this factor of what theory has, in halvings of its logarithm.
+_SCALE_FACTOR = 8.0
+_HALVINGS = 10
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+_TABLES = TypeAdapter(tuple[FrequencyTable, ...])
+
+
+class Calibration(NamedTuple):
+    """A quantiser, its tables, and of the validation images the RMSE per pixel without and with it and the rate."""
+
+    quantiser: UniformQuantiser
+    tables: tuple[FrequencyTable, ...]
+    float_rmse: float
+    rmse: float
+    ideal_bits: float
+
+
+def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | None = None) -> dict[str, Any]:
+    """Fit the quantiser and the tables of a run's graphs, and return what `quantizer.json` holds.
+
+    Args:
+        run: with both graphs.
+        dataset: of its recipe.
+        max_rmse_increase: in place of the recipe's.
+
+    Raises:
+        InvalidRun: the run was not exported yet.
+        InvalidRecipe: `max_rmse_increase` is not above 0, or too small for any quantiser.
+        CannotWrite: the disk is full, or the folder read-only.
+    """
+    run.read_json(run.export_file, "export")
+    recipe = run.recipe()
+    if max_rmse_increase is not None:
+        recipe = make_recipe({**recipe.model_dump(), "max_rmse_increase": max_rmse_increase})
+    calibration = calibrate(run, recipe, dataset)
+    content = {
+        "max_rmse_increase": recipe.max_rmse_increase,
+        "quantiser": calibration.quantiser.model_dump(mode="json"),
+        "tables": [table.model_dump(mode="json") for table in calibration.tables],
+        "validation_float_rmse": calibration.float_rmse,
+        "validation_rmse": calibration.rmse,
+        "validation_ideal_bits": calibration.ideal_bits,
+        "encoder_sha256": graph_file(run.encoder).sha256,
+        "decoder_sha256": graph_file(run.decoder).sha256,
+    }
+    run.write_json(run.quantiser_file, content)
+    return content
+
+
+def load_calibration(run: RunFolder) -> tuple[UniformQuantiser, tuple[FrequencyTable, ...]]:
+    """Read the quantiser and the tables of a calibrated run.
+
+    Raises:
+        InvalidRun: the run was not calibrated yet, or its file is damaged.
+    """
+    content = run.read_json(run.quantiser_file, "calibrate")
+    try:
+        return UniformQuantiser.model_validate(content.get("quantiser")), _TABLES.validate_python(content.get("tables"))
+    except ValidationError as error:
+        raise InvalidRun(
+            f"{run.quantiser_file} is damaged; make it anew with `python -m training calibrate {run}`"
+        ) from error
+
+
+def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
+    """Fit the coarsest quantiser that the recipe's `max_rmse_increase` allows, and count its tables."""
+    split = split_training(dataset, recipe)
+    encoder, decoder = _open(run, dataset.shape, recipe.code_size)
+    y = codes_of(encoder, split.train.pixels)
+    validation_y = codes_of(encoder, split.validation.pixels)
+
+    def rmse(y_hat: Floats) -> float:
+        return reconstruction_rmse(decoder, y_hat, split.validation.pixels)
+
+    def quantised_rmse(parameters: UniformQuantiser) -> float:
+        return rmse(quantizer.dequantise(quantizer.quantise(validation_y, parameters), parameters))
+
+    float_rmse = rmse(validation_y)
+    if recipe.rate_lambda > 0:
+        # Trained with a rate: the graphs already speak in units of the step.
+        parameters = UniformQuantiser(low=(0.0,) * recipe.code_size, step=(1.0,) * recipe.code_size)
+    else:
+        slopes = slopes_of(decoder, y)
+        mse_increase = recipe.max_rmse_increase * (2 * float_rmse + recipe.max_rmse_increase)
+        # A uniform error within a step has a twelfth of its square; each coordinate adds as much to the picture.
+        expected = math.sqrt(12 * mse_increase * split.validation.pixels[0].size / recipe.code_size)
+        bound = float_rmse + recipe.max_rmse_increase
+        scale = _coarsest(lambda scale: quantised_rmse(even_steps(y, slopes, scale)) <= bound, expected)
+        parameters = even_steps(y, slopes, scale)
+    tables = count_tables(quantizer.quantise(y, parameters))
+    ideal_bits = SymbolCoder(tables).ideal_bits(quantizer.quantise(validation_y, parameters)).mean()
+    return Calibration(parameters, tables, float_rmse, quantised_rmse(parameters), float(ideal_bits))
+
+
+def slopes_of(decoder: Graph, y: Floats) -> Doubles:
+    """Return how much the picture changes with each coordinate of codes, float32 (N, code size).
+
+    Returns:
+        float64 (code size): the root of the mean, around some of the codes, of the squared change of x_hat, summed over
+        its values, for each squared change of the coordinate, by finite differences.
+    """
+    size = y.shape[1]
+    count = max(_LEAST_SLOPE_CODES, min(_SLOPE_CODES, _MAX_SLOPE_RUNS // (2 * size)))
+    around = y[np.linspace(0, len(y) - 1, min(count, len(y))).astype(np.int64)]
+    offsets = _SLOPE_OFFSET * y.std(axis=0, dtype=np.float64)
+    slopes = np.zeros(size)
+    for at in range(size):
+        offset = np.zeros(size, dtype=np.float32)
+        offset[at] = offsets[at] or 1.0
+        change = decoder.run(around + offset).astype(np.float64) - decoder.run(around - offset)
+        slopes[at] = math.sqrt(np.square(change).sum() / len(around)) / (2 * float(offset[at]))
+    return slopes
+
+
+def even_steps(y: Floats, slopes: Doubles, scale: float) -> UniformQuantiser:
+    """Return the quantiser whose steps change the picture by `scale` each, with a level at each coordinate's mean.
+
+    At the best rate, each coordinate adds the same distortion (high-resolution theory; Gersho & Gray 1992, "Vector
+    Quantization and Signal Compression", chapter 8). A coordinate that the picture hardly depends on gets so wide a
+    step that it is always symbol 0.
+    """
+    middle = y.mean(axis=0, dtype=np.float64)
+    reach = np.abs(y - middle).max(axis=0)
+    widest = 4 * reach + 1
+    step = scale / np.maximum(slopes, scale / widest)
+    return UniformQuantiser(low=tuple(middle.tolist()), step=tuple(step.tolist()))
+
+
+def _coarsest(is_fine_enough: Callable[[float], bool], expected: float) -> float:
+    """Return the greatest scale, within a factor of what is expected, that is fine enough, by bisection.
+
+    Raises:
+        InvalidRecipe: none is.
+    """
+    coarse = math.log(expected * _SCALE_FACTOR)
+    fine = math.log(expected / _SCALE_FACTOR)
+    try:
+        while not is_fine_enough(math.exp(fine)):
+            fine -= math.log(_SCALE_FACTOR)
+    except UncodableImage as error:
+        raise InvalidRecipe("no quantiser is fine enough for so small a max_rmse_increase") from error
+    for _ in range(_HALVINGS):
+        middle = (fine + coarse) / 2
+        fine, coarse = (middle, coarse) if is_fine_enough(math.exp(middle)) else (fine, middle)
+    return math.exp(fine)
+
+
+def codes_of(encoder: Graph, pixels: image.Pixels) -> Floats:
+    """Return the codes, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
+    return _in_batches(lambda part: encoder.run(image.to_x(part)), pixels)
+
+
+def reconstruction_rmse(decoder: Graph, y_hat: Floats, pixels: image.Pixels) -> float:
+    """Return the RMSE per pixel, in [0, 1], between what codes decode to and uint8 (N, H, W, C) pixels."""
+    total = 0.0
+    for start in range(0, len(pixels), BATCH):
+        part = slice(start, start + BATCH)
+        error = decoder.run(y_hat[part]).astype(np.float64) - image.to_x(pixels[part])
+        total += float(np.square(error).sum())
+    return math.sqrt(total / pixels.size)
+
+
+def _in_batches(compute: Callable[[image.Pixels], Floats], pixels: image.Pixels) -> Floats:
+    return np.concatenate([compute(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+
+
+def _open(run: RunFolder, shape: ImageShape, code_size: int) -> tuple[Graph, Graph]:
+    x_shape, y_shape = (shape.channels, shape.height, shape.width), (code_size,)
+    if not run.encoder.is_file() or not run.decoder.is_file():
+        raise InvalidRun(f"{run} has no graphs; make them with `python -m training export {run}`")
+    return (
+        open_graph(run.encoder, graph_file(run.encoder), x_shape, y_shape),
+        open_graph(run.decoder, graph_file(run.decoder), y_shape, x_shape),
+    )

@@ -1,0 +1,83 @@
+"""A model's folder and images -> its quality, measured on real wire bytes and delivered pixels.
+
+What is measured is what ships: the codec's own Encoder and Decoder. Knows neither torch nor runs.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.errors import ImageMismatch
+from latentwire.imaging import image
+from latentwire.model.card import ModelCard, Quality, load_card
+from training.data.datasets import Dataset
+
+BATCH = 500
+
+# An error of 0 has no PSNR. The least that one value of a billion off by one step of 8 bits would give is above this.
+_LEAST_MSE = 1e-15
+
+
+def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
+    """Measure a model on all test images of a data set.
+
+    Raises:
+        ModelError: the model's files cannot be used.
+        ImageMismatch: its images are not of the data set's shape.
+    """
+    card = load_card(folder)
+    if card.image != dataset.shape:
+        raise ImageMismatch(f"model '{card.name}' takes {card.image}; {dataset.name} has {dataset.shape}")
+    encoder, decoder = Encoder.open(folder), Decoder.open(folder)
+    pixels = dataset.test.pixels
+    float_error = error = 0.0
+    ideal_bits = 0.0
+    payload_bytes = wire_bytes = 0
+    for start in range(0, len(pixels), BATCH):
+        batch = pixels[start : start + BATCH]
+        encoded = encoder.encode(batch)
+        delivered = decoder.decode([one.wire for one in encoded])
+        x_hat = decoder.x_hat(np.stack([one.y for one in encoded]))
+        float_error += float(np.square(x_hat.astype(np.float64) - image.to_x(batch)).sum())
+        error += float(np.square((delivered.astype(np.float64) - batch) / 255).sum())
+        ideal_bits += sum(one.ideal_bits for one in encoded)
+        payload_bytes += sum(len(one.payload) for one in encoded)
+        wire_bytes += sum(len(one.wire) for one in encoded)
+    return Quality.from_means(
+        dataset=f"{dataset.name} test",
+        images=len(pixels),
+        shape=card.image,
+        float_mse=max(float_error / pixels.size, _LEAST_MSE),
+        mse=max(error / pixels.size, _LEAST_MSE),
+        ideal_bits=ideal_bits / len(pixels),
+        payload_bytes=payload_bytes / len(pixels),
+        wire_bytes=wire_bytes / len(pixels),
+    )
+
+
+def quality_table(measured: Quality, card: ModelCard | None = None) -> str:
+    """Return the figures as lines of text, beside those of a card if one is given."""
+    claimed = card.quality if card else None
+    lines = [f"{measured.images:,} images of {measured.dataset}"]
+    if card:
+        lines.append(f"{'':24}{'measured':>12}{'card':>12}")
+    for field, label in _LABELS.items():
+        beside = f"{getattr(claimed, field):12.5f}" if claimed else ""
+        lines.append(f"{label:24}{getattr(measured, field):12.5f}{beside}")
+    return "\n".join(lines)
+
+
+_LABELS = {
+    "float_mse": "MSE, float code",
+    "float_rmse": "RMSE, float code",
+    "float_psnr_db": "PSNR, float code (dB)",
+    "mse": "MSE, as delivered",
+    "rmse": "RMSE, as delivered",
+    "psnr_db": "PSNR, as delivered (dB)",
+    "ideal_bits": "ideal code length (bits)",
+    "payload_bytes": "payload (bytes)",
+    "wire_bytes": "on the wire (bytes)",
+    "bpp": "bits per pixel",
+}

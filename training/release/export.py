@@ -1,0 +1,236 @@
+"""A run's best checkpoint -> `encoder.onnx` and `decoder.onnx`, which compute what the network computes, or nothing.
+
+Each graph is one file with a free batch axis; BatchNorm is folded into the layers before it. The files hold no
+trace of the machine that made them. Knows nothing of quantisers.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import nn
+
+from latentwire.imaging import image
+from latentwire.model.card import ImageShape
+from latentwire.model.onnx_session import open_graph
+from training.architectures import build_autoencoder
+from training.atomic import write_atomically
+from training.data.datasets import Dataset, split_training
+from training.errors import ExportError, InvalidCheckpoint
+from training.loop.checkpoints import load_checkpoint
+from training.recipe import WeightsName
+from training.release.model_dir import graph_file
+from training.runs import RunFolder
+
+# The opset in which the exporter writes; any other is converted from it. onnxruntime reads it since version 1.14.
+OPSET = 18
+
+MAX_DIFFERENCE = 1e-4
+BATCH_SIZES = (1, 2, 33)
+
+# What weights in fewer bits may add to the RMSE, and how many validation images tell. Smaller tensors stay in float32.
+MAX_RMSE_CHANGE = 1e-4
+_TOLD_BY = 2000
+_LEAST_SHORTENED = 256
+
+Floats = npt.NDArray[np.float32]
+
+
+class _Half(NamedTuple):
+    """One graph to be made: where, of what, from values of which shape to which."""
+
+    path: Path
+    module: nn.Module
+    input_name: str
+    output_name: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
+    """Write both graphs of a run, compare them with torch on test images, and return what `export.json` holds.
+
+    Raises:
+        InvalidRun, InvalidCheckpoint: the run has no usable best checkpoint, or it is for other images.
+        ExportError: a graph differs from the network by 1e-4 or more (of its largest number, if that is above 1), or
+            weights in fewer bits change the RMSE by as much; neither graph is written then.
+        CannotWrite: the disk is full, or the folder read-only.
+    """
+    recipe = run.recipe()
+    checkpoint = load_checkpoint(run.best, recipe)
+    shape = dataset.shape
+    if tuple(checkpoint.shape) != shape.as_tuple():
+        raise InvalidCheckpoint(f"the checkpoint {run.best} is not for images of {shape}, as {dataset.name} has them")
+    model = build_autoencoder(recipe, shape)
+    try:
+        model.load_state_dict(checkpoint.kept_weights)
+    except RuntimeError as error:
+        raise InvalidCheckpoint(f"the checkpoint {run.best} does not fit the network of its recipe") from error
+    model.eval()
+
+    x = image.to_x(dataset.test.pixels[: max(BATCH_SIZES)])
+    with torch.no_grad():
+        y: Floats = model.encoder(torch.from_numpy(x)).numpy()
+    halves = _halves(run, model, shape, recipe.code_size)
+    drafts = [half._replace(path=half.path.with_name(f".draft-{half.path.name}")) for half in halves]
+    try:
+        for draft in drafts:
+            write_atomically(draft.path, _to_onnx(draft))
+        differences = [_difference(draft, values) for draft, values in zip(drafts, (x, y), strict=True)]
+        rmse_change = 0.0
+        if recipe.weights != "float32":
+            # Only now, as what this changes is larger than what would tell of a wrong graph.
+            pixels = split_training(dataset, recipe).validation.pixels[:_TOLD_BY]
+            before = _rmse(drafts, pixels)
+            for draft in drafts:
+                write_atomically(draft.path, _shortened(draft.path.read_bytes(), recipe.weights))
+            rmse_change = _rmse(drafts, pixels) - before
+            if not abs(rmse_change) < MAX_RMSE_CHANGE:
+                raise ExportError(
+                    f"weights in {recipe.weights} change the RMSE by {rmse_change:.2g}; less than {MAX_RMSE_CHANGE:g} "
+                    "is asked for, so take float32"
+                )
+        for draft, half in zip(drafts, halves, strict=True):
+            draft.path.replace(half.path)
+    finally:
+        for draft in drafts:
+            draft.path.unlink(missing_ok=True)
+    report = {
+        "checkpoint_sha256": run.best_sha256(),
+        "best_epoch": checkpoint.best_epoch,
+        "validation_rmse": checkpoint.best_rmse,
+        "opset": OPSET,
+        "compared_batch_sizes": list(BATCH_SIZES),
+        "weights": recipe.weights,
+        "rmse_change_by_weights": rmse_change,
+        "encoder": {**graph_file(run.encoder).model_dump(), "max_difference": differences[0]},
+        "decoder": {**graph_file(run.decoder).model_dump(), "max_difference": differences[1]},
+    }
+    run.write_json(run.export_file, report)
+    return report
+
+
+def _halves(run: RunFolder, model: nn.Module, shape: ImageShape, code_size: int) -> tuple[_Half, _Half]:
+    height, width, channels = shape.as_tuple()
+    x_shape, y_shape = (channels, height, width), (code_size,)
+    return (
+        _Half(run.encoder, model.get_submodule("encoder"), "x", "y", x_shape, y_shape),
+        _Half(run.decoder, model.get_submodule("decoder"), "y", "x_hat", y_shape, x_shape),
+    )
+
+
+def _to_onnx(half: _Half) -> bytes:
+    # Two, as the exporter would take a batch of one for a fixed size.
+    example = torch.zeros(2, *half.input_shape)
+    with _without_third_party_noise():
+        program = torch.onnx.export(
+            half.module,
+            (example,),
+            dynamo=True,
+            input_names=[half.input_name],
+            output_names=[half.output_name],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError(f"torch made no graph for {half.path.name}")
+    model = program.model_proto
+    _strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _shortened(content: bytes, weights: WeightsName) -> bytes:
+    """Store a graph's larger weights in fewer bits; onnxruntime makes them float32 again when it opens the graph.
+
+    float16 is a cast. int8 has a factor for each slice along the first axis, which makes its largest number 127.
+    """
+    model = onnx.load_from_string(content)
+    nodes, factors = [], []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < _LEAST_SHORTENED:
+            continue
+        name, stored = tensor.name, f"{tensor.name}.{weights}"
+        if weights == "float16":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
+            nodes.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+            continue
+        largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        factor = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.rint(values / factor).astype(np.int8), stored))
+        factors.append(onnx.numpy_helper.from_array(factor, f"{name}.factor"))
+        nodes.append(onnx.helper.make_node("Cast", [stored], [f"{name}.whole"], to=onnx.TensorProto.FLOAT))
+        nodes.append(onnx.helper.make_node("Mul", [f"{name}.whole", f"{name}.factor"], [name]))
+    model.graph.initializer.extend(factors)
+    nodes += model.graph.node
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _rmse(halves: list[_Half], pixels: image.Pixels) -> float:
+    """Return the RMSE per pixel, in [0, 1], of images that go through both graphs with float codes."""
+    encoder, decoder = (
+        open_graph(half.path, graph_file(half.path), half.input_shape, half.output_shape) for half in halves
+    )
+    x = image.to_x(pixels)
+    return float(np.sqrt(np.square(decoder.run(encoder.run(x)).astype(np.float64) - x).mean()))
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what only debugging needs: stack traces with this machine's paths, names of Python classes."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    graph.ClearField("value_info")
+
+
+def _difference(half: _Half, values: Floats) -> float:
+    """Return the largest absolute difference between graph and network over all batch sizes.
+
+    Raises:
+        ExportError: it is 1e-4 or more, also of the largest number where that is above 1, or not a number.
+    """
+    graph = open_graph(half.path, graph_file(half.path), half.input_shape, half.output_shape)
+    largest = 0.0
+    for size in BATCH_SIZES:
+        batch = np.resize(values, (size, *half.input_shape))
+        with torch.no_grad():
+            expected: Floats = half.module(torch.from_numpy(batch)).numpy()
+        difference = float(np.abs(graph.run(batch) - expected).max())
+        # Codes in units of fine steps are large numbers, of which float32 has fewer decimals.
+        if not difference < MAX_DIFFERENCE * max(1.0, float(np.abs(expected).max())):
+            name = half.path.name.removeprefix(".draft-")
+            raise ExportError(
+                f"{name} differs from the network by {difference:.2g} for a batch of {size}; "
+                f"less than {MAX_DIFFERENCE:g}, or of that of the largest number, is asked for"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+@contextmanager
+def _without_third_party_noise() -> Iterator[None]:
+    # The exporter logs that torchvision, which nothing here needs, is not installed.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch copies its own objects in a way that torch deprecates.
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

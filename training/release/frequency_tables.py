@@ -1,0 +1,53 @@
+"""Symbols of the training images -> the integer frequency tables of the model card, by counting.
+
+Deterministic, and in integers throughout. Knows nothing of where the symbols come from.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from latentwire.model.card import FREQUENCY_TOTAL, FrequencyTable
+
+# A table has no more entries than this, and all together no more than that; what lies beyond is coded as an escape.
+# Cards are read whole, and a code of a thousand numbers has as many tables.
+MAX_ENTRIES = 4096
+MAX_ENTRIES_TOGETHER = 1 << 19
+
+# Entries beyond the least and the greatest symbol that were seen, as a fraction of the entries between, and at least.
+_MARGIN = 1 / 8
+_LEAST_MARGIN = 2
+
+# A symbol that was never seen counts as half of one that was seen once; so do all escapes together.
+_COUNTED_ONCE = 2
+
+
+def count_tables(symbols: npt.NDArray[np.int64]) -> tuple[FrequencyTable, ...]:
+    """Return a table for each coordinate of symbols, int64 (N, code size)."""
+    most = min(MAX_ENTRIES, MAX_ENTRIES_TOGETHER // symbols.shape[1])
+    return tuple(_count_table(column, most) for column in symbols.T)
+
+
+def scale_to_total(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Scale weights, positive int64 (N), to integers of at least 1 that add up to 65,536.
+
+    Each gets 1, and what remains is shared by the method of the largest remainder; of equal ones the first comes first.
+    """
+    to_share = FREQUENCY_TOTAL - len(weights)
+    shares, remainders = np.divmod(weights * to_share, weights.sum())
+    left_over = to_share - int(shares.sum())
+    shares[np.argsort(-remainders, kind="stable")[:left_over]] += 1
+    return np.asarray(shares + 1)
+
+
+def _count_table(column: npt.NDArray[np.int64], most: int) -> FrequencyTable:
+    least, greatest = int(column.min()), int(column.max())
+    margin = max(_LEAST_MARGIN, int((greatest - least) * _MARGIN))
+    first, last = least - margin, greatest + margin
+    if last - first >= most:
+        first = int(np.median(column)) - most // 2
+        last = first + most - 1
+    inside = column[(column >= first) & (column <= last)]
+    counts = np.bincount(inside - first, minlength=last - first + 1)
+    escapes = len(column) - len(inside)
+    frequencies = scale_to_total(_COUNTED_ONCE * np.append(counts, escapes).astype(np.int64) + 1)
+    return FrequencyTable(first=first, frequencies=tuple(frequencies[:-1].tolist()), escape=int(frequencies[-1]))

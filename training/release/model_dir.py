@@ -1,0 +1,132 @@
+"""Two ONNX graphs and what was measured of them -> `models/<name>/`. The only writer there.
+
+Knows no torch: whatever made the graphs, a model is published the same way.
+"""
+
+import base64
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentwire.entropy import quantizer
+from latentwire.imaging import image
+from latentwire.model.card import (
+    CARD_FILE,
+    DECODER_FILE,
+    ENCODER_FILE,
+    FrequencyTable,
+    Golden,
+    GraphFile,
+    GuardLimits,
+    ImageShape,
+    ModelCard,
+    Quality,
+    UniformQuantiser,
+    model_id_of,
+)
+from latentwire.model.onnx_session import open_graph
+
+
+def draw_golden_image(shape: ImageShape) -> image.Pixels:
+    """Draw a ring with a bar through it, shifted from channel to channel: uint8 (H, W, C).
+
+    Drawn by a formula, so that no data set's image travels with a model.
+    """
+    rows = np.linspace(-1, 1, shape.height)[:, None, None]
+    columns = np.linspace(-1, 1, shape.width)[None, :, None] + 0.2 * np.arange(shape.channels)
+    ring = np.exp(-(((np.hypot(rows / 0.65, columns / 0.45) - 1) / 0.3) ** 2))
+    bar = np.exp(-((rows / 0.12) ** 2)) * (np.abs(columns) < 0.7)
+    picture: image.Pixels = np.rint(255 * np.maximum(ring, bar)).astype(np.uint8)
+    return picture
+
+
+def graph_file(path: Path) -> GraphFile:
+    """Return the hash and size of an ONNX file."""
+    content = path.read_bytes()
+    return GraphFile(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+
+
+def make_golden(encoder: Path, decoder: Path, shape: ImageShape, parameters: UniformQuantiser) -> Golden:
+    """Send the golden image through both graphs and record what comes out.
+
+    Raises:
+        InvalidGraph: a graph does not have the signature of this image shape and code size.
+    """
+    height, width, channels = shape.as_tuple()
+    x_shape, y_shape = (channels, height, width), (len(parameters.low),)
+    pixels = draw_golden_image(shape)
+    y = open_graph(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels[None]))
+    symbols = quantizer.quantise(y, parameters)
+    x_hat = open_graph(decoder, graph_file(decoder), y_shape, x_shape).run(quantizer.dequantise(symbols, parameters))
+
+    def png(picture: image.Pixels) -> str:
+        return base64.b64encode(image.write_png(picture)).decode()
+
+    return Golden(
+        image_png_base64=png(pixels),
+        symbols=tuple(symbols[0].tolist()),
+        reconstruction_png_base64=png(image.to_pixels(x_hat)[0]),
+    )
+
+
+def make_card(
+    name: str,
+    encoder: Path,
+    decoder: Path,
+    shape: ImageShape,
+    parameters: UniformQuantiser,
+    tables: Sequence[FrequencyTable],
+    *,
+    description: str = "",
+    quality: Quality | None = None,
+    guard: GuardLimits | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> ModelCard:
+    """Make the card of a model from its two ONNX files, its quantiser and its tables.
+
+    Raises:
+        InvalidGraph: a graph does not have the signature of this image shape and code size.
+    """
+    encoder_file, decoder_file = graph_file(encoder), graph_file(decoder)
+    return ModelCard(
+        name=name,
+        model_id=model_id_of(shape, parameters, tables, encoder_file, decoder_file),
+        description=description,
+        image=shape,
+        code_size=len(parameters.low),
+        quantiser=parameters,
+        tables=tuple(tables),
+        encoder=encoder_file,
+        decoder=decoder_file,
+        golden=make_golden(encoder, decoder, shape, parameters),
+        quality=quality,
+        guard=guard,
+        provenance=provenance or {},
+    )
+
+
+def write_model(models_dir: Path, card: ModelCard, encoder: Path, decoder: Path, readme: str | None = None) -> Path:
+    """Write `models_dir/<card.name>/` whole or not at all, replacing a model of the same name; return the folder."""
+    models_dir.mkdir(parents=True, exist_ok=True)
+    target = models_dir / card.name
+    staging = Path(tempfile.mkdtemp(prefix=f".{card.name}-", dir=models_dir))
+    outgoing = staging.with_name(staging.name + "-replaced")
+    try:
+        staging.chmod(0o755)
+        shutil.copyfile(encoder, staging / ENCODER_FILE)
+        shutil.copyfile(decoder, staging / DECODER_FILE)
+        (staging / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+        if readme is not None:
+            (staging / "README.md").write_text(readme, encoding="utf-8")
+        if target.exists():
+            target.replace(outgoing)
+        staging.replace(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(outgoing, ignore_errors=True)
+    return target

@@ -1,0 +1,147 @@
+"""A model card -> the README.md beside it. Knows nothing but the card and the recipes that come with the project."""
+
+import shlex
+from typing import Any
+
+from latentwire.model.card import GuardLimits, ModelCard, Quality
+from training.recipe import Recipe, load_recipe, make_recipe, recipe_names
+
+
+def write_readme(card: ModelCard) -> str:
+    """Return the Markdown text that tells a person what the card tells a program."""
+    sections = [_head(card)]
+    if card.quality:
+        sections.append(_figures(card.quality))
+    if card.guard:
+        sections.append(_guard(card.guard))
+    sections.append(_code(card))
+    if "recipe" in card.provenance:
+        sections.append(_making(card.name, card.provenance))
+    return "\n".join(sections)
+
+
+def reproduction_command(recipe: Recipe) -> str:
+    """Return the command that trains this recipe again: the project's recipe nearest to it, and what differs."""
+    bases = [load_recipe(name) for name in recipe_names()]
+    base = min(bases, key=lambda base: (base.name != recipe.name, len(_differing(base, recipe))))
+    words = ["python", "-m", "training", "train", "--recipe", base.name]
+    for field in _differing(base, recipe):
+        value = getattr(recipe, field)
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--{field.replace('_', '-')}", text]
+    return shlex.join(words)
+
+
+def _differing(base: Recipe, recipe: Recipe) -> list[str]:
+    return [field for field in Recipe.model_fields if getattr(base, field) != getattr(recipe, field)]
+
+
+def _head(card: ModelCard) -> str:
+    return f"""# {card.name}
+
+{card.description}
+
+Takes images of {card.image}, and makes of each a code of {card.code_size} numbers. Model id `{card.model_id}`.
+
+*Made from `card.json` by `python -m training publish`; edit neither by hand.*
+"""
+
+
+def _figures(quality: Quality) -> str:
+    return f"""## Quality
+
+Measured over {quality.images:,} images of {quality.dataset}, through the real encoder and decoder; pixels in [0, 1].
+
+| | float code | as delivered |
+|---|---|---|
+| MSE | {quality.float_mse:.6f} | {quality.mse:.6f} |
+| RMSE | {quality.float_rmse:.5f} | {quality.rmse:.5f} |
+| PSNR | {quality.float_psnr_db:.2f} dB | {quality.psnr_db:.2f} dB |
+| ideal code length | | {quality.ideal_bits:.2f} bits |
+| payload | | {quality.payload_bytes:.2f} bytes |
+| on the wire | | {quality.wire_bytes:.2f} bytes, {quality.bpp:.4f} bits per pixel |
+
+"As delivered" is with the quantised code and 8-bit pixels, as a receiver gets them.
+"""
+
+
+def _guard(guard: GuardLimits) -> str:
+    rates = guard.rates
+    figures = ""
+    if rates:
+        rows = [
+            (
+                f"{rates.images:,} images of {rates.ordinary}",
+                rates.false_alarms_by_sender,
+                rates.false_alarms_with_decoder,
+            ),
+            *(
+                (f"{kind.images:,} images of {kind.misfits}", kind.by_sender, kind.with_decoder)
+                for kind in rates.caught
+            ),
+        ]
+        table = "\n".join(f"| {name} | {alone:.2%} | {both:.2%} |" for name, alone, both in rows)
+        figures = f"""
+| called misfits | by a sender alone | with the decoder at hand |
+|---|---|---|
+{table}
+
+The images of the first line are those that the model is for.
+"""
+    return f"""## Guard
+
+An image beyond one of these limits is not of the kind that the model is for:
+
+| score | limit | |
+|---|---|---|
+| strangeness | {guard.max_strangeness:.4g} | {guard.max_strangeness_alone:.4g} for a sender alone |
+| bits | {guard.max_bits:.4g} | ideal code length |
+| MSE | {guard.max_mse:.4g} | as delivered |
+| surprise | {guard.max_surprise:.4g} | as delivered |
+{figures}"""
+
+
+def _code(card: ModelCard) -> str:
+    rows = "\n".join(
+        f"| {index} | {low:.4f} | {step:.4f} | {table.first} to {table.last} |"
+        for index, (low, step, table) in enumerate(
+            zip(card.quantiser.low[:_SHOWN], card.quantiser.step, card.tables, strict=False)
+        )
+    )
+    more = f"\nand {card.code_size - _SHOWN} more.\n" if card.code_size > _SHOWN else ""
+    return f"""## Code
+
+Each number is rounded to evenly spaced levels, and the level's symbol is sent in as many bits as it is rare among the
+training images. Symbols out of the table may occur and cost more.
+
+| number | level of symbol 0 | step | symbols in the table |
+|---|---|---|---|
+{rows}
+{more}
+| file | bytes |
+|---|---|
+| `encoder.onnx` | {card.encoder.bytes:,} |
+| `decoder.onnx` | {card.decoder.bytes:,} |
+"""
+
+
+def _making(name: str, provenance: dict[str, Any]) -> str:
+    recipe = make_recipe(provenance["recipe"])
+    environment = provenance.get("environment", {})
+    packages = ", ".join(f"{package} {version}" for package, version in environment.get("packages", {}).items())
+    average = f", averaged weights (decay {recipe.ema_decay})" if recipe.ema_decay else ""
+    how = f"{provenance.get('epochs_run')} epochs on {recipe.dataset} with {recipe.optimizer}{average}"
+    rmse = provenance.get("validation_rmse", float("nan"))
+    return f"""## How it was made
+
+A {recipe.architecture} autoencoder, trained for {how}; seed {recipe.seed}. The weights are those of epoch
+{provenance.get("best_epoch")}, whose RMSE on the validation images is the lowest: {rmse:.5f}.
+
+Revision `{environment.get("git_revision")}`, Python {environment.get("python")}, {packages}. To make it again:
+
+    {reproduction_command(recipe)} --run runs/{name}
+    python -m training publish runs/{name} --name {name}
+"""
+
+
+_SHOWN = 64

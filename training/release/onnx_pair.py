@@ -1,0 +1,67 @@
+"""A run or a published model -> its encoder and decoder graph, opened side by side, with the float code between them.
+
+What a network can do before anything is quantised. Knows no torch, unless a run's graphs have to be made.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GraphFile, ImageShape, load_card
+from latentwire.model.onnx_session import Graph, open_graph
+from training.data.datasets import Dataset
+from training.release.artifacts import Source
+from training.release.model_dir import graph_file
+from training.release.pipeline import ensure_exported
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GraphPair:
+    """Both opened graphs of one network, for images of `shape` and codes of `code_size` numbers."""
+
+    name: str
+    shape: ImageShape
+    code_size: int
+    encoder: Graph
+    decoder: Graph
+    encoder_file: GraphFile
+    decoder_file: GraphFile
+
+    def reconstruct(self, x: Floats) -> Floats:
+        """Return x_hat, float32 (N, C, H, W), of x in the same shape, which is in [0, 1] unless noise was added."""
+        return self.decoder.run(self.encoder.run(x))
+
+
+def open_pair(source: Source, dataset: Dataset | None = None) -> GraphPair:
+    """Open both graphs of a run, which are made first if it has none of its best weights, or of a model.
+
+    Args:
+        source: the run or the model.
+        dataset: of the run; a model's card says all there is to know.
+
+    Raises:
+        ModelError: a graph cannot be used.
+        TrainingError: the run's graphs cannot be made.
+        ValueError: a run comes without its data set.
+    """
+    if source.run is None:
+        card = load_card(source.path)
+        return _open(source.name, source.path, card.image, card.code_size, card.encoder, card.decoder)
+    if dataset is None or source.recipe is None:
+        raise ValueError(f"the graphs of {source.path} cannot be opened without its data set")
+    ensure_exported(source.run, dataset)
+    files = graph_file(source.run.encoder), graph_file(source.run.decoder)
+    return _open(source.name, source.run.path, dataset.shape, source.recipe.code_size, *files)
+
+
+def _open(
+    name: str, folder: Path, shape: ImageShape, code_size: int, encoder_file: GraphFile, decoder_file: GraphFile
+) -> GraphPair:
+    x_shape, y_shape = (shape.channels, shape.height, shape.width), (code_size,)
+    encoder = open_graph(folder / ENCODER_FILE, encoder_file, x_shape, y_shape)
+    decoder = open_graph(folder / DECODER_FILE, decoder_file, y_shape, x_shape)
+    return GraphPair(name, shape, code_size, encoder, decoder, encoder_file, decoder_file)

@@ -1,0 +1,172 @@
+"""A trained run -> a published model: export, calibrate, evaluate, card, README, and into the models' folder.
+
+Each step is done only if the run does not hold its result already, or holds that of other weights. Knows no torch
+unless graphs have to be made.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from latentwire.errors import ImageMismatch
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GuardLimits, ModelCard, Quality, load_card
+from training.data.datasets import Dataset, split_training
+from training.errors import InvalidRun
+from training.recipe import Recipe, make_recipe
+from training.release.calibrate import calibrate_run, load_calibration
+from training.release.evaluate import evaluate_model
+from training.release.fit_guard import Misfits, make_guard
+from training.release.model_dir import graph_file, make_card, write_model
+from training.release.model_readme import write_readme
+from training.runs import RunFolder
+
+
+def publish_run(
+    run: RunFolder, dataset: Dataset, models_dir: Path, name: str | None = None, misfits: Sequence[Misfits] = ()
+) -> ModelCard:
+    """Publish a run as `models_dir/<name>`, by default under its recipe's name, and return its card.
+
+    Args:
+        run: trained.
+        dataset: of its recipe.
+        models_dir: where the model is to be.
+        name: of the model.
+        misfits: images that it is not for, with which its guard is measured.
+
+    Raises:
+        TrainingError: a step cannot be done; see `training.errors`.
+        CodecError: a graph cannot be used.
+    """
+    recipe = run.recipe()
+    make_recipe({**recipe.model_dump(), "name": name or recipe.name})  # a bad name is told before any work
+    prepare(run, dataset)
+    quality = evaluate_run(run, dataset)
+    with staged_model(run, dataset) as folder:
+        guard = make_guard(folder, dataset, split_training(dataset, recipe), misfits)
+    card = card_of(run, dataset, name, quality, guard)
+    write_model(models_dir, card, run.encoder, run.decoder, write_readme(card))
+    return card
+
+
+def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, misfits: Sequence[Misfits] = ()) -> ModelCard:
+    """Fit the guard of a published model anew, and write it into its card; nothing else of the model changes.
+
+    Args:
+        folder: of the model.
+        dataset: that it was trained on.
+        recipe: by which the training images are cut.
+        misfits: images that it is not for.
+
+    Raises:
+        CodecError: the model's files cannot be used.
+        ImageMismatch: its images are not of the data set's shape.
+    """
+    card = load_card(folder)
+    if card.image != dataset.shape:
+        raise ImageMismatch(f"model '{card.name}' takes {card.image}; {dataset.name} has {dataset.shape}")
+    guarded = card.model_copy(update={"guard": make_guard(folder, dataset, split_training(dataset, recipe), misfits)})
+    write_model(folder.parent, guarded, folder / ENCODER_FILE, folder / DECODER_FILE, write_readme(guarded))
+    return guarded
+
+
+def prepare(run: RunFolder, dataset: Dataset) -> None:
+    """Export and calibrate what is not yet, or not of the best checkpoint."""
+    ensure_exported(run, dataset)
+    if not _is_calibrated(run):
+        calibrate_run(run, dataset)
+
+
+def ensure_exported(run: RunFolder, dataset: Dataset) -> None:
+    """Make both graphs if the run has none of its best checkpoint."""
+    if not _is_exported(run):
+        from training.release.export import (
+            export_run,  # torch takes seconds to load, and most commands can do without
+        )
+
+        export_run(run, dataset)
+
+
+def evaluate_run(run: RunFolder, dataset: Dataset) -> Quality:
+    """Measure a calibrated run on all test images, and write its `quality.json`.
+
+    Raises:
+        InvalidRun: it was not exported and calibrated yet.
+    """
+    with staged_model(run, dataset) as folder:
+        quality = evaluate_model(folder, dataset)
+    run.write_json(run.quality_file, quality.model_dump(mode="json"))
+    return quality
+
+
+@contextmanager
+def staged_model(run: RunFolder, dataset: Dataset) -> Iterator[Path]:
+    """Give a run's model as a folder like a published one, for as long as the context lasts."""
+    if not _is_calibrated(run):
+        raise InvalidRun(f"{run} has no quantiser for its graphs; run `python -m training calibrate {run}`")
+    with tempfile.TemporaryDirectory() as scratch:
+        yield write_model(Path(scratch), card_of(run, dataset), run.encoder, run.decoder)
+
+
+def card_of(
+    run: RunFolder,
+    dataset: Dataset,
+    name: str | None = None,
+    quality: Quality | None = None,
+    guard: GuardLimits | None = None,
+) -> ModelCard:
+    """Make the card of a calibrated run.
+
+    Raises:
+        InvalidRun: the run lacks a step.
+    """
+    recipe = run.recipe()
+    return make_card(
+        name or recipe.name,
+        run.encoder,
+        run.decoder,
+        dataset.shape,
+        *load_calibration(run),
+        description=recipe.description,
+        quality=quality,
+        guard=guard,
+        provenance=_provenance(run),
+    )
+
+
+def _provenance(run: RunFolder) -> dict[str, Any]:
+    exported = run.read_json(run.export_file, "export")
+    calibrated = run.read_json(run.quantiser_file, "calibrate")
+    metrics = run.metrics()
+    recipe = run.recipe().model_dump(mode="json")
+    # A bound that was chosen by hand after training belongs to what makes this model again.
+    recipe["max_rmse_increase"] = calibrated.get("max_rmse_increase", recipe["max_rmse_increase"])
+    return {
+        "recipe": recipe,
+        "environment": run.read_json(run.environment_file, "train"),
+        "epochs_run": metrics[-1]["epoch"] if metrics else 0,
+        "train_seconds": round(sum(epoch["seconds"] for epoch in metrics), 1),
+        "best_epoch": exported["best_epoch"],
+        "validation_rmse": exported["validation_rmse"],
+        "validation_rmse_quantised": calibrated["validation_rmse"],
+        "max_difference_from_torch": {half: exported[half]["max_difference"] for half in ("encoder", "decoder")},
+    }
+
+
+def _is_exported(run: RunFolder) -> bool:
+    if not (run.export_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
+        return False
+    if not run.best.is_file():
+        return True  # the checkpoint was cleared away; the graphs are what is left of it
+    return run.read_json(run.export_file, "export").get("checkpoint_sha256") == run.best_sha256()
+
+
+def _is_calibrated(run: RunFolder) -> bool:
+    if not (run.quantiser_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
+        return False
+    content = run.read_json(run.quantiser_file, "calibrate")
+    if "tables" not in content:
+        return False  # by an earlier version, that counted none
+    graphs = (content.get("encoder_sha256"), content.get("decoder_sha256"))
+    return graphs == (graph_file(run.encoder).sha256, graph_file(run.decoder).sha256)

@@ -1,0 +1,136 @@
+"""A run's folder: everything that made a model, and from which its training goes on.
+
+    recipe.toml        as run, with all overrides
+    environment.json   versions, git revision, processor
+    metrics.jsonl      one line of JSON for each epoch
+    last.pt, best.pt   checkpoints: of the last epoch, and of the best one by its validation images
+    encoder.onnx, decoder.onnx, export.json, quantiser.json, quality.json    by the steps after training
+
+Knows the names of the files; what is in a checkpoint is the business of `training.loop.checkpoints`. Knows no torch.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE
+from training.atomic import write_atomically
+from training.errors import CannotWrite, InvalidRun
+from training.recipe import Recipe, load_recipe
+
+RUNS_DIR = Path("runs")
+
+
+class RunFolder:
+    """The files of one run, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.toml"
+        self.environment_file = path / "environment.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.last = path / "last.pt"
+        self.best = path / "best.pt"
+        self.encoder = path / ENCODER_FILE
+        self.decoder = path / DECODER_FILE
+        self.export_file = path / "export.json"
+        self.quantiser_file = path / "quantiser.json"
+        self.quality_file = path / "quality.json"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def recipe(self) -> Recipe:
+        """Load the recipe as it was run.
+
+        Raises:
+            InvalidRun: the folder is not a run.
+            InvalidRecipe: its recipe was changed into something that is not one.
+        """
+        if not self.recipe_file.is_file():
+            raise InvalidRun(f"{self.path} is not the folder of a run: it has no {self.recipe_file.name}")
+        return load_recipe(str(self.recipe_file))
+
+    def best_sha256(self) -> str:
+        """Return the SHA-256, in hex, of the best checkpoint, by which later steps know whether theirs is of it."""
+        return hashlib.sha256(self.best.read_bytes()).hexdigest()
+
+    def write_json(self, path: Path, content: Any) -> None:
+        """Write one of the folder's JSON files.
+
+        Raises:
+            CannotWrite: the disk is full, or the folder read-only.
+        """
+        write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, path: Path, made_by: str) -> dict[str, Any]:
+        """Read one of the folder's JSON files.
+
+        Raises:
+            InvalidRun: the file is not there, in which case the command `made_by` makes it, or is damaged.
+        """
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise InvalidRun(
+                f"{self.path} has no {path.name} yet; run `python -m training {made_by} {self.path}`"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise InvalidRun(
+                f"{path} is damaged; make it anew with `python -m training {made_by} {self.path}`"
+            ) from error
+        if not isinstance(content, dict):
+            raise InvalidRun(f"{path} is damaged; make it anew with `python -m training {made_by} {self.path}`")
+        return content
+
+    def append_metrics(self, metrics: dict[str, Any]) -> None:
+        """Add one epoch's line to the metrics.
+
+        Raises:
+            CannotWrite: the disk is full, or the folder read-only.
+        """
+        try:
+            with self.metrics_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+        except OSError as error:
+            raise CannotWrite(f"{self.metrics_file} cannot be written: {error.strerror}") from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the metrics of each epoch so far. A last line that was cut short by a crash is left out."""
+        lines = self.metrics_file.read_text(encoding="utf-8").splitlines() if self.metrics_file.is_file() else []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+        return found
+
+    def drop_metrics_after(self, epoch: int) -> None:
+        """Forget the metrics of epochs that no checkpoint holds: they will be run again."""
+        kept = [metrics for metrics in self.metrics() if metrics["epoch"] <= epoch]
+        write_atomically(self.metrics_file, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
+
+
+def create_run(recipe: Recipe, path: Path | None = None) -> RunFolder:
+    """Make a new run's folder, by default `runs/<recipe's name>-<time>`, with its recipe in it.
+
+    Raises:
+        InvalidRun: the folder already holds something.
+        CannotWrite: it cannot be made.
+    """
+    folder = path or RUNS_DIR / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InvalidRun(
+                f"{folder} already exists; go on with it by `python -m training resume {folder}`, "
+                "or choose another folder with --run"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"the folder {folder} cannot be made: {error.strerror}") from error
+    run = RunFolder(folder)
+    write_atomically(run.recipe_file, recipe.to_toml().encode())
+    return run
