@@ -2,7 +2,7 @@
 
 Images' symbols are drawn as often as a model's own tables say, so that no data set is needed. Times are those of the
 processor, of one core, so that other work on the machine counts little; each is the best of some rounds. Overhead is
-everything but the ideal code length: frames, check sums, lanes and rounding.
+everything but the ideal code length: frames, checksums, lanes and rounding.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.entropy.quantizer import Symbols
 from latentwire.errors import ModelError
 from latentwire.format.container import Chunk, ChunkCoder, ContainerWriter, FrameReader
@@ -73,8 +73,8 @@ def measure(card: ModelCard, images: int, rounds: int = ROUNDS) -> Row:
         unpack_s.append(unpacked - packed)
         if not np.array_equal(found, symbols):
             raise RuntimeError("other symbols came back")
-    # Without what tells an image as itself from symbols in a single code; a container needs no such step.
-    single = SymbolCoder(card.tables).ideal_bits(symbols) + np.log2((FREQUENCY_TOTAL - 1) / FREQUENCY_TOTAL)
+    # Without what tells an image losslessly from symbols in a single code; a container needs no such step.
+    single = ArithmeticCoder(card.tables).ideal_bits(symbols) + np.log2((FREQUENCY_TOTAL - 1) / FREQUENCY_TOTAL)
     return Row(
         images,
         len(container),

@@ -1,4 +1,4 @@
-"""Wire bytes -> images. A receiver needs this half, and never imports the other."""
+"""The bitstream -> images. A receiver needs this half, and never imports the other."""
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from latentwire.entropy import quantizer
 from latentwire.entropy.arithmetic import coder_of
-from latentwire.errors import ForeignCode, GoldenMismatch, InvalidCode, InvalidVector
-from latentwire.format import bitstream, lossless
+from latentwire.errors import GoldenMismatch, InvalidCode, InvalidVector, ModelMismatch
+from latentwire.format import lossless
+from latentwire.format.bitstream import read_bitstream
 from latentwire.format.container import ChunkCoder, Frame, FrameReader
 from latentwire.imaging import image
 from latentwire.model.card import DECODER_FILE, ModelCard, load_card
@@ -50,18 +51,18 @@ class Decoder:
         )
         return cls(card, graph)
 
-    def decode(self, wires: Sequence[bytes]) -> image.Pixels:
-        """Decode the wire bytes of N images to uint8 (N, H, W, C) pixels.
+    def decode(self, bitstreams: Sequence[bytes]) -> image.Pixels:
+        """Decode the bitstream of N images to uint8 (N, H, W, C) pixels.
 
         Raises:
-            InvalidCode: one of them is not wire bytes, or damaged.
+            InvalidCode: one of them is not bitstream, or damaged.
             UnsupportedVersion: one of them is of another version.
-            ForeignCode: one of them was made by another model.
+            ModelMismatch: one of them was made by another model.
         """
-        return self.decode_bare([self._payload(wire) for wire in wires])
+        return self.decode_raw([self._payload(bitstream) for bitstream in bitstreams])
 
-    def decode_bare(self, payloads: Sequence[bytes]) -> image.Pixels:
-        """Decode payloads of this very model, without header and check sum, to uint8 (N, H, W, C) pixels.
+    def decode_raw(self, payloads: Sequence[bytes]) -> image.Pixels:
+        """Decode payloads of this very model, without header and checksum, to uint8 (N, H, W, C) pixels.
 
         Raises:
             InvalidCode: one of them is not a payload that this model's encoder makes.
@@ -77,13 +78,13 @@ class Decoder:
         """Decode payloads that have nothing to do with each other, with one run of the graph.
 
         Returns:
-            For each its uint8 (H, W, C) pixels, or what `decode_bare` raises for it.
+            For each its uint8 (H, W, C) pixels, or what `decode_raw` raises for it.
         """
         each: dict[int, image.Pixels | InvalidCode] = {}
         symbols = {}
         for at, payload in enumerate(payloads):
             try:
-                if lossless.is_image(payload):
+                if lossless.is_lossless(payload):
                     each[at] = lossless.read_payload(payload, self.card.image)
                 else:
                     symbols[at] = self._coder.decode(payload)
@@ -110,7 +111,7 @@ class Decoder:
         Raises:
             InvalidCode: not a container, or one that contradicts itself.
             UnsupportedVersion: a container of another version.
-            ForeignCode: a container of another model's codes.
+            ModelMismatch: a container of another model's codes.
             DamagedChunk: a chunk is damaged, or the container is cut short. What was yielded before is right.
         """
         reader = FrameReader()
@@ -150,7 +151,7 @@ class Decoder:
         Raises:
             InvalidCode: one of them lies so far out that the decoder has no image there.
         """
-        x_hat = self.x_hat(quantizer.dequantise(symbols, self.card.quantiser))
+        x_hat = self.x_hat(quantizer.dequantize(symbols, self.card.quantizer))
         if not np.isfinite(x_hat).all():
             raise InvalidCode("the code lies so far out that the decoder has no image there")
         return image.to_pixels(x_hat)
@@ -169,7 +170,7 @@ class Decoder:
         return image.to_pixels(x_hat)
 
     def decode_vector(self, vector: Sequence[float]) -> image.Pixels:
-        """Decode any point of the code space, unquantised, to uint8 (H, W, C) pixels.
+        """Decode any point of the code space, unquantized, to uint8 (H, W, C) pixels.
 
         Raises:
             InvalidVector: not `code_size` numbers, one that is not finite in float32, or a point so far out that
@@ -193,10 +194,10 @@ class Decoder:
         """Refuse codes of other models.
 
         Raises:
-            ForeignCode: the fingerprint is not that of this model.
+            ModelMismatch: the fingerprint is not that of this model.
         """
         if fingerprint != self.card.fingerprint:
-            raise ForeignCode(
+            raise ModelMismatch(
                 f"the code was made by the model with fingerprint {fingerprint.hex()}; "
                 f"'{self.card.name}' has {self.card.fingerprint.hex()}"
             )
@@ -209,12 +210,12 @@ class Decoder:
         """
         golden = self.card.golden
         expected = image.read_image(base64.b64decode(golden.reconstruction_png_base64), self.card.image)
-        y_hat = quantizer.dequantise(np.array([golden.symbols]), self.card.quantiser)
+        y_hat = quantizer.dequantize(np.array([golden.symbols]), self.card.quantizer)
         pixels = image.to_pixels(self.x_hat(y_hat))[0]
         if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
             raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden image")
 
-    def _payload(self, wire: bytes) -> bytes:
-        code = bitstream.read_wire(wire)
+    def _payload(self, bitstream: bytes) -> bytes:
+        code = read_bitstream(bitstream)
         self.check_fingerprint(code.fingerprint)
         return code.payload

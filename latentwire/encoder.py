@@ -1,4 +1,4 @@
-"""Images -> wire bytes. A sender needs this half, and never imports the other."""
+"""Images -> bitstream. A sender needs this half, and never imports the other."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -24,14 +24,14 @@ GOLDEN_SYMBOL_TOLERANCE = 1
 class EncodedImage(NamedTuple):
     """One image's code.
 
-    `y` is float32 (code size); `payload`, the bare form, holds the coded symbols or the image as itself; `wire`, the
-    full form, is to be sent where nothing else says which model made it. `ideal_bits` is what the model's tables make
-    of the symbols, and of an image as itself the length of its payload.
+    `y` is float32 (code size). `payload` (raw framing) holds the coded symbols, or the image losslessly. `bitstream`
+    (full framing) also names the model. `ideal_bits` is the code length that the model's tables give the symbols; for a
+    lossless image it is the length of the payload.
     """
 
     y: npt.NDArray[np.float32]
     payload: bytes
-    wire: bytes
+    bitstream: bytes
     ideal_bits: float
 
 
@@ -82,12 +82,12 @@ class Encoder:
         """
         encoded = []
         for y in self.y(pixels):
-            symbols = quantizer.quantise_one(y.tolist(), self.card.quantiser)
+            symbols = quantizer.quantize_one(y.tolist(), self.card.quantizer)
             encoded.append(self._frame(y, *self._coder.encode_one(symbols)))
         return encoded
 
     def encode_lossless(self, pixels: image.Pixels) -> list[EncodedImage]:
-        """Encode uint8 (N, H, W, C) pixels of the model's shape as themselves: codes that give back these very pixels.
+        """Encode uint8 (N, H, W, C) pixels of the model's shape losslessly: codes that give back these very pixels.
 
         They have some hundred times the bytes, and are for images that the model makes something else of.
         """
@@ -122,10 +122,10 @@ class Encoder:
         Raises:
             UncodableImage: one of the images has a code that lies too far out.
         """
-        return Chunk(quantizer.quantise(self.y(pixels), self.card.quantiser))
+        return Chunk(quantizer.quantize(self.y(pixels), self.card.quantizer))
 
     def ideal_bits(self, symbols: Symbols) -> npt.NDArray[np.float64]:
-        """Return the ideal code lengths, float64 (N), of symbols, int64 (N, code size); see `SymbolCoder`."""
+        """Return the ideal code lengths, float64 (N), of symbols, int64 (N, code size); see `ArithmeticCoder`."""
         return self._coder.ideal_bits(symbols)
 
     def container(self, announced: int = 0) -> ContainerWriter:
@@ -133,7 +133,7 @@ class Encoder:
         return ContainerWriter(self._chunks, self.card.fingerprint, announced)
 
     def y(self, pixels: image.Pixels) -> npt.NDArray[np.float32]:
-        """Return the codes before quantisation, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
+        """Return the codes before quantization, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
         return self._graph.run(image.to_x(pixels))
 
     def check_golden(self) -> None:
@@ -144,9 +144,9 @@ class Encoder:
         """
         golden = self.card.golden
         pixels = image.read_image(base64.b64decode(golden.image_png_base64), self.card.image)
-        symbols = quantizer.quantise(self.y(pixels[None]), self.card.quantiser)[0]
+        symbols = quantizer.quantize(self.y(pixels[None]), self.card.quantizer)[0]
         if np.abs(symbols - np.array(golden.symbols)).max() > GOLDEN_SYMBOL_TOLERANCE:
             raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden code")
 
     def _frame(self, y: npt.NDArray[np.float32], payload: bytes, ideal_bits: float) -> EncodedImage:
-        return EncodedImage(y, payload, bitstream.write_wire(payload, self.card.fingerprint), ideal_bits)
+        return EncodedImage(y, payload, bitstream.write_bitstream(payload, self.card.fingerprint), ideal_bits)

@@ -9,14 +9,14 @@ traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they ari
     │   ├── ImageTooLarge         more pixels than the limit, by its header
     │   ├── ImageMismatch         an image, but not of the model's size, channels or bit depth
     │   ├── UncodableImage        an image whose code lies too far out to be sent
-    │   ├── MisfitImage           not of the kind that the model is for, and to be refused then
+    │   ├── OutOfDistribution           not of the kind that the model is for, and to be refused then
     │   └── TargetMissed          no code of it is as small, or as good, as was asked for
     ├── CodeError                 what was to be decoded
-    │   ├── InvalidCode           not wire bytes, or damaged ones
-    │   ├── UnsupportedVersion    wire bytes of a version that this codec does not read
-    │   ├── ForeignCode           whole wire bytes, made by another model
+    │   ├── InvalidCode           not bitstream, or damaged ones
+    │   ├── UnsupportedVersion    bitstream of a version that this codec does not read
+    │   ├── ModelMismatch           whole bitstream, made by another model
     │   ├── DamagedChunk          a part of a container of many codes is damaged or missing
-    │   └── InvalidVector         a bare code vector of the wrong length, or not finite
+    │   └── InvalidVector         a raw code vector of the wrong length, or not finite
     └── ModelError                the files of a model
         ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
         ├── MissingGraph          the half that is to be opened has no file
@@ -49,7 +49,7 @@ class UncodableImage(ImageError):
     """The encoder gives the image a code with a number that is not finite, or whose symbol has over 32 bits."""
 
 
-class MisfitImage(ImageError):
+class OutOfDistribution(ImageError):
     """The image is not of the kind that the model is for, so that a receiver would get another picture."""
 
 
@@ -62,15 +62,15 @@ class CodeError(CodecError):
 
 
 class InvalidCode(CodeError):
-    """The bytes are not wire bytes, or were damaged on the way."""
+    """The bytes are not bitstream, or were damaged on the way."""
 
 
 class UnsupportedVersion(CodeError):
-    """The wire bytes are of a version that this codec does not read."""
+    """The bitstream are of a version that this codec does not read."""
 
 
-class ForeignCode(CodeError):
-    """The wire bytes are whole, but another model made them."""
+class ModelMismatch(CodeError):
+    """The bitstream are whole, but another model made them."""
 
 
 class DamagedChunk(CodeError):

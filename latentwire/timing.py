@@ -1,6 +1,6 @@
 """Where the time goes: what a piece of work spends in the codec's stages, for whoever wants to know.
 
-A `Stopwatch` that was started leaves with the time of each stage that ran in its context. Without one nothing is
+A `StageTimer` that was started leaves with the time of each stage that ran in its context. Without one nothing is
 measured. What is done with the times is not known here.
 """
 
@@ -20,40 +20,40 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Stopwatch:
+class StageTimer:
     """The stages of one piece of work: all the time of each, and when the first few runs through them were.
 
     The work may go from thread to thread, but runs in one at a time.
     """
 
-    __slots__ = ("inside", "laps", "total_ns")
+    __slots__ = ("inside", "spans", "total_ns")
 
     def __init__(self) -> None:
         self.inside = False
         self.total_ns: dict[str, int] = {}
-        self.laps: list[Lap] = []
+        self.spans: list[Lap] = []
 
     def add(self, stage: str, begun_ns: int, ended_ns: int) -> None:
         """Note one run through a stage."""
         self.total_ns[stage] = self.total_ns.get(stage, 0) + ended_ns - begun_ns
         # A batch goes through the stages thousands of times.
-        if len(self.laps) < MAX_LAPS:
-            self.laps.append((stage, begun_ns, ended_ns))
+        if len(self.spans) < MAX_LAPS:
+            self.spans.append((stage, begun_ns, ended_ns))
 
-    def add_all(self, other: "Stopwatch") -> None:
+    def add_all(self, other: "StageTimer") -> None:
         """Note all that another stopwatch has noted."""
         for stage, total_ns in other.total_ns.items():
             self.total_ns[stage] = self.total_ns.get(stage, 0) + total_ns
-        self.laps += other.laps[: MAX_LAPS - len(self.laps)]
+        self.spans += other.spans[: MAX_LAPS - len(self.spans)]
 
 
-_running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
+_running: ContextVar[StageTimer | None] = ContextVar("timer", default=None)
 
 
 @contextmanager
-def measured(stopwatch: Stopwatch) -> Iterator[None]:
-    """Let `stopwatch` measure what runs inside, also in threads that take over the context."""
-    token = _running.set(stopwatch)
+def timer_scope(timer: StageTimer) -> Iterator[None]:
+    """Let `timer` measure what runs inside, also in threads that take over the context."""
+    token = _running.set(timer)
     try:
         yield
     finally:
@@ -62,31 +62,31 @@ def measured(stopwatch: Stopwatch) -> Iterator[None]:
 
 def note(stage: str, begun_ns: int, ended_ns: int | None = None) -> None:
     """Note a stage that began at `begun_ns` and ends now, or at `ended_ns`, if a stopwatch is running."""
-    if (stopwatch := _running.get()) is not None:
-        stopwatch.add(stage, begun_ns, perf_counter_ns() if ended_ns is None else ended_ns)
+    if (timer := _running.get()) is not None:
+        timer.add(stage, begun_ns, perf_counter_ns() if ended_ns is None else ended_ns)
 
 
-def note_all(other: Stopwatch) -> None:
+def record_all(other: StageTimer) -> None:
     """Note all stages that another stopwatch measured, if one is running: of work that was done for several at once."""
-    if (stopwatch := _running.get()) is not None:
-        stopwatch.add_all(other)
+    if (timer := _running.get()) is not None:
+        timer.add_all(other)
 
 
-def timed(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+def timed_stage(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
     """Make a function a stage. Stages that it goes through itself count as this one."""
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)
         def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            if (stopwatch := _running.get()) is None or stopwatch.inside:
+            if (timer := _running.get()) is None or timer.inside:
                 return function(*args, **kwargs)
-            stopwatch.inside = True
+            timer.inside = True
             begun_ns = perf_counter_ns()
             try:
                 return function(*args, **kwargs)
             finally:
-                stopwatch.inside = False
-                stopwatch.add(stage, begun_ns, perf_counter_ns())
+                timer.inside = False
+                timer.add(stage, begun_ns, perf_counter_ns())
 
         return run
 

@@ -75,15 +75,15 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = registry or open_registry(settings)
         admission = Admission(
-            settings.max_running,
-            settings.max_queued,
-            settings.max_batches,
-            settings.max_held_bytes,
+            settings.max_concurrency,
+            settings.max_queue_size,
+            settings.max_concurrent_batches,
+            settings.max_buffered_body_bytes,
             settings.queue_timeout_s,
             counted.load,
             counted.held,
         )
-        readers = Readers(settings.stall_timeout_s, settings.receive_timeout_s)
+        readers = Readers(settings.io_idle_timeout_s, settings.body_timeout_s)
         counted.name_models(opened.cards.values(), opened.default)
         app.state.shared = State(settings, opened, admission, readers, Readiness(opened, stopping), counted)
         try:

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 Role = Literal["both", "sender", "receiver"]
 LogFormat = Literal["text", "json"]
-OnMisfit = Literal["refuse", "warn", "fallback"]
+OnOod = Literal["refuse", "warn", "fallback"]
 
 
 def _processors_of_one(read: dict[str, Any]) -> int:
@@ -62,33 +62,33 @@ class Settings(BaseSettings):
         None,
         description="model for requests that name none; may be left out if there is only one",
     )
-    guard: bool | None = Field(
+    verify_reconstruction: bool | None = Field(
         None,
         description="decode what is encoded, to know what a receiver will see; without it, only the role both does",
     )
-    on_misfit: OnMisfit = Field(
+    on_ood: OnOod = Field(
         "fallback",
         description="what to do with an image that the model is not for: refuse it, warn and send its code all the "
-        "same, or send it as itself as a fallback",
+        "same, or send it losslessly as a fallback",
     )
     workers: int = Field(
         1, ge=0, le=256, description="processes that answer on the port; 0 makes one for each processor it may use"
     )
-    threads: int = Field(
+    intra_op_threads: int = Field(
         1, ge=0, le=256, description="threads that one graph may use for one request; 0 shares out the processors"
     )
-    max_running: int = Field(
+    max_concurrency: int = Field(
         default_factory=_default_max_running,
         ge=1,
         le=256,
         description="requests that a worker works on at the same time; unless set, its share of the processors, "
         "between 2 and 8",
     )
-    max_queued: int = Field(
+    max_queue_size: int = Field(
         64, ge=0, le=65536, description="requests that may wait for their turn; the next gets a 429"
     )
     max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="longest request body")
-    max_held_bytes: int = Field(
+    max_buffered_body_bytes: int = Field(
         128 << 20,
         ge=1,
         le=1 << 40,
@@ -96,7 +96,9 @@ class Settings(BaseSettings):
         "the next gets a 429. One alone is always taken",
     )
     max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="most pixels of a sent image")
-    max_batches: int = Field(4, ge=1, le=256, description="batches that are worked on at the same time; none waits")
+    max_concurrent_batches: int = Field(
+        4, ge=1, le=256, description="batches that are worked on at the same time; none waits"
+    )
     max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="most images of one batch")
     max_batch_bytes: int = Field(1 << 30, ge=1, le=1 << 40, description="longest body of a batch")
     max_connections: int = Field(
@@ -106,25 +108,27 @@ class Settings(BaseSettings):
         description="connections of a worker; the next takes the place of the one that has waited longest for a "
         "request",
     )
-    max_head_bytes: int = Field(
+    max_header_bytes: int = Field(
         32 << 10, ge=1, le=1 << 20, description="longest head of a request: its line and all its headers"
     )
     max_headers: int = Field(100, ge=1, le=10_000, description="most headers of a request")
-    head_timeout_s: int = Field(
+    header_timeout_s: int = Field(
         10, ge=1, le=3600, description="time in which the head of a request must have come, from its first byte on"
     )
-    keep_alive_s: int = Field(75, ge=1, le=3600, description="time that a connection is kept open without a request")
-    stall_timeout_s: int = Field(
+    keep_alive_timeout_s: int = Field(
+        75, ge=1, le=3600, description="time that a connection is kept open without a request"
+    )
+    io_idle_timeout_s: int = Field(
         30, ge=1, le=3600, description="time that a client may take to send or to read the next bytes"
     )
-    min_bytes_per_s: int = Field(
+    min_data_rate_bytes_per_s: int = Field(
         250,
         ge=0,
         le=1 << 30,
         description="least rate at which a client sends a batch, or takes an answer: the average of twice the stall "
         "timeout, of the time in which nothing but the client is waited for; 0 asks for none",
     )
-    receive_timeout_s: int = Field(
+    body_timeout_s: int = Field(
         60,
         ge=1,
         le=3600,
@@ -149,18 +153,18 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(
         None, description="PEM file of the certificate's key; may be left out if the certificate's file holds it"
     )
-    open_metrics: bool = Field(False, description="where keys are asked for, answer /metrics without one")
-    drain_s: int = Field(
+    metrics_without_auth: bool = Field(False, description="where keys are asked for, answer /metrics without one")
+    drain_period_s: int = Field(
         1,
         ge=0,
         le=3600,
         description="when told to stop, time in which connections are still accepted while /readyz says 503",
     )
-    shutdown_timeout_s: int = Field(
+    graceful_shutdown_timeout_s: int = Field(
         8, ge=1, le=3600, description="time in which the process ends when told to stop, whatever runs"
     )
     access_log: bool = Field(True, description="one line on standard output for each request")
-    log_format: LogFormat = Field("text", description="lines for people, or each line a JSON object for programmes")
+    log_format: LogFormat = Field("text", description="lines for people, or each line a JSON object for programs")
 
     @classmethod
     def settings_customise_sources(
@@ -179,7 +183,7 @@ class Settings(BaseSettings):
     def _one_for_each_processor(cls, workers: int) -> int:
         return workers or processors()
 
-    @field_validator("threads")
+    @field_validator("intra_op_threads")
     @classmethod
     def _share_of_the_processors(cls, threads: int, info: ValidationInfo) -> int:
         return threads or _processors_of_one(info.data)
@@ -202,7 +206,7 @@ class Settings(BaseSettings):
     @property
     def decodes_to_guard(self) -> bool:
         """Whether each image that is encoded is decoded, too."""
-        return self.encodes and (self.decodes if self.guard is None else self.guard)
+        return self.encodes and (self.decodes if self.verify_reconstruction is None else self.verify_reconstruction)
 
 
 class _Variables(EnvSettingsSource):
@@ -223,7 +227,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     """Read the settings from flags, then from the environment, then from the defaults.
 
     Args:
-        arguments: of the command line, without the programme's name.
+        arguments: of the command line, without the program's name.
 
     Raises:
         StartupRefused: an unknown flag, or a value that is out of range or of the wrong kind.

@@ -16,12 +16,12 @@ from latentwire.model.card import (
     ImageShape,
     ModelCard,
     Quality,
-    UniformQuantiser,
+    UniformQuantizer,
     load_card,
 )
 from training.data.datasets import Dataset, TrainingSplit
 from training.data.images import Images
-from training.release.fit_guard import Misfits, make_guard
+from training.release.fit_guard import OodImages, make_guard
 from training.release.frequency_tables import count_tables
 from training.release.model_dir import draw_golden_image, graph_file, make_card, write_model
 
@@ -71,8 +71,8 @@ def publish_tiny_model(
     training_pixels = np.concatenate([pixels, draw_golden_image(shape)[None]])
     y = graph.run(image.to_x(training_pixels)).astype(np.float64)
     step = np.maximum(np.ptp(y, axis=0), 1e-3) / (LEVELS - 1)
-    parameters = UniformQuantiser(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
-    tables = count_tables(quantizer.quantise(y, parameters))
+    parameters = UniformQuantizer(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
+    tables = count_tables(quantizer.quantize(y, parameters))
     description = "A random linear model for tests."
     card = make_card(name, encoder, decoder, shape, parameters, tables, description=description)
     return write_model(models_dir, card, encoder, decoder)
@@ -95,12 +95,12 @@ def strange_pixels(count: int, seed: int = 0, shape: ImageShape = SHAPE) -> imag
 def publish_guarded_model(
     models_dir: Path, scratch: Path, name: str = "guarded", seed: int = 0, shape: ImageShape = SHAPE
 ) -> Path:
-    """Publish a tiny model whose guard knows `familiar_pixels`, with `strange_pixels` as misfits; return its folder."""
+    """Publish a tiny model with a guard of `familiar_pixels`, measured on `strange_pixels`; return its folder."""
     folder = publish_tiny_model(models_dir, scratch, name, seed, shape)
     labels = np.zeros(400, dtype=np.uint8)
     train, validation, test = (Images(familiar_pixels(400, seed, shape), labels) for seed in (1, 2, 3))
     dataset = Dataset("drawings", train, test)
-    strange = Misfits("noise", strange_pixels(100, 4, shape))
+    strange = OodImages("noise", strange_pixels(100, 4, shape))
     guard = make_guard(folder, dataset, TrainingSplit(train, validation), [strange])
     card = load_card(folder).model_copy(update={"guard": guard})
     return write_model(models_dir, card, folder / ENCODER_FILE, folder / DECODER_FILE)
@@ -116,6 +116,6 @@ def with_quality(card: ModelCard, mse: float) -> ModelCard:
         mse=mse,
         ideal_bits=32,
         payload_bytes=4,
-        wire_bytes=12,
+        bitstream_bytes=12,
     )
     return card.model_copy(update={"quality": quality})

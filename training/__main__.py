@@ -45,7 +45,7 @@ PICTURES = (
 )
 
 _OUTLIERS = "fashion-mnist-sample"
-_MISFITS = (_OUTLIERS, "cifar10-sample")
+_OOD_IMAGES = (_OUTLIERS, "cifar10-sample")
 
 _METAVARS = {str(int): "N", str(float): "X", str(bool): "true|false"}
 
@@ -102,9 +102,9 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         usual = f"default: {default}" if default else "else the one it was trained on"
         command.add_argument("--dataset", default=default, metavar="NAME|PATH", help=usual)
 
-    def add_misfits(command: Parser) -> None:
-        usual = f"images that the model is not for, to measure its guard; default: {', '.join(_MISFITS)}, if there"
-        command.add_argument("--misfits", nargs="*", metavar="NAME|PATH", help=usual)
+    def add_ood(command: Parser) -> None:
+        usual = f"images that the model is not for, to measure its guard; default: {', '.join(_OOD_IMAGES)}, if there"
+        command.add_argument("--ood_images", nargs="*", metavar="NAME|PATH", help=usual)
 
     def add_log_dir(command: Parser) -> None:
         usual = "where TensorBoard finds curves and four reconstructions of each epoch; else none are written"
@@ -128,10 +128,10 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     add_data(command)
 
     command = add(
-        "calibrate", _calibrate, "Fit the quantiser and the tables of an exported run to its training images."
+        "calibrate", _calibrate, "Fit the quantizer and the tables of an exported run to its training images."
     )
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
-    command.add_argument("--max-rmse-increase", type=float, metavar="X", help="by quantisation; else the recipe's")
+    command.add_argument("--max-rmse-increase", type=float, metavar="X", help="by quantization; else the recipe's")
     add_data(command)
 
     command = add("evaluate", _evaluate, "Measure a calibrated run, or a published model, on all test images.")
@@ -144,12 +144,12 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     command.add_argument("--models-dir", type=Path, default=MODELS_DIR, metavar="DIR", help="default: %(default)s")
     command.add_argument("--name", help="of the model; else the recipe's")
-    add_misfits(command)
+    add_ood(command)
     add_data(command)
 
     command = add("guard", _guard, "Fit and measure the guard of published models anew, by their training images.")
     command.add_argument("models", nargs="+", type=Path, metavar="DIR", help="a published model's folder")
-    add_misfits(command)
+    add_ood(command)
     add_data(command)
 
     command = add("plot", _plot, "Draw a picture of what a model does.")
@@ -336,7 +336,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 
     run = RunFolder(arguments.run)
     dataset = _dataset(run.recipe(), arguments)
-    card = publish_run(run, dataset, arguments.models_dir, arguments.name, _load_misfits(dataset, arguments))
+    card = publish_run(run, dataset, arguments.models_dir, arguments.name, _load_ood_images(dataset, arguments))
     if card.quality:
         print(quality_table(card.quality))
     print(guard_in_words(card.guard))
@@ -354,17 +354,17 @@ def _guard(arguments: argparse.Namespace) -> int:
         dataset = _dataset_of(source, arguments)
         if source.recipe is None:
             raise InvalidRun(f"the card of '{path.name}' does not say how its training images were cut")
-        card = guard_model(source.path, dataset, source.recipe, _load_misfits(dataset, arguments))
+        card = guard_model(source.path, dataset, source.recipe, _load_ood_images(dataset, arguments))
         print(f"{card.name}\n{guard_in_words(card.guard)}", flush=True)
     return 0
 
 
-def _load_misfits(dataset: Any, arguments: argparse.Namespace) -> Any:
-    from training.release.fit_guard import load_misfits
+def _load_ood_images(dataset: Any, arguments: argparse.Namespace) -> Any:
+    from training.release.fit_guard import load_ood_images
 
-    if arguments.misfits is not None:
-        return load_misfits(arguments.misfits, dataset, arguments.data)
-    return load_misfits(_MISFITS, dataset, arguments.data, if_there=True)
+    if arguments.ood_images is not None:
+        return load_ood_images(arguments.ood_images, dataset, arguments.data)
+    return load_ood_images(_OOD_IMAGES, dataset, arguments.data, if_there=True)
 
 
 def _plot(arguments: argparse.Namespace) -> int:

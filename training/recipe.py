@@ -127,7 +127,7 @@ class Recipe(BaseModel):
     channels_last: bool = Field(False, description="memory format that speeds up convolutions")
     weights: WeightsName = Field("float32", description="how graphs store weights; int8 is a quarter")
 
-    max_rmse_increase: float = Field(0.001, gt=0, description="by quantisation, on the validation images")
+    max_rmse_increase: float = Field(0.001, gt=0, description="by quantization, on the validation images")
 
     @model_validator(mode="before")
     @classmethod

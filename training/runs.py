@@ -4,7 +4,7 @@
     environment.json   versions, git revision, processor
     metrics.jsonl      one line of JSON for each epoch
     last.pt, best.pt   checkpoints: of the last epoch, and of the best one by its validation images
-    encoder.onnx, decoder.onnx, export.json, quantiser.json, quality.json    by the steps after training
+    encoder.onnx, decoder.onnx, export.json, quantizer.json, quality.json    by the steps after training
 
 Knows the names of the files; what is in a checkpoint is the business of `training.loop.checkpoints`. Knows no torch.
 """
@@ -36,7 +36,7 @@ class RunFolder:
         self.encoder = path / ENCODER_FILE
         self.decoder = path / DECODER_FILE
         self.export_file = path / "export.json"
-        self.quantiser_file = path / "quantiser.json"
+        self.quantizer_file = path / "quantizer.json"
         self.quality_file = path / "quality.json"
 
     def __str__(self) -> str:

@@ -47,21 +47,21 @@ def measure_together(setting: Setting, pixels: Pixels, advance: Advance) -> Poin
 
 
 def measure_model(folder: Path, pixels: Pixels, advance: Advance) -> list[Point]:
-    """Measure a model on images of its shape: payload alone, full form, and all images in one container.
+    """Measure a model on images of its shape: payload alone, full framing, and all images in one container.
 
-    `advance` is told each image twice. What is decoded is the full form, which holds the payload, and the container.
+    `advance` is told each image twice. What is decoded is the full framing, which holds the payload, and the container.
 
     Raises:
         ModelError: the model's files cannot be used.
     """
     encoder, decoder = Encoder.open(folder), Decoder.open(folder)
-    payload_bytes = wire_bytes = error = 0
+    payload_bytes = bitstream_bytes = error = 0
     for start in range(0, len(pixels), CHUNK):
         chunk = pixels[start : start + CHUNK]
         encoded = encoder.encode(chunk)
-        delivered = decoder.decode([one.wire for one in encoded])
+        delivered = decoder.decode([one.bitstream for one in encoded])
         payload_bytes += sum(len(one.payload) for one in encoded)
-        wire_bytes += sum(len(one.wire) for one in encoded)
+        bitstream_bytes += sum(len(one.bitstream) for one in encoded)
         error += _error(chunk, delivered)
         advance(len(chunk))
     container = b"".join(encoder.encode_batch([pixels], announced=len(pixels)))
@@ -73,29 +73,29 @@ def measure_model(folder: Path, pixels: Pixels, advance: Advance) -> list[Point]
     names = (encoder.card.name, encoder.card.full_name)
     return [
         _point((PAYLOAD, *names), ALONE, pixels, payload_bytes, error),
-        _point((FULL, *names), ALONE, pixels, wire_bytes, error),
+        _point((FULL, *names), ALONE, pixels, bitstream_bytes, error),
         _point((BATCH, *names), TOGETHER, pixels, len(container), batch_error),
     ]
 
 
 def measure_lossless(folder: Path, pixels: Pixels, advance: Advance) -> list[Point]:
-    """Measure images sent as themselves, in a model's code form for that: payload alone and full form.
+    """Measure images sent losslessly, in a model's code form for that: payload alone and full framing.
 
     Raises:
         ModelError: the model's files cannot be used.
     """
     encoder, decoder = Encoder.open(folder), Decoder.open(folder)
-    payload_bytes = wire_bytes = error = 0
+    payload_bytes = bitstream_bytes = error = 0
     for one in pixels:
         encoded = encoder.encode_lossless(one[None])[0]
         payload_bytes += len(encoded.payload)
-        wire_bytes += len(encoded.wire)
-        error += _error(one, decoder.decode([encoded.wire]))
+        bitstream_bytes += len(encoded.bitstream)
+        error += _error(one, decoder.decode([encoded.bitstream]))
         advance(1)
     names = (AS_ITSELF, encoder.card.full_name)
     return [
         _point((PAYLOAD, *names), ALONE, pixels, payload_bytes, error),
-        _point((FULL, *names), ALONE, pixels, wire_bytes, error),
+        _point((FULL, *names), ALONE, pixels, bitstream_bytes, error),
     ]
 
 

@@ -13,12 +13,12 @@ ALONE: Arrangement = "alone"
 TOGETHER: Arrangement = "together"
 
 PAYLOAD = "Latentwire, payload alone"
-FULL = "Latentwire, full form"
+FULL = "Latentwire, full framing"
 BATCH = "Latentwire, one container"
 OURS = (PAYLOAD, FULL, BATCH)
 
 # In place of a model's name, where images are sent without loss.
-AS_ITSELF = "image as itself"
+AS_ITSELF = "image losslessly"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,8 @@ the mean squared error over all pixels, pixels in [0, 1], of the images as deliv
 
 {models_table(points)}
 
-The payload is what travels where the link already says which model is meant; the full form names the model and has a
-check sum. The last three columns are of images alone: the classical codec that reaches the model's PSNR with the fewest
+The payload is what travels where the link already says which model is meant; the full framing names the model and has a
+checksum. The last three columns are of images alone: the classical codec that reaches the model's PSNR with the fewest
 bytes, and how many times the payload that is.
 
 ### Bytes that a PSNR costs, each image alone
@@ -91,7 +91,16 @@ def models_table(points: Sequence[Point]) -> str:
         beside = (best, f"{reached[best]:.1f}", f"{reached[best] / payload.bytes:.1f} ×") if best else (NEVER,) * 3
         sizes = [f"{point.bytes:.2f}" for point in (payload, other[FULL], other[BATCH])]
         rows.append([payload.setting, *sizes, _decibels(payload), *beside])
-    header = ["model", "payload", "full form", "in one container", "PSNR", "best classical", "its bytes", "÷ payload"]
+    header = [
+        "model",
+        "payload",
+        "full framing",
+        "in one container",
+        "PSNR",
+        "best classical",
+        "its bytes",
+        "÷ payload",
+    ]
     return render(header, rows)
 
 

@@ -89,10 +89,10 @@ def images_for(folder: Path, data: Path | None) -> tuple[Pixels, str]:
     try:
         pixels, what = load_dataset("mnist", data).test.pixels[:IMAGES], "MNIST test images"
     except TrainingError:
-        # As the model itself would draw them, or it would take them for misfits and send them as themselves.
+        # The model itself draws them, so that its guard accepts them and does not send them losslessly.
         drawn = encoder.encode(draw_digits(IMAGES, 1)[0])
-        pixels, what = decoder.decode([one.wire for one in drawn]), "digits, drawn by the model"
-    ordinary = [judgement.misfit is None for judgement in Guard(encoder, decoder).judge(pixels)]
+        pixels, what = decoder.decode([one.bitstream for one in drawn]), "digits, drawn by the model"
+    ordinary = [assessment.ood is None for assessment in Guard(encoder, decoder).assess(pixels)]
     return pixels[ordinary], f"{sum(ordinary)} {what}"
 
 

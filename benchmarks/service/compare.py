@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "folders", nargs="+", type=Path, help="checkouts; the first is the one that others are compared with"
     )
     parser.add_argument("--rounds", type=positive, default=5, help="times that each is measured (default: %(default)s)")
-    parser.add_argument("--flag", action="append", default=[], help="of the service, as in --flag=--guard")
+    parser.add_argument(
+        "--flag", action="append", default=[], help="of the service, as in --flag=--verify-reconstruction"
+    )
     parser.add_argument("--default-model", default="mnist-conv-10", help="the model (default: %(default)s)")
     given = parser.parse_args(arguments)
     plan = Plan(Path("models").resolve(), given.default_model, Cores.of_machine(), given.rounds, 1, by_wrk=has_wrk())

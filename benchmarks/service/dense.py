@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from latentwire.entropy import quantizer
 from latentwire.imaging import image
-from latentwire.model.card import ImageShape, UniformQuantiser
+from latentwire.model.card import ImageShape, UniformQuantizer
 from latentwire.model.onnx_session import open_graph
 from training.data.synthetic import draw_digits
 from training.release.frequency_tables import count_tables
@@ -34,8 +34,8 @@ def publish_dense(models_dir: Path, scratch: Path) -> Path:
     _write_layers(decoder, SIZES[::-1], y_shape, x_shape, random)
     y = open_graph(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels)).astype(np.float64)
     step = np.maximum(np.ptp(y, axis=0), 1e-3) / (LEVELS - 1)
-    parameters = UniformQuantiser(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
-    tables = count_tables(quantizer.quantise(y, parameters))
+    parameters = UniformQuantizer(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
+    tables = count_tables(quantizer.quantize(y, parameters))
     return write_model(models_dir, make_card(NAME, encoder, decoder, SHAPE, parameters, tables), encoder, decoder)
 
 

@@ -42,10 +42,10 @@ class Inside:
         x_shape, y_shape = (channels, height, width), (self.card.code_size,)
         self.encoder = open_graph(folder / ENCODER_FILE, self.card.encoder, x_shape, y_shape)
         self.decoder = open_graph(folder / DECODER_FILE, self.card.decoder, y_shape, x_shape)
-        self.codes = [one.wire for one in Encoder(self.card, self.encoder).encode(pixels)]
+        self.codes = [one.bitstream for one in Encoder(self.card, self.encoder).encode(pixels)]
         self._x = image.to_x(pixels)
-        symbols = quantizer.quantise(self.encoder.run(self._x), self.card.quantiser)
-        self._y_hat = quantizer.dequantise(symbols, self.card.quantiser)
+        symbols = quantizer.quantize(self.encoder.run(self._x), self.card.quantizer)
+        self._y_hat = quantizer.dequantize(symbols, self.card.quantizer)
 
     def alone(self, runs: int = 300) -> Alone:
         """Measure each step on one image after the other, `runs` times."""

@@ -232,7 +232,7 @@ def encode_requests(inside: Inside) -> list[Request]:
 
 
 def decode_requests(inside: Inside) -> list[Request]:
-    """Return requests of /decode, from wire bytes to PNG."""
+    """Return requests of /decode, from bitstream to PNG."""
     return [Request("/decode", code, {"Content-Type": OCTETS, "Accept": PNG}) for code in inside.codes]
 
 
@@ -258,7 +258,7 @@ def mixed_requests(inside: Inside) -> list[Request]:
 
 
 def _decode_json(code: bytes) -> Request:
-    body = json.dumps({"payload": base64.b64encode(code).decode()}).encode()
+    body = json.dumps({"bitstream": base64.b64encode(code).decode()}).encode()
     return Request("/decode", body, {"Content-Type": JSON, "Accept": JSON})
 
 
@@ -286,11 +286,11 @@ def _counted(server: Server, route: str) -> dict[str, float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
         families = text_string_to_metric_families(answer.read().decode())
     for sample in (sample for family in families for sample in family.samples if sample.labels.get("route") == route):
-        if sample.name == "latentwire_request_seconds_count":
+        if sample.name == "latentwire_http_request_duration_seconds_count":
             counted["requests"] = sample.value
-        elif sample.name == "latentwire_request_seconds_sum":
+        elif sample.name == "latentwire_http_request_duration_seconds_sum":
             counted["all"] = sample.value
-        elif sample.name == "latentwire_stage_seconds_sum":
+        elif sample.name == "latentwire_stage_duration_seconds_sum":
             counted[sample.labels["stage"]] = sample.value
     return counted
 

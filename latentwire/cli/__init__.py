@@ -19,8 +19,8 @@ from latentwire.errors import CodecError
 # Each command imports what it needs when it runs: numpy, Pillow and onnxruntime take a while, `--help` should not.
 
 FITS = ("strict", "resize", "pad")
-FORMS = ("full", "bare")
-ON_MISFIT = ("refuse", "warn", "fallback")
+FRAMINGS = ("full", "raw")
+ON_OOD = ("refuse", "warn", "fallback")
 FORMATS = ("png", "webp", "npy")
 
 _FILES = "a file, a folder with all that is in it, or - for standard input"
@@ -111,14 +111,14 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     )
     command.add_argument("--fit", choices=FITS, default="strict", help="what to do with images of another size or kind")
     command.add_argument(
-        "--form", choices=FORMS, default="full", help="bare leaves out who made the code: 8 bytes less"
+        "--framing", choices=FRAMINGS, default="full", help="raw leaves out who made the code: 8 bytes less"
     )
     command.add_argument(
         "--container", metavar="PATH", help="put all codes into this one file, in order; - for standard output"
     )
     command.add_argument(
-        "--on-misfit",
-        choices=ON_MISFIT,
+        "--on-ood",
+        choices=ON_OOD,
         default="fallback",
         help="images that the model is not for: refuse them, warn and encode them all the same, or send them as "
         "themselves, exactly (fallback, the default)",
@@ -127,11 +127,11 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         "--max-mse",
         type=_share,
         metavar="X",
-        help="images that would be delivered with a larger mean squared error, values in [0, 1], are misfits; in place "
-        "of the model's own limit, and not for --container",
+        help="largest mean squared error, values in [0, 1], beyond which an image counts as out-of-distribution; "
+        "replaces the model's own limit; not for --container",
     )
     command.add_argument(
-        "--guard",
+        "--verify-reconstruction",
         action=argparse.BooleanOptionalAction,
         help="decode what is encoded, to know what a receiver will see; default: if the decoder is there, and not for "
         "--container",
@@ -143,11 +143,11 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         metavar="N",
         help="most pixels of an image; default: 4194304",
     )
-    add_output(command, "file, or folder for several; default: beside the image, as .lw or .bare")
+    add_output(command, "file, or folder for several; default: beside the image, as .lw or .raw")
 
     command = add("decode", _decode, "Turn codes and containers of codes into image files.")
-    add_models(command, "model that the codes must be of; --form bare needs it, as NAME or NAME@MODEL_ID")
-    command.add_argument("--form", choices=FORMS, default="full", help="bare takes payloads alone")
+    add_models(command, "model that the codes must be of; --framing raw needs it, as NAME or NAME@MODEL_ID")
+    command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw takes payloads alone")
     command.add_argument("--format", choices=FORMATS, default="png", help="of the images; webp is lossless")
     add_output(
         command,
@@ -155,8 +155,8 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     )
 
     command = add("inspect", _inspect, "Tell what codes and containers hold, without decoding them.")
-    add_models(command, "model that payloads of --form bare are of")
-    command.add_argument("--form", choices=FORMS, default="full", help="bare takes payloads alone")
+    add_models(command, "model that payloads of --framing raw are of")
+    command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw takes payloads alone")
     command.add_argument("--json", action="store_true", help="one JSON object on a line for each file")
     return parser, commands
 

@@ -29,7 +29,8 @@ from latentwire.cli.files import (
 from latentwire.cli.models import Models
 from latentwire.decoder import Decoder
 from latentwire.errors import CodecError, CodeError, DamagedChunk
-from latentwire.format import bitstream, container
+from latentwire.format import container
+from latentwire.format.bitstream import read_bitstream
 from latentwire.format.container import Frame, FrameReader
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
@@ -45,14 +46,14 @@ def decode(arguments: argparse.Namespace, desk: Desk) -> None:
         WrongUsage: what was typed cannot be done.
         ModelError: the card of the model that was named is not what it should be.
     """
-    if arguments.form == "bare" and arguments.model is None:
-        raise WrongUsage("--form bare needs --model, as a payload alone does not say which model made it")
+    if arguments.framing == "raw" and arguments.model is None:
+        raise WrongUsage("--framing raw needs --model, as a payload alone does not say which model made it")
     places = Places(arguments.out, arguments.files, force=arguments.force)
     if places.to_stream:
         check_stream()
     models = Models(arguments.models_dir)
     wanted = models.card(arguments.model) if arguments.model is not None else None
-    sources = find_sources(arguments.files, CODE_SUFFIXES[arguments.form], "codes", desk)
+    sources = find_sources(arguments.files, CODE_SUFFIXES[arguments.framing], "codes", desk)
     session = _Session(models, wanted, places, arguments, desk)
     for done, source in enumerate(sources):
         desk.progress(done, len(sources))
@@ -70,7 +71,7 @@ class _Session:
         self._models = models
         self._wanted = wanted
         self._places = places
-        self._bare: bool = arguments.form == "bare"
+        self._raw: bool = arguments.framing == "raw"
         self._format: str = arguments.format
         self._desk = desk
         self._codes = self._images = 0
@@ -79,7 +80,7 @@ class _Session:
         """Decode one file, and say what is wrong with it."""
         try:
             with source.open() as file:
-                begin = b"" if self._bare else file.read(1)
+                begin = b"" if self._raw else file.read(1)
                 if begin == bytes((container.MAGIC,)):
                     self._decode_container(source, file, begin)
                 else:
@@ -95,11 +96,11 @@ class _Session:
 
     def _decode_one(self, source: Source, data: bytes) -> None:
         path = self._places.file_for(source, f".{self._format}")
-        if self._bare and self._wanted is not None:
+        if self._raw and self._wanted is not None:
             card = self._wanted
-            pixels = self._models.decoder(card).decode_bare([data])[0]
+            pixels = self._models.decoder(card).decode_raw([data])[0]
         else:
-            decoder = self._decoder(bitstream.read_wire(data).fingerprint)
+            decoder = self._decoder(read_bitstream(data).fingerprint)
             card, pixels = decoder.card, decoder.decode([data])[0]
         with writing(path) as file:
             file.write(WRITERS[self._format](pixels))

@@ -16,7 +16,7 @@ from latentwire.cli.console import Desk, WrongUsage, counted
 from latentwire.cli.files import (
     IMAGE_SUFFIXES,
     STREAM,
-    SUFFIX_OF_FORM,
+    SUFFIX_OF_FRAMING,
     FileProblem,
     Places,
     Source,
@@ -29,8 +29,8 @@ from latentwire.encoder import EncodedImage
 from latentwire.errors import ImageError
 from latentwire.format.container import Chunk
 from latentwire.imaging import image
-from latentwire.selection.guard import Guard, GuardedImage, OnMisfit
-from latentwire.selection.ladder import Chosen, Ladder
+from latentwire.selection.guard import Guard, GuardedImage, OnOod
+from latentwire.selection.ladder import Ladder, Selection
 
 
 def encode(arguments: argparse.Namespace, desk: Desk) -> None:
@@ -51,9 +51,9 @@ def encode(arguments: argparse.Namespace, desk: Desk) -> None:
     if not sources:
         return
     missing = [card.name for card in cards if not models.has_decoder(card)]
-    guarding = not missing if arguments.guard is None else arguments.guard
+    guarding = not missing if arguments.verify_reconstruction is None else arguments.verify_reconstruction
     if arguments.container is not None:
-        guarding = bool(arguments.guard)
+        guarding = bool(arguments.verify_reconstruction)
     if arguments.max_mse is not None and not guarding:
         raise WrongUsage(
             f"--max-mse needs the decoder of model '{missing[0]}', which is not in '{arguments.models_dir}'"
@@ -67,12 +67,12 @@ def encode(arguments: argparse.Namespace, desk: Desk) -> None:
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
-    if arguments.container is not None and (arguments.out is not None or arguments.form == "bare"):
-        raise WrongUsage("--container takes all codes; leave out --out and --form")
+    if arguments.container is not None and (arguments.out is not None or arguments.framing == "raw"):
+        raise WrongUsage("--container takes all codes; leave out --out and --framing")
     if arguments.container is not None and arguments.max_mse is not None:
         raise WrongUsage("images for a container are judged by the model's own limits; leave out --max-mse")
-    if arguments.max_mse is not None and arguments.guard is False:
-        raise WrongUsage("--max-mse needs to decode what is encoded; leave out --no-guard")
+    if arguments.max_mse is not None and arguments.verify_reconstruction is False:
+        raise WrongUsage("--max-mse needs to decode what is encoded; leave out --no-verify-reconstruction")
     if arguments.target_bytes is not None and arguments.min_psnr is not None:
         raise WrongUsage("--target-bytes and --min-psnr each choose the model; leave out one of them")
     if _is_of_ladder(arguments):
@@ -96,7 +96,7 @@ class _Session:
     def __init__(self, guards: Sequence[Guard], arguments: argparse.Namespace, desk: Desk, total: int) -> None:
         self._guard = guards[0]
         self._ladder = Ladder(guards) if _is_of_ladder(arguments) else None
-        self._bare: bool = arguments.form == "bare"
+        self._raw: bool = arguments.framing == "raw"
         self._arguments = arguments
         self._desk = desk
         self._total = total
@@ -107,7 +107,7 @@ class _Session:
         """Write a code for each image."""
         for source in sources:
             try:
-                path = places.file_for(source, SUFFIX_OF_FORM[self._arguments.form])
+                path = places.file_for(source, SUFFIX_OF_FRAMING[self._arguments.framing])
                 card, guarded = self._choose(self._read(source))
                 code = self._bytes_of(guarded.code)
                 with writing(path) as file:
@@ -122,9 +122,9 @@ class _Session:
                 self._of_model[card.name] += 1
                 chosen = f", of model {card.name}" if self._ladder else ""
                 # A payload alone does not say which model was chosen for it.
-                if path is not None and (places.one or (self._ladder and self._bare)):
+                if path is not None and (places.one or (self._ladder and self._raw)):
                     self._desk.tell(f"{path}: {_in_words(guarded, len(code))}{chosen}")
-                elif self._ladder and self._bare:
+                elif self._ladder and self._raw:
                     self._desk.remark(source.name, f"{_in_words(guarded, len(code))}{chosen}")
             self._step()
         if not places.one:
@@ -151,18 +151,18 @@ class _Session:
         if path is not None:
             self._tell_all(f"{path}: ")
 
-    def _choose(self, pixels: image.Pixels) -> Chosen:
+    def _choose(self, pixels: image.Pixels) -> Selection:
         wishes = self._arguments
         if self._ladder is None:
-            return Chosen(self._guard.card, self._guard.encode(pixels, wishes.on_misfit, wishes.max_mse))
+            return Selection(self._guard.card, self._guard.encode(pixels, wishes.on_ood, wishes.max_mse))
         if wishes.target_bytes is None:
-            return self._ladder.smallest_reaching(pixels, wishes.min_psnr, wishes.on_misfit)
+            return self._ladder.smallest_reaching(pixels, wishes.min_psnr, wishes.on_ood)
         return self._ladder.best_within(
-            pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_misfit, wishes.max_mse
+            pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_ood, wishes.max_mse
         )
 
     def _bytes_of(self, code: EncodedImage) -> bytes:
-        return code.payload if self._bare else code.wire
+        return code.payload if self._raw else code.bitstream
 
     def _check_any(self) -> None:
         if not self._images:
@@ -184,9 +184,9 @@ class _Session:
 
     def _codes(self, sources: list[Source], pixels: image.Pixels) -> Iterator[Chunk]:
         """Encode a few images for a container, without those that are refused."""
-        on_misfit: OnMisfit = self._arguments.on_misfit
+        on_ood: OnOod = self._arguments.on_ood
         try:
-            guarded = self._guard.codes(pixels, on_misfit, delivered=True)
+            guarded = self._guard.codes(pixels, on_ood, delivered=True)
         except ImageError as error:
             if len(sources) == 1:
                 self._desk.fail(sources[0].name, error)
@@ -194,9 +194,9 @@ class _Session:
             for at, source in enumerate(sources):
                 yield from self._codes([source], pixels[at : at + 1])
             return
-        if on_misfit == "warn":
-            for place, misfit in guarded.misfits.items():
-                self._desk.warn(sources[place].name, misfit.sentence)
+        if on_ood == "warn":
+            for place, ood in guarded.ood_images.items():
+                self._desk.warn(sources[place].name, ood.sentence)
         self._images += len(sources)
         self._as_themselves += len(guarded.codes.payloads)
         yield guarded.codes
@@ -208,8 +208,8 @@ class _Session:
     def _count(self, source: Source, guarded: GuardedImage) -> None:
         self._images += 1
         self._as_themselves += guarded.sent_as is not None
-        if guarded.misfit is not None and guarded.sent_as is None:
-            self._desk.warn(source.name, guarded.misfit.sentence)
+        if guarded.ood is not None and guarded.sent_as is None:
+            self._desk.warn(source.name, guarded.ood.sentence)
 
     def _step(self) -> None:
         self._done += 1
@@ -217,7 +217,7 @@ class _Session:
 
     def _tell_all(self, where: str = "") -> None:
         each = f", {self._bytes / self._images:.2f} an image" if self._images else ""
-        itself = f"; {self._as_themselves:,} of them as themselves" if self._as_themselves else ""
+        itself = f"; {self._as_themselves:,} of them losslessly" if self._as_themselves else ""
         chosen = "".join(f"; {count:,} of model {name}" for name, count in sorted(self._of_model.items()))
         self._desk.tell(
             f"{where}{counted(self._images, 'image')} in {counted(self._bytes, 'byte')}{each}{itself}"
@@ -227,7 +227,7 @@ class _Session:
 
 def _in_words(guarded: GuardedImage, code_bytes: int) -> str:
     if guarded.sent_as is not None:
-        why = guarded.misfit.sentence if guarded.misfit else "its code would be longer"
-        return f"{counted(code_bytes, 'byte')}, the image as itself ({guarded.sent_as}): {why}"
+        why = guarded.ood.sentence if guarded.ood else "its code would be longer"
+        return f"{counted(code_bytes, 'byte')}, the image losslessly ({guarded.sent_as}): {why}"
     quality = "" if guarded.psnr_db is None else f", {guarded.psnr_db:.2f} dB"
     return f"{counted(code_bytes, 'byte')}{quality}"

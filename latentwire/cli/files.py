@@ -16,11 +16,11 @@ from latentwire.cli.console import Desk, WrongUsage
 STREAM = "-"
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
-SUFFIX_OF_FORM = {"full": ".lw", "bare": ".bare"}
+SUFFIX_OF_FRAMING = {"full": ".lw", "raw": ".raw"}
 CONTAINER_SUFFIX = ".lwb"
 CODE_SUFFIXES = {
-    "full": frozenset({SUFFIX_OF_FORM["full"], CONTAINER_SUFFIX}),
-    "bare": frozenset({SUFFIX_OF_FORM["bare"]}),
+    "full": frozenset({SUFFIX_OF_FRAMING["full"], CONTAINER_SUFFIX}),
+    "raw": frozenset({SUFFIX_OF_FRAMING["raw"]}),
 }
 
 PIECE_BYTES = 1 << 16

@@ -14,9 +14,10 @@ from latentwire.cli.chunk_stream import read_frames
 from latentwire.cli.console import Desk, WrongUsage, counted
 from latentwire.cli.files import CODE_SUFFIXES, FileProblem, find_sources, read_pieces, read_whole
 from latentwire.cli.models import Models
-from latentwire.entropy.arithmetic import SymbolCoder
-from latentwire.errors import CodeError, DamagedChunk, ForeignCode, InvalidCode
-from latentwire.format import bitstream, container, lossless
+from latentwire.entropy.arithmetic import ArithmeticCoder
+from latentwire.errors import CodeError, DamagedChunk, InvalidCode, ModelMismatch
+from latentwire.format import container, lossless
+from latentwire.format.bitstream import VERSION, read_bitstream
 from latentwire.format.container import ChunkCoder, Frame, FrameReader
 from latentwire.model.card import ModelCard
 
@@ -39,15 +40,15 @@ def inspect(arguments: argparse.Namespace, desk: Desk) -> None:
         WrongUsage: what was typed cannot be done.
         InvalidCard: the card of the model that was named is not what it should be.
     """
-    bare = arguments.form == "bare"
-    if arguments.model is not None and not bare:
-        raise WrongUsage("--model goes with --form bare; all other codes say themselves which model made them")
+    raw = arguments.framing == "raw"
+    if arguments.model is not None and not raw:
+        raise WrongUsage("--model goes with --framing raw; all other codes say themselves which model made them")
     models = Models(arguments.models_dir)
     card = models.card(arguments.model) if arguments.model is not None else None
-    for source in find_sources(arguments.files, CODE_SUFFIXES[arguments.form], "codes", desk):
+    for source in find_sources(arguments.files, CODE_SUFFIXES[arguments.framing], "codes", desk):
         try:
             with source.open() as file:
-                finding = _look_at_bare(read_whole(file), card) if bare else _look(file, models)
+                finding = _look_at_raw(read_whole(file), card) if raw else _look(file, models)
         except (FileProblem, OSError) as error:
             desk.fail(source.name, error)
             continue
@@ -66,30 +67,30 @@ def _look(file: BinaryIO, models: Models) -> Finding:
         return _look_at_container(read_pieces(file, begin), models)
     data = read_whole(file, begin)
     try:
-        code = bitstream.read_wire(data)
+        code = read_bitstream(data)
     except CodeError as error:
         return Finding({}, [error])
     card = _find_card(models, code.fingerprint)
-    report = {"kind": "code", "version": bitstream.VERSION, "bytes": len(data), **_whose(card, code.fingerprint)}
+    report = {"kind": "code", "version": VERSION, "bytes": len(data), **_whose(card, code.fingerprint)}
     return _look_at_payload(code.payload, card, report)
 
 
-def _look_at_bare(payload: bytes, card: ModelCard | None) -> Finding:
+def _look_at_raw(payload: bytes, card: ModelCard | None) -> Finding:
     whose = _whose(card, card.fingerprint if card else None)
-    return _look_at_payload(payload, card, {"kind": "bare payload", "version": None, "bytes": len(payload), **whose})
+    return _look_at_payload(payload, card, {"kind": "raw payload", "version": None, "bytes": len(payload), **whose})
 
 
 def _look_at_payload(payload: bytes, card: ModelCard | None, report: Report) -> Finding:
     report |= {"payload_bytes": len(payload), "holds": None, "symbols": None, "ideal_bits": None}
     try:
-        if lossless.is_image(payload):
+        if lossless.is_lossless(payload):
             report["holds"] = _kind(payload[len(lossless.MARKER) :])
             if card is not None:
                 lossless.read_payload(payload, card.image)
         elif card is None:
             report["holds"] = "symbols"
         else:
-            coder = SymbolCoder(card.tables)
+            coder = ArithmeticCoder(card.tables)
             symbols = coder.decode(payload)
             report |= {
                 "holds": "symbols",
@@ -159,7 +160,7 @@ class _Counted:
 
 
 def _kinds(frame: Frame, card: ModelCard | None) -> Counter[str]:
-    """Count the images as themselves in a chunk by their kinds; with the card, all of the chunk is checked."""
+    """Count the images losslessly in a chunk by their kinds; with the card, all of the chunk is checked."""
     try:
         if card is not None:
             payloads = ChunkCoder(card.tables, card.image).unpack(frame).payloads
@@ -171,19 +172,19 @@ def _kinds(frame: Frame, card: ModelCard | None) -> Counter[str]:
 
 
 def _kind(content: bytes) -> str:
-    """Return how an image as itself is held, by its first byte."""
+    """Return how an image losslessly is held, by its first byte."""
     try:
         return lossless.kind_of(lossless.MARKER + content)
     except IndexError as error:
-        raise InvalidCode("the code is cut short: it holds an image as itself, without the image") from error
+        raise InvalidCode("the code is cut short: it holds an image losslessly, without the image") from error
     except KeyError as error:
-        raise InvalidCode(f"the code holds an image as itself, of a kind {error} that there is not") from error
+        raise InvalidCode(f"the code holds an image losslessly, of a kind {error} that there is not") from error
 
 
 def _find_card(models: Models, fingerprint: bytes) -> ModelCard | None:
     try:
         return models.card_of(fingerprint)
-    except (ForeignCode, WrongUsage):
+    except (ModelMismatch, WrongUsage):
         return None
 
 
@@ -206,7 +207,7 @@ def _payload_in_words(report: Report) -> list[tuple[str, str]]:
     if report["holds"] is None:
         return [("payload", f"{size}, damaged")]
     if report["holds"] != "symbols":
-        return [("payload", f"{size}: the image as itself ({report['holds']})")]
+        return [("payload", f"{size}: the image losslessly ({report['holds']})")]
     if report["symbols"] is None:
         return [("payload", f"{size} of symbols, not read")]
     symbols = " ".join(map(str, report["symbols"]))
@@ -215,7 +216,7 @@ def _payload_in_words(report: Report) -> list[tuple[str, str]]:
 
 def _container_in_words(report: Report) -> list[tuple[str, str]]:
     each = f", {report['bytes_per_image']:.2f} bytes each" if report["images"] else ""
-    kinds = "".join(f", {count:,} as themselves ({kind})" for kind, count in report["as_themselves"].items())
+    kinds = "".join(f", {count:,} losslessly ({kind})" for kind, count in report["as_themselves"].items())
     announced = report["announced_images"]
     rows = [("images", f"{report['images']:,}{f' of {announced:,}' if announced else ''}{each}{kinds}")]
     for number, chunk in enumerate(report["chunks"]):

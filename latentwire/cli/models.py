@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentwire.cli.console import WrongUsage
-from latentwire.errors import CodecError, ForeignCode, InvalidCard
+from latentwire.errors import CodecError, InvalidCard, ModelMismatch
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ModelCard, load_card
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Models:
 
         Raises:
             WrongUsage: there is no model at all.
-            ForeignCode: no such model is here, or two that cannot be told apart.
+            ModelMismatch: no such model is here, or two that cannot be told apart.
         """
         cards = [self._load(name) for name in self._names()]
         sound = [card for card in cards if isinstance(card, ModelCard)]
@@ -79,10 +79,10 @@ class Models:
             return found[0]
         if found:
             names = " and ".join(card.name for card in found)
-            raise ForeignCode(f"the models {names} have the same fingerprint; choose one of them with --model")
+            raise ModelMismatch(f"the models {names} have the same fingerprint; choose one of them with --model")
         here = [f"{card.name} ({card.fingerprint.hex()})" for card in sound]
         unread = [str(card) for card in cards if isinstance(card, InvalidCard)]
-        raise ForeignCode(
+        raise ModelMismatch(
             f"the code was made by a model with fingerprint {fingerprint.hex()}, which is not in '{self._folder}'; "
             + "; ".join([f"there is {', '.join(here)}"] * bool(here) + unread)
         )

@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from latentwire.errors import InvalidCode, UncodableImage
 from latentwire.model.card import FREQUENCY_BITS, FREQUENCY_TOTAL, FrequencyTable
-from latentwire.timing import timed
+from latentwire.timing import timed_stage
 
 Symbols = npt.NDArray[np.int64]
 
 # Each symbol is of 32 bits with sign.
-LEAST_SYMBOL, GREATEST_SYMBOL = -(1 << 31), (1 << 31) - 1
+MIN_SYMBOL, MAX_SYMBOL = -(1 << 31), (1 << 31) - 1
 
-# The first step of each payload tells symbols, these of 65,536, from an image as itself, the last one.
+# The first step of each payload tells symbols, these of 65,536, from an image losslessly, the last one.
 CODED_FREQUENCY = FREQUENCY_TOTAL - 1
 
 # Ideal lengths are counted in these.
@@ -34,7 +34,7 @@ _MAX_DISTANCE_BITS = 32
 _WINDOW_BITS = 2 * _MAX_DISTANCE_BITS + 1
 
 
-class SymbolCoder:
+class ArithmeticCoder:
     """Codes the symbols of one model, whose card holds the tables."""
 
     def __init__(self, tables: Sequence[FrequencyTable]) -> None:
@@ -57,7 +57,7 @@ class SymbolCoder:
         """
         return self.encode_one(symbols.tolist())[0]
 
-    @timed("entropy")
+    @timed_stage("entropy")
     def encode_one(self, symbols: Sequence[int]) -> tuple[bytes, float]:
         """Do the same with symbols that are Python's integers; return also the code's ideal length, in bits.
 
@@ -80,7 +80,7 @@ class SymbolCoder:
                 units += word_bits * _UNITS_PER_BIT
         return _shortest_within(low, span, bits), units / _UNITS_PER_BIT
 
-    @timed("entropy")
+    @timed_stage("entropy")
     def decode(self, payload: bytes) -> Symbols:
         """Undo `encode`: return int64 (code size).
 
@@ -100,7 +100,7 @@ class SymbolCoder:
         """Return the ideal code lengths, float64 (N) bits, of symbols, int64 (N, code size).
 
         That is the sum of -log2 of the probabilities that the tables give the symbols, and of what tells symbols from
-        an image as itself. A payload has the least whole number of bytes that holds it, or fewer.
+        an image losslessly. A payload has the least whole number of bytes that holds it, or fewer.
         """
         at = np.minimum(np.maximum(symbols - self._first, 0), self._beyond)
         # In whole units, which have the same sum in any order.
@@ -121,7 +121,7 @@ class SymbolCoder:
         symbols = []
         rest, room = _widen(rest, room, FREQUENCY_BITS)
         if rest // (span << room) >= CODED_FREQUENCY:
-            raise InvalidCode("the code holds an image as itself, not symbols")
+            raise InvalidCode("the code holds an image losslessly, not symbols")
         span *= CODED_FREQUENCY
         for lane in self._lanes:
             rest, room = _widen(rest, room, FREQUENCY_BITS)
@@ -140,9 +140,9 @@ class SymbolCoder:
 
 
 @lru_cache(maxsize=32)
-def coder_of(tables: tuple[FrequencyTable, ...]) -> SymbolCoder:
+def coder_of(tables: tuple[FrequencyTable, ...]) -> ArithmeticCoder:
     """Return the coder of a card's tables; to make one takes a while, and both halves of a model have the same."""
-    return SymbolCoder(tables)
+    return ArithmeticCoder(tables)
 
 
 def _units(frequency: int) -> int:
@@ -170,7 +170,7 @@ def _distance(symbol: Symbols, lane: _Lane) -> Symbols:
 
 def _distance_word(symbol: int, lane: _Lane) -> tuple[int, int]:
     """Return the Elias gamma code (Elias 1975), with its ones and zeros swapped in front, and its number of bits."""
-    if not LEAST_SYMBOL <= symbol <= GREATEST_SYMBOL:
+    if not MIN_SYMBOL <= symbol <= MAX_SYMBOL:
         raise UncodableImage("the image's code lies too far out to be sent: it has a symbol of over 32 bits")
     count = 1 + (2 * (symbol - lane.last - 1) if symbol > lane.last else 2 * (lane.first - 1 - symbol) + 1)
     more = count.bit_length() - 1
@@ -185,7 +185,7 @@ def _read_distance(window: int, lane: _Lane) -> tuple[int, int]:
     word_bits = 2 * more + 1
     distance = (1 << more) + (window >> _WINDOW_BITS - word_bits & (1 << more) - 1) - 1
     symbol = lane.first - 1 - distance // 2 if distance % 2 else lane.last + 1 + distance // 2
-    if not LEAST_SYMBOL <= symbol <= GREATEST_SYMBOL:
+    if not MIN_SYMBOL <= symbol <= MAX_SYMBOL:
         raise InvalidCode("the code is damaged: it has a symbol of over 32 bits")
     return symbol, word_bits
 

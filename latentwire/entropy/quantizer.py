@@ -1,4 +1,4 @@
-"""y <-> symbols, by a uniform scalar quantiser whose parameters stand in the model card.
+"""y <-> symbols, by a uniform scalar quantizer whose parameters stand in the model card.
 
 Both directions are computed in float64, where each step is exactly rounded, so that all machines agree.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.errors import UncodableImage
-from latentwire.model.card import UniformQuantiser
+from latentwire.model.card import UniformQuantizer
 
 Symbols = npt.NDArray[np.int64]
 
@@ -19,7 +19,7 @@ _MAX_SYMBOL = 2**31 - 1
 _TOO_FAR = "the image's code lies too far out to be sent: it has a symbol of over 32 bits"
 
 
-def quantise(y: npt.NDArray[np.floating], parameters: UniformQuantiser) -> Symbols:
+def quantize(y: npt.NDArray[np.floating], parameters: UniformQuantizer) -> Symbols:
     """Round codes to the nearest level, however far out.
 
     Args:
@@ -41,11 +41,11 @@ def quantise(y: npt.NDArray[np.floating], parameters: UniformQuantiser) -> Symbo
     return symbols
 
 
-def quantise_one(y: Sequence[float], parameters: UniformQuantiser) -> list[int]:
+def quantize_one(y: Sequence[float], parameters: UniformQuantizer) -> list[int]:
     """Do the same with a single code, several times as fast: return the same symbols.
 
     Raises:
-        UncodableImage: as `quantise`.
+        UncodableImage: as `quantize`.
     """
     try:
         symbols = [
@@ -58,7 +58,7 @@ def quantise_one(y: Sequence[float], parameters: UniformQuantiser) -> list[int]:
     return symbols
 
 
-def dequantise(symbols: Symbols, parameters: UniformQuantiser) -> npt.NDArray[np.float32]:
+def dequantize(symbols: Symbols, parameters: UniformQuantizer) -> npt.NDArray[np.float32]:
     """Return y_hat, float32 (N, code size): the levels that the symbols stand for; infinite beyond float32."""
     low, step = parameters.arrays
     with np.errstate(over="ignore"):

@@ -29,7 +29,7 @@ WORD_BITS = 16
 WORD_BYTES = 2
 
 # Each symbol is of 32 bits with sign, so its distance from a table is below 2 ** 33: five groups of seven bits.
-LEAST_SYMBOL, GREATEST_SYMBOL = -(1 << 31), (1 << 31) - 1
+MIN_SYMBOL, MAX_SYMBOL = -(1 << 31), (1 << 31) - 1
 MAX_VARINT_BYTES = 5
 
 # With fewer lanes, Python's own integers are quicker than an array operation on each step.
@@ -267,7 +267,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _fit(symbols: Symbols) -> bool:
-    return bool(((symbols >= LEAST_SYMBOL) & (symbols <= GREATEST_SYMBOL)).all())
+    return bool(((symbols >= MIN_SYMBOL) & (symbols <= MAX_SYMBOL)).all())
 
 
 def _check_end(states: list[int], unread_words: int) -> None:

@@ -1,6 +1,6 @@
-"""Payload <-> wire bytes. The layout is specified in `docs/FORMAT.md`.
+"""Payload <-> bitstream. The layout is specified in `docs/FORMAT.md`.
 
-Wire bytes are a payload between a header, which says which model made it, and a check sum, without which nothing is
+The bitstream are a payload between a header, which says which model made it, and a checksum, without which nothing is
 decoded. This room does not know what a payload holds.
 """
 
@@ -10,45 +10,45 @@ from typing import NamedTuple
 from latentwire.errors import InvalidCode, UnsupportedVersion
 
 MAGIC = 0x4C  # "L"
-VERSION = 2
+VERSION = 1
 FINGERPRINT_BYTES = 4
 CHECK_BYTES = 2
 HEADER_BYTES = 2 + FINGERPRINT_BYTES
 OVERHEAD_BYTES = HEADER_BYTES + CHECK_BYTES
 
 
-class WireCode(NamedTuple):
-    """Whole, undamaged wire bytes, taken apart."""
+class ParsedBitstream(NamedTuple):
+    """Whole, undamaged bitstream, taken apart."""
 
     fingerprint: bytes
     payload: bytes
 
 
-def write_wire(payload: bytes, fingerprint: bytes) -> bytes:
-    """Frame a payload: magic, version, fingerprint of the model (4 bytes), payload, check sum."""
+def write_bitstream(payload: bytes, fingerprint: bytes) -> bytes:
+    """Frame a payload: magic, version, fingerprint of the model (4 bytes), payload, checksum."""
     framed = bytes((MAGIC, VERSION)) + fingerprint + payload
     return framed + _check_sum(framed)
 
 
-def read_wire(wire: bytes) -> WireCode:
-    """Undo `write_wire`.
+def read_bitstream(bitstream: bytes) -> ParsedBitstream:
+    """Undo `write_bitstream`.
 
     Raises:
-        InvalidCode: not wire bytes, cut short, appended to, or damaged.
+        InvalidCode: not bitstream, cut short, appended to, or damaged.
         UnsupportedVersion: undamaged as far as can be told, but of another version.
     """
-    if not wire:
+    if not bitstream:
         raise InvalidCode("the code is empty")
-    if wire[0] != MAGIC:
+    if bitstream[0] != MAGIC:
         raise InvalidCode("this is not a code: it does not start with the letter L")
-    if len(wire) <= OVERHEAD_BYTES:
-        raise InvalidCode(f"the code is cut short: {len(wire)} bytes")
-    framed, check = wire[:-CHECK_BYTES], wire[-CHECK_BYTES:]
+    if len(bitstream) <= OVERHEAD_BYTES:
+        raise InvalidCode(f"the code is cut short: {len(bitstream)} bytes")
+    framed, check = bitstream[:-CHECK_BYTES], bitstream[-CHECK_BYTES:]
     if _check_sum(framed) != check:
-        raise InvalidCode("the code is damaged: its check sum does not match")
-    if wire[1] != VERSION:
-        raise UnsupportedVersion(f"the code is of version {wire[1]}; this codec reads version {VERSION}")
-    return WireCode(framed[2:HEADER_BYTES], framed[HEADER_BYTES:])
+        raise InvalidCode("the code is damaged: its checksum does not match")
+    if bitstream[1] != VERSION:
+        raise UnsupportedVersion(f"the code is of version {bitstream[1]}; this codec reads version {VERSION}")
+    return ParsedBitstream(framed[2:HEADER_BYTES], framed[HEADER_BYTES:])
 
 
 def _check_sum(framed: bytes) -> bytes:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from latentwire.entropy.rans import RansCoder, Symbols, read_varint, write_varint
 from latentwire.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
 from latentwire.model.card import FrequencyTable, ImageShape
-from latentwire.timing import timed
+from latentwire.timing import timed_stage
 
 MAGIC = 0x42  # "B"
 VERSION = 1
@@ -66,7 +66,7 @@ class Frame(NamedTuple):
 class Chunk(NamedTuple):
     """Some successive images: the symbols, int64 (coded, code size), of those that are coded, in their order.
 
-    `payloads` holds the others, images as themselves: place in the chunk -> byte of kind and content.
+    `payloads` holds the others, images losslessly: place in the chunk -> byte of kind and content.
     """
 
     symbols: Symbols
@@ -102,7 +102,7 @@ class ChunkCoder:
         """How many images a writer puts into a chunk."""
         return min(CHUNK_IMAGES, MAX_CHUNK_SYMBOLS // self._rans.code_size)
 
-    @timed("entropy")
+    @timed_stage("entropy")
     def pack(self, chunk: Chunk) -> bytes:
         """Return the body of a chunk.
 
@@ -128,7 +128,7 @@ class ChunkCoder:
         except InvalidCode as error:
             raise frame.damaged(str(error)) from error
 
-    @timed("entropy")
+    @timed_stage("entropy")
     def _unpack(self, body: bytes, images: int) -> Chunk:
         payloads, at = read_payloads(body, images, self._max_payload_bytes)
         length, at = read_varint(body, at)
@@ -140,7 +140,7 @@ class ChunkCoder:
 
 
 def read_payloads(body: bytes, images: int, max_payload_bytes: int) -> tuple[dict[int, bytes], int]:
-    """Read the images as themselves of a chunk of so many images; that needs no model.
+    """Read the images losslessly of a chunk of so many images; that needs no model.
 
     Returns:
         place in the chunk -> byte of kind and content, and the offset of what follows them in the body.
@@ -150,7 +150,7 @@ def read_payloads(body: bytes, images: int, max_payload_bytes: int) -> tuple[dic
     """
     count, at = read_varint(body, 0)
     if count > images:
-        raise InvalidCode(f"{count:,} of its {images:,} images are said to be there as themselves")
+        raise InvalidCode(f"{count:,} of its {images:,} images are said to be there losslessly")
     payloads: dict[int, bytes] = {}
     next_place = 0
     for _ in range(count):
@@ -161,7 +161,7 @@ def read_payloads(body: bytes, images: int, max_payload_bytes: int) -> tuple[dic
             raise InvalidCode(f"it has {images:,} images, and one at place {place:,}")
         length, at = read_varint(body, at)
         if not 2 <= length <= max_payload_bytes:
-            raise InvalidCode(f"an image as itself cannot have {length:,} bytes")
+            raise InvalidCode(f"an image losslessly cannot have {length:,} bytes")
         payloads[place], at = _take(body, at, length)
     return payloads, at
 
@@ -195,7 +195,7 @@ class FrameWriter:
         return self._checked(bytes((END,)) + self.images.to_bytes(4, "big"))
 
     def _checked(self, head: bytes) -> bytes:
-        # Each check sum covers all heads so far, so that chunks cannot change places, nor go missing.
+        # Each checksum covers all heads so far, so that chunks cannot change places, nor go missing.
         self._check = zlib.crc32(head, self._check)
         return head + self._check.to_bytes(CHECK_BYTES, "big")
 
@@ -327,7 +327,7 @@ class FrameReader:
         if (head := self._read(HEADER_BYTES)) is None:
             return False
         if not self._is_sound(head):
-            raise InvalidCode("the container's header is damaged: its check sum does not match")
+            raise InvalidCode("the container's header is damaged: its checksum does not match")
         if head[1] != VERSION:
             raise UnsupportedVersion(f"the container is of version {head[1]}; this codec reads version {VERSION}")
         self.header = Header(head[2:6], int.from_bytes(head[6:10], "big"))
@@ -370,7 +370,7 @@ class FrameReader:
         self.chunks += 1
         self.images += images
         if zlib.crc32(frame.body, self._check).to_bytes(CHECK_BYTES, "big") != body[length:]:
-            raise frame.damaged("its check sum does not match")
+            raise frame.damaged("its checksum does not match")
         return frame
 
     def _end(self, total: int) -> None:

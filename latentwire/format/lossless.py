@@ -1,4 +1,4 @@
-"""An image as itself <-> payload: for images that the model would not give back. `docs/FORMAT.md` has the layout.
+"""An image losslessly <-> payload: for images that the model would not give back. `docs/FORMAT.md` has the layout.
 
 Pixels enter and the very same pixels leave. Of three ways to write them the one with the fewest bytes is taken. What
 comes from the wire is bounded before it is decoded. This room knows the model's image shape, and nothing else of it.
@@ -36,13 +36,13 @@ def kind_of(payload: bytes) -> str:
     return _NAMES[payload[len(MARKER)]]
 
 
-def is_image(payload: bytes) -> bool:
-    """Whether a payload holds an image as itself, and not symbols."""
+def is_lossless(payload: bytes) -> bool:
+    """Whether a payload holds an image losslessly, and not symbols."""
     return payload.startswith(MARKER)
 
 
-def least_bytes(shape: ImageShape) -> int:
-    """Return a size, in bytes, that no payload of an image of this shape as itself is below."""
+def min_bytes(shape: ImageShape) -> int:
+    """Return a size, in bytes, that no payload of an image of this shape losslessly is below."""
     return _HEADER_BYTES + min(shape.pixels * shape.channels, _WEBP_LEAST_BYTES)
 
 
@@ -68,11 +68,11 @@ def read_payload(payload: bytes, shape: ImageShape) -> image.Pixels:
     raw_bytes = shape.pixels * shape.channels
     if len(payload) > _HEADER_BYTES + raw_bytes:
         raise InvalidCode(
-            f"the code holds an image as itself in {len(payload)} bytes; this model's images need "
+            f"the code holds an image losslessly in {len(payload)} bytes; this model's images need "
             f"{_HEADER_BYTES + raw_bytes} at most"
         )
     if len(payload) <= _HEADER_BYTES:
-        raise InvalidCode("the code is cut short: it holds an image as itself, without the image")
+        raise InvalidCode("the code is cut short: it holds an image losslessly, without the image")
     kind, data = payload[len(MARKER)], payload[_HEADER_BYTES:]
     if kind == RAW:
         if len(data) != raw_bytes:
@@ -82,7 +82,7 @@ def read_payload(payload: bytes, shape: ImageShape) -> image.Pixels:
         return _read_png(data, shape)
     if kind == WEBP:
         return _read_webp(data, shape)
-    raise InvalidCode(f"the code holds an image as itself, of a kind {kind} that there is not")
+    raise InvalidCode(f"the code holds an image losslessly, of a kind {kind} that there is not")
 
 
 def _read_png(data: bytes, shape: ImageShape) -> image.Pixels:

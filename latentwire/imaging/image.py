@@ -17,7 +17,7 @@ from latentwire.errors import ImageMismatch, ImageTooLarge, InvalidImage
 from latentwire.imaging.png_fast_path import read_plain_png, write_grey_png
 from latentwire.imaging.strip_metadata import UPRIGHT, read_orientation, strip
 from latentwire.model.card import ImageShape
-from latentwire.timing import timed
+from latentwire.timing import timed_stage
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -54,7 +54,7 @@ _TURNS = {
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-@timed("image")
+@timed_stage("image")
 def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
     """Decode an image file into pixels of the model's shape.
 
@@ -119,7 +119,7 @@ def fit_pixels(pixels: Pixels, shape: ImageShape, fit: Fit = "strict") -> Pixels
     return fitted
 
 
-@timed("image")
+@timed_stage("image")
 def write_png(pixels: Pixels) -> bytes:
     """Encode uint8 (H, W, C) pixels as a PNG file."""
     return write_grey_png(pixels) if pixels.shape[2] == 1 else write_file(pixels, "PNG", compress_level=6)
@@ -158,7 +158,7 @@ def to_pixels(x_hat: Floats) -> Pixels:
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
-@timed("image")
+@timed_stage("image")
 def write_file(pixels: Pixels, file_format: str, **options: object) -> bytes:
     """Encode uint8 (H, W, C) pixels as a file of one of Pillow's formats, with its options."""
     buffer = io.BytesIO()

@@ -11,7 +11,7 @@ from latentwire.errors import InvalidImage
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
-# As a file comes from a camera or a drawing programme: upright.
+# As a file comes from a camera or a drawing program: upright.
 UPRIGHT = 1
 
 # The last three are of animations, by which those are known.
@@ -49,10 +49,10 @@ def strip(data: bytes) -> tuple[bytes, int]:
 
 
 def strip_png(data: bytes) -> tuple[bytes, int]:
-    """Do so for a PNG file. Check what Pillow passes over, and so may give another picture: check sums and the end.
+    """Do so for a PNG file. Check what Pillow passes over, and so may give another picture: checksums and the end.
 
     Raises:
-        InvalidImage: a check sum is wrong, the end is missing, or there are too many parts.
+        InvalidImage: a checksum is wrong, the end is missing, or there are too many parts.
     """
     kept: list[bytes] = []
     orientation = UPRIGHT
@@ -63,7 +63,7 @@ def strip_png(data: bytes) -> tuple[bytes, int]:
             raise InvalidImage("the PNG image is truncated")
         kind = data[at + 4 : at + 8]
         if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise InvalidImage("the PNG image is damaged: a check sum does not match")
+            raise InvalidImage("the PNG image is damaged: a checksum does not match")
         if kind == b"IEND":
             return b"".join([*kept, data[kept_to:end]]) if kept else data, orientation
         if kind not in _PNG_PICTURE:

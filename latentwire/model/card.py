@@ -61,8 +61,8 @@ class ImageShape(_Frozen):
         return f"{self.height} × {self.width} pixels, {self.channels} channel{'s' * (self.channels > 1)}"
 
 
-class UniformQuantiser(_Frozen):
-    """Parameters of a uniform scalar quantiser: coordinate i has the levels `low[i] + symbol * step[i]`."""
+class UniformQuantizer(_Frozen):
+    """Parameters of a uniform scalar quantizer: coordinate i has the levels `low[i] + symbol * step[i]`."""
 
     kind: Literal["uniform"] = "uniform"
     low: tuple[float, ...] = Field(
@@ -73,7 +73,7 @@ class UniformQuantiser(_Frozen):
     @model_validator(mode="after")
     def _same_length(self) -> Self:
         if len(self.low) != len(self.step):
-            raise ValueError("quantiser.low and quantiser.step differ in length")
+            raise ValueError("quantizer.low and quantizer.step differ in length")
         return self
 
     @cached_property
@@ -83,7 +83,7 @@ class UniformQuantiser(_Frozen):
 
     def __eq__(self, other: object) -> bool:
         # pydantic compares what is cached, too, and of arrays that is no truth value.
-        return isinstance(other, UniformQuantiser) and (self.low, self.step) == (other.low, other.step)
+        return isinstance(other, UniformQuantizer) and (self.low, self.step) == (other.low, other.step)
 
     def __hash__(self) -> int:
         return hash((self.low, self.step))
@@ -111,7 +111,7 @@ class FrequencyTable(_Frozen):
         return self.first + len(self.frequencies) - 1
 
 
-class TypicalPictures(_Frozen):
+class ReferencePictures(_Frozen):
     """What the training images are like at each place, as PNG files of the model's shape, in levels of 0 to 255."""
 
     mean_png_base64: str = Field(description="mean of the training images")
@@ -119,37 +119,37 @@ class TypicalPictures(_Frozen):
     error_png_base64: str = Field(description="root mean square error of validation images as delivered; at least 1")
 
 
-class CaughtMisfits(_Frozen):
+class DetectedOod(_Frozen):
     """Which share of a set of images of another kind the guard finds."""
 
-    misfits: str
+    ood_images: str
     images: int = Field(ge=1)
     by_sender: Share = Field(description="by an encoder alone")
     with_decoder: Share = Field(description="where the decoder is at hand")
 
 
 class GuardRates(_Frozen):
-    """How often the guard calls an image a misfit, measured on images that had no part in choosing its limits."""
+    """How often the guard calls an image out-of-distribution, measured on images that did not choose its limits."""
 
     ordinary: str = Field(description="the images that the model is for")
     images: int = Field(ge=1)
     false_alarms_by_sender: Share
     false_alarms_with_decoder: Share
-    caught: tuple[CaughtMisfits, ...] = ()
+    caught: tuple[DetectedOod, ...] = ()
 
 
 class GuardLimits(_Frozen):
-    """The limits beyond which an image is a misfit, and what its scores are computed with.
+    """The limits beyond which an image is an out-of-distribution image, and what its scores are computed with.
 
     They are set by training images, of which fewer than one in a thousand is beyond; not part of the model's identity.
     """
 
-    max_strangeness: Positive = Field(description="of the image, where the decoder is at hand")
-    max_strangeness_alone: Positive = Field(description="of the image, for an encoder alone, which knows less")
+    max_input_deviation: Positive = Field(description="of the image, where the decoder is at hand")
+    max_input_deviation_alone: Positive = Field(description="of the image, for an encoder alone, which knows less")
     max_bits: Positive = Field(description="ideal code length")
     max_mse: Positive = Field(description="per value in [0, 1], of the image as delivered")
-    max_surprise: Positive = Field(description="of the image as delivered")
-    typical: TypicalPictures
+    max_reconstruction_deviation: Positive = Field(description="of the image as delivered")
+    reference: ReferencePictures
     rates: GuardRates | None = None
 
 
@@ -175,8 +175,8 @@ class Golden(_Frozen):
 class Quality(_Frozen):
     """Measured through the real encoder and decoder; pixels in [0, 1], errors per pixel over all images.
 
-    `float_*` is the autoencoder alone, with the code as float32. The others are of the images as delivered: quantised
-    code, wire bytes, 8-bit pixels. `psnr_db` is that of the mean MSE.
+    `float_*` is the autoencoder alone, with the code as float32. The others are of the images as delivered: quantized
+    code, bitstream, 8-bit pixels. `psnr_db` is that of the mean MSE.
     """
 
     dataset: str
@@ -189,8 +189,8 @@ class Quality(_Frozen):
     psnr_db: float
     ideal_bits: Positive = Field(description="mean -log2 of the probabilities that the tables give the symbols")
     payload_bytes: Positive = Field(description="mean bytes of the coded symbols alone")
-    wire_bytes: Positive = Field(description="mean bytes as sent, with header and check sum")
-    bpp: Positive = Field(description="bits per pixel of the wire bytes")
+    bitstream_bytes: Positive = Field(description="mean bytes as sent, with header and checksum")
+    bpp: Positive = Field(description="bits per pixel of the bitstream")
 
     @classmethod
     def from_means(
@@ -203,7 +203,7 @@ class Quality(_Frozen):
         mse: float,
         ideal_bits: float,
         payload_bytes: float,
-        wire_bytes: float,
+        bitstream_bytes: float,
     ) -> "Quality":
         """Derive RMSE, PSNR (dB) and bpp from mean squared errors and mean sizes in bytes.
 
@@ -225,21 +225,21 @@ class Quality(_Frozen):
             psnr_db=psnr_db(mse),
             ideal_bits=ideal_bits,
             payload_bytes=payload_bytes,
-            wire_bytes=wire_bytes,
-            bpp=8 * wire_bytes / shape.pixels,
+            bitstream_bytes=bitstream_bytes,
+            bpp=8 * bitstream_bytes / shape.pixels,
         )
 
 
 class ModelCard(_Frozen):
     """One encoder and decoder pair: what it takes, what it gives, how good it is, and which files it is made of."""
 
-    card_version: Literal[2] = 2
+    card_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     model_id: Sha256
     description: str = Field(max_length=500)
     image: ImageShape
     code_size: int = Field(ge=1, le=MAX_CODE_SIZE, description="number of coordinates of the code")
-    quantiser: UniformQuantiser
+    quantizer: UniformQuantizer
     tables: tuple[FrequencyTable, ...] = Field(max_length=MAX_CODE_SIZE, description="one for each coordinate")
     encoder: GraphFile
     decoder: GraphFile
@@ -250,13 +250,13 @@ class ModelCard(_Frozen):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if len(self.quantiser.low) != self.code_size:
-            raise ValueError(f"the quantiser has {len(self.quantiser.low)} coordinates, the code {self.code_size}")
+        if len(self.quantizer.low) != self.code_size:
+            raise ValueError(f"the quantizer has {len(self.quantizer.low)} coordinates, the code {self.code_size}")
         if len(self.tables) != self.code_size:
             raise ValueError(f"there are {len(self.tables)} tables, and the code has {self.code_size} coordinates")
         if len(self.golden.symbols) != self.code_size:
             raise ValueError(f"golden.symbols has {len(self.golden.symbols)} elements, the code {self.code_size}")
-        if self.model_id != model_id_of(self.image, self.quantiser, self.tables, self.encoder, self.decoder):
+        if self.model_id != model_id_of(self.image, self.quantizer, self.tables, self.encoder, self.decoder):
             raise ValueError("model_id does not belong to these graphs and codec fields")
         return self
 
@@ -278,7 +278,7 @@ class ModelCard(_Frozen):
 
 def model_id_of(
     image: ImageShape,
-    quantiser: UniformQuantiser,
+    quantizer: UniformQuantizer,
     tables: Sequence[FrequencyTable],
     encoder: GraphFile,
     decoder: GraphFile,
@@ -286,7 +286,8 @@ def model_id_of(
     """Return the SHA-256 (hex) of the canonical JSON of everything that a code's meaning depends on."""
     identity = {
         "image": image.model_dump(mode="json"),
-        "quantiser": quantiser.model_dump(mode="json"),
+        # The spelling of this key is part of every published model_id.
+        "quantiser": quantizer.model_dump(mode="json"),
         "tables": [table.model_dump(mode="json") for table in tables],
         "encoder": encoder.sha256,
         "decoder": decoder.sha256,

@@ -18,7 +18,7 @@ import onnxruntime
 from latentwire.errors import InvalidGraph
 from latentwire.model.card import GraphFile
 from latentwire.model.model_files import ReadGraph, read_graph
-from latentwire.timing import timed
+from latentwire.timing import timed_stage
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,14 +31,14 @@ class Graph:
         self._input = session.get_inputs()[0].name
         self._outputs = [session.get_outputs()[0].name]
 
-    @timed("infer")
+    @timed_stage("infer")
     def run(self, values: Floats) -> Floats:
         """Compute the output for a batch. The shape of `values` is the caller's to keep."""
         result: Floats = self._session.run(self._outputs, {self._input: values})[0]
         return result
 
 
-# By what was checked of them. Models may have the same graphs, and differ in their quantisers alone.
+# By what was checked of them. Models may have the same graphs, and differ in their quantizers alone.
 _opened: WeakValueDictionary[tuple[str, tuple[int, ...], tuple[int, ...], int], Graph] = WeakValueDictionary()
 
 

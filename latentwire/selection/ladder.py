@@ -1,6 +1,6 @@
 """Several models of one image shape -> the one whose code of this very image is wanted.
 
-A *ladder* has a rung for each model, by the quality that its card tells, and above them all the image as itself. Asked
+A *ladder* has a rung for each model, by the quality that its card tells, and above them all the image losslessly. Asked
 for a number of bytes, it gives the best picture that fits; asked for a quality, the smallest code that has it.
 """
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from latentwire.encoder import EncodedImage
-from latentwire.errors import MisfitImage, TargetMissed
+from latentwire.errors import OutOfDistribution, TargetMissed
 from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
-from latentwire.selection.guard import Excess, Guard, GuardedImage, Judgement, Misfit, OnMisfit, psnr_db
+from latentwire.selection.guard import Assessment, Guard, GuardedImage, LimitExceeded, OnOod, OodFinding, psnr_db
 
 
-class Chosen(NamedTuple):
+class Selection(NamedTuple):
     """The model that was chosen, and what it makes of the image."""
 
     card: ModelCard
@@ -34,52 +34,52 @@ class Ladder:
         pixels: image.Pixels,
         target_bytes: int,
         size_of: Callable[[EncodedImage], int],
-        on_misfit: OnMisfit,
+        on_ood: OnOod,
         max_mse: float | None = None,
-    ) -> Chosen:
+    ) -> Selection:
         """Return the code of the best quality that has at most `target_bytes`.
 
         Args:
             pixels: uint8 (H, W, C).
             target_bytes: at least 1.
             size_of: what counts of a code, in bytes.
-            on_misfit: a code of a misfit is taken only under `warn`, and only if no other fits.
+            on_ood: a code of an out-of-distribution image is taken only under `warn`, and only if no other fits.
             max_mse: as `Guard.encode` has it.
 
         Raises:
             TargetMissed: no code fits.
-            MisfitImage: only codes fit that would give another picture, under `refuse`.
+            OutOfDistribution: only codes fit that would give another picture, under `refuse`.
         """
         best = self._rungs[-1]
-        # To write an image as itself takes longer than to encode it, so it is only tried where it may fit.
-        if target_bytes >= lossless.least_bytes(best.card.image):
-            itself = best.as_itself(pixels)
+        # To write an image losslessly takes longer than to encode it, so it is only tried where it may fit.
+        if target_bytes >= lossless.min_bytes(best.card.image):
+            itself = best.encode_lossless(pixels)
             if size_of(itself.code) <= target_bytes:
-                return Chosen(best.card, itself)
-        poor: tuple[Guard, Judgement] | None = None
+                return Selection(best.card, itself)
+        poor: tuple[Guard, Assessment] | None = None
         smallest: int | None = None
         for rung in reversed(self._rungs):
-            (judgement,) = rung.judge(pixels[None], max_mse)
-            if judgement.encoded is None:
+            (assessment,) = rung.assess(pixels[None], max_mse)
+            if assessment.encoded is None:
                 continue
-            size = size_of(judgement.encoded)
+            size = size_of(assessment.encoded)
             smallest = size if smallest is None else min(smallest, size)
             if size > target_bytes:
                 continue
-            if judgement.misfit is None:
-                return Chosen(rung.card, rung.settle(pixels, judgement, "warn"))
-            poor = poor or (rung, judgement)
+            if assessment.ood is None:
+                return Selection(rung.card, rung.apply_policy(pixels, assessment, "warn"))
+            poor = poor or (rung, assessment)
         if poor is None:
             least = f": the smallest has {smallest:,}" if smallest is not None else ""
             raise TargetMissed(f"no code of this image fits into {target_bytes:,} bytes{least}")
-        rung, judgement = poor
-        if on_misfit == "fallback":
-            why = judgement.misfit.sentence if judgement.misfit else ""
-            itself = best.as_itself(pixels)
-            raise TargetMissed(f"{why}; as itself it takes {size_of(itself.code):,} bytes, over {target_bytes:,}")
-        return Chosen(rung.card, rung.settle(pixels, judgement, on_misfit))
+        rung, assessment = poor
+        if on_ood == "fallback":
+            why = assessment.ood.sentence if assessment.ood else ""
+            itself = best.encode_lossless(pixels)
+            raise TargetMissed(f"{why}; losslessly it takes {size_of(itself.code):,} bytes, over {target_bytes:,}")
+        return Selection(rung.card, rung.apply_policy(pixels, assessment, on_ood))
 
-    def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_misfit: OnMisfit) -> Chosen:
+    def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_ood: OnOod) -> Selection:
         """Return the code of the lowest rung that gives this image a PSNR of `min_psnr_db`, in dB.
 
         Where no decoder is at hand, the PSNR of the card stands for the image's own.
@@ -87,45 +87,47 @@ class Ladder:
         Args:
             pixels: uint8 (H, W, C).
             min_psnr_db: finite.
-            on_misfit: what is done if no model reaches it: the image is refused, sent as itself as a `fallback`, or
-                sent as the best picture that there is, with the misfit that says so.
+            on_ood: what is done if no model reaches it: the image is refused, sent losslessly as a `fallback`, or
+                sent as the best picture that there is, with the out-of-distribution that says so.
 
         Raises:
             TargetMissed: no model reaches it, under `refuse`.
-            MisfitImage: the image is not of the kind that those models are for which might reach it, under `refuse`.
+            OutOfDistribution: the models that might reach it are not for such images, under `refuse`.
             UncodableImage: no model has a code for it, under `warn`.
         """
-        best: tuple[Guard, Judgement] | None = None
-        misfit: Misfit | None = None
+        best: tuple[Guard, Assessment] | None = None
+        ood: OodFinding | None = None
         best_psnr_db = None
         for rung in self._rungs:
             if not rung.sees_delivered and _quality(rung) < min_psnr_db:
                 continue
-            (judgement,) = rung.judge(pixels[None])
-            reached = _quality(rung) if judgement.mse is None else psnr_db(judgement.mse)
-            if judgement.misfit is None and reached >= min_psnr_db:
-                return Chosen(rung.card, rung.settle(pixels, judgement, on_misfit))
-            misfit = judgement.misfit
-            if judgement.encoded is not None and (best_psnr_db is None or reached >= best_psnr_db):
-                best, best_psnr_db = (rung, judgement), reached
-        rung, judged = best or (self._rungs[-1], self._rungs[-1].judge(pixels[None])[0])
+            (assessment,) = rung.assess(pixels[None])
+            reached = _quality(rung) if assessment.mse is None else psnr_db(assessment.mse)
+            if assessment.ood is None and reached >= min_psnr_db:
+                return Selection(rung.card, rung.apply_policy(pixels, assessment, on_ood))
+            ood = assessment.ood
+            if assessment.encoded is not None and (best_psnr_db is None or reached >= best_psnr_db):
+                best, best_psnr_db = (rung, assessment), reached
+        rung, judged = best or (self._rungs[-1], self._rungs[-1].assess(pixels[None])[0])
         missed = _missed(judged, min_psnr_db, best_psnr_db)
-        if on_misfit == "fallback":
-            return Chosen(rung.card, rung.as_itself(pixels, misfit and missed))
-        if on_misfit == "refuse":
-            raise (MisfitImage if misfit else TargetMissed)(f"{missed.sentence}; on_misfit=fallback sends it as itself")
-        return Chosen(rung.card, rung.settle(pixels, judged._replace(misfit=missed), "warn"))
+        if on_ood == "fallback":
+            return Selection(rung.card, rung.encode_lossless(pixels, ood and missed))
+        if on_ood == "refuse":
+            raise (OutOfDistribution if ood else TargetMissed)(
+                f"{missed.sentence}; on_ood=fallback sends it losslessly"
+            )
+        return Selection(rung.card, rung.apply_policy(pixels, judged._replace(ood=missed), "warn"))
 
 
 def _quality(guard: Guard) -> float:
     return guard.card.quality.psnr_db if guard.card.quality else float("-inf")
 
 
-def _missed(judgement: Judgement, min_psnr_db: float, best_psnr_db: float | None) -> Misfit:
+def _missed(assessment: Assessment, min_psnr_db: float, best_psnr_db: float | None) -> OodFinding:
     """Say that a PSNR is not reached, and what else is wrong with the image."""
-    if judgement.misfit is not None:
-        return judgement.misfit
+    if assessment.ood is not None:
+        return assessment.ood
     limit = 10 ** (-min_psnr_db / 10)
-    excesses = () if judgement.mse is None else (Excess("mse", judgement.mse, limit),)
+    exceeded = () if assessment.mse is None else (LimitExceeded("mse", assessment.mse, limit),)
     gives = "" if best_psnr_db is None else f"; the best gives {best_psnr_db:.2f} dB"
-    return Misfit(excesses, f"no model reaches {min_psnr_db:g} dB for this image{gives}")
+    return OodFinding(exceeded, f"no model reaches {min_psnr_db:g} dB for this image{gives}")

@@ -12,16 +12,16 @@ import numpy.typing as npt
 
 from latentwire.errors import ImageError, InvalidCard
 from latentwire.imaging.image import Pixels, read_image
-from latentwire.model.card import ImageShape, TypicalPictures
+from latentwire.model.card import ImageShape, ReferencePictures
 
 Scores = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float64]
 
 
-class TypicalImages:
+class ReferenceStatistics:
     """The typical pictures of one model's card, opened."""
 
-    def __init__(self, pictures: TypicalPictures, shape: ImageShape) -> None:
+    def __init__(self, pictures: ReferencePictures, shape: ImageShape) -> None:
         """Open them.
 
         Raises:
@@ -31,25 +31,25 @@ class TypicalImages:
         self._per_spread = 1 / _divisor("spread", pictures.spread_png_base64, shape)
         self._per_error = 1 / _divisor("error", pictures.error_png_base64, shape)
 
-    def strangeness(self, pixels: Pixels) -> Scores:
+    def input_deviation(self, pixels: Pixels) -> Scores:
         """Return how far images, uint8 (N, H, W, C), are from the training images' mean; float64 (N).
 
         The mean over the values of their distance from it in units of the spread there, divided by the root of the
         image's brightness: a dim image is as strange as a bright one of the same form.
         """
         values = _rows(pixels)
-        return relative_distance(values - self._mean, self._per_spread, values)
+        return normalized_mae(values - self._mean, self._per_spread, values)
 
-    def surprise(self, pixels: Pixels, delivered: Pixels) -> Scores:
+    def reconstruction_deviation(self, pixels: Pixels, delivered: Pixels) -> Scores:
         """Return how far images are from themselves as delivered, both uint8 (N, H, W, C); float64 (N).
 
-        The mean over the values of the error in units of the error that is usual there, divided as `strangeness` is.
+        The mean error in units of the error that is usual at each place, divided as `input_deviation` is.
         """
         values = _rows(pixels)
-        return relative_distance(values - _rows(delivered), self._per_error, values)
+        return normalized_mae(values - _rows(delivered), self._per_error, values)
 
 
-def relative_distance(difference: Rows, per_unit: Rows, values: Rows) -> Scores:
+def normalized_mae(difference: Rows, per_unit: Rows, values: Rows) -> Scores:
     """Return the mean of |difference| ÷ unit over an image's values, by the root of its brightness; float64 (N).
 
     Args:

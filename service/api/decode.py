@@ -12,18 +12,18 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from latentwire import errors as codec_errors
-from latentwire.errors import CodecError, ForeignCode
-from latentwire.format.bitstream import read_wire
+from latentwire.errors import CodecError, ModelMismatch
+from latentwire.format.bitstream import read_bitstream
 from latentwire.imaging import image
 from service import errors
 from service.api.decode_body import CodeJson, read_code_json
-from service.api.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, MODEL_HEADER
+from service.api.openapi import BINARY, EXAMPLE_BITSTREAM_BASE64, EXAMPLE_MODEL_ID, MODEL_HEADER
 from service.api.state import state_of
 from service.api.unary import Answer, work_on_body
 from service.http.headers import read_head
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.problems import document_problems
-from service.http.query import FORMS, parse_query, read_form
+from service.http.query import FRAMINGS, parse_query, read_framing
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 TAKEN = frozenset({"application/octet-stream", JSON, ""})
-PARAMETERS = frozenset({"model", "form"})
-# Of a body: codes have some tens, JSON and images as themselves some thousands.
+PARAMETERS = frozenset({"model", "framing"})
+# Of a body: codes have some tens, JSON and images losslessly some thousands.
 QUICK_BYTES = 16_384
 
 EXAMPLE_ANSWER: dict[str, Any] = {
@@ -108,7 +108,7 @@ OFFERED = tuple(WRITERS)
                 errors.UnknownModel,
                 errors.NotAcceptable,
                 errors.BodyStalled,
-                codec_errors.ForeignCode,
+                codec_errors.ModelMismatch,
                 errors.BodyTooLarge,
                 errors.UnsupportedMediaType,
                 errors.Overloaded,
@@ -122,28 +122,28 @@ OFFERED = tuple(WRITERS)
                 "name": "model",
                 "in": "query",
                 "schema": {"type": "string"},
-                "description": "Name of the model. Wire bytes name their model themselves, and are refused if this is "
-                "another one; a bare `code` goes to the default model without it.",
+                "description": "Name of the model. A bitstream names its model itself, and is refused if this is "
+                "another one; a `code` alone goes to the default model without it.",
             },
             {
-                "name": "form",
+                "name": "framing",
                 "in": "query",
-                "schema": {"type": "string", "enum": list(FORMS), "default": "full"},
-                "description": "`bare` takes a payload alone, as `/encode?form=bare` gives it. `model` must then name "
+                "schema": {"type": "string", "enum": list(FRAMINGS), "default": "full"},
+                "description": "`raw` takes a payload alone, as `/encode?form=bare` gives it. `model` must then name "
                 "the model that made it: its name, or better what that answer had in `Latentwire-Model`.",
             },
         ],
         "requestBody": {
             "required": True,
-            "description": "The wire bytes; or JSON with their base64 in `payload`, or with any point of the code "
+            "description": "The bitstream; or JSON with their base64 in `bitstream`, or with any point of the code "
             "space in `code`. The JSON that /encode answers can be sent as it is.",
             "content": {
                 "application/octet-stream": BINARY,
                 JSON: {
                     "schema": {"$ref": "#/components/schemas/CodeJson"},
                     "examples": {
-                        "payload": {"summary": "wire bytes", "value": {"payload": EXAMPLE_PAYLOAD}},
-                        "code": {"summary": "a bare code", "value": {"code": [0.25, -1.5], "model": "tiny"}},
+                        "bitstream": {"summary": "bitstream", "value": {"bitstream": EXAMPLE_BITSTREAM_BASE64}},
+                        "code": {"summary": "a raw code", "value": {"code": [0.25, -1.5], "model": "tiny"}},
                     },
                 },
             },
@@ -156,7 +156,7 @@ async def decode(request: Request) -> Response:
     decoders = cast("Halves[Decoder]", state.registry.decoders)
     head = read_head(request.scope)
     asked = _read_asked(request.scope["query_string"], head.accept, head.content_type)
-    if asked.bare:
+    if asked.raw:
         _bare_decoder(decoders, asked.wanted)
     elif asked.wanted is not None:
         decoders.by_name(asked.wanted)  # refuses an unknown name before the body is read
@@ -169,7 +169,7 @@ class _Asked(NamedTuple):
     """What the head of a request asks for: the model, the form and the type of the body, and that of the answer."""
 
     wanted: str | None
-    bare: bool
+    raw: bool
     answer_type: str
     media_type: str
 
@@ -210,14 +210,14 @@ class _Work(NamedTuple):
 
     def _read(self, body: bytes) -> tuple["Decoder", bytes | list[float]]:
         """Return who is to decode a body, and the payload in it, or a point of the code space."""
-        if self.asked.bare:
+        if self.asked.raw:
             return _bare_decoder(self.decoders, self.asked.wanted), body
         if self.asked.media_type == JSON:
             return self._read_json(read_code_json(body))
         return self._read_wire(body)
 
-    def _read_wire(self, wire: bytes) -> tuple["Decoder", bytes]:
-        code, wanted = read_wire(wire), self.asked.wanted
+    def _read_wire(self, bitstream: bytes) -> tuple["Decoder", bytes]:
+        code, wanted = read_bitstream(bitstream), self.asked.wanted
         if wanted is None:
             return self.decoders.by_fingerprint(code.fingerprint), code.payload
         decoder = self.decoders.by_name(wanted)
@@ -225,11 +225,11 @@ class _Work(NamedTuple):
         return decoder, code.payload
 
     def _read_json(self, content: CodeJson) -> tuple["Decoder", bytes | list[float]]:
-        wire, wanted = content.wire(), self.asked.wanted
+        bitstream, wanted = content.decoded_bitstream(), self.asked.wanted
         code: bytes | list[float]
-        if wire is not None:
+        if bitstream is not None:
             # `model` is not looked at here: a receiver may know the same model, of this model_id, by another name.
-            decoder, code = self._read_wire(wire)
+            decoder, code = self._read_wire(bitstream)
         elif wanted is not None and content.model is not None and content.model != wanted:
             raise errors.InvalidParameter("the query and the JSON name different models")
         else:
@@ -242,27 +242,27 @@ class _Work(NamedTuple):
 @lru_cache(maxsize=64)
 def _read_asked(query: bytes, accept: bytes, content_type: bytes) -> _Asked:
     parameters = parse_query(query, PARAMETERS)
-    bare = read_form(parameters.get("form", "full")) == "bare"
+    raw = read_framing(parameters.get("framing", "full")) == "raw"
     answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
     media_type = media_type_of(content_type.decode("latin-1"))
     if media_type not in TAKEN:
         raise errors.UnsupportedMediaType(
             f"/decode takes a code, not {media_type[:64]}; name its type, for example with curl's "
-            f"-H 'Content-Type: application/octet-stream' for wire bytes or -H 'Content-Type: {JSON}' for JSON"
+            f"-H 'Content-Type: application/octet-stream' for bitstream or -H 'Content-Type: {JSON}' for JSON"
         )
-    if bare and media_type == JSON:
-        raise errors.InvalidParameter("form=bare takes the payload itself, as application/octet-stream, not in JSON")
-    return _Asked(parameters.get("model"), bare, answer_type, media_type)
+    if raw and media_type == JSON:
+        raise errors.InvalidParameter("framing=raw takes the payload itself, as application/octet-stream, not in JSON")
+    return _Asked(parameters.get("model"), raw, answer_type, media_type)
 
 
 def _bare_decoder(decoders: "Halves[Decoder]", wanted: str | None) -> "Decoder":
     """Return the decoder that `model`, a name or `name@model_id`, names for a payload that cannot tell it itself."""
     if wanted is None:
-        raise errors.InvalidParameter("form=bare needs model=, as a payload alone does not say which model made it")
+        raise errors.InvalidParameter("framing=raw needs model=, as a payload alone does not say which model made it")
     name, _, model_id = wanted.partition("@")
     decoder = decoders.by_name(name)
     if model_id and model_id != decoder.card.model_id:
-        raise ForeignCode(
+        raise ModelMismatch(
             f"the code was made by a model '{name[:64]}' with the model_id {model_id[:64]}; the one here has "
             f"{decoder.card.model_id}"
         )
@@ -271,6 +271,6 @@ def _bare_decoder(decoders: "Halves[Decoder]", wanted: str | None) -> "Decoder":
 
 def _check_model_id(decoder: "Decoder", model_id: str | None) -> None:
     if model_id is not None and model_id != decoder.card.model_id:
-        raise ForeignCode(
+        raise ModelMismatch(
             f"the JSON gives the model_id {model_id[:64]}; model '{decoder.card.name}' has {decoder.card.model_id}"
         )

@@ -212,7 +212,7 @@ class _ToJson:
                 errors.UnknownModel,
                 errors.NotAcceptable,
                 errors.BodyStalled,
-                codec_errors.ForeignCode,
+                codec_errors.ModelMismatch,
                 errors.BatchTooLarge,
                 errors.BodyTooLarge,
                 errors.UnsupportedMediaType,

@@ -21,38 +21,38 @@ MAX_COMMAS = MAX_CODE_ELEMENTS + 1000
 
 
 class CodeJson(BaseModel):
-    """What `/decode` takes as JSON: `payload`, or else `code`. An answer of `/encode` is both, and fits as it is."""
+    """What `/decode` takes as JSON: `bitstream`, or else `code`. An answer of `/encode` is both, and fits as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
-    payload: str | None = Field(None, description="wire bytes in base64; when it is there, `code` is not used")
+    bitstream: str | None = Field(None, description="bitstream in base64; when it is there, `code` is not used")
     code: Annotated[list[float], Field(max_length=MAX_CODE_ELEMENTS)] | None = Field(
-        None, description="any point of the code space, before quantisation"
+        None, description="any point of the code space, before quantization"
     )
     model: str | None = Field(None, description="name of the model that is to decode `code`")
     model_id: str | None = Field(None, description="refused if the model that decodes has another one")
     shape: Any = Field(None, description="not used")
     payload_bytes: Any = Field(None, description="not used")
-    wire_bytes: Any = Field(None, description="not used")
+    bitstream_bytes: Any = Field(None, description="not used")
     bpp: Any = Field(None, description="not used")
     mse: Any = Field(None, description="not used")
     psnr_db: Any = Field(None, description="not used")
     max_error: Any = Field(None, description="not used")
-    misfit: Any = Field(None, description="not used")
+    ood: Any = Field(None, description="not used")
     sent_as: Any = Field(None, description="not used")
 
-    def wire(self) -> bytes | None:
-        """Return the wire bytes of `payload`, or None if there is none.
+    def decoded_bitstream(self) -> bytes | None:
+        """Return the bitstream of `bitstream`, or None if there is none.
 
         Raises:
-            InvalidCode: `payload` is not base64.
+            InvalidCode: `bitstream` is not base64.
         """
-        if self.payload is None:
+        if self.bitstream is None:
             return None
         try:
-            return base64.b64decode(self.payload, validate=True)
+            return base64.b64decode(self.bitstream, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise InvalidCode("payload is not base64") from error
+            raise InvalidCode("bitstream is not base64") from error
 
 
 def read_code_json(body: bytes) -> CodeJson:
@@ -61,7 +61,7 @@ def read_code_json(body: bytes) -> CodeJson:
     Raises:
         InvalidJson: not UTF-8, not JSON, not an object, too many lists and objects, a name twice, or a number that
             JSON does not have (NaN, Infinity).
-        InvalidCode: JSON, but with fields of the wrong kind, unknown ones, or neither `payload` nor `code`.
+        InvalidCode: JSON, but with fields of the wrong kind, unknown ones, or neither `bitstream` nor `code`.
     """
     if body.count(b"[") + body.count(b"{") > MAX_LISTS_AND_OBJECTS:
         raise InvalidJson(
@@ -76,15 +76,15 @@ def read_code_json(body: bytes) -> CodeJson:
     except ValueError as error:  # also the base of UnicodeDecodeError, and of too long an integer
         raise InvalidJson("the body is not valid JSON") from error
     if not isinstance(content, dict):
-        raise InvalidJson('the body is not a JSON object such as {"payload": "..."} or {"code": [0.1, ...]}')
+        raise InvalidJson('the body is not a JSON object such as {"bitstream": "..."} or {"code": [0.1, ...]}')
     try:
         code = CodeJson.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:64]
         raise InvalidCode(f"the JSON is not that of a code: {where}: {first['msg']}") from error
-    if code.payload is None and code.code is None:
-        raise InvalidCode('the JSON has neither "payload" (base64 of the wire bytes) nor "code" (a list of numbers)')
+    if code.bitstream is None and code.code is None:
+        raise InvalidCode('the JSON has neither "bitstream" (base64 of the bitstream) nor "code" (a list of numbers)')
     return code
 
 

@@ -13,22 +13,29 @@ from fastapi import APIRouter, Request, Response
 from latentwire import errors as codec_errors
 from latentwire.imaging import image
 from service import errors
-from service.api.encode_options import FITS, ON_MISFIT, PARAMETERS, EncodeWishes, read_wishes
-from service.api.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
+from service.api.encode_options import FITS, ON_OOD, PARAMETERS, EncodeWishes, read_wishes
+from service.api.openapi import (
+    BINARY,
+    EXAMPLE_BITSTREAM,
+    EXAMPLE_BITSTREAM_BASE64,
+    EXAMPLE_MODEL_ID,
+    MODEL_HEADER,
+    MODEL_PARAMETER,
+)
 from service.api.state import state_of
 from service.api.unary import Answer, work_on_body
 from service.http.headers import read_head
 from service.http.multipart import read_single_file
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.problems import document_problems
-from service.http.query import FORMS, parse_query
-from service.observability.request_record import MisfitOutcome, note_code
-from service.settings import OnMisfit
+from service.http.query import FRAMINGS, parse_query
+from service.observability.request_record import OodOutcome, note_code
+from service.settings import OnOod
 
 if TYPE_CHECKING:
     from latentwire.encoder import EncodedImage
     from latentwire.model.card import ModelCard
-    from latentwire.selection.guard import Guard, GuardedImage, Misfit
+    from latentwire.selection.guard import Guard, GuardedImage, OodFinding
     from latentwire.selection.ladder import Ladder
 
 FORM = "multipart/form-data"
@@ -54,14 +61,14 @@ EXAMPLE_ANSWER: dict[str, Any] = {
     "model_id": EXAMPLE_MODEL_ID,
     "code": [0.25, -1.5],
     "shape": [28, 28, 1],
-    "payload": EXAMPLE_PAYLOAD,
+    "bitstream": EXAMPLE_BITSTREAM_BASE64,
     "payload_bytes": 2,
-    "wire_bytes": len(EXAMPLE_WIRE),
-    "bpp": 8 * len(EXAMPLE_WIRE) / (28 * 28),
+    "bitstream_bytes": len(EXAMPLE_BITSTREAM),
+    "bpp": 8 * len(EXAMPLE_BITSTREAM) / (28 * 28),
     "mse": 0.0064,
     "psnr_db": 21.9,
     "max_error": 0.71,
-    "misfit": None,
+    "ood": None,
     "sent_as": "code",
 }
 FIGURES_HEADERS: dict[str, Any] = {
@@ -73,7 +80,7 @@ FIGURES_HEADERS: dict[str, Any] = {
         "schema": {"type": "string"},
         "description": "largest difference of one value, of [0, 1]; with octet-stream, if it is known",
     },
-    "Latentwire-Misfit": {
+    "Latentwire-Ood": {
         "schema": {"type": "string"},
         "description": "the scores by which the image is not of the kind that the model is for, or `none`; "
         "with octet-stream",
@@ -89,13 +96,16 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "code": {
             "type": ["array", "null"],
             "items": {"type": "number"},
-            "description": "the code before quantisation; null if the encoder finds none",
+            "description": "the code before quantization; null if the encoder finds none",
         },
         "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
-        "payload": {"type": "string", "format": "byte", "description": "the wire bytes, in base64"},
+        "bitstream": {"type": "string", "format": "byte", "description": "the bitstream, in base64"},
         "payload_bytes": {"type": "integer", "description": "bytes of the coded symbols alone"},
-        "wire_bytes": {"type": "integer", "description": "bytes of `payload` decoded: header, symbols, check sum"},
-        "bpp": {"type": "number", "description": "bits of the wire bytes for each pixel"},
+        "bitstream_bytes": {
+            "type": "integer",
+            "description": "bytes of `bitstream` decoded: header, symbols, checksum",
+        },
+        "bpp": {"type": "number", "description": "bits of the bitstream for each pixel"},
         "mse": {
             "type": ["number", "null"],
             "description": "mean squared error of the image as delivered, values in [0, 1]; null if it is not known",
@@ -105,7 +115,7 @@ ANSWER_SCHEMA: dict[str, Any] = {
             "description": "the same as PSNR, in dB; null if it is not known, and for an exact image, whose `mse` is 0",
         },
         "max_error": {"type": ["number", "null"], "description": "largest difference of one value, of [0, 1]"},
-        "misfit": {
+        "ood": {
             "type": ["object", "null"],
             "description": "if the image is not of the kind that the model is for: a `sentence`, and the `scores` that "
             "are beyond their limits",
@@ -114,7 +124,7 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "sent_as": {
             "type": "string",
             "enum": ["code", "raw", "png", "webp"],
-            "description": "`code`, or how the wire bytes hold the image as itself",
+            "description": "`code`, or how the bitstream hold the image losslessly",
         },
     },
 }
@@ -129,7 +139,7 @@ router = APIRouter()
     response_class=Response,
     responses={
         200: {
-            "description": "The code: as JSON, or as the wire bytes alone, by `Accept`.",
+            "description": "The code: as JSON, or as the bitstream alone, by `Accept`.",
             "headers": {**MODEL_HEADER, **FIGURES_HEADERS},
             "content": {
                 "application/json": {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
@@ -150,7 +160,7 @@ router = APIRouter()
                 errors.UnsupportedMediaType,
                 codec_errors.ImageMismatch,
                 codec_errors.UncodableImage,
-                codec_errors.MisfitImage,
+                codec_errors.OutOfDistribution,
                 codec_errors.TargetMissed,
                 errors.Overloaded,
                 errors.NotReady,
@@ -168,25 +178,25 @@ router = APIRouter()
                 "`resize` stretches it to the size; `pad` keeps its proportions and centres it on black.",
             },
             {
-                "name": "form",
+                "name": "framing",
                 "in": "query",
-                "schema": {"type": "string", "enum": list(FORMS), "default": "full"},
-                "description": "`full` is the wire bytes, which say which model made them. `bare`, only with `Accept: "
+                "schema": {"type": "string", "enum": list(FRAMINGS), "default": "full"},
+                "description": "`full` is the bitstream, which say which model made them. `raw`, only with `Accept: "
                 "application/octet-stream`, is the payload alone, 8 bytes less: `/decode` must then be told the model.",
             },
             {
-                "name": "on_misfit",
+                "name": "on_ood",
                 "in": "query",
-                "schema": {"type": "string", "enum": list(ON_MISFIT)},
-                "description": "What to do with an image that the model is not for: `refuse` it with 422 `misfit`, "
-                "`warn` and send its code all the same, or send it as itself, and exactly, as a `fallback`.",
+                "schema": {"type": "string", "enum": list(ON_OOD)},
+                "description": "What to do with an image that the model is not for: `refuse` it with 422 `ood`, "
+                "`warn` and send its code all the same, or send it losslessly, as a `fallback`.",
             },
             {
                 "name": "max_mse",
                 "in": "query",
                 "schema": {"type": "number", "minimum": 0, "maximum": 1},
                 "description": "An image that would be delivered with a larger mean squared error, values in [0, 1], "
-                "is a misfit; in place of the model's own limit.",
+                "is an out-of-distribution image; in place of the model's own limit.",
             },
             {
                 "name": "target_bytes",
@@ -223,7 +233,7 @@ async def encode(request: Request) -> Response:
     registry, settings = state.registry, state.settings
     head = read_head(request.scope)
     asked = _read_asked(
-        request.scope["query_string"], head.accept, head.content_type, settings.on_misfit, settings.decodes_to_guard
+        request.scope["query_string"], head.accept, head.content_type, settings.on_ood, settings.decodes_to_guard
     )
     wishes, answer_type, media_type = asked
     guard = registry.guard(wishes.model)
@@ -287,7 +297,7 @@ class _Work(NamedTuple):
     def _encode(self, pixels: image.Pixels) -> Iterable[tuple["ModelCard", "GuardedImage | Exception"]]:
         wishes = self.asked.wishes
         if self.ladder is None:
-            each = self.guard.encode_each(pixels, wishes.on_misfit, wishes.max_mse)
+            each = self.guard.encode_each(pixels, wishes.on_ood, wishes.max_mse)
             return [(self.guard.card, one) for one in each]
         return [self._choose(self.ladder, one) for one in pixels]
 
@@ -295,9 +305,9 @@ class _Work(NamedTuple):
         wishes = self.asked.wishes
         if wishes.target_bytes is not None:
             return ladder.best_within(
-                pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_misfit, wishes.max_mse
+                pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_ood, wishes.max_mse
             )
-        return ladder.smallest_reaching(pixels, cast(float, wishes.min_psnr_db), wishes.on_misfit)
+        return ladder.smallest_reaching(pixels, cast(float, wishes.min_psnr_db), wishes.on_ood)
 
     def _finish(self, image_bytes: int, card: "ModelCard", guarded: "GuardedImage | Exception") -> _Encoded | Exception:
         if isinstance(guarded, Exception):
@@ -307,16 +317,18 @@ class _Work(NamedTuple):
         return _Encoded(image_bytes, len(code), card, guarded, content)
 
     def _bytes_of(self, code: "EncodedImage") -> bytes:
-        return code.payload if self.asked.wishes.form == "bare" else code.wire
+        return code.payload if self.asked.wishes.framing == "raw" else code.bitstream
 
 
 # Most requests of a client have the same head.
 @lru_cache(maxsize=64)
-def _read_asked(query: bytes, accept: bytes, content_type: bytes, on_misfit: OnMisfit, sees_delivered: bool) -> _Asked:
-    wishes = read_wishes(parse_query(query, PARAMETERS), on_misfit, sees_delivered=sees_delivered)
+def _read_asked(query: bytes, accept: bytes, content_type: bytes, on_ood: OnOod, sees_delivered: bool) -> _Asked:
+    wishes = read_wishes(parse_query(query, PARAMETERS), on_ood, sees_delivered=sees_delivered)
     answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
-    if wishes.form == "bare" and answer_type == JSON:
-        raise errors.InvalidParameter("form=bare goes with 'Accept: application/octet-stream'; JSON has the full form")
+    if wishes.framing == "raw" and answer_type == JSON:
+        raise errors.InvalidParameter(
+            "framing=raw goes with 'Accept: application/octet-stream'; JSON has the full framing"
+        )
     media_type = media_type_of(content_type.decode("latin-1"))
     if media_type not in TAKEN:
         raise errors.UnsupportedMediaType(
@@ -328,7 +340,7 @@ def _read_asked(query: bytes, accept: bytes, content_type: bytes, on_misfit: OnM
 
 def _figures(guarded: "GuardedImage") -> dict[bytes, str]:
     """Return, as headers, what the JSON tells of the image as delivered."""
-    headers = {b"latentwire-misfit": _scores_in_words(guarded.misfit)}
+    headers = {b"latentwire-ood": _scores_in_words(guarded.ood)}
     if guarded.psnr_db is not None:
         headers[b"latentwire-psnr-db"] = f"{guarded.psnr_db:.2f}"
     if guarded.max_error is not None:
@@ -336,16 +348,16 @@ def _figures(guarded: "GuardedImage") -> dict[bytes, str]:
     return headers
 
 
-def _done_with(guarded: "GuardedImage") -> MisfitOutcome | None:
-    if guarded.misfit is None:
+def _done_with(guarded: "GuardedImage") -> OodOutcome | None:
+    if guarded.ood is None:
         return None
     return "warned" if guarded.sent_as is None else "fallback"
 
 
-def _scores_in_words(misfit: "Misfit | None") -> str:
-    if misfit is None:
+def _scores_in_words(ood: "OodFinding | None") -> str:
+    if ood is None:
         return "none"
-    return ", ".join(excess.score for excess in misfit.excesses) or "uncodable"
+    return ", ".join(exceeded_limit.score for exceeded_limit in ood.exceeded) or "uncodable"
 
 
 def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
@@ -357,22 +369,22 @@ def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
 
 def image_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:
     """Return what JSON tells of one image, but for its model and shape."""
-    encoded, misfit = guarded.code, guarded.misfit
+    encoded, ood = guarded.code, guarded.ood
     numbers = encoded.y.tolist()
     return {
-        # The shortest decimals that give the same float32 again. An image as itself may have no code in numbers.
+        # The shortest decimals that give the same float32 again. An image losslessly may have no code in numbers.
         "code": [float(str(element)) for element in encoded.y] if all(map(math.isfinite, numbers)) else None,
-        "payload": base64.b64encode(encoded.wire).decode(),
+        "bitstream": base64.b64encode(encoded.bitstream).decode(),
         "payload_bytes": len(encoded.payload),
-        "wire_bytes": len(encoded.wire),
-        "bpp": 8 * len(encoded.wire) / card.image.pixels,
+        "bitstream_bytes": len(encoded.bitstream),
+        "bpp": 8 * len(encoded.bitstream) / card.image.pixels,
         "mse": guarded.mse,
         "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
         "max_error": guarded.max_error,
-        "misfit": misfit
+        "ood": ood
         and {
-            "sentence": misfit.sentence,
-            "scores": {one.score: {"value": one.value, "limit": one.limit} for one in misfit.excesses},
+            "sentence": ood.sentence,
+            "scores": {one.score: {"value": one.value, "limit": one.limit} for one in ood.exceeded},
         },
         "sent_as": guarded.sent_as or "code",
     }

@@ -13,8 +13,15 @@ from latentwire.imaging import image
 from latentwire.model.card import ImageShape
 from service import errors
 from service.api.encode import image_fields
-from service.api.encode_options import CHECKS, ON_MISFIT, read_check, read_fit, read_on_misfit
-from service.api.openapi import BINARY, EXAMPLE_MODEL_ID, EXAMPLE_PAYLOAD, EXAMPLE_WIRE, MODEL_HEADER, MODEL_PARAMETER
+from service.api.encode_options import ON_OOD, VERIFY, read_fit, read_on_ood, read_verify
+from service.api.openapi import (
+    BINARY,
+    EXAMPLE_BITSTREAM,
+    EXAMPLE_BITSTREAM_BASE64,
+    EXAMPLE_MODEL_ID,
+    MODEL_HEADER,
+    MODEL_PARAMETER,
+)
 from service.api.state import state_of
 from service.api.streaming import BatchResponse, Incoming, Outgoing, check_count
 from service.http.multipart import FileForm
@@ -22,9 +29,9 @@ from service.http.negotiation import choose_answer, media_type_of
 from service.http.npy import NpyReader, npy_header
 from service.http.problems import document_problems
 from service.http.query import read_query
-from service.observability.request_record import MisfitOutcome, note_batch_of_codes, note_misfits
+from service.observability.request_record import OodOutcome, note_batch_of_codes, record_ood
 from service.scheduling.admission import RunPart
-from service.settings import OnMisfit, Settings
+from service.settings import OnOod, Settings
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
@@ -36,7 +43,7 @@ NPY = "application/x-npy"
 JSON = "application/json"
 FORM = "multipart/form-data"
 OFFERED = (OCTETS, NPY, JSON)
-PARAMETERS = frozenset({"model", "fit", "on_misfit", "check"})
+PARAMETERS = frozenset({"model", "fit", "on_ood", "verify"})
 
 # Going to a thread and back takes as long as some images; single requests wait for no more than this.
 STEP_S = 0.01
@@ -48,14 +55,14 @@ EXAMPLE_ANSWER: dict[str, Any] = {
     "images": [
         {
             "code": [0.25, -1.5],
-            "payload": EXAMPLE_PAYLOAD,
+            "bitstream": EXAMPLE_BITSTREAM_BASE64,
             "payload_bytes": 2,
-            "wire_bytes": len(EXAMPLE_WIRE),
-            "bpp": 8 * len(EXAMPLE_WIRE) / (28 * 28),
+            "bitstream_bytes": len(EXAMPLE_BITSTREAM),
+            "bpp": 8 * len(EXAMPLE_BITSTREAM) / (28 * 28),
             "mse": 0.0064,
             "psnr_db": 21.9,
             "max_error": 0.71,
-            "misfit": None,
+            "ood": None,
             "sent_as": "code",
         }
     ],
@@ -172,7 +179,7 @@ class _Sink(Protocol):
 
 
 class _Wishes(NamedTuple):
-    on_misfit: OnMisfit
+    on_ood: OnOod
     delivered: bool
 
 
@@ -193,13 +200,13 @@ class _ToContainer:
         return self._writer.finish()
 
     def _add_part(self, pixels: image.Pixels) -> bytes:
-        guarded = self._guard.codes(pixels, self._wishes.on_misfit, delivered=self._wishes.delivered)
-        _note_misfits(self._wishes.on_misfit, len(guarded.misfits))
+        guarded = self._guard.codes(pixels, self._wishes.on_ood, delivered=self._wishes.delivered)
+        _record_ood(self._wishes.on_ood, len(guarded.ood_images))
         return self._writer.add(guarded.codes)
 
 
 class _ToNpy:
-    """Codes before quantisation, float32 (N, code size). Held until the end if their number is not known before."""
+    """Codes before quantization, float32 (N, code size). Held until the end if their number is not known before."""
 
     def __init__(self, guard: "Guard", encoder: "Encoder", wishes: _Wishes, settings: Settings) -> None:  # noqa: ARG002
         self._encoder = encoder
@@ -238,7 +245,7 @@ class _ToJson:
     def __init__(self, guard: "Guard", encoder: "Encoder", wishes: _Wishes, settings: Settings) -> None:  # noqa: ARG002
         self._guard = guard
         self._encoder = encoder
-        self._on_misfit = wishes.on_misfit
+        self._on_ood = wishes.on_ood
         self._separator = ""
 
     def begin(self, count: int | None) -> bytes:  # noqa: ARG002
@@ -249,9 +256,9 @@ class _ToJson:
     def add(self, pixels: image.Pixels) -> bytes:
         entries = []
         for part in image.slices(pixels, self._encoder.card.image):
-            for one, judgement in zip(part, self._guard.judge(part), strict=True):
-                entry = image_fields(self._guard.card, self._guard.settle(one, judgement, self._on_misfit))
-                _note_misfits(self._on_misfit, int(judgement.misfit is not None))
+            for one, assessment in zip(part, self._guard.assess(part), strict=True):
+                entry = image_fields(self._guard.card, self._guard.apply_policy(one, assessment, self._on_ood))
+                _record_ood(self._on_ood, int(assessment.ood is not None))
                 entries.append(self._separator + json.dumps(entry))
                 self._separator = ",\n"
         return "".join(entries).encode()
@@ -260,10 +267,10 @@ class _ToJson:
         return b"]}"
 
 
-def _note_misfits(on_misfit: OnMisfit, images: int) -> None:
+def _record_ood(on_ood: OnOod, images: int) -> None:
     if images:
-        done: MisfitOutcome = "warned" if on_misfit == "warn" else "fallback"
-        note_misfits(done, images)
+        done: OodOutcome = "warned" if on_ood == "warn" else "fallback"
+        record_ood(done, images)
 
 
 SINKS: dict[str, Callable[["Guard", "Encoder", _Wishes, Settings], _Sink]] = {
@@ -281,7 +288,7 @@ SINKS: dict[str, Callable[["Guard", "Encoder", _Wishes, Settings], _Sink]] = {
     responses={
         200: {
             "description": "The codes: as a container, as a float32 array (N, code size) of the codes before "
-            "quantisation, or as JSON, by `Accept`.",
+            "quantization, or as JSON, by `Accept`.",
             "headers": MODEL_HEADER,
             "content": {
                 OCTETS: BINARY,
@@ -305,7 +312,7 @@ SINKS: dict[str, Callable[["Guard", "Encoder", _Wishes, Settings], _Sink]] = {
                 errors.UnsupportedMediaType,
                 codec_errors.ImageMismatch,
                 codec_errors.UncodableImage,
-                codec_errors.MisfitImage,
+                codec_errors.OutOfDistribution,
                 errors.Overloaded,
                 errors.NotReady,
             ]
@@ -322,16 +329,16 @@ SINKS: dict[str, Callable[["Guard", "Encoder", _Wishes, Settings], _Sink]] = {
                 "in `/encode`.",
             },
             {
-                "name": "on_misfit",
+                "name": "on_ood",
                 "in": "query",
-                "schema": {"type": "string", "enum": list(ON_MISFIT)},
+                "schema": {"type": "string", "enum": list(ON_OOD)},
                 "description": "What is done with images that the model is not for; as in `/encode`. An array of codes "
                 "has no place for it.",
             },
             {
-                "name": "check",
+                "name": "verify",
                 "in": "query",
-                "schema": {"type": "string", "enum": list(CHECKS), "default": "encoded"},
+                "schema": {"type": "string", "enum": list(VERIFY), "default": "encoded"},
                 "description": "By what images for a container are judged: their codes, or also what a receiver will "
                 "see of them, as in `/encode`, which takes several times as long.",
             },
@@ -370,10 +377,10 @@ async def encode_batch(request: Request) -> Response:
             f"/encode/batch takes an array or a form, not {media_type[:64] or 'a body without a type'}; send "
             f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
         )
-    on_misfit = read_on_misfit(parameters.get("on_misfit", state.settings.on_misfit))
-    delivered = read_check(parameters.get("check", "encoded"), sees_delivered=state.settings.decodes_to_guard)
+    on_ood = read_on_ood(parameters.get("on_ood", state.settings.on_ood))
+    delivered = read_verify(parameters.get("verify", "latent"), sees_delivered=state.settings.decodes_to_guard)
     guard = state.registry.guard(encoder.card.name)
-    sink = SINKS[answer_type](guard, encoder, _Wishes(on_misfit, delivered), state.settings)
+    sink = SINKS[answer_type](guard, encoder, _Wishes(on_ood, delivered), state.settings)
 
     async def work(incoming: Incoming, outgoing: Outgoing, run_part: RunPart) -> None:
         outgoing.media_type = answer_type
@@ -405,9 +412,9 @@ def _step(source: _Source, sink: _Sink) -> Callable[[], tuple[bytes, bool]]:
         while (pixels := source.take()) is not None:
             try:
                 ready.append(sink.add(pixels))
-            except codec_errors.MisfitImage:
+            except codec_errors.OutOfDistribution:
                 # Where the answer has begun, no problem is answered any more that would be counted.
-                note_misfits("refused", 1)
+                record_ood("refused", 1)
                 raise
             if perf_counter() > until_s:
                 return b"".join(ready), True

@@ -6,13 +6,13 @@ from typing import NamedTuple, cast
 
 from latentwire.imaging.image import Fit
 from service.errors import InvalidParameter
-from service.http.query import read_form
-from service.settings import OnMisfit
+from service.http.query import read_framing
+from service.settings import OnOod
 
 FITS = ("strict", "resize", "pad")
-ON_MISFIT = ("refuse", "warn", "fallback")
-CHECKS = ("encoded", "delivered")
-PARAMETERS = frozenset({"model", "fit", "form", "on_misfit", "max_mse", "target_bytes", "min_psnr"})
+ON_OOD = ("refuse", "warn", "fallback")
+VERIFY = ("latent", "reconstruction")
+PARAMETERS = frozenset({"model", "fit", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr"})
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"([0-9]{1,9}(\.[0-9]{0,15})?|\.[0-9]{1,15})([eE][-+]?[0-9]{1,2})?")
@@ -23,8 +23,8 @@ class EncodeWishes(NamedTuple):
 
     model: str | None
     fit: Fit
-    form: str
-    on_misfit: OnMisfit
+    framing: str
+    on_ood: OnOod
     max_mse: float | None
     target_bytes: int | None
     min_psnr_db: float | None
@@ -35,12 +35,12 @@ class EncodeWishes(NamedTuple):
         return self.target_bytes is not None or self.min_psnr_db is not None
 
 
-def read_wishes(parameters: dict[str, str], on_misfit: OnMisfit, *, sees_delivered: bool) -> EncodeWishes:
+def read_wishes(parameters: dict[str, str], on_ood: OnOod, *, sees_delivered: bool) -> EncodeWishes:
     """Check the parameters of a request.
 
     Args:
         parameters: of the query, each of `PARAMETERS`.
-        on_misfit: where the request has none.
+        on_ood: where the request has none.
         sees_delivered: whether this process decodes what it encodes, without which there is no error to be limited.
 
     Raises:
@@ -49,8 +49,8 @@ def read_wishes(parameters: dict[str, str], on_misfit: OnMisfit, *, sees_deliver
     wishes = EncodeWishes(
         model=parameters.get("model"),
         fit=read_fit(parameters.get("fit", "strict")),
-        form=read_form(parameters.get("form", "full")),
-        on_misfit=read_on_misfit(parameters.get("on_misfit", on_misfit)),
+        framing=read_framing(parameters.get("framing", "full")),
+        on_ood=read_on_ood(parameters.get("on_ood", on_ood)),
         max_mse=_number("max_mse", parameters.get("max_mse"), "from 0 to 1", most=1),
         target_bytes=_whole("target_bytes", parameters.get("target_bytes")),
         min_psnr_db=_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", most=math.inf),
@@ -63,9 +63,7 @@ def read_wishes(parameters: dict[str, str], on_misfit: OnMisfit, *, sees_deliver
     if wishes.min_psnr_db is not None and wishes.max_mse is not None:
         raise InvalidParameter("min_psnr and max_mse both say how good the picture must be; ask for one of them")
     if wishes.max_mse is not None and not sees_delivered:
-        raise InvalidParameter(
-            "max_mse is not known here: this process does not decode what it encodes; it does when started with --guard"
-        )
+        raise InvalidParameter("max_mse needs the decoder; start this sender with --verify-reconstruction")
     return wishes
 
 
@@ -78,26 +76,25 @@ def read_fit(value: str) -> Fit:
     return cast(Fit, _one_of("fit", FITS, value))
 
 
-def read_on_misfit(value: str) -> OnMisfit:
-    """Return what `on_misfit` says.
+def read_on_ood(value: str) -> OnOod:
+    """Return what `on_ood` says.
 
     Raises:
         InvalidParameter: something that it does not take.
     """
-    return cast(OnMisfit, _one_of("on_misfit", ON_MISFIT, value))
+    return cast(OnOod, _one_of("on_ood", ON_OOD, value))
 
 
-def read_check(value: str, *, sees_delivered: bool) -> bool:
+def read_verify(value: str, *, sees_delivered: bool) -> bool:
     """Return whether `check` asks for images to be judged by what a receiver will see.
 
     Raises:
         InvalidParameter: something that it does not take, or that is not known here.
     """
-    delivered = _one_of("check", CHECKS, value) == "delivered"
+    delivered = _one_of("verify", VERIFY, value) == "reconstruction"
     if delivered and not sees_delivered:
         raise InvalidParameter(
-            "check=delivered is not known here: this process does not decode what it encodes; it does when started "
-            "with --guard"
+            "verify=reconstruction needs the decoder; start this sender with --verify-reconstruction"
         )
     return delivered
 

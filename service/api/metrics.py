@@ -25,6 +25,6 @@ async def show_metrics(request: Request) -> Response:
     """Answer also when the queue is full."""
     accept = ",".join(request.headers.getlist("accept"))
     metrics = state_of(request).metrics
-    metrics.settle()
+    metrics.flush()
     content, media_type = await asyncio.to_thread(metrics.text, accept)
     return Response(content, headers={"Content-Type": media_type, "Vary": "Accept"})

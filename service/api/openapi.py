@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from latentwire.format.bitstream import write_wire
+from latentwire.format.bitstream import write_bitstream
 from service.errors import Forbidden, Unauthenticated
 from service.http.problems import ALL_PROBLEMS, document_problems
 from service.middleware.auth import open_paths
@@ -28,8 +28,8 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 EXAMPLE_MODEL_ID = "9d0c6b7d5f0a3b0f3a0e2f0f4f6f5b1c8c2d6e7f8091a2b3c4d5e6f708192a3b"
-EXAMPLE_WIRE = write_wire(b"\x1a\x20", bytes.fromhex(EXAMPLE_MODEL_ID[:8]))
-EXAMPLE_PAYLOAD = base64.b64encode(EXAMPLE_WIRE).decode()
+EXAMPLE_BITSTREAM = write_bitstream(b"\x1a\x20", bytes.fromhex(EXAMPLE_MODEL_ID[:8]))
+EXAMPLE_BITSTREAM_BASE64 = base64.b64encode(EXAMPLE_BITSTREAM).decode()
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 MODEL_HEADER: dict[str, Any] = {
     "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}

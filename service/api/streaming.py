@@ -44,9 +44,9 @@ class Incoming:
             raise body_too_large(settings.max_batch_bytes)
         self._receive = receive
         self._max_bytes = settings.max_batch_bytes
-        self._stall_timeout_s = settings.stall_timeout_s
-        self._min_bytes_per_s = settings.min_bytes_per_s
-        self._patience = Patience(settings.stall_timeout_s, settings.min_bytes_per_s)
+        self._stall_timeout_s = settings.io_idle_timeout_s
+        self._min_bytes_per_s = settings.min_data_rate_bytes_per_s
+        self._patience = Patience(settings.io_idle_timeout_s, settings.min_data_rate_bytes_per_s)
         self._size = 0
         self._watch: asyncio.Task[None] | None = None
         self.ended = False

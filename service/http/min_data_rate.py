@@ -10,15 +10,15 @@ WINDOW = 2
 class Patience:
     """With one client, at one thing."""
 
-    def __init__(self, stall_timeout_s: float, min_bytes_per_s: float) -> None:
+    def __init__(self, io_idle_timeout_s: float, min_data_rate_bytes_per_s: float) -> None:
         """Begin with all of it.
 
         Args:
-            stall_timeout_s: longest time without a byte.
-            min_bytes_per_s: least rate, on the average of the last two such times; 0 asks for none.
+            io_idle_timeout_s: longest time without a byte.
+            min_data_rate_bytes_per_s: least rate, on the average of the last two such times; 0 asks for none.
         """
-        self._most_s = WINDOW * stall_timeout_s if min_bytes_per_s else float("inf")
-        self._earned_s = 1 / min_bytes_per_s if min_bytes_per_s else 0
+        self._most_s = WINDOW * io_idle_timeout_s if min_data_rate_bytes_per_s else float("inf")
+        self._earned_s = 1 / min_data_rate_bytes_per_s if min_data_rate_bytes_per_s else 0
         self.left_s = self._most_s
 
     def spend(self, waited_s: float, moved_bytes: int) -> None:

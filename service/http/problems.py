@@ -39,10 +39,10 @@ MODEL_UNUSABLE = Problem(503, "model-unusable", "The model's files cannot be use
 NOT_FOUND = Problem(404, "not-found", "No such route")
 METHOD_NOT_ALLOWED = Problem(405, "method-not-allowed", "The route does not take this method")
 INTERNAL_ERROR = Problem(500, "internal-error", "Internal error")
-STALLED = Problem(408, "stalled", "The request did not go on")
+STALLED = Problem(408, "request-timeout", "Request timed out")
 # What the server answers itself, before there is a request.
 INVALID_REQUEST = Problem(400, "invalid-request", "Not an HTTP request")
-HEAD_TOO_LARGE = Problem(431, "head-too-large", "The request's head is too large")
+HEAD_TOO_LARGE = Problem(431, "headers-too-large", "The request's head is too large")
 INVALID_PARAMETER = Problem(400, "invalid-parameter", "Not a parameter or value of this route")
 
 PROBLEMS: dict[type[Exception], Problem] = {
@@ -50,13 +50,13 @@ PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.ImageTooLarge: Problem(413, "image-too-large", "Too many pixels"),
     codec_errors.ImageMismatch: Problem(422, "image-mismatch", "The image does not fit the model"),
     codec_errors.UncodableImage: Problem(422, "uncodable-image", "The image's code lies too far out"),
-    codec_errors.MisfitImage: Problem(422, "misfit", "Not of the kind that the model is for"),
+    codec_errors.OutOfDistribution: Problem(422, "out-of-distribution", "Not of the kind that the model is for"),
     codec_errors.TargetMissed: Problem(422, "target-missed", "No code is as small, or as good, as asked for"),
     codec_errors.InvalidCode: Problem(400, "invalid-code", "Not a code, or a damaged one"),
     codec_errors.DamagedChunk: Problem(400, "damaged-chunk", "A part of a container is damaged or missing"),
     codec_errors.InvalidVector: Problem(400, "invalid-vector", "Not a code vector of this model"),
     codec_errors.UnsupportedVersion: Problem(400, "unsupported-version", "A code of another version"),
-    codec_errors.ForeignCode: Problem(409, "foreign-code", "The code of another model"),
+    codec_errors.ModelMismatch: Problem(409, "model-mismatch", "The code of another model"),
     codec_errors.InvalidCard: MODEL_UNUSABLE,
     codec_errors.MissingGraph: MODEL_UNUSABLE,
     codec_errors.InvalidGraph: MODEL_UNUSABLE,

@@ -7,7 +7,7 @@ from fastapi import Request
 
 from service.errors import InvalidParameter
 
-FORMS = ("full", "bare")
+FRAMINGS = ("full", "raw")
 
 
 def read_query(request: Request, known: Collection[str]) -> dict[str, str]:
@@ -37,12 +37,12 @@ def parse_query(raw: bytes, known: Collection[str]) -> dict[str, str]:
     return parameters
 
 
-def read_form(value: str) -> str:
-    """Return `full` or `bare`.
+def read_framing(value: str) -> str:
+    """Return `full` or `raw`.
 
     Raises:
         InvalidParameter: it is neither.
     """
-    if value not in FORMS:
-        raise InvalidParameter(f"form takes full or bare, not '{value[:64]}'")
+    if value not in FRAMINGS:
+        raise InvalidParameter(f"framing takes full or raw, not '{value[:64]}'")
     return value

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
-from latentwire.errors import ForeignCode, ModelError
+from latentwire.errors import ModelError, ModelMismatch
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, GraphFile, ModelCard, load_card
 from latentwire.model.model_files import ReadGraph, read_graph
 from service.errors import NotReady, StartupRefused, UnknownModel
@@ -79,12 +79,12 @@ class Halves(Generic[AnyHalf]):
             fingerprint: the 4 bytes that each code carries.
 
         Raises:
-            ForeignCode: no such model is loaded.
+            ModelMismatch: no such model is loaded.
             NotReady: it failed its last golden check.
         """
         half = self._by_fingerprint.get(fingerprint)
         if half is None:
-            raise ForeignCode(
+            raise ModelMismatch(
                 f"the code was made by a model with fingerprint {fingerprint.hex()}, which is not loaded here; "
                 f"loaded are {', '.join(f'{card.name} ({card.fingerprint.hex()})' for card in self.cards)}"
             )
@@ -121,7 +121,7 @@ class Halves(Generic[AnyHalf]):
 class Registry:
     """This role's models: `encoders` is None for a receiver, `decoders` for a sender.
 
-    `judges` are the decoders that guard what is encoded; a sender may have them, and yet decode nothing for others.
+    `verifiers` are the decoders that guard what is encoded; a sender may have them, and yet decode nothing for others.
     `opened_s`, of `time.monotonic`, is when its models were opened.
     """
 
@@ -130,14 +130,14 @@ class Registry:
         default: str,
         encoders: "Halves[Encoder] | None",
         decoders: "Halves[Decoder] | None",
-        judges: "Halves[Decoder] | None" = None,
+        verifiers: "Halves[Decoder] | None" = None,
     ) -> None:
         self.opened_s = time.monotonic()
         self.default = default
         self.encoders = encoders
         self.decoders = decoders
-        self.judges = judges
-        self._guards = _make_guards(encoders, judges) if encoders else {}
+        self.verifiers = verifiers
+        self._guards = _make_guards(encoders, verifiers) if encoders else {}
         halves = encoders or decoders
         self.cards = {card.name: card for card in halves.cards} if halves else {}
 
@@ -151,7 +151,7 @@ class Registry:
         return [fault for halves in self._halves() for fault in halves.faults]
 
     def _halves(self) -> "dict[Halves[Encoder] | Halves[Decoder], None]":
-        return dict.fromkeys(halves for halves in (self.encoders, self.decoders, self.judges) if halves)
+        return dict.fromkeys(halves for halves in (self.encoders, self.decoders, self.verifiers) if halves)
 
     def guard(self, name: str | None) -> "Guard":
         """Return the guarded encoder of the model of this name; of the default model for None.
@@ -164,8 +164,8 @@ class Registry:
         if guard is None or self.encoders is None:
             raise UnknownModel(unknown_model_sentence(str(name), self.cards))
         self.encoders.by_name(name)
-        if self.judges:
-            self.judges.by_name(name)
+        if self.verifiers:
+            self.verifiers.by_name(name)
         return guard
 
     def ladder(self) -> "Ladder":
@@ -314,10 +314,10 @@ def _refuse_links_out(models_dir: Path, folders: list[Path]) -> None:
                 )
 
 
-def _make_guards(encoders: "Halves[Encoder]", judges: "Halves[Decoder] | None") -> dict[str, "Guard"]:
+def _make_guards(encoders: "Halves[Encoder]", verifiers: "Halves[Decoder] | None") -> dict[str, "Guard"]:
     from latentwire.selection.guard import Guard  # not at the top: a receiver must not load this code
 
-    judge_of = {half.card.name: half for half in judges.all} if judges else {}
+    judge_of = {half.card.name: half for half in verifiers.all} if verifiers else {}
     return {half.card.name: Guard(half, judge_of.get(half.card.name)) for half in encoders.all}
 
 
@@ -336,7 +336,7 @@ def _open_decoders(settings: Settings, files: ModelFiles) -> "Halves[Decoder]":
 def _open_halves(settings: Settings, files: ModelFiles, open_half: OpenHalf[AnyHalf]) -> Halves[AnyHalf]:
     halves: dict[bytes, AnyHalf] = {}
     for folder, card in files.cards.items():
-        half = open_half(folder, settings.threads, card, files.read)
+        half = open_half(folder, settings.intra_op_threads, card, files.read)
         twin = halves.setdefault(half.card.fingerprint, half)
         if twin is not half:
             raise StartupRefused(

@@ -65,7 +65,7 @@ class Access:
 
 def open_paths(settings: Settings) -> frozenset[str]:
     """Return the paths that take no key, but for the files of the page at /docs."""
-    return frozenset((*_PAGES, *_PROBES, *(("/metrics",) if settings.open_metrics else ())))
+    return frozenset((*_PAGES, *_PROBES, *(("/metrics",) if settings.metrics_without_auth else ())))
 
 
 def _needed(path: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from latentwire.timing import measured
+from latentwire.timing import timer_scope
 from service.observability.metrics import Metrics
 from service.observability.request_record import Record, open_record
 from service.observability.tracing import Tracer
@@ -40,7 +40,7 @@ class Watch:
             await self._app(scope, receive, send)
             return
         record = open_record(_request_id(scope["headers"]))
-        stopwatch = record.stopwatch
+        timer = record.timer
         answer_begun_ns = 0
 
         async def receive_counted() -> Message:
@@ -48,7 +48,7 @@ class Watch:
             if message["type"] == "http.request":
                 record.bytes_in += len(message.get("body", b""))
                 if not message.get("more_body", False):
-                    stopwatch.add("read", record.begun_ns, perf_counter_ns())
+                    timer.add("read", record.begun_ns, perf_counter_ns())
             return message
 
         async def send_counted(message: Message) -> None:
@@ -61,10 +61,10 @@ class Watch:
                 record.bytes_out += len(message.get("body", b""))
                 if not message.get("more_body", False):
                     record.complete = True
-                    stopwatch.add("respond", answer_begun_ns, perf_counter_ns())
+                    timer.add("respond", answer_begun_ns, perf_counter_ns())
 
         try:
-            with measured(stopwatch):
+            with timer_scope(timer):
                 await self._app(scope, receive_counted, send_counted)
         finally:
             self._finish(scope, record)

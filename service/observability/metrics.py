@@ -44,7 +44,7 @@ class Metrics:
             raise StartupRefused(f"{SHARED_FOLDER} names '{folder}', which is not a folder")
         self._shared = folder is not None
         self._version, self._role = version, role
-        self._misfits: Counts[str] = Counts()
+        self._ood_images: Counts[str] = Counts()
         self._cuts: Counts[str] = Counts()
         self._models: list[tuple[str, str, str]] = []
         self._tallies: dict[str, _Tally] = {}
@@ -54,7 +54,7 @@ class Metrics:
         self._connections = 0
         self._settling: asyncio.TimerHandle | None = None
         if self._shared:
-            self.settle()
+            self.flush()
 
     @cached_property
     def _series(self) -> "Series":
@@ -66,7 +66,7 @@ class Metrics:
         """Say which models are loaded."""
         self._models = [(card.name, card.model_id, str(card.name == default).lower()) for card in cards]
         if self._shared:
-            self.settle()
+            self.flush()
 
     def load(self, running: int, queued: int, batches: int) -> None:
         """Say how much is being worked on now."""
@@ -96,11 +96,11 @@ class Metrics:
         if record.code_bytes and record.model is not None:
             image_bytes, code_bytes = self._image_codes.get(record.model, (0, 0))
             self._image_codes[record.model] = (image_bytes + record.image_bytes, code_bytes + record.code_bytes)
-        if record.misfit is not None:
-            self._misfits[record.misfit] += record.misfits
+        if record.ood is not None:
+            self._ood_images[record.ood] += record.ood_images
         self._settle_soon()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Tell prometheus-client what has been counted since."""
         self._settling = None
         series = self._series
@@ -118,9 +118,9 @@ class Metrics:
             model = full_name.partition("@")[0]
             series.image_bytes.labels(model).inc(image_bytes)
             series.code_bytes.labels(model).inc(code_bytes)
-        misfits, self._misfits = self._misfits, Counts()
-        for misfit, images in misfits.items():
-            series.misfits.labels(misfit).inc(images)
+        ood_images, self._ood_images = self._ood_images, Counts()
+        for ood, images in ood_images.items():
+            series.ood_images.labels(ood).inc(images)
         cuts, self._cuts = self._cuts, Counts()
         for reason, connections in cuts.items():
             series.cut.labels(reason).inc(connections)
@@ -134,7 +134,7 @@ class Metrics:
 
     def _settle_soon(self) -> None:
         if self._shared and self._settling is None:
-            self._settling = asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self.settle)
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self.flush)
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics, as they were settled, and their media type, of those that `accept`, a header, allows."""
@@ -145,7 +145,7 @@ class Metrics:
         if self._settling is not None:
             self._settling.cancel()
         if self._shared:
-            self.settle()
+            self.flush()
             self._series.close()
 
 
@@ -164,7 +164,7 @@ class _Tally:
         self.bytes_in += record.bytes_in
         self.bytes_out += record.bytes_out
         self.seconds.add(record.duration_ns)
-        for stage, total_ns in record.stopwatch.total_ns.items():
+        for stage, total_ns in record.timer.total_ns.items():
             if (times := self.stages.get(stage)) is None:
                 times = self.stages[stage] = _Times()
             times.add(total_ns)

@@ -41,12 +41,12 @@ class Series:
         own = self._registry = CollectorRegistry()
         if not shared:
             ProcessCollector(registry=own)
-        self.requests = Counter("latentwire_requests", "Requests", ["route", "outcome"], registry=own)
+        self.requests = Counter("latentwire_http_requests", "Requests", ["route", "outcome"], registry=own)
         self.seconds = Histogram(
-            "latentwire_request_seconds", "Time of requests", ["route"], buckets=buckets_s, registry=own
+            "latentwire_http_request_duration_seconds", "Time of requests", ["route"], buckets=buckets_s, registry=own
         )
         self.stage_seconds = Histogram(
-            "latentwire_stage_seconds",
+            "latentwire_stage_duration_seconds",
             "Time of requests in each stage",
             ["route", "stage"],
             buckets=buckets_s,
@@ -60,16 +60,16 @@ class Series:
         self.code_bytes = Counter(
             "latentwire_code_bytes", "Bytes of the codes that images became", ["model"], registry=own
         )
-        self.misfits = Counter(
-            "latentwire_misfits", "Images that the model is not for, by what was done", ["outcome"], registry=own
+        self.ood_images = Counter(
+            "latentwire_ood_images", "Images that the model is not for, by what was done", ["outcome"], registry=own
         )
-        self.running = self._gauge("latentwire_running", "Requests that are being worked on")
-        self.queued = self._gauge("latentwire_queued", "Requests that wait for their turn")
-        self.held = self._gauge("latentwire_held_bytes", "Bytes of bodies that are held")
-        self.batches = self._gauge("latentwire_batches", "Batches that are being worked on")
-        self.open = self._gauge("latentwire_connections", "Open connections")
+        self.running = self._gauge("latentwire_requests_in_flight", "Requests that are being worked on")
+        self.queued = self._gauge("latentwire_requests_queued", "Requests that wait for their turn")
+        self.held = self._gauge("latentwire_body_buffered_bytes", "Bytes of bodies that are held")
+        self.batches = self._gauge("latentwire_batches_in_flight", "Batches that are being worked on")
+        self.open = self._gauge("latentwire_connections_open", "Open connections")
         self.cut = Counter(
-            "latentwire_connections_cut",
+            "latentwire_connections_closed",
             "Connections that were closed for what their clients did, or did not do, by what that was",
             ["reason"],
             registry=own,

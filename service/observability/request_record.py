@@ -7,21 +7,21 @@ from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 from typing import Literal
 
-from latentwire.timing import Stopwatch
+from latentwire.timing import StageTimer
 
-MisfitOutcome = Literal["refused", "warned", "fallback"]
+OodOutcome = Literal["refused", "warned", "fallback"]
 
 OTHER_ROUTE = "other"
 CUT_OFF = "cut-off"
 OK = "ok"
-MISFIT = "misfit"
+OOD = "out-of-distribution"
 
 
 class Record:
     """One request. `begun_ns` is of `time.perf_counter_ns`, `begun_at_ns` of `time.time_ns`; both are the same moment.
 
     `image_bytes` and `code_bytes` are those of images as they were sent and of the codes they became; both are 0 where
-    no image became a code. `misfits` is how many images the model is not for, and `misfit` what was done with them.
+    no image became a code. `ood_images` is how many images the model is not for, and `ood` what was done with them.
     """
 
     __slots__ = (
@@ -34,14 +34,14 @@ class Record:
         "complete",
         "duration_ns",
         "image_bytes",
-        "misfit",
-        "misfits",
         "model",
+        "ood",
+        "ood_images",
         "problem",
         "request_id",
         "route",
         "status",
-        "stopwatch",
+        "timer",
         "trace_id",
     )
 
@@ -50,7 +50,7 @@ class Record:
         self.begun_at_ns = time_ns()
         self.begun_ns = perf_counter_ns()
         self.duration_ns = 0
-        self.stopwatch = Stopwatch()
+        self.timer = StageTimer()
         self.route = OTHER_ROUTE
         self.status = 0
         self.problem: str | None = None
@@ -61,8 +61,8 @@ class Record:
         self.answers_codes = False
         self.image_bytes = 0
         self.code_bytes = 0
-        self.misfit: MisfitOutcome | None = None
-        self.misfits = 0
+        self.ood: OodOutcome | None = None
+        self.ood_images = 0
         self.trace_id: str | None = None
 
     @property
@@ -90,27 +90,27 @@ def note_problem(code: str) -> None:
     """Note which problem is answered."""
     if (record := _current.get()) is not None:
         record.problem = code
-        if code == MISFIT:
-            note_misfits("refused", 1)
+        if code == OOD:
+            record_ood("refused", 1)
 
 
-def note_code(image_bytes: int, code_bytes: int, misfit: MisfitOutcome | None) -> None:
-    """Note that an image of so many bytes became a code of so many, and what was done with it if it is a misfit."""
+def note_code(image_bytes: int, code_bytes: int, ood: OodOutcome | None) -> None:
+    """Record the bytes of an image and of its code, and what was done with it if it is out-of-distribution."""
     if (record := _current.get()) is not None:
         record.image_bytes += image_bytes
         record.code_bytes += code_bytes
-        if misfit is not None:
-            note_misfits(misfit, 1)
+        if ood is not None:
+            record_ood(ood, 1)
 
 
-def note_misfits(outcome: MisfitOutcome, images: int) -> None:
+def record_ood(outcome: OodOutcome, images: int) -> None:
     """Note that the model is not for so many more images of the request, and what was done with each.
 
-    A misfit that is refused ends the request, and is counted alone.
+    An out-of-distribution image that is refused ends the request, and is counted alone.
     """
     if (record := _current.get()) is not None:
-        record.misfits = images + (record.misfits if record.misfit == outcome != "refused" else 0)
-        record.misfit = outcome
+        record.ood_images = images + (record.ood_images if record.ood == outcome != "refused" else 0)
+        record.ood = outcome
 
 
 def note_batch_of_codes() -> None:

@@ -95,7 +95,7 @@ class Tracer:
                 span.set_status(self._error)
             inside = set_span_in_context(span)
             since = record.begun_at_ns - record.begun_ns
-            for stage, begun_ns, ended_ns in record.stopwatch.laps:
+            for stage, begun_ns, ended_ns in record.timer.spans:
                 child = self._tracer.start_span(stage, context=inside, start_time=since + begun_ns)
                 child.end(since + ended_ns)
         span.end(record.begun_at_ns + record.duration_ns)

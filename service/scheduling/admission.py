@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from latentwire.timing import note, note_all
+from latentwire.timing import note, record_all
 from service.errors import ClientGone, Overloaded
 from service.scheduling.batching import Item, Together, WorkOnAll, outcomes_of
 from service.scheduling.cost_model import Pace
@@ -41,10 +41,10 @@ class Admission:
 
     def __init__(
         self,
-        max_running: int,
-        max_queued: int,
-        max_batches: int,
-        max_held_bytes: int,
+        max_concurrency: int,
+        max_queue_size: int,
+        max_concurrent_batches: int,
+        max_buffered_body_bytes: int,
         queue_timeout_s: float,
         watch: Callable[[int, int, int], None] | None = None,
         watch_held: Callable[[int], None] | None = None,
@@ -54,12 +54,12 @@ class Admission:
         `watch` is told, at each change, how many requests run, wait, and are batches; `watch_held`, how many bytes of
         bodies are held.
         """
-        self._max_running = max_running
-        self._max_queued = max_queued
+        self._max_running = max_concurrency
+        self._max_queued = max_queue_size
         self._admitted = 0
-        self._max_batches = max_batches
+        self._max_batches = max_concurrent_batches
         self._batches = 0
-        self._max_held_bytes = max_held_bytes
+        self._max_held_bytes = max_buffered_body_bytes
         self._held_bytes = 0
         self._queue_timeout_s = queue_timeout_s
         self._watch = watch
@@ -67,7 +67,7 @@ class Admission:
         self._in_threads = 0
         self._paces: dict[Hashable, Pace] = {}
         self._together = Together()
-        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="codec")
+        self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="codec")
 
     @property
     def admitted(self) -> int:
@@ -119,7 +119,7 @@ class Admission:
                 joined_ns = perf_counter_ns()
                 done = await self._together.join(work, item, kind, pace)
                 note("wait", joined_ns, done.begun_ns)
-                note_all(done.stopwatch)
+                record_all(done.timer)
                 return _taken(done.outcome)
             job = self._submit(partial(_alone, work, item, pace))
             outcome = self._outcome(job)

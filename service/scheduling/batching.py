@@ -14,7 +14,7 @@ from functools import cached_property
 from time import perf_counter_ns
 from typing import Any, NamedTuple, TypeVar
 
-from latentwire.timing import Stopwatch, measured
+from latentwire.timing import StageTimer, timer_scope
 from service.scheduling.cost_model import Pace
 
 # More at once gain little, and all of a crew wait for its last.
@@ -28,11 +28,11 @@ WorkOnAll = Callable[[Sequence[Item]], Sequence[Any]]
 
 
 class Done(NamedTuple):
-    """What became of one item; `stopwatch` has the stages of its whole crew."""
+    """What became of one item; `timer` has the stages of its whole crew."""
 
     outcome: Any
     begun_ns: int
-    stopwatch: Stopwatch
+    timer: StageTimer
 
 
 class Together:
@@ -102,12 +102,12 @@ class _Crew:
         self._pace = pace
 
     def work(self) -> None:
-        begun_ns, stopwatch = perf_counter_ns(), Stopwatch()
-        with measured(stopwatch), self._pace.measured(len(self.items)):
+        begun_ns, timer = perf_counter_ns(), StageTimer()
+        with timer_scope(timer), self._pace.measured(len(self.items)):
             outcomes = outcomes_of(self._work, self.items)
         for future, outcome in zip(self.futures, outcomes, strict=True):
             if not future.done():  # unless nobody waits for it any more
-                future.set_result(Done(outcome, begun_ns, stopwatch))
+                future.set_result(Done(outcome, begun_ns, timer))
 
 
 def outcomes_of(work: WorkOnAll[Item], items: Sequence[Item]) -> Sequence[Any]:

@@ -14,16 +14,16 @@ LOOK_EVERY_S = 1.0
 class Readers:
     """All requests whose bodies are coming. Used from one event loop."""
 
-    def __init__(self, stall_timeout_s: float, receive_timeout_s: float, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(self, io_idle_timeout_s: float, body_timeout_s: float, look_every_s: float = LOOK_EVERY_S) -> None:
         """Begin with none.
 
         Args:
-            stall_timeout_s: longest time without a byte.
-            receive_timeout_s: longest time for the whole, so that a byte now and then does not make it last for ever.
+            io_idle_timeout_s: longest time without a byte.
+            body_timeout_s: longest time for the whole, so that a byte now and then does not make it last for ever.
             look_every_s: by so much more either may last.
         """
-        self._stall_timeout_s = stall_timeout_s
-        self._receive_timeout_s = receive_timeout_s
+        self._stall_timeout_s = io_idle_timeout_s
+        self._receive_timeout_s = body_timeout_s
         self._look_every_s = look_every_s
         self._readers: set[Reader] = set()
         self._added = False
@@ -94,6 +94,6 @@ class Reader:
             self._task.cancel()
 
 
-def body_stalled(stall_timeout_s: float) -> BodyStalled:
+def body_stalled(io_idle_timeout_s: float) -> BodyStalled:
     """Return the error of a body that does not go on."""
-    return BodyStalled(f"no more of the body came within {stall_timeout_s} seconds")
+    return BodyStalled(f"no more of the body came within {io_idle_timeout_s} seconds")

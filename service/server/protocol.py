@@ -49,12 +49,12 @@ _NO_LINGERING = struct.pack("ii", 1, 0)
 class Limits(NamedTuple):
     """Of one connection, but for the last, their number."""
 
-    head_timeout_s: float
-    keep_alive_s: float
-    stall_timeout_s: float
-    receive_timeout_s: float
-    min_bytes_per_s: float
-    max_head_bytes: int
+    header_timeout_s: float
+    keep_alive_timeout_s: float
+    io_idle_timeout_s: float
+    body_timeout_s: float
+    min_data_rate_bytes_per_s: float
+    max_header_bytes: int
     max_headers: int
     max_late_bytes: int
     max_connections: int
@@ -79,7 +79,7 @@ class Connections:
         self._open.add(connection)
         if len(self._open) > self.limits.max_connections:
             going = self._next_to_go(connection) or connection
-            going.abort("crowded-out")
+            going.abort("evicted")
             # It ends in a later turn of the loop. Until then it must not be taken for one that can still go.
             self._open.discard(going)
         self.metrics.connected(len(self._open))
@@ -162,7 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
         limits = self._limits
-        self._closing = LingeringTransport(transport, self, limits.max_late_bytes, limits.receive_timeout_s)
+        self._closing = LingeringTransport(transport, self, limits.max_late_bytes, limits.body_timeout_s)
         super().connection_made(cast(asyncio.Transport, self._closing))
         self._all.add(self)
 
@@ -195,7 +195,7 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("")
         else:
-            if self._bytes_beside_bodies > self._limits.max_head_bytes and not self.transport.is_closing():
+            if self._bytes_beside_bodies > self._limits.max_header_bytes and not self.transport.is_closing():
                 self._refusal = self._too_large()
                 self.send_400_response("")
 
@@ -205,7 +205,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         limits = self._limits
         # The bytes that came may hold much else, and so are only a reason to count.
-        long = self._bytes_beside_bodies > limits.max_head_bytes and self._head_bytes() > limits.max_head_bytes
+        long = self._bytes_beside_bodies > limits.max_header_bytes and self._head_bytes() > limits.max_header_bytes
         if long or len(self.headers) > limits.max_headers:
             self._refusal = self._too_large()
             raise _HeadRefused
@@ -254,7 +254,7 @@ class BoundedProtocol(HttpToolsProtocol):
         moved_bytes = self._moved_bytes(doing)
         if doing != self._seen_doing or self.scope is not self._seen_request:
             self.since_s = now_s
-            self._patience = self._new_patience() if doing == "unread-answer" else None
+            self._patience = self._new_patience() if doing == "write-timeout" else None
         else:
             if moved_bytes != self._seen_moved_bytes:
                 self.since_s = now_s
@@ -275,10 +275,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if doing == "head":
             self._refusal = (
                 STALLED,
-                f"the request's head did not come within {self._limits.head_timeout_s:g} seconds",
+                f"the request's head did not come within {self._limits.header_timeout_s:g} seconds",
             )
             self.send_400_response("")
-        elif doing != "unread-answer":
+        elif doing != "write-timeout":
             self._all.metrics.cut(doing)
             self._closing.end()
         elif self.still_sends and not self.transport.is_closing():
@@ -318,19 +318,23 @@ class BoundedProtocol(HttpToolsProtocol):
     def _doing(self) -> tuple[str, float | None]:
         limits = self._limits
         if self._closing.lingers:
-            return "late-body", LAST_LATE_BODY_S if self._told_to_stop else limits.head_timeout_s
+            return "lingering-timeout", LAST_LATE_BODY_S if self._told_to_stop else limits.header_timeout_s
         if self.transport.is_closing() or self.flow.write_paused:
-            return "unread-answer", limits.stall_timeout_s
+            return "write-timeout", limits.io_idle_timeout_s
         if self.is_busy:
             return "busy", None
         if self.cycle is None or self.scope is not self.cycle.scope:
-            return ("silent" if self.scope is None else "head"), limits.head_timeout_s
+            return ("no-request" if self.scope is None else "head"), limits.header_timeout_s
         # What is left of the body of a request that has been answered is thrown away; but not for ever.
-        return ("late-body", limits.receive_timeout_s) if self.cycle.more_body else ("idle", limits.keep_alive_s)
+        return (
+            ("lingering-timeout", limits.body_timeout_s)
+            if self.cycle.more_body
+            else ("keep-alive-timeout", limits.keep_alive_timeout_s)
+        )
 
     def _moved_bytes(self, doing: str) -> int:
         # What changes while the client sends, or takes, what it is to.
-        if doing == "unread-answer":
+        if doing == "write-timeout":
             return self._acked_bytes() or self.transport.get_write_buffer_size()
         return self._closing.wasted_bytes if self._closing.lingers and not self._told_to_stop else 0
 
@@ -352,7 +356,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _new_patience(self) -> Patience:
         limits = self._limits
-        return Patience(limits.stall_timeout_s, limits.min_bytes_per_s if self._acked_bytes() else 0)
+        return Patience(limits.io_idle_timeout_s, limits.min_data_rate_bytes_per_s if self._acked_bytes() else 0)
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -360,7 +364,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _too_large(self) -> tuple[Problem, str]:
         limits = self._limits
         sentence = (
-            f"beside its body, a request may have {limits.max_head_bytes:,} bytes and {limits.max_headers} headers"
+            f"beside its body, a request may have {limits.max_header_bytes:,} bytes and {limits.max_headers} headers"
         )
         return HEAD_TOO_LARGE, sentence
 
@@ -379,12 +383,12 @@ class BoundedProtocol(HttpToolsProtocol):
 def bounded_protocol(settings: Settings, metrics: Metrics) -> type[asyncio.Protocol]:
     """Return what uvicorn makes a connection's protocol with."""
     limits = Limits(
-        head_timeout_s=settings.head_timeout_s,
-        keep_alive_s=settings.keep_alive_s,
-        stall_timeout_s=settings.stall_timeout_s,
-        receive_timeout_s=settings.receive_timeout_s,
-        min_bytes_per_s=settings.min_bytes_per_s,
-        max_head_bytes=settings.max_head_bytes,
+        header_timeout_s=settings.header_timeout_s,
+        keep_alive_timeout_s=settings.keep_alive_timeout_s,
+        io_idle_timeout_s=settings.io_idle_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        min_data_rate_bytes_per_s=settings.min_data_rate_bytes_per_s,
+        max_header_bytes=settings.max_header_bytes,
         max_headers=settings.max_headers,
         max_late_bytes=max(settings.max_batch_bytes, settings.max_body_bytes),
         max_connections=_most_connections(settings.max_connections),

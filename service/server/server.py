@@ -122,9 +122,9 @@ def serve(
 class Server(uvicorn.Server):
     """uvicorn's server, which on SIGTERM goes away without losing a request.
 
-    It says at once that it is not ready, and `Connection: close` in each answer. For `drain_s` it still accepts
+    It says at once that it is not ready, and `Connection: close` in each answer. For `drain_period_s` it still accepts
     connections, as those who send them have not noticed yet. Then it closes its socket, and what is still being worked
-    on may take until `shutdown_timeout_s` after the signal. On SIGINT, from somebody at a terminal, nothing is drained.
+    on may take until `graceful_shutdown_timeout_s` after the signal. SIGINT, from a terminal, drains nothing.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Answer what has been accepted, within the time that is set."""
-        timeout_s = self._settings.shutdown_timeout_s
+        timeout_s = self._settings.graceful_shutdown_timeout_s
         faulthandler.dump_traceback_later(timeout_s + HUNG_S, exit=True)
         loop = asyncio.get_running_loop()
         cut_off = loop.call_later(timeout_s, self._cut_off)
@@ -225,7 +225,7 @@ class Server(uvicorn.Server):
     def _drain_s(self) -> float:
         if signal.SIGINT in self._captured_signals:
             return 0
-        return min(self._settings.drain_s, self._settings.shutdown_timeout_s)
+        return min(self._settings.drain_period_s, self._settings.graceful_shutdown_timeout_s)
 
     def _cut_off(self) -> None:
         left = list(self.server_state.connections)

@@ -239,7 +239,7 @@ class Supervisor:
         # As long as this process listens, too, connections would come that nobody accepts.
         self._listener.close()
         living = [worker.process for worker in self._workers if worker.process is not None]
-        end_s = time.monotonic() + self._settings.shutdown_timeout_s + KILL_AFTER_S
+        end_s = time.monotonic() + self._settings.graceful_shutdown_timeout_s + KILL_AFTER_S
         passed_on = 0
         told = self._told_to_stop or [signal.SIGTERM]
         while living and time.monotonic() < end_s:
@@ -291,7 +291,7 @@ def _send(process: ForkProcess, number: int) -> None:
 
 def _open_to_share(settings: Settings) -> Registry | None:
     # A fork has none of its parent's threads, so graphs that run on several are opened by each worker for itself.
-    if settings.threads > 1:
+    if settings.intra_op_threads > 1:
         return None
     registry = open_registry(settings)
     # Those that Python has not started are seen here only.

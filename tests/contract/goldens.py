@@ -1,4 +1,4 @@
-"""Golden results of the shipped models: image -> wire bytes -> image, to the byte.
+"""Golden results of the shipped models: image -> bitstream -> image, to the byte.
 
 The pictures are drawn by code, and chosen so that nothing in them lies near a rounding boundary: another processor's
 floating point then gives the same bytes, and whatever gives others is a change of the codec or of a model.
@@ -24,7 +24,7 @@ GOLDENS = Path(__file__).parent / "goldens"
 CASES = 4
 CANDIDATES = 4000
 # Shared by all symbols or values of an image: the more there are, the nearer one comes.
-SYMBOL_MARGIN = 0.2  # of a quantiser's step
+SYMBOL_MARGIN = 0.2  # of a quantizer's step
 PIXEL_MARGIN = 1.5  # of a grey level
 
 
@@ -32,7 +32,7 @@ class GoldenCase(BaseModel):
     """One image and what becomes of it."""
 
     image_png_base64: str
-    wire_hex: str
+    bitstream_hex: str
     reconstruction_png_base64: str
 
 
@@ -46,7 +46,7 @@ class Goldens(BaseModel):
 class Passage(NamedTuple):
     """An image's way through a model, and how far it stays from the nearest rounding boundary."""
 
-    wire: bytes
+    bitstream: bytes
     pixels: image.Pixels
     symbol_margin: float
     pixel_margin: float
@@ -66,13 +66,13 @@ def candidates(card: ModelCard) -> list[image.Pixels]:
 def pass_through(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> Passage:
     """Encode and decode one image, uint8 (H, W, C)."""
     (encoded,) = encoder.encode(pixels[None])
-    parameters = encoder.card.quantiser
+    parameters = encoder.card.quantizer
     scaled = (encoded.y.astype(np.float64) - parameters.low) / parameters.step
-    symbols = quantizer.quantise(encoded.y[None], parameters)
-    greys = 255 * np.clip(decoder.x_hat(quantizer.dequantise(symbols, parameters)).astype(np.float64), 0, 1)
+    symbols = quantizer.quantize(encoded.y[None], parameters)
+    greys = 255 * np.clip(decoder.x_hat(quantizer.dequantize(symbols, parameters)).astype(np.float64), 0, 1)
     return Passage(
-        wire=encoded.wire,
-        pixels=decoder.decode([encoded.wire])[0],
+        bitstream=encoded.bitstream,
+        pixels=decoder.decode([encoded.bitstream])[0],
         symbol_margin=_margin(scaled),
         pixel_margin=_margin(greys),
     )

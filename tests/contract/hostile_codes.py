@@ -1,7 +1,7 @@
 """Writes codes and cards that must not be read: `python -m tests.contract.hostile_codes`.
 
-They lie in `hostile/`, one file for each malformation: `code-<malformation>.bin` in the full form, `bare-….bin` in the
-bare one, `card-….json`. They are of the card that stands here, so that no model's fate touches them.
+They lie in `hostile/`, one file for each malformation: `code-<malformation>.bin` in the full framing, `raw-….bin` in
+the raw one, `card-….json`. They are of the card that stands here, so that no model's fate touches them.
 """
 
 import binascii
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from latentwire.entropy.arithmetic import GREATEST_SYMBOL, SymbolCoder
-from latentwire.errors import CodecError, ForeignCode, InvalidCard, InvalidCode, UnsupportedVersion
-from latentwire.format.bitstream import write_wire
+from latentwire.entropy.arithmetic import MAX_SYMBOL, ArithmeticCoder
+from latentwire.errors import CodecError, InvalidCard, InvalidCode, ModelMismatch, UnsupportedVersion
+from latentwire.format.bitstream import write_bitstream
 from latentwire.format.lossless import write_payload
 from latentwire.model.card import (
     FrequencyTable,
@@ -26,7 +26,7 @@ from latentwire.model.card import (
     GraphFile,
     ImageShape,
     ModelCard,
-    UniformQuantiser,
+    UniformQuantizer,
     model_id_of,
 )
 
@@ -40,7 +40,7 @@ TABLES = (
     FrequencyTable(first=0, frequencies=(65535,), escape=1),
     FrequencyTable(first=40, frequencies=(1, 1), escape=65534),
 )
-CODER = SymbolCoder(TABLES)
+CODER = ArithmeticCoder(TABLES)
 SYMBOLS = (2, -1, 1000)
 
 
@@ -54,15 +54,15 @@ class Hostile(NamedTuple):
 
 def card() -> ModelCard:
     """The card of a model whose graphs are nowhere."""
-    quantiser = UniformQuantiser(low=(0.0,) * 3, step=(0.5,) * 3)
+    quantizer = UniformQuantizer(low=(0.0,) * 3, step=(0.5,) * 3)
     encoder, decoder = GraphFile(sha256="1" * 64, bytes=1), GraphFile(sha256="2" * 64, bytes=1)
     return ModelCard(
         name=NAME,
-        model_id=model_id_of(SHAPE, quantiser, TABLES, encoder, decoder),
+        model_id=model_id_of(SHAPE, quantizer, TABLES, encoder, decoder),
         description="A card for codes that must not be read.",
         image=SHAPE,
         code_size=3,
-        quantiser=quantiser,
+        quantizer=quantizer,
         tables=TABLES,
         encoder=encoder,
         decoder=decoder,
@@ -76,53 +76,52 @@ def sound_payload() -> bytes:
 
 
 def sound_wire() -> bytes:
-    """The same in the full form."""
-    return write_wire(sound_payload(), card().fingerprint)
+    """The same in the full framing."""
+    return write_bitstream(sound_payload(), card().fingerprint)
 
 
 def sound_image() -> bytes:
-    """An image as itself of which the hostile ones are made: as a lossless WebP file, the smallest way."""
+    """An image losslessly of which the hostile ones are made: as a lossless WebP file, the smallest way."""
     return write_payload(_pixels())
 
 
 def hostile_codes() -> dict[str, Hostile]:
-    """Return every malformation of the full form by its name."""
-    wire = sound_wire()
-    framed = wire[:-2]
-    itself = write_wire(sound_image(), card().fingerprint)
+    """Return every malformation of the full framing by its name."""
+    bitstream = sound_wire()
+    framed = bitstream[:-2]
+    itself = write_bitstream(sound_image(), card().fingerprint)
     return {
         "empty": Hostile(b"", InvalidCode, "empty"),
-        "wrong-magic": Hostile(b"B" + wire[1:], InvalidCode, "letter L"),
-        "magic-alone": Hostile(wire[:1], InvalidCode, "cut short: 1 bytes"),
-        "fingerprint-cut": Hostile(wire[:4], InvalidCode, "cut short: 4 bytes"),
+        "wrong-magic": Hostile(b"B" + bitstream[1:], InvalidCode, "letter L"),
+        "magic-alone": Hostile(bitstream[:1], InvalidCode, "cut short: 1 bytes"),
+        "fingerprint-cut": Hostile(bitstream[:4], InvalidCode, "cut short: 4 bytes"),
         "payload-missing": Hostile(_sealed(framed[:6]), InvalidCode, "cut short: 8 bytes"),
-        "payload-cut": Hostile(wire[:-4] + wire[-2:], InvalidCode, "check sum"),
-        "check-sum-missing": Hostile(framed, InvalidCode, "check sum"),
-        "check-sum-cut": Hostile(wire[:-1], InvalidCode, "check sum"),
-        "check-sum-wrong": Hostile(framed + bytes((wire[-2] ^ 1, wire[-1])), InvalidCode, "check sum"),
-        "bytes-after-the-end": Hostile(wire + b"\n", InvalidCode, "check sum"),
-        "twice": Hostile(wire + wire, InvalidCode, "check sum"),
-        "former-version": Hostile(_sealed(b"\x4c\x01" + framed[2:]), UnsupportedVersion, "version 1"),
-        "future-version": Hostile(_sealed(b"\x4c\x03" + framed[2:]), UnsupportedVersion, "version 3"),
-        "other-fingerprint": Hostile(_sealed(framed[:2] + b"\0\0\0\0" + framed[6:]), ForeignCode, "00000000"),
-        "all-ones": Hostile(b"\x4c" + b"\xff" * 40, InvalidCode, "check sum"),
-        "image-cut": Hostile(itself[:-20] + itself[-2:], InvalidCode, "check sum"),
+        "payload-cut": Hostile(bitstream[:-4] + bitstream[-2:], InvalidCode, "checksum"),
+        "checksum-missing": Hostile(framed, InvalidCode, "checksum"),
+        "checksum-cut": Hostile(bitstream[:-1], InvalidCode, "checksum"),
+        "checksum-wrong": Hostile(framed + bytes((bitstream[-2] ^ 1, bitstream[-1])), InvalidCode, "checksum"),
+        "bytes-after-the-end": Hostile(bitstream + b"\n", InvalidCode, "checksum"),
+        "twice": Hostile(bitstream + bitstream, InvalidCode, "checksum"),
+        "future-version": Hostile(_sealed(b"\x4c\x02" + framed[2:]), UnsupportedVersion, "version 2"),
+        "other-fingerprint": Hostile(_sealed(framed[:2] + b"\0\0\0\0" + framed[6:]), ModelMismatch, "00000000"),
+        "all-ones": Hostile(b"\x4c" + b"\xff" * 40, InvalidCode, "checksum"),
+        "image-cut": Hostile(itself[:-20] + itself[-2:], InvalidCode, "checksum"),
         **{
-            f"whole-around-{name}": Hostile(write_wire(bare.data, card().fingerprint), bare.error, bare.says)
-            for name, bare in hostile_payloads().items()
-            if bare.data and name != "megabyte"
+            f"whole-around-{name}": Hostile(write_bitstream(raw.data, card().fingerprint), raw.error, raw.says)
+            for name, raw in hostile_payloads().items()
+            if raw.data and name != "megabyte"
         },
     }
 
 
 def hostile_payloads() -> dict[str, Hostile]:
-    """Return every malformation of the bare form by its name."""
+    """Return every malformation of the raw framing by its name."""
     sound, image = sound_payload(), sound_image()
     grey = Image.fromarray(_pixels()[:, :, 0])
     marker = b"\xff\xff"
     # 0xfffe leads to the escape of the first table; then each bit says that the distance goes on.
     endless = b"\xff\xfe\xff" + b"\xff" * 8
-    furthest = CODER.encode(np.array([GREATEST_SYMBOL, 0, 40]))
+    furthest = CODER.encode(np.array([MAX_SYMBOL, 0, 40]))
     return {
         "empty": Hostile(b"", InvalidCode, "0 bytes of payload"),
         "too-long": Hostile(b"\1" * (CODER.max_payload_bytes + 1), InvalidCode, "codes hold 1 to 33"),
@@ -158,7 +157,7 @@ def hostile_payloads() -> dict[str, Hostile]:
         "image-png-of-another-size": Hostile(
             marker + b"\1" + _file(Image.new("L", (12, 10)), "PNG"), InvalidCode, "10 × 12 pixels; the model takes 12"
         ),
-        "image-png-bad-check-sum": Hostile(
+        "image-png-bad-checksum": Hostile(
             marker + b"\1" + _file(grey, "PNG")[:-13] + b"\0" + _file(grey, "PNG")[-12:], InvalidCode, "not whole"
         ),
         "image-png-in-colours": Hostile(
@@ -203,10 +202,10 @@ def hostile_cards() -> dict[str, Hostile]:
         content["code_size"] = 1 << 40
 
     def zero_step(content: dict[str, Any]) -> None:
-        content["quantiser"]["step"][0] = 0
+        content["quantizer"]["step"][0] = 0
 
-    def former_version(content: dict[str, Any]) -> None:
-        content["card_version"] = 1
+    def future_version(content: dict[str, Any]) -> None:
+        content["card_version"] = 2
 
     whole = card().to_json()
 
@@ -220,7 +219,7 @@ def hostile_cards() -> dict[str, Hostile]:
         "cut": Hostile(whole[:400].encode(), InvalidCard, "card.json"),
         "not-a-card": Hostile(b"[1, 2, 3]\n", InvalidCard, "card.json"),
         "nested": Hostile(b"[" * 5_000, InvalidCard, "card.json"),
-        "not-a-number": Hostile(whole.replace("0.5", "NaN", 1).encode(), InvalidCard, "quantiser.step.0"),
+        "not-a-number": Hostile(whole.replace("0.5", "NaN", 1).encode(), InvalidCard, "quantizer.step.0"),
         "table-of-zeros": Hostile(changed(zeros), InvalidCard, "tables.1.frequencies.0"),
         "table-with-a-zero": Hostile(changed(a_zero), InvalidCard, "tables.0.frequencies.1"),
         "table-of-another-sum": Hostile(changed(other_sum), InvalidCard, "add up to 65,537"),
@@ -230,8 +229,8 @@ def hostile_cards() -> dict[str, Hostile]:
         "table-missing": Hostile(changed(table_missing), InvalidCard, "there are 2 tables"),
         "table-of-another-model": Hostile(changed(other_table), InvalidCard, "model_id does not belong"),
         "huge-code": Hostile(changed(huge_code), InvalidCard, "code_size"),
-        "step-of-zero": Hostile(changed(zero_step), InvalidCard, "quantiser.step.0"),
-        "former-version": Hostile(changed(former_version), InvalidCard, "card_version"),
+        "step-of-zero": Hostile(changed(zero_step), InvalidCard, "quantizer.step.0"),
+        "future-version": Hostile(changed(future_version), InvalidCard, "card_version"),
     }
 
 
@@ -239,7 +238,7 @@ def hostile_files() -> dict[str, Hostile]:
     """Return the content of each file by its name."""
     return {
         **{f"code-{name}.bin": hostile for name, hostile in hostile_codes().items()},
-        **{f"bare-{name}.bin": hostile for name, hostile in hostile_payloads().items() if name != "megabyte"},
+        **{f"raw-{name}.bin": hostile for name, hostile in hostile_payloads().items() if name != "megabyte"},
         **{f"card-{name}.json": hostile for name, hostile in hostile_cards().items()},
     }
 
@@ -247,7 +246,7 @@ def hostile_files() -> dict[str, Hostile]:
 def main() -> int:
     """Write all files anew."""
     FOLDER.mkdir(exist_ok=True)
-    for kind in ("code", "bare", "card"):
+    for kind in ("code", "raw", "card"):
         for stale in FOLDER.glob(f"{kind}-*"):
             stale.unlink()
     for name, hostile in hostile_files().items():

@@ -21,7 +21,7 @@ SHAPE = ImageShape(height=2, width=2, channels=1)
 TABLES = (FrequencyTable(first=-1, frequencies=(16384, 32768, 16383), escape=1),) * 2
 CODER = ChunkCoder(TABLES, SHAPE)
 
-# Three coded images, the second of them with the symbol 5, from outside its table; before the last, one as itself.
+# Three coded images, the second of them with the symbol 5, from outside its table; before the last, one losslessly.
 CHUNK = Chunk(np.array([[0, 0], [5, -1], [1, 0]], dtype=np.int64), {2: bytes.fromhex("00000a141e")})
 
 
@@ -51,17 +51,17 @@ def hostile_containers() -> dict[str, Hostile]:
         "empty": Hostile(b"", InvalidCode, "empty"),
         "wrong-magic": Hostile(b"L" + whole[1:], InvalidCode, "letter B"),
         "header-cut": Hostile(whole[:9], InvalidCode, "cut short"),
-        "header-check-sum": Hostile(header[:-1] + b"\0" + whole[14:], InvalidCode, "header is damaged"),
+        "header-checksum": Hostile(header[:-1] + b"\0" + whole[14:], InvalidCode, "header is damaged"),
         "future-version": Hostile(_sealed(b"\x42\x02" + header[2:10]), UnsupportedVersion, "version 2"),
         "no-chunk-type": Hostile(header + b"\2" + whole[15:], DamagedChunk, "image 0 and what follows"),
         "chunk-head-cut": Hostile(whole[:20], DamagedChunk, "cut short"),
-        "chunk-head-check-sum": Hostile(bytes(damaged_count), DamagedChunk, "image 0 and what follows"),
+        "chunk-head-checksum": Hostile(bytes(damaged_count), DamagedChunk, "image 0 and what follows"),
         "chunk-body-cut": Hostile(whole[:30], DamagedChunk, "cut short"),
         "chunk-body-bit": Hostile(bytes(flipped), DamagedChunk, "images 0 to 3"),
-        "chunk-check-sum": Hostile(whole[:-10] + b"\0" + whole[-9:], DamagedChunk, "images 0 to 3"),
+        "chunk-checksum": Hostile(whole[:-10] + b"\0" + whole[-9:], DamagedChunk, "images 0 to 3"),
         "no-end": Hostile(whole[:-9], DamagedChunk, "cut short"),
         "end-cut": Hostile(whole[:-1], DamagedChunk, "cut short"),
-        "end-check-sum": Hostile(whole[:-1] + b"\0", DamagedChunk, "image 4 and what follows"),
+        "end-checksum": Hostile(whole[:-1] + b"\0", DamagedChunk, "image 4 and what follows"),
         "end-of-another-count": Hostile(_container(body, total=3), InvalidCode, "its end says 3"),
         "bytes-after-the-end": Hostile(whole + b"\0", InvalidCode, "after its end"),
         "announced-more": Hostile(_container(body, announced=5), InvalidCode, "its header 5"),
@@ -74,7 +74,7 @@ def hostile_containers() -> dict[str, Hostile]:
         "more-images-than-words": Hostile(_container(body, images=16384), DamagedChunk, "lane"),
         "chunk-twice": Hostile(whole[:-9] + whole[14:], DamagedChunk, "image 4 and what follows"),
         "body-empty": Hostile(_container(b""), DamagedChunk, "cut short"),
-        "more-as-themselves-than-images": Hostile(_container(b"\5" + body[1:]), DamagedChunk, "as themselves"),
+        "more-as-themselves-than-images": Hostile(_container(b"\5" + body[1:]), DamagedChunk, "losslessly"),
         "place-beyond-the-images": Hostile(_container(b"\1\4" + body[2:]), DamagedChunk, "place 4"),
         "image-as-itself-too-long": Hostile(
             _container(body[:2] + b"\6" + body[3:8] + b"\0" + body[8:]), DamagedChunk, "cannot have 6 bytes"
@@ -121,7 +121,7 @@ def _container(body: bytes, images: int = 4, announced: int = 0, total: int = 4)
 
 
 def _headed(head: bytes) -> bytes:
-    """Return a container's header and a chunk's head, check sums and all, and nothing more."""
+    """Return a container's header and a chunk's head, checksums and all, and nothing more."""
     header = FrameWriter(FINGERPRINT).header()
     return header + head + zlib.crc32(header[:-4] + head).to_bytes(4, "big")
 

@@ -36,7 +36,7 @@ def main() -> int:
                 cases.append(
                     GoldenCase(
                         image_png_base64=base64.b64encode(image.write_png(pixels)).decode(),
-                        wire_hex=passage.wire.hex(),
+                        bitstream_hex=passage.bitstream.hex(),
                         reconstruction_png_base64=base64.b64encode(image.write_png(passage.pixels)).decode(),
                     )
                 )

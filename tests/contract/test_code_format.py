@@ -11,9 +11,9 @@ import pytest
 
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
-from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.errors import CodecError, CodeError
-from latentwire.format.bitstream import write_wire
+from latentwire.format.bitstream import write_bitstream
 from latentwire.model.card import CARD_FILE, FrequencyTable, load_card
 from latentwire.model.onnx_session import Floats, Graph
 from tests.contract.goldens import MODELS, REPOSITORY
@@ -58,7 +58,7 @@ def read(decoder: Decoder, name: str, data: bytes, folder: Path) -> object:
         (folder / NAME).mkdir()
         (folder / NAME / CARD_FILE).write_bytes(data)
         return load_card(folder / NAME)
-    return decoder.decode([data]) if name.startswith("code-") else decoder.decode_bare([data])
+    return decoder.decode([data]) if name.startswith("code-") else decoder.decode_raw([data])
 
 
 def vectors() -> list[list[str]]:
@@ -81,20 +81,20 @@ def test_the_tables_of_the_document_are_those_of_the_hostile_files() -> None:
 def test_the_test_vectors_of_the_document(row: list[str], decoder: Decoder) -> None:
     what, payload = row[0], bytes.fromhex(row[-1])
     if "×" in what:
-        assert decoder.decode_bare([payload]).tobytes() == bytes(range(0, 240, 2))
+        assert decoder.decode_raw([payload]).tobytes() == bytes(range(0, 240, 2))
         return
     symbols = np.array(json.loads(f"[{what}]"))
-    coder = SymbolCoder(TABLES)
+    coder = ArithmeticCoder(TABLES)
     assert coder.encode(symbols) == payload
     assert coder.decode(payload).tolist() == symbols.tolist()
     assert f"{coder.ideal_bits(symbols[None])[0]:.4f}" == row[1]
 
 
 def test_the_full_form_of_the_document() -> None:
-    (shown,) = re.findall(r"full form is `([0-9a-f]+)`", TEXT)
+    (shown,) = re.findall(r"full framing is `([0-9a-f]+)`", TEXT)
     (symbols,) = re.findall(r"of `([-\d, ]+)` and the fingerprint `00ff10ab`", TEXT)
-    payload = SymbolCoder(TABLES).encode(np.array(json.loads(f"[{symbols}]")))
-    assert write_wire(payload, bytes.fromhex("00ff10ab")).hex() == shown
+    payload = ArithmeticCoder(TABLES).encode(np.array(json.loads(f"[{symbols}]")))
+    assert write_bitstream(payload, bytes.fromhex("00ff10ab")).hex() == shown
 
 
 def test_the_reader_of_the_document_reads_what_the_codec_writes() -> None:
@@ -105,7 +105,7 @@ def test_the_reader_of_the_document_reads_what_the_codec_writes() -> None:
         if "×" not in row[0]:
             assert namespace["read_symbols"](bytes.fromhex(row[-1]), tables) == json.loads(f"[{row[0]}]")
     random = np.random.default_rng(0)
-    coder = SymbolCoder(TABLES)
+    coder = ArithmeticCoder(TABLES)
     for scale in (1, 10, 1000, 10**8):
         for symbols in np.rint(random.normal(0, scale, (50, 3))).astype(np.int64):
             assert namespace["read_symbols"](coder.encode(symbols), tables) == symbols.tolist()
@@ -113,12 +113,12 @@ def test_the_reader_of_the_document_reads_what_the_codec_writes() -> None:
 
 def test_what_the_hostile_files_are_made_of_is_read(decoder: Decoder, tmp_path: Path) -> None:
     assert decoder.decode([sound_wire()]).shape == (1, 12, 10, 1)
-    assert decoder.decode_bare([sound_payload(), sound_image()]).shape == (2, 12, 10, 1)
+    assert decoder.decode_raw([sound_payload(), sound_image()]).shape == (2, 12, 10, 1)
     assert read(decoder, "card-sound", card().to_json().encode(), tmp_path) == card()
 
 
 def test_the_hostile_files_are_those_that_the_script_writes() -> None:
-    found = {path.name for kind in ("code", "bare", "card") for path in FOLDER.glob(f"{kind}-*")}
+    found = {path.name for kind in ("code", "raw", "card") for path in FOLDER.glob(f"{kind}-*")}
     assert found == set(FILES)
     # Files of images inside may differ from one version of Pillow to the next; what they are made to show does not.
     for name in found:
@@ -144,10 +144,10 @@ def test_each_hostile_file_is_refused_with_its_own_error(decoder: Decoder, name:
 def test_a_payload_of_a_megabyte_is_refused(decoder: Decoder) -> None:
     hostile: Hostile = hostile_payloads()["megabyte"]
     with pytest.raises(hostile.error, match=hostile.says):
-        decoder.decode_bare([hostile.data])
+        decoder.decode_raw([hostile.data])
 
 
-@pytest.mark.parametrize("itself", [False, True], ids=["coded", "as itself"])
+@pytest.mark.parametrize("itself", [False, True], ids=["coded", "losslessly"])
 @pytest.mark.parametrize("model", ["tiny", "mnist-conv-10"])
 def test_no_bit_of_a_code_can_flip_unseen(tiny_model: Path, model: str, itself: bool) -> None:
     folder = tiny_model if model == "tiny" else MODELS / model
@@ -156,9 +156,9 @@ def test_no_bit_of_a_code_can_flip_unseen(tiny_model: Path, model: str, itself: 
     row = np.linspace(0, 255, shape.width).astype(np.uint8)
     pixels = np.broadcast_to(row[None, None, :, None], (1, *shape.as_tuple())).copy()
     (encoded,) = (encoder.encode_lossless if itself else encoder.encode)(pixels)
-    assert decoder.decode([encoded.wire]).shape == pixels.shape
-    for position in range(8 * len(encoded.wire)):
-        damaged = bytearray(encoded.wire)
+    assert decoder.decode([encoded.bitstream]).shape == pixels.shape
+    for position in range(8 * len(encoded.bitstream)):
+        damaged = bytearray(encoded.bitstream)
         damaged[position // 8] ^= 1 << position % 8
         with pytest.raises(CodeError):
             decoder.decode([bytes(damaged)])

@@ -65,9 +65,9 @@ def test_goldens_hold_to_the_byte(folder: Path) -> None:
     assert goldens.model_id == encoder.card.model_id
     assert goldens.cases
     for case in goldens.cases:
-        assert encoder.encode_file(base64.b64decode(case.image_png_base64)).wire.hex() == case.wire_hex
+        assert encoder.encode_file(base64.b64decode(case.image_png_base64)).bitstream.hex() == case.bitstream_hex
         expected = image.read_image(base64.b64decode(case.reconstruction_png_base64), decoder.card.image)
-        np.testing.assert_array_equal(decoder.decode([bytes.fromhex(case.wire_hex)])[0], expected)
+        np.testing.assert_array_equal(decoder.decode([bytes.fromhex(case.bitstream_hex)])[0], expected)
 
 
 @each_model
@@ -81,8 +81,8 @@ def test_images_together_give_the_golden_answers_too(folder: Path) -> None:
         )
     )
     encoded = encoder.encode(images)
-    assert [one.wire.hex() for one in encoded] == [case.wire_hex for case in goldens.cases]
-    np.testing.assert_array_equal(decoder.decode_bare([one.payload for one in encoded]), expected)
+    assert [one.bitstream.hex() for one in encoded] == [case.bitstream_hex for case in goldens.cases]
+    np.testing.assert_array_equal(decoder.decode_raw([one.payload for one in encoded]), expected)
 
 
 @each_model
@@ -110,6 +110,6 @@ def test_our_own_digit_comes_back_as_a_seven() -> None:
     folder = MODELS / "mnist-conv-10"
     sent = (MODELS.parent / "examples" / "seven.png").read_bytes()
     original = np.asarray(Image.open(io.BytesIO(sent)), dtype=np.float64)
-    received = Decoder.open(folder).decode([Encoder.open(folder).encode_file(sent).wire])[0][:, :, 0]
+    received = Decoder.open(folder).decode([Encoder.open(folder).encode_file(sent).bitstream])[0][:, :, 0]
     mse = float(((received - original) ** 2).mean()) / 255**2
     assert mse < 0.05

@@ -1,6 +1,6 @@
 """What is fuzzed: bytes enter, and whatever is wrong with them may only end in the error that is documented for it.
 
-Each target also seals what it is given, with check sums that are right: hardly any random bytes would pass them. All
+Each target also seals what it is given, with checksums that are right: hardly any random bytes would pass them. All
 know the card of `tests.contract.hostile_codes`, whose graphs are nowhere.
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from latentwire.decoder import Decoder
-from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.errors import CodeError, DamagedChunk, ImageError, InvalidCard, InvalidCode
 from latentwire.format import lossless
-from latentwire.format.bitstream import write_wire
+from latentwire.format.bitstream import write_bitstream
 from latentwire.format.container import FrameReader, FrameWriter
 from latentwire.imaging.image import FORMATS, read_image, write_file
 from latentwire.imaging.png_fast_path import read_plain_png
@@ -28,7 +28,7 @@ from tests.contract.hostile_codes import FOLDER, NAME, SHAPE, card, sound_image,
 from tests.latentwire.pictures import png_chunk
 
 _CARD = card()
-_CODER = SymbolCoder(_CARD.tables)
+_CODER = ArithmeticCoder(_CARD.tables)
 _MAX_IMAGES = 1 << 14
 _MAX_PIXELS = 1 << 14
 _PIXELS = np.arange(SHAPE.pixels, dtype=np.uint8).reshape(SHAPE.as_tuple())
@@ -48,24 +48,24 @@ _DECODER = Decoder(_CARD, _Grey())
 
 
 def fuzz_code(data: bytes) -> None:
-    """Decode a single code in the full form: as it is, and as the payload of a sound frame."""
-    for wire in (data, write_wire(data, _CARD.fingerprint)):
+    """Decode a single code in the full framing: as it is, and as the payload of a sound frame."""
+    for bitstream in (data, write_bitstream(data, _CARD.fingerprint)):
         try:
-            pixels = _DECODER.decode([wire])
+            pixels = _DECODER.decode([bitstream])
         except CodeError:
             continue
         _expect(pixels.shape == (1, *SHAPE.as_tuple()), "an image of another shape")
 
 
-def fuzz_bare(data: bytes) -> None:
-    """Decode a single code in the bare form; what is read must be what would be written."""
+def fuzz_raw(data: bytes) -> None:
+    """Decode a single code in the raw framing; what is read must be what would be written."""
     try:
-        pixels = _DECODER.decode_bare([data])
+        pixels = _DECODER.decode_raw([data])
     except InvalidCode:
         return
-    if lossless.is_image(data):
+    if lossless.is_lossless(data):
         again = lossless.read_payload(lossless.write_payload(pixels[0]), SHAPE)
-        _expect(np.array_equal(again, pixels[0]), "an image as itself that is not written as it was read")
+        _expect(np.array_equal(again, pixels[0]), "an image losslessly that is not written as it was read")
     else:
         _expect(_CODER.encode(_CODER.decode(data)) == data, "two payloads of the same symbols")
 
@@ -108,7 +108,7 @@ def fuzz_image(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "code": fuzz_code,
-    "bare": fuzz_bare,
+    "raw": fuzz_raw,
     "card": fuzz_card,
     "container": fuzz_container,
     "image": fuzz_image,
@@ -123,8 +123,8 @@ def seeds(target: str) -> dict[str, bytes]:
 def written_seeds(target: str) -> dict[str, bytes]:
     """Return the sound bytes and the hostile files of a target, by name."""
     whole = {
-        "code": {"sound": sound_wire(), "sound-image": write_wire(sound_image(), _CARD.fingerprint)},
-        "bare": {"sound": sound_payload(), "sound-image": sound_image()},
+        "code": {"sound": sound_wire(), "sound-image": write_bitstream(sound_image(), _CARD.fingerprint)},
+        "raw": {"sound": sound_payload(), "sound-image": sound_image()},
         "card": {"sound": _CARD.to_json().encode()},
         "container": {},
         "image": {f"sound-{format_.lower()}": write_file(_PIXELS, format_) for format_ in FORMATS},

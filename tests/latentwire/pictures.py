@@ -23,7 +23,7 @@ def file_of(image: Image.Image, file_format: str = "PNG", **options: Any) -> byt
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """One PNG chunk with a right check sum."""
+    """One PNG chunk with a right checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 

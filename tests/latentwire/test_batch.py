@@ -9,7 +9,7 @@ import pytest
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.entropy import quantizer
-from latentwire.errors import CodeError, DamagedChunk, ForeignCode
+from latentwire.errors import CodeError, DamagedChunk, ModelMismatch
 from latentwire.format import lossless
 from latentwire.format.container import Chunk
 from latentwire.imaging import image
@@ -32,7 +32,7 @@ def draw(images: int, seed: int = 0) -> Pixels:
 
 
 def one_by_one(encoder: Encoder, decoder: Decoder, pixels: Pixels) -> Pixels:
-    return decoder.decode([code.wire for code in encoder.encode(pixels)])
+    return decoder.decode([code.bitstream for code in encoder.encode(pixels)])
 
 
 @pytest.mark.parametrize(("blocks", "images"), [([], 0), ([1], 1), ([5, 0, 300], 305), ([4090, 50], 4140)])
@@ -72,7 +72,7 @@ def test_images_as_themselves_come_back_to_the_bit_among_others(encoder: Encoder
     coded = np.delete(np.arange(100), themselves)
     payloads = {at: lossless.write_payload(pixels[at])[len(lossless.MARKER) :] for at in themselves}
     writer = encoder.container(100)
-    symbols = quantizer.quantise(encoder.y(pixels[coded]), encoder.card.quantiser)
+    symbols = quantizer.quantize(encoder.y(pixels[coded]), encoder.card.quantizer)
     container = writer.add(Chunk(symbols, payloads)) + writer.finish()
     decoded = np.concatenate(list(decoder.decode_batch([container])))
     assert np.array_equal(decoded[themselves], pixels[themselves])
@@ -90,7 +90,7 @@ def test_a_container_of_another_model_is_refused_before_anything_is_decoded(deco
     other = Encoder.open(publish_tiny_model(tmp_path / "models", tmp_path / "scratch", "other", seed=1))
     container = b"".join(other.encode_batch([draw(3)]))
     for pieces in ([container], [container[:20], container[20:]]):
-        with pytest.raises(ForeignCode):
+        with pytest.raises(ModelMismatch):
             next(decoder.decode_batch(pieces))
 
 

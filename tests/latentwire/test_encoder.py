@@ -7,9 +7,10 @@ from PIL import Image
 
 from latentwire.encoder import Encoder
 from latentwire.entropy import quantizer
-from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.errors import GoldenMismatch, ImageMismatch, UncodableImage
-from latentwire.format import bitstream, lossless
+from latentwire.format import lossless
+from latentwire.format.bitstream import read_bitstream
 from latentwire.model.card import DECODER_FILE
 from latentwire.model.onnx_session import Floats, Graph
 from tests.latentwire.pictures import file_of, picture
@@ -22,11 +23,11 @@ def encoder(tiny_model: Path) -> Encoder:
 
 def test_the_wire_bytes_hold_the_quantised_code(encoder: Encoder) -> None:
     (encoded,) = encoder.encode(picture(8, 6).reshape(1, 8, 6, 1))
-    fingerprint, payload = bitstream.read_wire(encoded.wire)
+    fingerprint, payload = read_bitstream(encoded.bitstream)
     assert fingerprint == encoder.card.fingerprint
     assert payload == encoded.payload
-    coder = SymbolCoder(encoder.card.tables)
-    symbols = quantizer.quantise(encoded.y[None], encoder.card.quantiser)
+    coder = ArithmeticCoder(encoder.card.tables)
+    symbols = quantizer.quantize(encoded.y[None], encoder.card.quantizer)
     np.testing.assert_array_equal(coder.decode(payload), symbols[0])
     assert encoded.ideal_bits == coder.ideal_bits(symbols)[0]
 
@@ -43,15 +44,15 @@ def test_an_image_whose_code_lies_too_far_out_is_refused(encoder: Encoder, far: 
 
 def test_a_batch_gives_what_its_images_give_alone(encoder: Encoder) -> None:
     pixels = np.stack([picture(8, 6, seed=seed) for seed in range(7)])[..., None]
-    together = [encoded.wire for encoded in encoder.encode(pixels)]
-    assert together == [encoder.encode(one[None])[0].wire for one in pixels]
+    together = [encoded.bitstream for encoded in encoder.encode(pixels)]
+    assert together == [encoder.encode(one[None])[0].bitstream for one in pixels]
     assert len(set(together)) == 7
 
 
 def test_an_image_file_gives_what_its_pixels_give(encoder: Encoder) -> None:
     pixels = picture(8, 6)
     from_file = encoder.encode_file(file_of(Image.fromarray(pixels)))
-    assert from_file.wire == encoder.encode(pixels.reshape(1, 8, 6, 1))[0].wire
+    assert from_file.bitstream == encoder.encode(pixels.reshape(1, 8, 6, 1))[0].bitstream
 
 
 def test_an_image_that_does_not_fit_is_refused_unless_fitted(encoder: Encoder) -> None:
@@ -79,6 +80,6 @@ def test_an_image_as_itself_is_framed_like_any_code(encoder: Encoder) -> None:
     pixels = np.stack([picture(8, 6, seed=seed) for seed in range(3)])[..., None]
     for one, encoded in zip(pixels, encoder.encode_lossless(pixels), strict=True):
         assert encoded.payload == lossless.write_payload(one)
-        assert bitstream.read_wire(encoded.wire) == (encoder.card.fingerprint, encoded.payload)
+        assert read_bitstream(encoded.bitstream) == (encoder.card.fingerprint, encoded.payload)
         assert encoded.ideal_bits == 8 * len(encoded.payload)
         np.testing.assert_array_equal(encoded.y, encoder.y(one[None])[0])

@@ -77,7 +77,7 @@ def png(pixels: Pixels) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def wire(client: Client, png: bytes) -> bytes:
+def bitstream(client: Client, png: bytes) -> bytes:
     """Its code by the model `tiny`."""
     return client.encode(png, accept="application/octet-stream").content
 

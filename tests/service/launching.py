@@ -25,7 +25,7 @@ class Server:
             "service",
             "--port",
             "0",
-            *([] if "--drain-s" in flags else ["--drain-s", "0"]),
+            *([] if "--drain-period-s" in flags else ["--drain-period-s", "0"]),
             *flags,
         ]
         self.log = log

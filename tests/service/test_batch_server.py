@@ -33,7 +33,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(launch: Callable[..., Server], model: Path) -> Server:
-    return launch(model.parent, "--max-batch-images", "1000000", "--max-batches", "1", "--stall-timeout-s", "1")
+    return launch(
+        model.parent, "--max-batch-images", "1000000", "--max-concurrent-batches", "1", "--io-idle-timeout-s", "1"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_memory_does_not_grow_with_the_batch(server: Server) -> None:
 def test_an_answer_that_goes_wrong_late_is_cut_off(server: Server, container: bytes) -> None:
     reader = FrameReader()
     reader.feed(container)
-    # Sound in every check sum; but the last chunk's lanes do not end where they must.
+    # Sound in every checksum; but the last chunk's lanes do not end where they must.
     writer = FrameWriter(container[2:6], announced=3 * len(BLOCK))
     hostile = writer.header()
     for frame in iter(reader.take, None):
@@ -113,7 +115,7 @@ def test_a_body_that_does_not_go_on_is_given_up(server: Server, container: bytes
 
 
 def test_a_batch_that_comes_slowly_is_given_up_in_the_end(launch: Callable[..., Server], model: Path) -> None:
-    server = launch(model.parent, "--max-batches", "1", "--batch-timeout-s", "1")
+    server = launch(model.parent, "--max-concurrent-batches", "1", "--batch-timeout-s", "1")
     with socket.create_connection(server.address, PATIENCE_S) as connection:
         connection.sendall(ask("/encode/batch", NPY, "Content-Length: 1000000"))
         connection.settimeout(0.05)
@@ -128,8 +130,8 @@ def test_a_batch_that_comes_slowly_is_given_up_in_the_end(launch: Callable[..., 
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(launch: Callable[..., Server], model: Path) -> None:
-    rate = ("--stall-timeout-s", "2", "--min-bytes-per-s", "1000000")
-    server = launch(model.parent, "--max-batches", "1", *rate)
+    rate = ("--io-idle-timeout-s", "2", "--min-data-rate-bytes-per-s", "1000000")
+    server = launch(model.parent, "--max-concurrent-batches", "1", *rate)
     body = b"".join(array_of(1))
     with socket.create_connection(server.address, PATIENCE_S) as connection:
         connection.sendall(ask("/encode/batch", NPY, f"Content-Length: {len(body)}", "Connection: close"))
@@ -150,8 +152,8 @@ def test_a_body_that_comes_too_slowly_is_given_up(launch: Callable[..., Server],
 def test_a_client_that_takes_its_answer_too_slowly_is_given_up(
     launch: Callable[..., Server], model: Path, large: bytes
 ) -> None:
-    rate = ("--stall-timeout-s", "2", "--min-bytes-per-s", "1000000000")
-    server = launch(model.parent, "--max-batches", "1", "--max-batch-images", "1000000", *rate)
+    rate = ("--io-idle-timeout-s", "2", "--min-data-rate-bytes-per-s", "1000000000")
+    server = launch(model.parent, "--max-concurrent-batches", "1", "--max-batch-images", "1000000", *rate)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(PATIENCE_S)
@@ -160,12 +162,14 @@ def test_a_client_that_takes_its_answer_too_slowly_is_given_up(
         while "the answer to a batch was cut off" not in server.output():
             assert connection.recv(1000)
             time.sleep(0.02)
-    assert 'latentwire_connections_cut_total{reason="unread-answer"} 1.0' in server.client.get("/metrics").text
+    assert 'latentwire_connections_closed_total{reason="write-timeout"} 1.0' in server.client.get("/metrics").text
     assert server.client.post("/decode/batch", content=large[:10]).status_code == 400
 
 
 def test_a_client_that_takes_nothing_is_given_up(launch: Callable[..., Server], model: Path, large: bytes) -> None:
-    server = launch(model.parent, "--max-batches", "1", "--stall-timeout-s", "1", "--max-batch-images", "1000000")
+    server = launch(
+        model.parent, "--max-concurrent-batches", "1", "--io-idle-timeout-s", "1", "--max-batch-images", "1000000"
+    )
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(server.address)
@@ -177,7 +181,7 @@ def test_a_client_that_takes_nothing_is_given_up(launch: Callable[..., Server], 
 def test_a_client_that_reads_too_late_for_a_long_answer_is_not_left_waiting(
     launch: Callable[..., Server], model: Path
 ) -> None:
-    server = launch(model.parent, "--max-body-bytes", "100000", "--stall-timeout-s", "1")
+    server = launch(model.parent, "--max-body-bytes", "100000", "--io-idle-timeout-s", "1")
     body = b"".join(array_of(12))
     with socket.socket() as connection:
         connection.settimeout(PATIENCE_S)
@@ -207,7 +211,7 @@ def test_a_client_that_leaves_frees_the_only_place(server: Server, container: by
 def test_one_batch_more_than_the_setting_is_turned_away_and_single_images_are_not(
     launch: Callable[..., Server], model: Path, png: bytes
 ) -> None:
-    server = launch(model.parent, "--max-batches", "1")
+    server = launch(model.parent, "--max-concurrent-batches", "1")
     deadline = time.monotonic() + PATIENCE_S
     while True:
         with socket.create_connection(server.address, PATIENCE_S) as holder:

@@ -22,7 +22,12 @@ from tests.tiny_model import strange_pixels
 
 __all__ = ["launch"]
 
-GAUGES = ("latentwire_running", "latentwire_queued", "latentwire_batches", "latentwire_held_bytes")
+GAUGES = (
+    "latentwire_requests_in_flight",
+    "latentwire_requests_queued",
+    "latentwire_batches_in_flight",
+    "latentwire_body_buffered_bytes",
+)
 NPY = "application/x-npy"
 CLIENTS = 10
 
@@ -30,7 +35,7 @@ CLIENTS = 10
 @pytest.fixture(scope="module")
 def server(launch: Callable[..., Server], models_dir: Path) -> Server:
     """With one place of each kind, so that one that is not given back is missed at once."""
-    places = ("--max-running", "1", "--max-queued", "60", "--max-batches", "1")
+    places = ("--max-concurrency", "1", "--max-queue-size", "60", "--max-concurrent-batches", "1")
     return launch(models_dir, "--default-model", "tiny", *places)
 
 
@@ -46,7 +51,7 @@ def requests(models_dir: Path) -> dict[str, bytes]:
     container = b"".join(encoder.encode_batch([pixels], announced=len(pixels)))
     return {
         "encode": whole("/encode?fit=resize", "image/png", large),
-        "decode": whole("/decode", OCTETS, encoder.encode(pixels[:1])[0].wire),
+        "decode": whole("/decode", OCTETS, encoder.encode(pixels[:1])[0].bitstream),
         "encode a batch": whole("/encode/batch", NPY, array.getvalue(), f"Accept: {JSON}"),
         "decode a batch": whole("/decode/batch", OCTETS, container),
     }
@@ -76,7 +81,9 @@ def taken(server: Server) -> list[str]:
 
 def requests_counted(server: Server) -> int:
     text = server.client.get("/metrics").text
-    counted = re.findall(r'^latentwire_requests_total\{.*route="/(?:en|de)code.*\} (\S+)$', text, flags=re.MULTILINE)
+    counted = re.findall(
+        r'^latentwire_http_requests_total\{.*route="/(?:en|de)code.*\} (\S+)$', text, flags=re.MULTILINE
+    )
     return int(sum(map(float, counted)))
 
 

@@ -7,7 +7,7 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latentwire.format.bitstream import write_wire
+from latentwire.format.bitstream import write_bitstream
 from service.http.problems import PROBLEM_MEDIA_TYPE
 from tests.service.client import JSON, OCTETS, Client
 from tests.service.hostile import BAD_IMAGES
@@ -30,7 +30,7 @@ CONTENT_TYPES = (
 IMAGES = st.sampled_from([data for data, _, _ in BAD_IMAGES.values()])
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["code", "payload", "model", "x"]), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["code", "bitstream", "model", "x"]), inner),
     max_leaves=20,
 )
 BODIES = (
@@ -78,11 +78,11 @@ def test_no_query_string_gives_a_5xx(client: Client, query: str, path: str) -> N
 
 @given(payload=st.binary(min_size=1, max_size=20))
 @fixture_is_shared
-def test_any_payload_in_a_sound_frame_is_answered(client: Client, payload: bytes, wire: bytes) -> None:
-    framed = write_wire(payload, wire[2:6])
+def test_any_payload_in_a_sound_frame_is_answered(client: Client, payload: bytes, bitstream: bytes) -> None:
+    framed = write_bitstream(payload, bitstream[2:6])
     response = client.decode(framed)
     assert_sound(response)
-    as_json = client.decode(json.dumps({"payload": base64.b64encode(framed).decode()}).encode(), JSON)
+    as_json = client.decode(json.dumps({"bitstream": base64.b64encode(framed).decode()}).encode(), JSON)
     assert (as_json.status_code, as_json.content) == (response.status_code, response.content)
 
 

@@ -69,10 +69,10 @@ def begin_answer(connection: socket.socket) -> http.client.HTTPResponse:
     return answer
 
 
-def test_no_request_is_lost_under_load(launch: Launch, client: Client, wire: bytes, png: bytes) -> None:
-    server = launch("--drain-s", "1")
-    picture = client.decode(wire, accept="image/png").content
-    requests = [Request("/encode", png, wire), Request("/decode", wire, picture, "image/png")]
+def test_no_request_is_lost_under_load(launch: Launch, client: Client, bitstream: bytes, png: bytes) -> None:
+    server = launch("--drain-period-s", "1")
+    picture = client.decode(bitstream, accept="image/png").content
+    requests = [Request("/encode", png, bitstream), Request("/decode", bitstream, picture, "image/png")]
     clients = 6
     with load(server.address, requests, clients) as seen:
         wait_until(lambda: seen.answered() >= 100, "100 requests are answered")
@@ -86,8 +86,8 @@ def test_no_request_is_lost_under_load(launch: Launch, client: Client, wire: byt
     assert seen.ends["closed new"] + seen.ends["closed idle"] <= clients
 
 
-def test_it_is_not_ready_at_once_and_still_answers(launch: Launch, png: bytes, wire: bytes) -> None:
-    server = launch("--drain-s", "3600", "--shutdown-timeout-s", "3")
+def test_it_is_not_ready_at_once_and_still_answers(launch: Launch, png: bytes, bitstream: bytes) -> None:
+    server = launch("--drain-period-s", "3600", "--graceful-shutdown-timeout-s", "3")
     with connect(server) as kept:
         kept.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
         answer = begin_answer(kept)
@@ -100,7 +100,7 @@ def test_it_is_not_ready_at_once_and_still_answers(launch: Launch, png: bytes, w
             kept.sendall(head_of("/encode", len(png), Accept="application/octet-stream") + png)
             answer = begin_answer(kept)
             assert answer.status == 200
-            assert answer.read() == wire
+            assert answer.read() == bitstream
         # So that the next request is sent on a new connection, to another service.
         assert answer.getheader("Connection") == "close"
         assert kept.recv(1) == b""
@@ -108,9 +108,9 @@ def test_it_is_not_ready_at_once_and_still_answers(launch: Launch, png: bytes, w
 
 
 def test_a_request_that_has_begun_is_answered_when_no_other_is_accepted(
-    launch: Launch, png: bytes, wire: bytes
+    launch: Launch, png: bytes, bitstream: bytes
 ) -> None:
-    server = launch("--drain-s", "1", "--shutdown-timeout-s", "30")
+    server = launch("--drain-period-s", "1", "--graceful-shutdown-timeout-s", "30")
     with connect(server) as connection:
         connection.sendall(head_of("/encode", len(png), Accept="application/octet-stream") + png[:10])
         tell_to_stop(server)
@@ -119,7 +119,7 @@ def test_a_request_that_has_begun_is_answered_when_no_other_is_accepted(
         connection.sendall(png[10:])
         answer = begin_answer(connection)
         assert (answer.status, answer.getheader("Connection")) == (200, "close")
-        assert answer.read() == wire
+        assert answer.read() == bitstream
     assert server.process.wait(PATIENCE_S) == 0
 
 
@@ -129,7 +129,7 @@ def test_a_batch_that_is_streamed_comes_to_its_end(launch: Launch, client: Clien
     body = file.getvalue()
     whole = client.post("/encode/batch", body, NPY, accept=NPY).content
     # So short that the answer begins while the body comes.
-    server = launch("--drain-s", "1", "--shutdown-timeout-s", "30", "--max-body-bytes", "1000")
+    server = launch("--drain-period-s", "1", "--graceful-shutdown-timeout-s", "30", "--max-body-bytes", "1000")
     with connect(server) as connection:
         connection.sendall(head_of("/encode/batch", len(body), Content_Type=NPY, Accept=NPY))
         connection.sendall(body[: len(body) // 2])
@@ -144,12 +144,12 @@ def test_a_batch_that_is_streamed_comes_to_its_end(launch: Launch, client: Clien
 
 
 def test_a_request_that_does_not_end_is_cut_off(launch: Launch, png: bytes) -> None:
-    server = launch("--drain-s", "0", "--shutdown-timeout-s", "1")
+    server = launch("--drain-period-s", "0", "--graceful-shutdown-timeout-s", "1")
     with connect(server) as connection:
         connection.sendall(head_of("/encode", len(png)) + png[:10])
         # So that the server has seen it.
         assert server.client.get("/livez").status_code == 200
-        wait_until(lambda: shown(server, "latentwire_held_bytes"), "the body has begun to come")
+        wait_until(lambda: shown(server, "latentwire_body_buffered_bytes"), "the body has begun to come")
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE_S) == 0
         with suppress(ConnectionResetError):
@@ -158,13 +158,13 @@ def test_a_request_that_does_not_end_is_cut_off(launch: Launch, png: bytes) -> N
 
 
 def test_a_client_that_still_sends_after_its_answer_gets_it_and_holds_nothing_up(launch: Launch) -> None:
-    bounds = ("--shutdown-timeout-s", "3600", "--head-timeout-s", "3600", "--max-body-bytes", "1000")
-    server = launch("--drain-s", "0", *bounds)
+    bounds = ("--graceful-shutdown-timeout-s", "3600", "--header-timeout-s", "3600", "--max-body-bytes", "1000")
+    server = launch("--drain-period-s", "0", *bounds)
     with connect(server) as before, connect(server) as meanwhile:
         before.sendall(head_of("/nowhere", 1000, Connection="close"))
         assert begin_answer(before).status == 404
         meanwhile.sendall(b"POST /encode HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1312d00\r\nbegun")
-        wait_until(lambda: shown(server, "latentwire_held_bytes"), "the body has begun to come")
+        wait_until(lambda: shown(server, "latentwire_body_buffered_bytes"), "the body has begun to come")
         server.process.send_signal(signal.SIGTERM)
         server.client.close()
         wait_until(lambda: not accepts(server), "connections are refused")
@@ -181,7 +181,7 @@ def shown(server: Server, metric: str) -> float:
 
 
 def test_a_terminal_does_not_wait_for_others_to_notice(launch: Launch) -> None:
-    server = launch("--drain-s", "3600", "--shutdown-timeout-s", "3600")
+    server = launch("--drain-period-s", "3600", "--graceful-shutdown-timeout-s", "3600")
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(PATIENCE_S) == 0
 
@@ -202,7 +202,7 @@ async def app(scope, receive, send):
 
 service.server.server.HUNG_S = 0.5
 listener = service.server.server.listen("127.0.0.1", 0)
-settings = Settings(drain_s=0, shutdown_timeout_s=1)
+settings = Settings(drain_period_s=0, graceful_shutdown_timeout_s=1)
 service.server.server.Server(uvicorn.Config(app, log_level="error"), settings, threading.Event()).run([listener])
 """
 

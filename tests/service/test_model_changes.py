@@ -86,10 +86,10 @@ def test_a_running_server_does_not_mind_and_the_next_one_waits_for_the_right_fil
     launch: Callable[..., Server], models_dir: Path, two_models: Path, png: bytes
 ) -> None:
     def answers(server: Server) -> list[bytes]:
-        wire = server.client.post("/encode", content=png, headers={"Accept": OCTETS})
-        picture = server.client.post("/decode", content=wire.content)
-        assert (wire.status_code, picture.status_code) == (200, 200)
-        return [wire.content, picture.content]
+        bitstream = server.client.post("/encode", content=png, headers={"Accept": OCTETS})
+        picture = server.client.post("/decode", content=bitstream.content)
+        assert (bitstream.status_code, picture.status_code) == (200, 200)
+        return [bitstream.content, picture.content]
 
     server = launch(two_models, *DEFAULT)
     before = answers(server)

@@ -24,7 +24,7 @@ __all__ = ["launch"]
 @pytest.fixture(scope="module")
 def server(launch: Callable[..., Server], models_dir: Path) -> Server:
     """One request is worked on at a time, and many may wait for long."""
-    limits = ("--max-running", "1", "--max-queued", "64", "--queue-timeout-s", "600")
+    limits = ("--max-concurrency", "1", "--max-queue-size", "64", "--queue-timeout-s", "600")
     return launch(models_dir, "--default-model", "tiny", *limits)
 
 
@@ -47,7 +47,7 @@ def gauge(server: Server, name: str) -> int:
 
 
 def outcomes(server: Server, outcome: str) -> int:
-    line = rf'^latentwire_requests_total{{outcome="{outcome}",route="/encode"}} (\S+)$'
+    line = rf'^latentwire_http_requests_total{{outcome="{outcome}",route="/encode"}} (\S+)$'
     return sum(int(float(value)) for value in re.findall(line, server.client.get("/metrics").text, re.MULTILINE))
 
 
@@ -59,7 +59,7 @@ def wait_until_idle(server: Server) -> None:
 def test_a_full_queue_turns_away_at_once_while_probes_answer(
     launch: Callable[..., Server], models_dir: Path, png: bytes, slow_png: bytes
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny", "--max-running", "1", "--max-queued", "1")
+    server = launch(models_dir, "--default-model", "tiny", "--max-concurrency", "1", "--max-queue-size", "1")
     statuses: Counter[int] = Counter()
     enough = threading.Event()
 
@@ -97,7 +97,7 @@ def test_a_full_queue_turns_away_at_once_while_probes_answer(
 def test_a_turn_that_does_not_come_in_time_is_given_up(
     launch: Callable[..., Server], models_dir: Path, slow_png: bytes
 ) -> None:
-    limits = ("--max-running", "1", "--max-queued", "200", "--queue-timeout-s", "1")
+    limits = ("--max-concurrency", "1", "--max-queue-size", "200", "--queue-timeout-s", "1")
     server = launch(models_dir, "--default-model", "tiny", *limits)
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(server)) for _ in range(150)]
@@ -109,7 +109,7 @@ def test_a_turn_that_does_not_come_in_time_is_given_up(
 
 
 def test_slow_senders_keep_nobody_out(launch: Callable[..., Server], models_dir: Path, png: bytes) -> None:
-    server = launch(models_dir, "--default-model", "tiny", "--max-running", "1", "--max-queued", "0")
+    server = launch(models_dir, "--default-model", "tiny", "--max-concurrency", "1", "--max-queue-size", "0")
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(server)) for _ in range(50)]
         for connection in connections:
@@ -124,7 +124,7 @@ def test_slow_senders_keep_nobody_out(launch: Callable[..., Server], models_dir:
 def test_the_bytes_of_all_bodies_together_are_bounded(
     launch: Callable[..., Server], models_dir: Path, png: bytes
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny", "--max-held-bytes", "300000")
+    server = launch(models_dir, "--default-model", "tiny", "--max-buffered-body-bytes", "300000")
     body = bytes(100_000)
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(server)) for _ in range(3)]

@@ -5,7 +5,7 @@ from pydantic import SecretStr, ValidationError
 
 from latentwire.imaging.image import DEFAULT_MAX_PIXELS
 from service.errors import StartupRefused
-from service.settings import LogFormat, OnMisfit, Role, Settings, read_settings
+from service.settings import LogFormat, OnOod, Role, Settings, read_settings
 
 
 def test_the_defaults() -> None:
@@ -25,7 +25,7 @@ def test_every_setting_is_a_flag() -> None:
         str | None: "tiny",
         Path: "there",
         Role: "sender",
-        OnMisfit: "warn",
+        OnOod: "warn",
         Path | None: "there",
         SecretStr | None: "*" * 10,
         LogFormat: "json",
@@ -51,8 +51,8 @@ def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     ("arguments", "says"),
     [
         (["--port", "-1"], "port"),
-        (["--max-running", "0"], "max_running"),
-        (["--threads", "many"], "threads"),
+        (["--max-concurrency", "0"], "max_concurrency"),
+        (["--intra-op-threads", "many"], "threads"),
         (["--role", "relay"], "role"),
         (["--nonsense"], "--nonsense"),
         (["stray"], "stray"),
@@ -99,26 +99,30 @@ def test_the_port_that_kubernetes_sets_is_not_used(
 
 
 @pytest.mark.parametrize(
-    ("flags", "workers", "threads", "max_running"),
+    ("flags", "workers", "threads", "max_concurrency"),
     [
         ([], 1, 1, 6),
         (["--workers", "0"], 6, 1, 2),
-        (["--workers", "2", "--threads", "0"], 2, 3, 3),
-        (["--workers", "100", "--threads", "0"], 100, 1, 2),
-        (["--max-running", "9"], 1, 1, 9),
+        (["--workers", "2", "--intra-op-threads", "0"], 2, 3, 3),
+        (["--workers", "100", "--intra-op-threads", "0"], 100, 1, 2),
+        (["--max-concurrency", "9"], 1, 1, 9),
     ],
 )
 def test_the_processors_are_shared_out(
-    monkeypatch: pytest.MonkeyPatch, flags: list[str], workers: int, threads: int, max_running: int
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], workers: int, threads: int, max_concurrency: int
 ) -> None:
     monkeypatch.setattr("service.settings.processors", lambda: 6)
     settings = read_settings(flags)
-    assert (settings.workers, settings.threads, settings.max_running) == (workers, threads, max_running)
+    assert (settings.workers, settings.intra_op_threads, settings.max_concurrency) == (
+        workers,
+        threads,
+        max_concurrency,
+    )
 
 
 def test_on_a_large_machine_not_all_its_processors_run_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.settings.processors", lambda: 64)
-    assert read_settings([]).max_running == 8
+    assert read_settings([]).max_concurrency == 8
 
 
 def test_a_wrong_number_of_workers_is_told_as_such() -> None:

@@ -48,10 +48,10 @@ def launch(models_dir: Path, tmp_path: Path) -> Iterator[Launch]:
 
 
 @pytest.fixture
-def requests(client: Client, wire: bytes, png: bytes) -> list[Request]:
+def requests(client: Client, bitstream: bytes, png: bytes) -> list[Request]:
     """An image and a code, with the answers that they get in this process."""
-    picture = client.decode(wire, accept="image/png").content
-    return [Request("/encode", png, wire), Request("/decode", wire, picture, "image/png")]
+    picture = client.decode(bitstream, accept="image/png").content
+    return [Request("/encode", png, bitstream), Request("/decode", bitstream, picture, "image/png")]
 
 
 def workers_of(server: Server) -> list[int]:
@@ -96,9 +96,9 @@ def test_both_workers_get_connections_and_their_counts_add_up(launch: Launch, re
         return sum(counted(server, metric, route=route) for route in ("/encode", "/decode"))
 
     # A request is counted after its answer has been sent.
-    wait_until(lambda: codings("latentwire_requests_total") == seen.answered(), "all requests are counted")
-    assert codings("latentwire_request_seconds_count") == seen.answered()
-    assert counted(server, "latentwire_running") == counted(server, "latentwire_queued") == 0
+    wait_until(lambda: codings("latentwire_http_requests_total") == seen.answered(), "all requests are counted")
+    assert codings("latentwire_http_request_duration_seconds_count") == seen.answered()
+    assert counted(server, "latentwire_requests_in_flight") == counted(server, "latentwire_requests_queued") == 0
 
 
 def test_what_is_wrong_with_a_model_is_said_once(own_models_dir: Path) -> None:
@@ -137,14 +137,16 @@ def test_a_killed_worker_comes_back_while_the_other_answers(launch: Launch, requ
     assert len(seen.wrong) + seen.ends["closed idle"] + seen.ends["closed new"] <= 4
     assert not [sentence for sentence in seen.wrong if not sentence.startswith("half an answer")]
     assert seen.ends["refused"] == 0
-    wait_until(lambda: counted(server, "latentwire_running") == 0, "what the killed one was working on is forgotten")
+    wait_until(
+        lambda: counted(server, "latentwire_requests_in_flight") == 0, "what the killed one was working on is forgotten"
+    )
 
 
 def test_a_worker_that_cannot_come_back_says_why_and_is_tried_less_and_less(
     launch: Launch, own_models_dir: Path, png: bytes
 ) -> None:
     # With more threads than one each worker opens the models itself; else it has those of its parent.
-    server = launch("--threads", "2", models=own_models_dir)
+    server = launch("--intra-op-threads", "2", models=own_models_dir)
     wait_until(lambda: len(workers_of(server)) == 2, "there are two workers")
     graph = own_models_dir / "tiny" / ENCODER_FILE
     shutil.copy(graph, graph.with_suffix(".kept"))
@@ -226,7 +228,7 @@ def test_a_folder_of_metrics_that_was_left_is_removed_by_the_next_parent(launch:
 
 
 def test_a_worker_has_no_threads_that_it_does_not_need(launch: Launch, requests: list[Request]) -> None:
-    server = launch("--max-running", "3")
+    server = launch("--max-concurrency", "3")
     wait_until(lambda: len(workers_of(server)) == 2, "there are two workers")
     with load(server.address, requests, clients=8) as seen:
         wait_until(lambda: seen.answered() >= 200, "200 requests are answered")

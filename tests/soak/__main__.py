@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tests.contract.goldens import MODELS
 from tests.service import conformance
 from tests.soak.images import images_for
-from tests.soak.memory import judge
+from tests.soak.memory import assess
 from tests.soak.report import Report
 from tests.soak.run import Plan, Soak
 from tests.soak.servers import Service, serve
@@ -79,7 +79,7 @@ def soak(service: Service, scratch: Path, plan: Plan) -> Report:
     findings = [conformance.finish(process, own) for process, own in comparing]
     missing = work.kinds - work.tally.kinds()
     work.ask_everything()
-    return Report(work.tally, load, seconds, judge(work.samples), service.faults(files_before), missing, findings)
+    return Report(work.tally, load, seconds, assess(work.samples), service.faults(files_before), missing, findings)
 
 
 if __name__ == "__main__":

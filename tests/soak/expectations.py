@@ -124,19 +124,19 @@ def check_problem(answer: httpx.Response) -> str:
 
 def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
     """Return what the JSON of one image must say, but for its model and shape."""
-    code, misfit = sent.code, sent.misfit
+    code, ood = sent.code, sent.ood
     finite = all(math.isfinite(number) for number in code.y.tolist())
-    scores = {one.score: {"value": one.value, "limit": one.limit} for one in misfit.excesses} if misfit else {}
+    scores = {one.score: {"value": one.value, "limit": one.limit} for one in ood.exceeded} if ood else {}
     return {
         "code": [float(str(number)) for number in code.y] if finite else None,
-        "payload": b64encode(code.wire).decode(),
+        "bitstream": b64encode(code.bitstream).decode(),
         "payload_bytes": len(code.payload),
-        "wire_bytes": len(code.wire),
-        "bpp": 8 * len(code.wire) / (card.image.height * card.image.width),
+        "bitstream_bytes": len(code.bitstream),
+        "bpp": 8 * len(code.bitstream) / (card.image.height * card.image.width),
         "mse": sent.mse,
         "psnr_db": None if sent.psnr_db == math.inf else sent.psnr_db,
         "max_error": sent.max_error,
-        "misfit": {"sentence": misfit.sentence, "scores": scores} if misfit else None,
+        "ood": {"sentence": ood.sentence, "scores": scores} if ood else None,
         "sent_as": sent.sent_as or "code",
     }
 
@@ -153,8 +153,8 @@ def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedI
         headers["latentwire_psnr_db"] = f"{sent.psnr_db:.2f}"
     if sent.max_error is not None:
         headers["latentwire_max_error"] = f"{sent.max_error:.4f}"
-    if sent.misfit is None:
-        headers["latentwire_misfit"] = "none"
+    if sent.ood is None:
+        headers["latentwire_ood"] = "none"
     return gives(bytes_of(sent.code), OCTETS, **headers)
 
 

@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from latentwire.format.bitstream import read_wire, write_wire
+from latentwire.format.bitstream import read_bitstream, write_bitstream
 from latentwire.format.container import FrameReader, FrameWriter
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
@@ -46,7 +46,7 @@ POSTED: dict[str, Half] = {
     "/decode/batch": "receiver",
 }
 # A container says that it is damaged, or something else that follows from the damage.
-CONTAINER_CODES = ("damaged-chunk", "invalid-code", "unsupported-version", "foreign-code", "batch-too-large")
+CONTAINER_CODES = ("damaged-chunk", "invalid-code", "unsupported-version", "model-mismatch", "batch-too-large")
 VECTOR_CODES = ("invalid-code", "invalid-json", "invalid-vector")
 
 
@@ -80,7 +80,7 @@ class Hostile:
         """Return what makes a request of each kind."""
         return {
             "damaged code": self._damaged_code,
-            "damaged bare code": self._damaged_bare_code,
+            "damaged raw code": self._damaged_raw_code,
             "payload in a sound frame": self._any_payload,
             "damaged container": self._damaged_container,
             "hostile file": self._hostile_file,
@@ -99,42 +99,42 @@ class Hostile:
 
     def _damaged_code(self, random: Random) -> Exchange:
         name = random.choice(self._names)
-        data = damaged(self._known.encoder(name).encode(self._one(name, random)[None])[0].wire, random)
+        data = damaged(self._known.encoder(name).encode(self._one(name, random)[None])[0].bitstream, random)
         return self._decoding(data)
 
     def _decoding(self, data: bytes) -> Exchange:
         def work() -> Check:
-            decoder = self._known.decoder_of(read_wire(data).fingerprint)
+            decoder = self._known.decoder_of(read_bitstream(data).fingerprint)
             (pixels,) = decoder.decode([data])
             return gives(image.write_png(pixels), PNG, latentwire_model=decoder.card.full_name)
 
         return Exchange("receiver", "/decode", expected_of(work), data, {"Content-Type": OCTETS})
 
-    def _damaged_bare_code(self, random: Random) -> Exchange:
+    def _damaged_raw_code(self, random: Random) -> Exchange:
         name = random.choice(self._names)
         data = damaged(self._known.encoder(name).encode(self._one(name, random)[None])[0].payload, random)
-        return self._decoding_bare(name, data)
+        return self._decoding_raw(name, data)
 
-    def _decoding_bare(self, name: str, data: bytes) -> Exchange:
+    def _decoding_raw(self, name: str, data: bytes) -> Exchange:
         decoder = self._known.decoder(name)
 
         def work() -> Check:
-            return gives(image.write_png(decoder.decode_bare([data])[0]), PNG)
+            return gives(image.write_png(decoder.decode_raw([data])[0]), PNG)
 
-        path = route("/decode", form="bare", model=name)
+        path = route("/decode", framing="raw", model=name)
         return Exchange("receiver", path, expected_of(work), data, {"Content-Type": OCTETS})
 
     def _any_payload(self, random: Random) -> Exchange:
         decoder = self._known.decoder(random.choice(self._names))
         payload = random.randbytes(random.randint(1, 40))
-        wire = write_wire(payload, decoder.card.fingerprint)
+        bitstream = write_bitstream(payload, decoder.card.fingerprint)
         if random.random() < 0.5:
-            return self._decoding(wire)
+            return self._decoding(bitstream)
 
         def work() -> Check:
-            return gives(image.write_png(decoder.decode([wire])[0]), PNG)
+            return gives(image.write_png(decoder.decode([bitstream])[0]), PNG)
 
-        content = json_bytes({"payload": b64encode(wire).decode()})
+        content = json_bytes({"payload": b64encode(bitstream).decode()})
         return Exchange("receiver", "/decode", expected_of(work), content, {"Content-Type": JSON})
 
     def _damaged_container(self, random: Random) -> Exchange:
@@ -144,7 +144,7 @@ class Hostile:
         if random.random() < 0.5:
             data = damaged(whole, random)
         else:
-            # With check sums that are right.
+            # With checksums that are right.
             reader = FrameReader()
             reader.feed(whole)
             frame = reader.take()
@@ -171,7 +171,7 @@ class Hostile:
             return Exchange("receiver", "/decode", refuses(*VECTOR_CODES), data, {"Content-Type": JSON})
         if kind == "container":
             return Exchange("receiver", "/decode/batch", refuses(*CONTAINER_CODES), data)
-        return self._decoding(data) if kind == "code" else self._decoding_bare(random.choice(self._names), data)
+        return self._decoding(data) if kind == "code" else self._decoding_raw(random.choice(self._names), data)
 
     def _damaged_image(self, random: Random) -> Exchange:
         name = random.choice(self._names)
@@ -182,7 +182,7 @@ class Hostile:
 
         def work() -> Check:
             sent = guard.encode(image.read_image(data, guard.card.image))
-            return gives_code(guard.card, sent, lambda code: code.wire)
+            return gives_code(guard.card, sent, lambda code: code.bitstream)
 
         headers = {"Content-Type": PNG, "Accept": OCTETS}
         return Exchange("sender", route("/encode", model=name), expected_of(work), data, headers)
@@ -207,7 +207,7 @@ class Hostile:
 
         def work() -> Check:
             sent = guard.encode(image.read_image(data, guard.card.image, fit))
-            return gives_code(guard.card, sent, lambda code: code.wire)
+            return gives_code(guard.card, sent, lambda code: code.bitstream)
 
         return Exchange("sender", path, expected_of(work), data, {"Accept": OCTETS})
 
@@ -237,7 +237,7 @@ class Hostile:
                 (json_bytes({"code": [1e39] * card.code_size, "model": card.name}), ("invalid-vector",)),
                 (json_bytes({"code": numbers, "model": "no-such-model"}), ("unknown-model",)),
                 (json_bytes({"code": numbers, "model": "../" + card.name}), ("unknown-model",)),
-                (json_bytes({"code": numbers, "model": card.name, "model_id": "0" * 64}), ("foreign-code",)),
+                (json_bytes({"code": numbers, "model": card.name, "model_id": "0" * 64}), ("model-mismatch",)),
                 (random.randbytes(200), VECTOR_CODES),
             ]
         )
@@ -321,7 +321,7 @@ class Hostile:
                 ("api_key=secret", "invalid-parameter"),
                 ("&".join(f"p{number}=1" for number in range(20)), "invalid-parameter"),
                 ("%ff=%ff", "invalid-parameter"),
-                (f"{random.choice(['fit', 'form', 'on_misfit'])}=nonsense", "invalid-parameter"),
+                (f"{random.choice(['fit', 'framing', 'on_ood'])}=nonsense", "invalid-parameter"),
                 (f"target_bytes={random.choice(['0', '-1', '1e3', 'x', '9' * 30])}", "invalid-parameter"),
                 (f"max_mse={random.choice(['2', 'nan', 'inf', '-0', ''])}", "invalid-parameter"),
             ]

@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
         return self.end_bytes / self.warm_bytes
 
 
-def judge(samples: list[Sample]) -> Verdict:
+def assess(samples: list[Sample]) -> Verdict:
     """Compare the first tenth after warming up with the last one, each by its median.
 
     Medians, as single samples are taken while requests hold what they need for a moment.

@@ -26,7 +26,7 @@ WEIGHTS = {
     "encode a form": 4,
     "decode, PNG": 12,
     "decode, JSON": 4,
-    "decode, bare": 4,
+    "decode, raw": 4,
     "too long a body": 0.2,
     "image that claims to be large": 0.5,
     "comes in a crowd": 0.2,

@@ -13,7 +13,12 @@ from service.settings import Role, read_settings
 from tests.service.launching import Server
 from tests.soak.expectations import Half
 
-GAUGES = ("latentwire_running", "latentwire_queued", "latentwire_batches", "latentwire_held_bytes")
+GAUGES = (
+    "latentwire_requests_in_flight",
+    "latentwire_requests_queued",
+    "latentwire_batches_in_flight",
+    "latentwire_body_buffered_bytes",
+)
 BAD_WORDS = ("Traceback", "ERROR", "CRITICAL")
 REST_S = 30
 # Of each process: connections that are just being closed, and files of metrics that came with the load.

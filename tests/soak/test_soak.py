@@ -7,7 +7,7 @@ import pytest
 
 from tests.soak.__main__ import soak
 from tests.soak.expectations import JSON, WrongAnswer, gives, gives_json, refuses
-from tests.soak.memory import LEAST_SAMPLES, Sample, judge
+from tests.soak.memory import LEAST_SAMPLES, Sample, assess
 from tests.soak.run import Plan
 from tests.soak.servers import serve
 from tests.tiny_model import publish_guarded_model, publish_tiny_model
@@ -84,7 +84,7 @@ def test_memory_that_grows_after_warming_up_is_not_flat() -> None:
         return [Sample(at, at, size) for at, size in enumerate(sizes)]
 
     count = 2 * LEAST_SAMPLES
-    assert judge(samples(*([50] * 10 + [100] * count))).flat
-    assert judge(samples(*[100, 100, 900] * count)).flat
-    assert judge(samples(*range(1000, 1000 + count))).flat is False
-    assert judge(samples(*range(1000, 1010))).flat is None
+    assert assess(samples(*([50] * 10 + [100] * count))).flat
+    assert assess(samples(*[100, 100, 900] * count)).flat
+    assert assess(samples(*range(1000, 1000 + count))).flat is False
+    assert assess(samples(*range(1000, 1010))).flat is None

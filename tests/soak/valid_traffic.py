@@ -40,11 +40,11 @@ from tests.soak.expectations import (
 
 if TYPE_CHECKING:
     from service.inference.registry import Halves
-    from service.settings import OnMisfit
+    from service.settings import OnOod
 
 Found = Iterator[tuple[str, Exchange]]
 
-ON_MISFIT: tuple["OnMisfit", ...] = ("fallback", "warn", "refuse")
+ON_OOD: tuple["OnOod", ...] = ("fallback", "warn", "refuse")
 TARGETS_BYTES = (4, 12, 14, 18, 24, 200, 2000)
 LEAST_PSNRS_DB = (5, 18, 21.5, 24, 40)
 # Of each model's images; the others are for batches.
@@ -74,7 +74,7 @@ def good_exchanges(known: Known) -> dict[str, list[Exchange]]:
     """Return the exchanges of each kind."""
     kinds: dict[str, list[Exchange]] = {}
     for name, pixels in known.images.items():
-        for found in (_single_images, _misfits, _single_codes, _image_batches, _code_batches):
+        for found in (_single_images, _ood_images, _single_codes, _image_batches, _code_batches):
             for kind, exchange in found(known, name, pixels):
                 kinds.setdefault(kind, []).append(exchange)
     for kind, exchange in (*_ladder(known), *_pages(known)):
@@ -101,14 +101,14 @@ def container(
     name: str,
     pixels: Pixels,
     announced: int,
-    on_misfit: "OnMisfit" = "fallback",
+    on_ood: "OnOod" = "fallback",
     *,
     delivered: bool = False,
 ) -> bytes:
     """Return the container that a batch of these images is answered with."""
     encoder, guard = known.encoder(name), known.sender.guard(name)
     writer = encoder.container(announced)
-    chunks = (guard.codes(part, on_misfit, delivered=delivered) for part in image.slices(pixels, encoder.card.image))
+    chunks = (guard.codes(part, on_ood, delivered=delivered) for part in image.slices(pixels, encoder.card.image))
     return b"".join([*(writer.add(chunk.codes) for chunk in chunks), writer.finish()])
 
 
@@ -118,10 +118,10 @@ def strange_image(card: ModelCard, seed: int) -> Pixels:
 
 
 def _whole(code: EncodedImage) -> bytes:
-    return code.wire
+    return code.bitstream
 
 
-def _bare(code: EncodedImage) -> bytes:
+def _raw(code: EncodedImage) -> bytes:
     return code.payload
 
 
@@ -137,41 +137,42 @@ def _single_images(known: Known, name: str, pixels: Pixels) -> Found:
         png = image.write_png(one)
         whole, told = gives_code(card, sent, _whole), _one_json(card, sent)
         model = route("/encode", model=None if name == known.sender.default and number % 2 else name)
-        wire = {"Accept": OCTETS}
-        yield "encode, wire", Exchange("sender", model, whole, png, {"Content-Type": PNG, **wire})
+        bitstream = {"Accept": OCTETS}
+        yield "encode, wire", Exchange("sender", model, whole, png, {"Content-Type": PNG, **bitstream})
         yield "encode, JSON", Exchange("sender", model, told, png, {"Content-Type": OCTETS})
         body, content_type = form(png)
         yield "encode a form", Exchange("sender", model, told, body, {"Content-Type": content_type})
-        bare = gives_code(card, sent, _bare)
-        path = route("/encode", model=name, form="bare")
-        yield "encode, bare", Exchange("sender", path, bare, png, {"Content-Type": PNG, **wire})
+        raw = gives_code(card, sent, _raw)
+        path = route("/encode", model=name, framing="raw")
+        yield "encode, raw", Exchange("sender", path, raw, png, {"Content-Type": PNG, **bitstream})
         for file_format, media_type in (("BMP", "image/bmp"), ("WEBP", "image/webp")):
             if file_format == "WEBP" and card.image.channels == 1:
                 continue  # it has no grey
             data = image.write_file(one, file_format, **({"lossless": True} if file_format == "WEBP" else {}))
-            yield f"encode {file_format}", Exchange("sender", model, whole, data, {"Content-Type": media_type, **wire})
+            yield (
+                f"encode {file_format}",
+                Exchange("sender", model, whole, data, {"Content-Type": media_type, **bitstream}),
+            )
         larger = np.repeat(np.repeat(one, 2 + number % 2, axis=0), 2, axis=1)
         for fit in ("resize", "pad"):
             data = image.write_png(larger) if number % 2 else image.write_file(larger, "JPEG")
             fitted = guard.encode(image.read_image(data, card.image, fit))
             path = route("/encode", model=name, fit=fit)
-            yield f"encode, {fit}", Exchange("sender", path, gives_code(card, fitted, _whole), data, wire)
+            yield f"encode, {fit}", Exchange("sender", path, gives_code(card, fitted, _whole), data, bitstream)
 
 
-def _misfits(known: Known, name: str, pixels: Pixels) -> Found:
+def _ood_images(known: Known, name: str, pixels: Pixels) -> Found:
     guard = known.sender.guard(name)
     card = guard.card
     some = [strange_image(card, seed) for seed in range(2)] + list(pixels[:2])
     for one in some:
         png = image.write_png(one)
-        for on_misfit in ON_MISFIT:
+        for on_ood in ON_OOD:
             for max_mse in (None, 0.004) if guard.sees_delivered else (None,):
-                path = route("/encode", model=name, on_misfit=on_misfit, max_mse=max_mse)
+                path = route("/encode", model=name, on_ood=on_ood, max_mse=max_mse)
 
-                def work(
-                    one: Pixels = one, on_misfit: "OnMisfit" = on_misfit, max_mse: float | None = max_mse
-                ) -> Check:
-                    return _one_json(card, guard.encode(one, on_misfit, max_mse))
+                def work(one: Pixels = one, on_ood: "OnOod" = on_ood, max_mse: float | None = max_mse) -> Check:
+                    return _one_json(card, guard.encode(one, on_ood, max_mse))
 
                 yield "encode, guarded", Exchange("sender", path, expected_of(work), png)
 
@@ -181,20 +182,20 @@ def _ladder(known: Known) -> Found:
     default = known.sender.card(known.sender.default)
     for one in (*known.images[default.name][:4], strange_image(default, 3)):
         png = image.write_png(one)
-        for on_misfit in ON_MISFIT:
+        for on_ood in ON_OOD:
             for target_bytes in TARGETS_BYTES:
-                path = route("/encode", target_bytes=target_bytes, on_misfit=on_misfit)
+                path = route("/encode", target_bytes=target_bytes, on_ood=on_ood)
 
-                def fitting(one: Pixels = one, size: int = target_bytes, on_misfit: "OnMisfit" = on_misfit) -> Check:
-                    card, sent = ladder.best_within(one, size, lambda code: len(code.wire), on_misfit)
+                def fitting(one: Pixels = one, size: int = target_bytes, on_ood: "OnOod" = on_ood) -> Check:
+                    card, sent = ladder.best_within(one, size, lambda code: len(code.bitstream), on_ood)
                     return gives_code(card, sent, _whole)
 
                 yield "encode, target_bytes", Exchange("sender", path, expected_of(fitting), png, {"Accept": OCTETS})
             for least in LEAST_PSNRS_DB:
-                path = route("/encode", min_psnr=least, on_misfit=on_misfit)
+                path = route("/encode", min_psnr=least, on_ood=on_ood)
 
-                def reaching(one: Pixels = one, least: float = least, on_misfit: "OnMisfit" = on_misfit) -> Check:
-                    return _one_json(*ladder.smallest_reaching(one, least, on_misfit))
+                def reaching(one: Pixels = one, least: float = least, on_ood: "OnOod" = on_ood) -> Check:
+                    return _one_json(*ladder.smallest_reaching(one, least, on_ood))
 
                 yield "encode, min_psnr", Exchange("sender", path, expected_of(reaching), png)
 
@@ -205,26 +206,29 @@ def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
     headers = {"latentwire_model": card.full_name}
     for one in (*pixels[:SINGLE], strange_image(card, 5)):
         sent = guard.encode(one)
-        wire = sent.code.wire
-        (delivered,) = decoder.decode([wire])
+        bitstream = sent.code.bitstream
+        (delivered,) = decoder.decode([bitstream])
         png = image.write_png(delivered)
         shown = gives(png, PNG, **headers)
         typed = {"Content-Type": OCTETS}
-        yield "decode, PNG", Exchange("receiver", "/decode", shown, wire, typed)
+        yield "decode, PNG", Exchange("receiver", "/decode", shown, bitstream, typed)
         webp = gives(image.write_webp(delivered), "image/webp", **headers)
-        yield "decode, WebP", Exchange("receiver", "/decode", webp, wire, {"Accept": "image/webp"})
+        yield "decode, WebP", Exchange("receiver", "/decode", webp, bitstream, {"Accept": "image/webp"})
         array = gives(npy(delivered), NPY, **headers)
-        yield "decode, npy", Exchange("receiver", route("/decode", model=name), array, wire, {"Accept": NPY, **typed})
+        yield (
+            "decode, npy",
+            Exchange("receiver", route("/decode", model=name), array, bitstream, {"Accept": NPY, **typed}),
+        )
         told = gives_json(model_fields(card) | {"image": b64encode(png).decode()})
-        yield "decode, JSON", Exchange("receiver", "/decode", told, wire, {"Accept": JSON, **typed})
+        yield "decode, JSON", Exchange("receiver", "/decode", told, bitstream, {"Accept": JSON, **typed})
         as_json = {"Content-Type": JSON}
-        content = json_bytes({"payload": b64encode(wire).decode()})
+        content = json_bytes({"bitstream": b64encode(bitstream).decode()})
         yield "decode a payload", Exchange("receiver", "/decode", shown, content, as_json)
         content = json_bytes(model_fields(card) | fields_of(card, sent))
         yield "decode an answer", Exchange("receiver", "/decode", shown, content, as_json)
         for called in (name, card.full_name):
-            path = route("/decode", form="bare", model=called)
-            yield "decode, bare", Exchange("receiver", path, shown, sent.code.payload, typed)
+            path = route("/decode", framing="raw", model=called)
+            yield "decode, raw", Exchange("receiver", path, shown, sent.code.payload, typed)
     for y in encoder.y(pixels[:SINGLE]):
         vector = [float(str(number)) for number in y]
         point = gives(image.write_png(decoder.decode_vector(vector)), PNG, **headers)
@@ -242,22 +246,20 @@ def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
     for images in (pixels, mixed, pixels[:1], pixels[:0]):
         whole = gives(container(known, name, images, len(images)), OCTETS, **headers)
         yield "encode a batch", Exchange("sender", path, whole, npy(images), array)
-    for on_misfit in ON_MISFIT:
-        for check in ("encoded", "delivered") if guard.sees_delivered else ("encoded",):
+    for on_ood in ON_OOD:
+        for verify in ("latent", "reconstruction") if guard.sees_delivered else ("latent",):
 
-            def work(on_misfit: "OnMisfit" = on_misfit, *, delivered: bool = check == "delivered") -> Check:
-                return gives(
-                    container(known, name, mixed, len(mixed), on_misfit, delivered=delivered), OCTETS, **headers
-                )
+            def work(on_ood: "OnOod" = on_ood, *, delivered: bool = verify == "reconstruction") -> Check:
+                return gives(container(known, name, mixed, len(mixed), on_ood, delivered=delivered), OCTETS, **headers)
 
-            judged = route("/encode/batch", model=name, on_misfit=on_misfit, check=check)
+            judged = route("/encode/batch", model=name, on_ood=on_ood, verify=verify)
             yield "encode a batch, guarded", Exchange("sender", judged, expected_of(work), npy(mixed), array)
-    # One run of the graph, as another number of images at once may change the last digits of what is not quantised.
+    # One run of the graph, as another number of images at once may change the last digits of what is not quantized.
     few = next(image.slices(pixels, card.image))
     numbers = gives(npy(encoder.y(few).astype("<f4")), NPY, **headers)
     yield "encode a batch, npy", Exchange("sender", path, numbers, npy(few), {**array, "Accept": NPY})
-    judgements = zip(few, guard.judge(few), strict=True)
-    entries = [fields_of(card, guard.settle(one, judgement, "fallback")) for one, judgement in judgements]
+    assessments = zip(few, guard.assess(few), strict=True)
+    entries = [fields_of(card, guard.apply_policy(one, assessment, "fallback")) for one, assessment in assessments]
     told = gives_json(model_fields(card) | {"images": entries})
     yield "encode a batch, JSON", Exchange("sender", path, told, npy(few), {**array, "Accept": JSON})
     body, content_type = form(*(image.write_png(one) for one in few))

@@ -51,12 +51,12 @@ def test_a_recipe_trains_exports_publishes_comes_back_and_is_served(name: str, t
     pixels = few.test.pixels[:3]
     encoded = Encoder.open(folder).encode(pixels)
     assert encoded[0].y.shape == (recipe.code_size,)
-    pictures = Decoder.open(folder).decode([one.wire for one in encoded])
+    pictures = Decoder.open(folder).decode([one.bitstream for one in encoded])
     assert pictures.shape == pixels.shape
 
     with serve(Settings(models_dir=tmp_path / "models")) as client:
         assert client.get("/readyz").status_code == 200
-        wire = client.encode(image.write_png(pixels[0]), accept="application/octet-stream")
-        assert wire.content == encoded[0].wire
-        answer = client.decode(wire.content)
+        bitstream = client.encode(image.write_png(pixels[0]), accept="application/octet-stream")
+        assert bitstream.content == encoded[0].bitstream
+        answer = client.decode(bitstream.content)
         np.testing.assert_array_equal(image.read_image(answer.content, few.shape), pictures[0])

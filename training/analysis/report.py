@@ -58,7 +58,7 @@ class Figure(NamedTuple):
 def write_report(source: Source, dataset: Dataset, out: Path, options: Options | None = None) -> list[str]:
     """Write the report of a run or model, and return the names of the pictures in it.
 
-    A run's graphs and quantiser are made if it lacks them. Pictures that need a run are left out of a model's report,
+    A run's graphs and quantizer are made if it lacks them. Pictures that need a run are left out of a model's report,
     and the animation of a run without snapshots.
 
     Args:
@@ -149,7 +149,7 @@ def _figures(quality: Quality) -> list[Figure]:
         Figure("PSNR", f"{quality.float_psnr_db:.2f} dB", f"{quality.psnr_db:.2f} dB"),
         Figure("ideal code length", "", f"{quality.ideal_bits:.2f} bits"),
         Figure("payload", "", f"{quality.payload_bytes:.4g} bytes"),
-        Figure("on the wire", "", f"{quality.wire_bytes:.4g} bytes"),
+        Figure("on the wire", "", f"{quality.bitstream_bytes:.4g} bytes"),
         Figure("bits per pixel", "", f"{quality.bpp:.4f}"),
     ]
 

@@ -394,7 +394,7 @@ _HEAD = """# Results
 
 Written by `python -m training results RUN…`, which measures each run and model anew: RMSE over all pixels of all test
 images, pixels in [0, 1], through the exported encoder and decoder with the code as floats; what comes out is clipped to
-[0, 1], also that of PCA, but nothing is quantised.
+[0, 1], also that of PCA, but nothing is quantized.
 
 "Ours at best" is the network with as many numbers in the code that has the least error on the *validation* images. PCA
 is the best that a linear encoder and decoder can do. What others print is in `training/article_figures.toml`."""

@@ -10,7 +10,7 @@ x (N, C, H, W) ─ flatten ─┬─ nearest place on path 1 ──────�
 
 y (N, code size) ─ the picture at each place ─ sum ─ clamp to [0, 1] ─ x_hat
 
-Gersho and Gray 1992, "Vector Quantization and Signal Compression", call the stages residual vector quantisation; the
+Gersho and Gray 1992, "Vector Quantization and Signal Compression", call the stages residual vector quantization; the
 path is a polygonal line as in Kégl et al. 2000, "Learning and design of principal curves".
 """
 

@@ -3,7 +3,7 @@
     x (N, C, H, W) ─ encoder ─ × gain ─ y ─ round ─ symbols (N, code size) ─ ÷ gain ─ decoder ─ x_hat
                                         └ + noise ─ prior ─ bits, in training only
 
-The gain, one for each number of the code, is part of both exported halves: codes are in units of the quantiser's step.
+The gain, one for each number of the code, is part of both exported halves: codes are in units of the quantizer's step.
 The prior stays here, as a model's own tables are counted.
 """
 

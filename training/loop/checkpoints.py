@@ -82,7 +82,7 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, Recipe]:
     """
     try:
         file = io.BytesIO(path.read_bytes())
-        # torch writes a check sum with each tensor, but does not look at it when it reads.
+        # torch writes a checksum with each tensor, but does not look at it when it reads.
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
         file.seek(0)
@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, Recipe]:
     except Exception as error:  # torch raises many kinds for damaged files; all mean the same here
         raise InvalidCheckpoint(f"the checkpoint {path} is cut short, damaged, or not a checkpoint") from error
     if damaged:
-        raise InvalidCheckpoint(f"the checkpoint {path} is damaged: a check sum in it does not match")
+        raise InvalidCheckpoint(f"the checkpoint {path} is damaged: a checksum in it does not match")
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT or not _is_state(content):
         raise InvalidCheckpoint(f"the file {path} is not a checkpoint that this version reads")
     checkpoint = Checkpoint(**content)

@@ -14,7 +14,7 @@ from training.recipe import OptimizerName, Recipe
 
 _MOMENTUM = 0.9
 
-# The prior's parameters are in steps of the quantiser, and follow codes that move by many of them.
+# The prior's parameters are in steps of the quantizer, and follow codes that move by many of them.
 _PRIOR_RATE = 5.0
 
 _Tensors = list[Tensor] | tuple[Tensor, ...]

@@ -2,7 +2,7 @@
 
 One epoch is one pass over the training images in a new order; after each, the validation images tell whether it is the
 best so far. All randomness of an epoch comes from generators seeded by the recipe's seed and the epoch's number, so a
-run that was interrupted goes on exactly as if it had not been. Knows nothing of graphs, quantisers or codes.
+run that was interrupted goes on exactly as if it had not been. Knows nothing of graphs, quantizers or codes.
 """
 
 import math

@@ -41,7 +41,7 @@ class Subject:
     @property
     def outermost_levels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """The levels, float64 (code size) each, of the least and of the greatest symbols that the tables hold."""
-        low, step = np.array(self.card.quantiser.low), np.array(self.card.quantiser.step)
+        low, step = np.array(self.card.quantizer.low), np.array(self.card.quantizer.step)
         first = np.array([table.first for table in self.card.tables])
         last = np.array([table.last for table in self.card.tables])
         return low + step * first, low + step * last
@@ -52,19 +52,21 @@ class Subject:
         return "1 number" if self.card.code_size == 1 else f"{self.card.code_size:,} numbers"
 
     def codes(self, pixels: image.Pixels) -> Floats:
-        """Return the codes before quantisation, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
+        """Return the codes before quantization, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
         return _in_batches(self._encoder.y, pixels)
 
     def reconstruct(self, pixels: image.Pixels) -> image.Pixels:
         """Return what a receiver makes of the codes of uint8 (N, H, W, C) pixels, in the same shape."""
-        return _in_batches(lambda part: self._decoder.decode([one.wire for one in self._encoder.encode(part)]), pixels)
+        return _in_batches(
+            lambda part: self._decoder.decode([one.bitstream for one in self._encoder.encode(part)]), pixels
+        )
 
     def deliver(self, y: Floats) -> image.Pixels:
-        """Return what a receiver makes of codes, float32 (N, code size), once they are quantised, as images."""
-        return self.decode(quantizer.dequantise(quantizer.quantise(y, self.card.quantiser), self.card.quantiser))
+        """Return what a receiver makes of codes, float32 (N, code size), once they are quantized, as images."""
+        return self.decode(quantizer.dequantize(quantizer.quantize(y, self.card.quantizer), self.card.quantizer))
 
     def decode(self, y: Floats) -> image.Pixels:
-        """Return the images, uint8 (N, H, W, C), of any points of the code space, unquantised."""
+        """Return the images, uint8 (N, H, W, C), of any points of the code space, unquantized."""
         return _in_batches(lambda part: image.to_pixels(np.nan_to_num(self._decoder.x_hat(part))), y)
 
     def levels(self, y: Floats) -> npt.NDArray[np.float64]:
@@ -72,7 +74,7 @@ class Subject:
 
         A level is itself counted by half.
         """
-        symbols = quantizer.quantise(y, self.card.quantiser)
+        symbols = quantizer.quantize(y, self.card.quantizer)
         shares = np.empty(symbols.shape)
         for at, table in enumerate(self.card.tables):
             frequencies = np.array((0, *table.frequencies, 0))

@@ -59,7 +59,7 @@ def model_source(path: Path) -> Source:
 def open_sources(sources: Sequence[Source], dataset: Dataset) -> Iterator[list[Path]]:
     """Give each source as a folder like that of a published model, for as long as the context lasts.
 
-    What a run lacks, graphs and quantiser, is made in it first.
+    What a run lacks, graphs and quantizer, is made in it first.
     """
     with ExitStack() as stack:
         folders = []

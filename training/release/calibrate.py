@@ -1,4 +1,4 @@
-"""Codes of the training images -> the quantiser and the frequency tables of the model card.
+"""Codes of the training images -> the quantizer and the frequency tables of the model card.
 
 How fine the steps of one coordinate are beside those of another is told by how much the picture changes with each. How
 fine they are in all is told by the validation images' reconstructions. Knows no torch: the codes come from the exported
@@ -14,10 +14,10 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from latentwire.entropy import quantizer
-from latentwire.entropy.arithmetic import SymbolCoder
+from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.errors import UncodableImage
 from latentwire.imaging import image
-from latentwire.model.card import FrequencyTable, ImageShape, UniformQuantiser
+from latentwire.model.card import FrequencyTable, ImageShape, UniformQuantizer
 from latentwire.model.onnx_session import Graph, open_graph
 from training.data.datasets import Dataset, split_training
 from training.errors import InvalidRecipe, InvalidRun
@@ -47,9 +47,9 @@ _TABLES = TypeAdapter(tuple[FrequencyTable, ...])
 
 
 class Calibration(NamedTuple):
-    """A quantiser, its tables, and of the validation images the RMSE per pixel without and with it and the rate."""
+    """A quantizer, its tables, and of the validation images the RMSE per pixel without and with it and the rate."""
 
-    quantiser: UniformQuantiser
+    quantizer: UniformQuantizer
     tables: tuple[FrequencyTable, ...]
     float_rmse: float
     rmse: float
@@ -57,7 +57,7 @@ class Calibration(NamedTuple):
 
 
 def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | None = None) -> dict[str, Any]:
-    """Fit the quantiser and the tables of a run's graphs, and return what `quantizer.json` holds.
+    """Fit the quantizer and the tables of a run's graphs, and return what `quantizer.json` holds.
 
     Args:
         run: with both graphs.
@@ -66,7 +66,7 @@ def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | N
 
     Raises:
         InvalidRun: the run was not exported yet.
-        InvalidRecipe: `max_rmse_increase` is not above 0, or too small for any quantiser.
+        InvalidRecipe: `max_rmse_increase` is not above 0, or too small for any quantizer.
         CannotWrite: the disk is full, or the folder read-only.
     """
     run.read_json(run.export_file, "export")
@@ -76,7 +76,7 @@ def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | N
     calibration = calibrate(run, recipe, dataset)
     content = {
         "max_rmse_increase": recipe.max_rmse_increase,
-        "quantiser": calibration.quantiser.model_dump(mode="json"),
+        "quantizer": calibration.quantizer.model_dump(mode="json"),
         "tables": [table.model_dump(mode="json") for table in calibration.tables],
         "validation_float_rmse": calibration.float_rmse,
         "validation_rmse": calibration.rmse,
@@ -84,27 +84,27 @@ def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | N
         "encoder_sha256": graph_file(run.encoder).sha256,
         "decoder_sha256": graph_file(run.decoder).sha256,
     }
-    run.write_json(run.quantiser_file, content)
+    run.write_json(run.quantizer_file, content)
     return content
 
 
-def load_calibration(run: RunFolder) -> tuple[UniformQuantiser, tuple[FrequencyTable, ...]]:
-    """Read the quantiser and the tables of a calibrated run.
+def load_calibration(run: RunFolder) -> tuple[UniformQuantizer, tuple[FrequencyTable, ...]]:
+    """Read the quantizer and the tables of a calibrated run.
 
     Raises:
         InvalidRun: the run was not calibrated yet, or its file is damaged.
     """
-    content = run.read_json(run.quantiser_file, "calibrate")
+    content = run.read_json(run.quantizer_file, "calibrate")
     try:
-        return UniformQuantiser.model_validate(content.get("quantiser")), _TABLES.validate_python(content.get("tables"))
+        return UniformQuantizer.model_validate(content.get("quantizer")), _TABLES.validate_python(content.get("tables"))
     except ValidationError as error:
         raise InvalidRun(
-            f"{run.quantiser_file} is damaged; make it anew with `python -m training calibrate {run}`"
+            f"{run.quantizer_file} is damaged; make it anew with `python -m training calibrate {run}`"
         ) from error
 
 
 def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
-    """Fit the coarsest quantiser that the recipe's `max_rmse_increase` allows, and count its tables."""
+    """Fit the coarsest quantizer that the recipe's `max_rmse_increase` allows, and count its tables."""
     split = split_training(dataset, recipe)
     encoder, decoder = _open(run, dataset.shape, recipe.code_size)
     y = codes_of(encoder, split.train.pixels)
@@ -113,24 +113,24 @@ def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
     def rmse(y_hat: Floats) -> float:
         return reconstruction_rmse(decoder, y_hat, split.validation.pixels)
 
-    def quantised_rmse(parameters: UniformQuantiser) -> float:
-        return rmse(quantizer.dequantise(quantizer.quantise(validation_y, parameters), parameters))
+    def quantized_rmse(parameters: UniformQuantizer) -> float:
+        return rmse(quantizer.dequantize(quantizer.quantize(validation_y, parameters), parameters))
 
     float_rmse = rmse(validation_y)
     if recipe.rate_lambda > 0:
         # Trained with a rate: the graphs already speak in units of the step.
-        parameters = UniformQuantiser(low=(0.0,) * recipe.code_size, step=(1.0,) * recipe.code_size)
+        parameters = UniformQuantizer(low=(0.0,) * recipe.code_size, step=(1.0,) * recipe.code_size)
     else:
         slopes = slopes_of(decoder, y)
         mse_increase = recipe.max_rmse_increase * (2 * float_rmse + recipe.max_rmse_increase)
         # A uniform error within a step has a twelfth of its square; each coordinate adds as much to the picture.
         expected = math.sqrt(12 * mse_increase * split.validation.pixels[0].size / recipe.code_size)
         bound = float_rmse + recipe.max_rmse_increase
-        scale = _coarsest(lambda scale: quantised_rmse(even_steps(y, slopes, scale)) <= bound, expected)
+        scale = _coarsest(lambda scale: quantized_rmse(even_steps(y, slopes, scale)) <= bound, expected)
         parameters = even_steps(y, slopes, scale)
-    tables = count_tables(quantizer.quantise(y, parameters))
-    ideal_bits = SymbolCoder(tables).ideal_bits(quantizer.quantise(validation_y, parameters)).mean()
-    return Calibration(parameters, tables, float_rmse, quantised_rmse(parameters), float(ideal_bits))
+    tables = count_tables(quantizer.quantize(y, parameters))
+    ideal_bits = ArithmeticCoder(tables).ideal_bits(quantizer.quantize(validation_y, parameters)).mean()
+    return Calibration(parameters, tables, float_rmse, quantized_rmse(parameters), float(ideal_bits))
 
 
 def slopes_of(decoder: Graph, y: Floats) -> Doubles:
@@ -153,8 +153,8 @@ def slopes_of(decoder: Graph, y: Floats) -> Doubles:
     return slopes
 
 
-def even_steps(y: Floats, slopes: Doubles, scale: float) -> UniformQuantiser:
-    """Return the quantiser whose steps change the picture by `scale` each, with a level at each coordinate's mean.
+def even_steps(y: Floats, slopes: Doubles, scale: float) -> UniformQuantizer:
+    """Return the quantizer whose steps change the picture by `scale` each, with a level at each coordinate's mean.
 
     At the best rate, each coordinate adds the same distortion (high-resolution theory; Gersho & Gray 1992, "Vector
     Quantization and Signal Compression", chapter 8). A coordinate that the picture hardly depends on gets so wide a
@@ -164,7 +164,7 @@ def even_steps(y: Floats, slopes: Doubles, scale: float) -> UniformQuantiser:
     reach = np.abs(y - middle).max(axis=0)
     widest = 4 * reach + 1
     step = scale / np.maximum(slopes, scale / widest)
-    return UniformQuantiser(low=tuple(middle.tolist()), step=tuple(step.tolist()))
+    return UniformQuantizer(low=tuple(middle.tolist()), step=tuple(step.tolist()))
 
 
 def _coarsest(is_fine_enough: Callable[[float], bool], expected: float) -> float:
@@ -179,7 +179,7 @@ def _coarsest(is_fine_enough: Callable[[float], bool], expected: float) -> float
         while not is_fine_enough(math.exp(fine)):
             fine -= math.log(_SCALE_FACTOR)
     except UncodableImage as error:
-        raise InvalidRecipe("no quantiser is fine enough for so small a max_rmse_increase") from error
+        raise InvalidRecipe("no quantizer is fine enough for so small a max_rmse_increase") from error
     for _ in range(_HALVINGS):
         middle = (fine + coarse) / 2
         fine, coarse = (middle, coarse) if is_fine_enough(math.exp(middle)) else (fine, middle)

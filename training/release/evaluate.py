@@ -1,4 +1,4 @@
-"""A model's folder and images -> its quality, measured on real wire bytes and delivered pixels.
+"""A model's folder and images -> its quality, measured on real bitstream and delivered pixels.
 
 What is measured is what ships: the codec's own Encoder and Decoder. Knows neither torch nor runs.
 """
@@ -34,17 +34,17 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
     pixels = dataset.test.pixels
     float_error = error = 0.0
     ideal_bits = 0.0
-    payload_bytes = wire_bytes = 0
+    payload_bytes = bitstream_bytes = 0
     for start in range(0, len(pixels), BATCH):
         batch = pixels[start : start + BATCH]
         encoded = encoder.encode(batch)
-        delivered = decoder.decode([one.wire for one in encoded])
+        delivered = decoder.decode([one.bitstream for one in encoded])
         x_hat = decoder.x_hat(np.stack([one.y for one in encoded]))
         float_error += float(np.square(x_hat.astype(np.float64) - image.to_x(batch)).sum())
         error += float(np.square((delivered.astype(np.float64) - batch) / 255).sum())
         ideal_bits += sum(one.ideal_bits for one in encoded)
         payload_bytes += sum(len(one.payload) for one in encoded)
-        wire_bytes += sum(len(one.wire) for one in encoded)
+        bitstream_bytes += sum(len(one.bitstream) for one in encoded)
     return Quality.from_means(
         dataset=f"{dataset.name} test",
         images=len(pixels),
@@ -53,7 +53,7 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
         mse=max(error / pixels.size, _LEAST_MSE),
         ideal_bits=ideal_bits / len(pixels),
         payload_bytes=payload_bytes / len(pixels),
-        wire_bytes=wire_bytes / len(pixels),
+        bitstream_bytes=bitstream_bytes / len(pixels),
     )
 
 
@@ -78,6 +78,6 @@ _LABELS = {
     "psnr_db": "PSNR, as delivered (dB)",
     "ideal_bits": "ideal code length (bits)",
     "payload_bytes": "payload (bytes)",
-    "wire_bytes": "on the wire (bytes)",
+    "bitstream_bytes": "on the wire (bytes)",
     "bpp": "bits per pixel",
 }

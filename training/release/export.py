@@ -1,7 +1,7 @@
 """A run's best checkpoint -> `encoder.onnx` and `decoder.onnx`, which compute what the network computes, or nothing.
 
 Each graph is one file with a free batch axis; BatchNorm is folded into the layers before it. The files hold no
-trace of the machine that made them. Knows nothing of quantisers.
+trace of the machine that made them. Knows nothing of quantizers.
 """
 
 import logging

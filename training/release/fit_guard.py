@@ -1,4 +1,4 @@
-"""A model and the images that it was trained for -> the limits of its guard, and how well they tell misfits.
+"""A model and the images that it was trained for -> the limits of its guard, and how well they detect others.
 
 The limits come from training images alone; how often they are right is measured on test images and on images of other
 kinds. What the scores are is told in `latentwire.selection.guard`. Knows no torch.
@@ -15,17 +15,17 @@ import numpy.typing as npt
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.imaging import image
-from latentwire.model.card import CaughtMisfits, GuardLimits, GuardRates, TypicalPictures
+from latentwire.model.card import DetectedOod, GuardLimits, GuardRates, ReferencePictures
 from latentwire.selection.guard import Guard
-from latentwire.selection.ood_scores import TypicalImages
+from latentwire.selection.ood_scores import ReferenceStatistics
 from training.data.datasets import Dataset, TrainingSplit, load_images
 from training.data.images import Wanted, fit_pixels
 from training.errors import InvalidRecipe, MissingData
 
 BATCH = 500
 
-MAX_MISFITS = 10_000
-_MAX_MISFIT_BYTES = 1 << 28
+MAX_OOD_IMAGES = 10_000
+_MAX_OOD_BYTES = 1 << 28
 
 # The shares of all training images that are beyond a limit, such that fewer than one new image in a thousand is beyond
 # any. By these scores new images are like those for training, as no network has learned to make them small. With a
@@ -42,7 +42,7 @@ _LEAST_LIMIT = 1e-9
 MAX_TYPICAL_VALUES = 1 << 18
 
 
-class Misfits(NamedTuple):
+class OodImages(NamedTuple):
     """Images that a model is not for, and what they are called."""
 
     name: str
@@ -50,21 +50,21 @@ class Misfits(NamedTuple):
 
 
 def make_guard(
-    folder: Path, dataset: Dataset, split: TrainingSplit, misfits: Sequence[Misfits] = ()
+    folder: Path, dataset: Dataset, split: TrainingSplit, ood_images: Sequence[OodImages] = ()
 ) -> GuardLimits | None:
     """Fit and measure the guard of the model in `folder`; see `fit_limits` and `measure_guard`."""
     limits = fit_limits(folder, split)
     if limits is None:
         return None
-    return limits.model_copy(update={"rates": measure_guard(folder, limits, dataset, misfits)})
+    return limits.model_copy(update={"rates": measure_guard(folder, limits, dataset, ood_images)})
 
 
 def fit_limits(folder: Path, split: TrainingSplit) -> GuardLimits | None:
     """Fit the limits of a model in `folder` by its training images; None if its images are too large for that.
 
-    Of strangeness and code length, as many of the training and validation images are beyond as the shares above say.
-    The limits of error and surprise are the greatest ones among all that are not too strange: images that the network
-    has not learned have larger errors, so that a share of those that it has would be a far larger one of these.
+    Limits of input deviation and code length leave the shares above of the training and validation images beyond them.
+    Limits of error and reconstruction deviation are the maxima over all images within the other limits: images that the
+    network has not learned have larger errors, so a share of the training images would be a far larger share of others.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -76,36 +76,38 @@ def fit_limits(folder: Path, split: TrainingSplit) -> GuardLimits | None:
         return None
     stacks = [split.train.pixels, split.validation.pixels]
     # Validation images, as the usual errors are to be those of images that the network has not learned.
-    typical = TypicalPictures(
+    reference = ReferencePictures(
         **_mean_and_spread(stacks), error_png_base64=_levels(_usual_error(encoder, decoder, split.validation.pixels))
     )
-    scores = _scores(encoder, decoder, TypicalImages(typical, shape), stacks)
-    strangeness = scores["strangeness"]
-    max_strangeness = np.quantile(strangeness, 1 - STRANGE)
+    scores = _scores(encoder, decoder, ReferenceStatistics(reference, shape), stacks)
+    input_deviation = scores["input_deviation"]
+    max_input_deviation = np.quantile(input_deviation, 1 - STRANGE)
     # A strange image that hides among those for training does not raise the other limits.
-    usual = strangeness <= max_strangeness
+    usual = input_deviation <= max_input_deviation
     return GuardLimits(
-        max_strangeness=_limit(max_strangeness),
-        max_strangeness_alone=_limit(np.quantile(strangeness, 1 - STRANGE_ALONE)),
+        max_input_deviation=_limit(max_input_deviation),
+        max_input_deviation_alone=_limit(np.quantile(input_deviation, 1 - STRANGE_ALONE)),
         max_bits=_limit(np.quantile(scores["bits"], 1 - RARE)),
         max_mse=_limit(scores["mse"][usual].max()),
-        max_surprise=_limit(scores["surprise"][usual].max()),
-        typical=typical,
+        max_reconstruction_deviation=_limit(scores["reconstruction_deviation"][usual].max()),
+        reference=reference,
     )
 
 
-def measure_guard(folder: Path, limits: GuardLimits, dataset: Dataset, misfits: Sequence[Misfits] = ()) -> GuardRates:
-    """Measure how often limits call test images, and misfits, what the latter are.
+def measure_guard(
+    folder: Path, limits: GuardLimits, dataset: Dataset, ood_images: Sequence[OodImages] = ()
+) -> GuardRates:
+    """Measure how often limits call test images, and out-of-distribution images, what the latter are.
 
     Raises:
         ModelError: the files of the model in `folder` cannot be used.
     """
     guard = Guard(Encoder.open(folder), Decoder.open(folder), limits)
-    by_sender, with_decoder = _called_misfits(guard, limits, dataset.test.pixels)
+    by_sender, with_decoder = _called_ood(guard, limits, dataset.test.pixels)
     caught = []
-    for kind in misfits:
-        alone, both = _called_misfits(guard, limits, kind.pixels)
-        caught.append(CaughtMisfits(misfits=kind.name, images=len(kind.pixels), by_sender=alone, with_decoder=both))
+    for kind in ood_images:
+        alone, both = _called_ood(guard, limits, kind.pixels)
+        caught.append(DetectedOod(ood_images=kind.name, images=len(kind.pixels), by_sender=alone, with_decoder=both))
     return GuardRates(
         ordinary=f"{dataset.name} test",
         images=len(dataset.test),
@@ -115,9 +117,9 @@ def measure_guard(folder: Path, limits: GuardLimits, dataset: Dataset, misfits: 
     )
 
 
-def load_misfits(
+def load_ood_images(
     names: Sequence[str], dataset: Dataset, data_dir: Path | None = None, *, if_there: bool = False
-) -> list[Misfits]:
+) -> list[OodImages]:
     """Load images that a model of `dataset` is not for, resized to its images' shape: the first 10,000 of each set.
 
     Args:
@@ -132,7 +134,7 @@ def load_misfits(
         CorruptData: they are not what they should be.
     """
     shape = dataset.shape
-    count = max(1, min(MAX_MISFITS, _MAX_MISFIT_BYTES // (shape.pixels * shape.channels)))
+    count = max(1, min(MAX_OOD_IMAGES, _MAX_OOD_BYTES // (shape.pixels * shape.channels)))
     found = []
     for name in names:
         try:
@@ -142,7 +144,7 @@ def load_misfits(
                 continue
             raise
         if name != dataset.name:
-            found.append(Misfits(name, fit_pixels(pixels, Wanted(*shape.as_tuple(), "resize"), name)))
+            found.append(OodImages(name, fit_pixels(pixels, Wanted(*shape.as_tuple(), "resize"), name)))
     return found
 
 
@@ -151,48 +153,53 @@ def guard_in_words(limits: GuardLimits | None) -> str:
     if limits is None or limits.rates is None:
         return "no guard: images of this size have none"
     rates = limits.rates
-    lines = [f"{'called misfits by':32}{'a sender alone':>16}{'with decoder':>16}"]
+    lines = [f"{'called ood_images by':32}{'a sender alone':>16}{'with decoder':>16}"]
     figures = [
         (f"{rates.images:,} of {rates.ordinary}", rates.false_alarms_by_sender, rates.false_alarms_with_decoder),
-        *((f"{kind.images:,} of {kind.misfits}", kind.by_sender, kind.with_decoder) for kind in rates.caught),
+        *((f"{kind.images:,} of {kind.ood_images}", kind.by_sender, kind.with_decoder) for kind in rates.caught),
     ]
     return "\n".join([*lines, *(f"{name:32}{alone:16.2%}{both:16.2%}" for name, alone, both in figures)])
 
 
-def _called_misfits(guard: Guard, limits: GuardLimits, pixels: image.Pixels) -> tuple[float, float]:
-    """Return which shares of images are misfits to a sender alone, and where the decoder is at hand."""
+def _called_ood(guard: Guard, limits: GuardLimits, pixels: image.Pixels) -> tuple[float, float]:
+    """Return the shares of images called out-of-distribution by a sender alone, and with the decoder at hand."""
     alone = both = 0
     for part in _parts(len(pixels)):
-        for judgement in guard.judge(pixels[part]):
-            scores = judgement.scores
-            both += judgement.misfit is not None
+        for assessment in guard.assess(pixels[part]):
+            scores = assessment.scores
+            both += assessment.ood is not None
             alone += (
-                judgement.encoded is None
-                or scores["strangeness"] > limits.max_strangeness_alone
+                assessment.encoded is None
+                or scores["input_deviation"] > limits.max_input_deviation_alone
                 or scores["bits"] > limits.max_bits
             )
     return alone / len(pixels), both / len(pixels)
 
 
 def _scores(
-    encoder: Encoder, decoder: Decoder, typical: TypicalImages, stacks: Sequence[image.Pixels]
+    encoder: Encoder, decoder: Decoder, reference: ReferenceStatistics, stacks: Sequence[image.Pixels]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return each score of all images, float64 (N)."""
-    found: dict[str, list[npt.NDArray[np.float64]]] = {"bits": [], "strangeness": [], "mse": [], "surprise": []}
+    found: dict[str, list[npt.NDArray[np.float64]]] = {
+        "bits": [],
+        "input_deviation": [],
+        "mse": [],
+        "reconstruction_deviation": [],
+    }
     for pixels in stacks:
         for part in _parts(len(pixels)):
             bits, delivered = _through(encoder, decoder, pixels[part])
             found["bits"].append(bits)
-            found["strangeness"].append(typical.strangeness(pixels[part]))
+            found["input_deviation"].append(reference.input_deviation(pixels[part]))
             found["mse"].append(_mse(pixels[part], delivered))
-            found["surprise"].append(typical.surprise(pixels[part], delivered))
+            found["reconstruction_deviation"].append(reference.reconstruction_deviation(pixels[part], delivered))
     return {score: np.concatenate(values) for score, values in found.items()}
 
 
 def _through(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> tuple[npt.NDArray[np.float64], image.Pixels]:
     """Return the ideal code lengths, float64 (N), of some images and the images as delivered, uint8 (N, H, W, C)."""
     encoded = encoder.encode(pixels)
-    return np.array([one.ideal_bits for one in encoded]), decoder.decode_bare([one.payload for one in encoded])
+    return np.array([one.ideal_bits for one in encoded]), decoder.decode_raw([one.payload for one in encoded])
 
 
 def _mean_and_spread(stacks: Sequence[image.Pixels]) -> dict[str, str]:

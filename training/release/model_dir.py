@@ -26,7 +26,7 @@ from latentwire.model.card import (
     ImageShape,
     ModelCard,
     Quality,
-    UniformQuantiser,
+    UniformQuantizer,
     model_id_of,
 )
 from latentwire.model.onnx_session import open_graph
@@ -51,7 +51,7 @@ def graph_file(path: Path) -> GraphFile:
     return GraphFile(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
-def make_golden(encoder: Path, decoder: Path, shape: ImageShape, parameters: UniformQuantiser) -> Golden:
+def make_golden(encoder: Path, decoder: Path, shape: ImageShape, parameters: UniformQuantizer) -> Golden:
     """Send the golden image through both graphs and record what comes out.
 
     Raises:
@@ -61,8 +61,8 @@ def make_golden(encoder: Path, decoder: Path, shape: ImageShape, parameters: Uni
     x_shape, y_shape = (channels, height, width), (len(parameters.low),)
     pixels = draw_golden_image(shape)
     y = open_graph(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels[None]))
-    symbols = quantizer.quantise(y, parameters)
-    x_hat = open_graph(decoder, graph_file(decoder), y_shape, x_shape).run(quantizer.dequantise(symbols, parameters))
+    symbols = quantizer.quantize(y, parameters)
+    x_hat = open_graph(decoder, graph_file(decoder), y_shape, x_shape).run(quantizer.dequantize(symbols, parameters))
 
     def png(picture: image.Pixels) -> str:
         return base64.b64encode(image.write_png(picture)).decode()
@@ -79,7 +79,7 @@ def make_card(
     encoder: Path,
     decoder: Path,
     shape: ImageShape,
-    parameters: UniformQuantiser,
+    parameters: UniformQuantizer,
     tables: Sequence[FrequencyTable],
     *,
     description: str = "",
@@ -87,7 +87,7 @@ def make_card(
     guard: GuardLimits | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> ModelCard:
-    """Make the card of a model from its two ONNX files, its quantiser and its tables.
+    """Make the card of a model from its two ONNX files, its quantizer and its tables.
 
     Raises:
         InvalidGraph: a graph does not have the signature of this image shape and code size.
@@ -99,7 +99,7 @@ def make_card(
         description=description,
         image=shape,
         code_size=len(parameters.low),
-        quantiser=parameters,
+        quantizer=parameters,
         tables=tuple(tables),
         encoder=encoder_file,
         decoder=decoder_file,

@@ -59,9 +59,9 @@ Measured over {quality.images:,} images of {quality.dataset}, through the real e
 | PSNR | {quality.float_psnr_db:.2f} dB | {quality.psnr_db:.2f} dB |
 | ideal code length | | {quality.ideal_bits:.2f} bits |
 | payload | | {quality.payload_bytes:.2f} bytes |
-| on the wire | | {quality.wire_bytes:.2f} bytes, {quality.bpp:.4f} bits per pixel |
+| on the wire | | {quality.bitstream_bytes:.2f} bytes, {quality.bpp:.4f} bits per pixel |
 
-"As delivered" is with the quantised code and 8-bit pixels, as a receiver gets them.
+"As delivered" is with the quantized code and 8-bit pixels, as a receiver gets them.
 """
 
 
@@ -76,13 +76,13 @@ def _guard(guard: GuardLimits) -> str:
                 rates.false_alarms_with_decoder,
             ),
             *(
-                (f"{kind.images:,} images of {kind.misfits}", kind.by_sender, kind.with_decoder)
+                (f"{kind.images:,} images of {kind.ood_images}", kind.by_sender, kind.with_decoder)
                 for kind in rates.caught
             ),
         ]
         table = "\n".join(f"| {name} | {alone:.2%} | {both:.2%} |" for name, alone, both in rows)
         figures = f"""
-| called misfits | by a sender alone | with the decoder at hand |
+| called out-of-distribution | by a sender alone | with the decoder at hand |
 |---|---|---|
 {table}
 
@@ -94,10 +94,10 @@ An image beyond one of these limits is not of the kind that the model is for:
 
 | score | limit | |
 |---|---|---|
-| strangeness | {guard.max_strangeness:.4g} | {guard.max_strangeness_alone:.4g} for a sender alone |
+| input deviation | {guard.max_input_deviation:.4g} | {guard.max_input_deviation_alone:.4g} for a sender alone |
 | bits | {guard.max_bits:.4g} | ideal code length |
 | MSE | {guard.max_mse:.4g} | as delivered |
-| surprise | {guard.max_surprise:.4g} | as delivered |
+| reconstruction deviation | {guard.max_reconstruction_deviation:.4g} | as delivered |
 {figures}"""
 
 
@@ -105,7 +105,7 @@ def _code(card: ModelCard) -> str:
     rows = "\n".join(
         f"| {index} | {low:.4f} | {step:.4f} | {table.first} to {table.last} |"
         for index, (low, step, table) in enumerate(
-            zip(card.quantiser.low[:_SHOWN], card.quantiser.step, card.tables, strict=False)
+            zip(card.quantizer.low[:_SHOWN], card.quantizer.step, card.tables, strict=False)
         )
     )
     more = f"\nand {card.code_size - _SHOWN} more.\n" if card.code_size > _SHOWN else ""

@@ -1,6 +1,6 @@
 """A run or a published model -> its encoder and decoder graph, opened side by side, with the float code between them.
 
-What a network can do before anything is quantised. Knows no torch, unless a run's graphs have to be made.
+What a network can do before anything is quantized. Knows no torch, unless a run's graphs have to be made.
 """
 
 from dataclasses import dataclass

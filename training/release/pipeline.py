@@ -17,14 +17,14 @@ from training.errors import InvalidRun
 from training.recipe import Recipe, make_recipe
 from training.release.calibrate import calibrate_run, load_calibration
 from training.release.evaluate import evaluate_model
-from training.release.fit_guard import Misfits, make_guard
+from training.release.fit_guard import OodImages, make_guard
 from training.release.model_dir import graph_file, make_card, write_model
 from training.release.model_readme import write_readme
 from training.runs import RunFolder
 
 
 def publish_run(
-    run: RunFolder, dataset: Dataset, models_dir: Path, name: str | None = None, misfits: Sequence[Misfits] = ()
+    run: RunFolder, dataset: Dataset, models_dir: Path, name: str | None = None, ood_images: Sequence[OodImages] = ()
 ) -> ModelCard:
     """Publish a run as `models_dir/<name>`, by default under its recipe's name, and return its card.
 
@@ -33,7 +33,7 @@ def publish_run(
         dataset: of its recipe.
         models_dir: where the model is to be.
         name: of the model.
-        misfits: images that it is not for, with which its guard is measured.
+        ood_images: images that it is not for, with which its guard is measured.
 
     Raises:
         TrainingError: a step cannot be done; see `training.errors`.
@@ -44,20 +44,20 @@ def publish_run(
     prepare(run, dataset)
     quality = evaluate_run(run, dataset)
     with staged_model(run, dataset) as folder:
-        guard = make_guard(folder, dataset, split_training(dataset, recipe), misfits)
+        guard = make_guard(folder, dataset, split_training(dataset, recipe), ood_images)
     card = card_of(run, dataset, name, quality, guard)
     write_model(models_dir, card, run.encoder, run.decoder, write_readme(card))
     return card
 
 
-def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, misfits: Sequence[Misfits] = ()) -> ModelCard:
+def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, ood_images: Sequence[OodImages] = ()) -> ModelCard:
     """Fit the guard of a published model anew, and write it into its card; nothing else of the model changes.
 
     Args:
         folder: of the model.
         dataset: that it was trained on.
         recipe: by which the training images are cut.
-        misfits: images that it is not for.
+        ood_images: images that it is not for.
 
     Raises:
         CodecError: the model's files cannot be used.
@@ -66,7 +66,9 @@ def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, misfits: Sequenc
     card = load_card(folder)
     if card.image != dataset.shape:
         raise ImageMismatch(f"model '{card.name}' takes {card.image}; {dataset.name} has {dataset.shape}")
-    guarded = card.model_copy(update={"guard": make_guard(folder, dataset, split_training(dataset, recipe), misfits)})
+    guarded = card.model_copy(
+        update={"guard": make_guard(folder, dataset, split_training(dataset, recipe), ood_images)}
+    )
     write_model(folder.parent, guarded, folder / ENCODER_FILE, folder / DECODER_FILE, write_readme(guarded))
     return guarded
 
@@ -104,7 +106,7 @@ def evaluate_run(run: RunFolder, dataset: Dataset) -> Quality:
 def staged_model(run: RunFolder, dataset: Dataset) -> Iterator[Path]:
     """Give a run's model as a folder like a published one, for as long as the context lasts."""
     if not _is_calibrated(run):
-        raise InvalidRun(f"{run} has no quantiser for its graphs; run `python -m training calibrate {run}`")
+        raise InvalidRun(f"{run} has no quantizer for its graphs; run `python -m training calibrate {run}`")
     with tempfile.TemporaryDirectory() as scratch:
         yield write_model(Path(scratch), card_of(run, dataset), run.encoder, run.decoder)
 
@@ -137,7 +139,7 @@ def card_of(
 
 def _provenance(run: RunFolder) -> dict[str, Any]:
     exported = run.read_json(run.export_file, "export")
-    calibrated = run.read_json(run.quantiser_file, "calibrate")
+    calibrated = run.read_json(run.quantizer_file, "calibrate")
     metrics = run.metrics()
     recipe = run.recipe().model_dump(mode="json")
     # A bound that was chosen by hand after training belongs to what makes this model again.
@@ -149,7 +151,7 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
         "train_seconds": round(sum(epoch["seconds"] for epoch in metrics), 1),
         "best_epoch": exported["best_epoch"],
         "validation_rmse": exported["validation_rmse"],
-        "validation_rmse_quantised": calibrated["validation_rmse"],
+        "validation_rmse_quantized": calibrated["validation_rmse"],
         "max_difference_from_torch": {half: exported[half]["max_difference"] for half in ("encoder", "decoder")},
     }
 
@@ -163,9 +165,9 @@ def _is_exported(run: RunFolder) -> bool:
 
 
 def _is_calibrated(run: RunFolder) -> bool:
-    if not (run.quantiser_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
+    if not (run.quantizer_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
         return False
-    content = run.read_json(run.quantiser_file, "calibrate")
+    content = run.read_json(run.quantizer_file, "calibrate")
     if "tables" not in content:
         return False  # by an earlier version, that counted none
     graphs = (content.get("encoder_sha256"), content.get("decoder_sha256"))

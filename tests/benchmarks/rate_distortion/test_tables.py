@@ -17,7 +17,7 @@ POINTS = [
     point("WebP", 100, 23, "quality 0", count=4),
     point("WebP", 200, 33, "quality 50", count=4),
     point("PNG", 250, None, count=4),
-    point(PAYLOAD, 202, None, "image as itself", count=4),
+    point(PAYLOAD, 202, None, "image losslessly", count=4),
     point("WebP", 40, 22, "quality 0", TOGETHER),
 ]
 
@@ -40,12 +40,12 @@ def test_models_without_classical_codecs_have_a_table_too() -> None:
 
 
 def test_ours_reach_a_psnr_with_a_model_that_ships_and_classical_codecs_between_settings() -> None:
-    as_itself = ["202.00 (image as itself)"] * 2
+    encode_lossless = ["202.00 (image losslessly)"] * 2
     table = levels_table(POINTS, ALONE, (17.0, 20.0, 28.0, 40.0))
     assert cells(table, f"**{PAYLOAD}**")[1:] == [
         "5.00 (small, 19.0 dB)",
         "12.00 (large, 24.5 dB)",
-        *as_itself,
+        *encode_lossless,
         "202.0",
     ]
     assert cells(table, "WebP")[1:] == ["100.0*", "100.0*", "141.4", "–", "–"]

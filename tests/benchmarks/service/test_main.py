@@ -20,7 +20,7 @@ def test_the_dense_model_works(models_dir: Path) -> None:
     pixels, _ = draw_digits(3, 0)
     encoded = Encoder.open(models_dir / NAME).encode(pixels)
     assert len(encoded[0].y) == SIZES[-1]
-    assert Decoder.open(models_dir / NAME).decode([one.wire for one in encoded]).shape == pixels.shape
+    assert Decoder.open(models_dir / NAME).decode([one.bitstream for one in encoded]).shape == pixels.shape
 
 
 def test_every_part_is_measured(models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,8 +83,8 @@ def one(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def misfit(tmp_path: Path) -> Path:
-    path = tmp_path / "misfit.png"
+def ood(tmp_path: Path) -> Path:
+    path = tmp_path / "ood.png"
     path.write_bytes(write_png(strange_pixels(1)[0]))
     return path
 
@@ -96,10 +96,10 @@ def tree(folder: Path) -> list[str]:
 def test_an_image_goes_there_and_back(run: Run, one: Path, tmp_path: Path, guarded_model: Path) -> None:
     code, out, err = run("encode", "one.png")
     assert (code, err) == (0, "")
-    wire = (tmp_path / "one.lw").read_bytes()
-    assert out == f"one.lw: {len(wire)} bytes, {float(out.split()[-2]):.2f} dB\n"
+    bitstream = (tmp_path / "one.lw").read_bytes()
+    assert out == f"one.lw: {len(bitstream)} bytes, {float(out.split()[-2]):.2f} dB\n"
     assert run("decode", "one.lw", "--out", "back.png")[0] == 0
-    assert (tmp_path / "back.png").read_bytes() == write_png(Decoder.open(guarded_model).decode([wire])[0])
+    assert (tmp_path / "back.png").read_bytes() == write_png(Decoder.open(guarded_model).decode([bitstream])[0])
 
 
 def test_a_folder_goes_there_and_back_with_its_names(run: Run, digits: Path, tmp_path: Path) -> None:
@@ -134,29 +134,29 @@ def test_a_container_s_images_are_numbered_in_order(run: Run, digits: Path, tmp_
         assert np.abs(read_image(alone, SHAPE).astype(int) - array[number]).max() <= 1
 
 
-@pytest.mark.parametrize("form", ["full", "bare"])
+@pytest.mark.parametrize("framing", ["full", "raw"])
 @pytest.mark.parametrize("format_", ["png", "webp", "npy"])
-@pytest.mark.parametrize("name", ["one.png", "misfit.png"])
+@pytest.mark.parametrize("name", ["one.png", "ood.png"])
 def test_one_image_has_the_bytes_that_the_service_answers(
-    run: Run, one: Path, misfit: Path, tmp_path: Path, models: Path, form: str, format_: str, name: str
+    run: Run, one: Path, ood: Path, tmp_path: Path, models: Path, framing: str, format_: str, name: str
 ) -> None:
-    assert run("encode", name, "--form", form, "--out", "code")[0] == 0
-    model = ["--model", "guarded"] if form == "bare" else []
-    assert run("decode", "code", "--form", form, "--format", format_, *model, "--out", "image")[0] == 0
+    assert run("encode", name, "--framing", framing, "--out", "code")[0] == 0
+    model = ["--model", "guarded"] if framing == "raw" else []
+    assert run("decode", "code", "--framing", framing, "--format", format_, *model, "--out", "image")[0] == 0
     octets = "application/octet-stream"
     with serve(Settings(models_dir=models)) as client:
-        code = client.encode((tmp_path / name).read_bytes(), accept=octets, form=form).content
-        named = {"model": "guarded"} if form == "bare" else {}
+        code = client.encode((tmp_path / name).read_bytes(), accept=octets, framing=framing).content
+        named = {"model": "guarded"} if framing == "raw" else {}
         accept = "application/x-npy" if format_ == "npy" else f"image/{format_}"
-        decoded = client.decode(code, form=form, accept=accept, **named).content
+        decoded = client.decode(code, framing=framing, accept=accept, **named).content
     assert (tmp_path / "code").read_bytes() == code
     assert (tmp_path / "image").read_bytes() == decoded
 
 
 def test_a_container_has_the_bytes_that_the_service_answers(
-    run: Run, digits: Path, misfit: Path, tmp_path: Path, models: Path
+    run: Run, digits: Path, ood: Path, tmp_path: Path, models: Path
 ) -> None:
-    misfit.replace(digits / "12.png")
+    ood.replace(digits / "12.png")
     assert run("encode", "digits", "--container", "all.lwb")[0] == 0
     assert run("decode", "all.lwb", "--format", "npy")[0] == 0
     images = [digits / f"{number:02d}.png" for number in range(30)]
@@ -182,17 +182,17 @@ def rungs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("role", ["both", "sender"])
-@pytest.mark.parametrize("form", ["full", "bare"])
-@pytest.mark.parametrize("name", ["one.png", "misfit.png"])
+@pytest.mark.parametrize("framing", ["full", "raw"])
+@pytest.mark.parametrize("name", ["one.png", "ood.png"])
 def test_the_model_that_is_chosen_for_an_image_is_that_of_the_service(
     run: Run,
     one: Path,
-    misfit: Path,
+    ood: Path,
     tmp_path: Path,
     rungs: Path,
     monkeypatch: pytest.MonkeyPatch,
     role: Role,
-    form: str,
+    framing: str,
     name: str,
 ) -> None:
     monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(rungs))
@@ -203,10 +203,10 @@ def test_the_model_that_is_chosen_for_an_image_is_that_of_the_service(
         wishes += [("target_bytes", "12"), ("max_mse", "0.04")]
     chosen = set()
     with serve(Settings(models_dir=rungs, default_model="low", role=role)) as client:
-        for (wish, value), on_misfit in product(wishes, ("refuse", "warn", "fallback")):
-            asked = {wish: value, "on_misfit": on_misfit, "form": form}
+        for (wish, value), on_ood in product(wishes, ("refuse", "warn", "fallback")):
+            asked = {wish: value, "on_ood": on_ood, "framing": framing}
             options = [part for key, given in asked.items() for part in (f"--{key.replace('_', '-')}", given)]
-            guard = [] if role == "both" else ["--no-guard"]
+            guard = [] if role == "both" else ["--no-verify-reconstruction"]
             code, _, err = run("encode", name, *options, *guard, "--out", "code", "--force")
             answer = client.encode((tmp_path / name).read_bytes(), accept="application/octet-stream", **asked)
             if answer.status_code == 200:
@@ -232,9 +232,9 @@ def test_the_model_that_is_chosen_is_told(
     files = run("inspect", "codes", "--json")[1].splitlines()
     assert told == Counter(json.loads(line)["model"] for line in files)
     assert told.total() == 40
-    code, out, err = run("encode", "digits", "--min-psnr", "10", "--out", "payloads", "--form", "bare")
+    code, out, err = run("encode", "digits", "--min-psnr", "10", "--out", "payloads", "--framing", "raw")
     assert (code, err, out.count(", of model ")) == (0, "", 40)
-    assert run("encode", "one.png", "--min-psnr", "10", "--form", "bare")[1].startswith("one.bare: ")
+    assert run("encode", "one.png", "--min-psnr", "10", "--framing", "raw")[1].startswith("one.raw: ")
 
 
 def test_a_payload_that_goes_to_standard_output_is_told_of_beside_it(models: Path, one: Path, tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_a_payload_that_goes_to_standard_output_is_told_of_beside_it(models: Pat
         "one.png",
         "--target-bytes",
         "20",
-        "--form",
-        "bare",
+        "--framing",
+        "raw",
         "--out",
         "-",
     ]
@@ -267,19 +267,19 @@ def test_without_a_default_the_models_of_one_shape_are_chosen_from(
     assert "take images of several shapes; name one of them in LATENTWIRE_DEFAULT_MODEL" in err
 
 
-def test_a_misfit_is_sent_as_itself_unless_something_else_is_asked_for(run: Run, misfit: Path, tmp_path: Path) -> None:
-    code, out, err = run("encode", "misfit.png")
+def test_a_misfit_is_sent_as_itself_unless_something_else_is_asked_for(run: Run, ood: Path, tmp_path: Path) -> None:
+    code, out, err = run("encode", "ood.png")
     assert (code, err) == (0, "")
-    assert "the image as itself (raw): the image is not of the kind that model 'guarded' is for" in out
-    assert run("decode", "misfit.lw", "--out", "back.png")[0] == 0
+    assert "the image losslessly (raw): the image is not of the kind that model 'guarded' is for" in out
+    assert run("decode", "ood.lw", "--out", "back.png")[0] == 0
     back = read_image((tmp_path / "back.png").read_bytes(), SHAPE)
     np.testing.assert_array_equal(back, strange_pixels(1)[0])
-    code, _, err = run("encode", "misfit.png", "--on-misfit", "refuse", "--force")
+    code, _, err = run("encode", "ood.png", "--on-ood", "refuse", "--force")
     assert code == 1
-    assert err.startswith("latentwire: misfit.png: the image is not of the kind")
-    code, out, err = run("encode", "misfit.png", "--on-misfit", "warn", "--force")
+    assert err.startswith("latentwire: ood.png: the image is not of the kind")
+    code, out, err = run("encode", "ood.png", "--on-ood", "warn", "--force")
     assert code == 0
-    assert err.startswith("latentwire: misfit.png: warning: the image is not of the kind")
+    assert err.startswith("latentwire: ood.png: warning: the image is not of the kind")
     assert " dB" in out
 
 
@@ -287,51 +287,51 @@ def test_misfits_are_in_a_container_as_they_are_alone(run: Run, digits: Path, tm
     for number in (3, 29):
         (digits / f"{number:02d}.png").write_bytes(write_png(strange_pixels(1, seed=number)[0]))
     _, out, _ = run("encode", "digits", "--container", "all.lwb")
-    assert out.endswith("; 2 of them as themselves\n")
+    assert out.endswith("; 2 of them losslessly\n")
     assert run("decode", "all.lwb", "--format", "npy")[0] == 0
     array = np.load(tmp_path / "all.npy", allow_pickle=False)
     np.testing.assert_array_equal(array[3], strange_pixels(1, seed=3)[0])
-    code, _, err = run("encode", "digits", "--container", "all.lwb", "--on-misfit", "refuse", "--force")
+    code, _, err = run("encode", "digits", "--container", "all.lwb", "--on-ood", "refuse", "--force")
     assert code == 1
     assert [line.split(": ")[1] for line in err.splitlines()] == ["digits/03.png", "digits/29.png"]
     assert "  images    38, " in run("inspect", "all.lwb")[1]
 
 
-def test_misfits_in_a_container_are_named_where_that_is_asked_for(run: Run, digits: Path, misfit: Path) -> None:
-    misfit.replace(digits / "12.png")
-    code, out, err = run("encode", "digits", "--container", "all.lwb", "--on-misfit", "warn")
+def test_misfits_in_a_container_are_named_where_that_is_asked_for(run: Run, digits: Path, ood: Path) -> None:
+    ood.replace(digits / "12.png")
+    code, out, err = run("encode", "digits", "--container", "all.lwb", "--on-ood", "warn")
     assert (code, err.count("\n")) == (0, 1)
     assert err.startswith("latentwire: digits/12.png: warning: the image is not of the kind")
     assert "themselves" not in out
 
 
 def test_images_for_a_container_are_decoded_to_judge_them_where_that_is_asked_for(
-    run: Run, digits: Path, misfit: Path, tmp_path: Path, guarded_model: Path
+    run: Run, digits: Path, ood: Path, tmp_path: Path, guarded_model: Path
 ) -> None:
     card = load_card(guarded_model)
     assert card.guard is not None
     exact = card.model_copy(update={"guard": card.guard.model_copy(update={"max_mse": 1e-9})})
     folder = tmp_path / "exact"
     write_model(folder, exact, guarded_model / ENCODER_FILE, guarded_model / DECODER_FILE)
-    misfit.replace(digits / "12.png")
+    ood.replace(digits / "12.png")
     models = ["--models-dir", str(folder)]
-    assert run("encode", "digits", "--container", "a.lwb", *models)[1].endswith("; 1 of them as themselves\n")
-    assert run("encode", "digits", "--container", "b.lwb", "--guard", *models)[1].endswith(
-        "; 40 of them as themselves\n"
+    assert run("encode", "digits", "--container", "a.lwb", *models)[1].endswith("; 1 of them losslessly\n")
+    assert run("encode", "digits", "--container", "b.lwb", "--verify-reconstruction", *models)[1].endswith(
+        "; 40 of them losslessly\n"
     )
     names = [f"{number:02d}.png" for number in range(30)] + [f"more/{number:02d}.png" for number in range(30, 40)]
     files = [("file", (name, (digits / name).read_bytes())) for name in names]
     with serve(Settings(models_dir=folder)) as client:
-        together = client.request("POST", "/encode/batch", files=files, params={"check": "delivered"}).content
+        together = client.request("POST", "/encode/batch", files=files, params={"verify": "reconstruction"}).content
     assert (tmp_path / "b.lwb").read_bytes() == together
 
 
 def test_the_largest_error_can_be_limited(run: Run, one: Path, tmp_path: Path) -> None:
-    assert run("encode", "one.png", "--max-mse", "0")[1].count("the image as itself") == 1
-    code, _, err = run("encode", "one.png", "--max-mse", "0", "--no-guard", "--force")
+    assert run("encode", "one.png", "--max-mse", "0")[1].count("the image losslessly") == 1
+    code, _, err = run("encode", "one.png", "--max-mse", "0", "--no-verify-reconstruction", "--force")
     assert (code, err) == (
         2,
-        "latentwire: --max-mse needs to decode what is encoded; leave out --no-guard\n",
+        "latentwire: --max-mse needs to decode what is encoded; leave out --no-verify-reconstruction\n",
     )
     for value in ("-1", "nan", "inf", "1.5", "x"):
         code, _, err = run("encode", "one.png", f"--max-mse={value}")
@@ -400,16 +400,16 @@ def test_a_container_of_nothing_is_not_written(run: Run, tmp_path: Path) -> None
 
 def test_what_is_wrong_with_a_code_is_one_sentence(run: Run, one: Path, tmp_path: Path, guarded_model: Path) -> None:
     run("encode", "one.png")
-    wire = (tmp_path / "one.lw").read_bytes()
+    bitstream = (tmp_path / "one.lw").read_bytes()
     foreign = Encoder.open(publish_tiny_model(tmp_path / "others", tmp_path / "scratch", "other", seed=1))
     codes = tmp_path / "codes"
     codes.mkdir()
-    (codes / "cut.lw").write_bytes(wire[:-1])
-    (codes / "damaged.lw").write_bytes(wire[:8] + bytes((wire[8] ^ 1,)) + wire[9:])
+    (codes / "cut.lw").write_bytes(bitstream[:-1])
+    (codes / "damaged.lw").write_bytes(bitstream[:8] + bytes((bitstream[8] ^ 1,)) + bitstream[9:])
     (codes / "empty.lw").touch()
-    (codes / "foreign.lw").write_bytes(foreign.encode(familiar_pixels(1))[0].wire)
+    (codes / "foreign.lw").write_bytes(foreign.encode(familiar_pixels(1))[0].bitstream)
     (codes / "foreign.lwb").write_bytes(b"".join(foreign.encode_batch([familiar_pixels(3)])))
-    (codes / "good.lw").write_bytes(wire)
+    (codes / "good.lw").write_bytes(bitstream)
     (codes / "picture.lw").write_bytes(one.read_bytes())
     here = Decoder.open(guarded_model).card.fingerprint.hex()
     stranger = (
@@ -419,8 +419,8 @@ def test_what_is_wrong_with_a_code_is_one_sentence(run: Run, one: Path, tmp_path
     code, out, err = run("decode", "codes", "--out", "back")
     assert (code, out) == (1, "1 image of 1 file\n")
     assert [line.removeprefix("latentwire: codes/") for line in err.splitlines()] == [
-        "cut.lw: the code is damaged: its check sum does not match",
-        "damaged.lw: the code is damaged: its check sum does not match",
+        "cut.lw: the code is damaged: its checksum does not match",
+        "damaged.lw: the code is damaged: its checksum does not match",
         "empty.lw: the code is empty",
         f"foreign.lw: {stranger}",
         f"foreign.lwb: {stranger}",
@@ -455,9 +455,7 @@ def test_what_a_damaged_container_still_holds_is_written_in_its_place(
     assert run("decode", "all.lwb", "--format", format_)[0] == 0
     code, _, err = run("decode", "hole.lwb", "--format", format_)
     assert code == 1
-    assert err == (
-        "latentwire: hole.lwb: chunk 1, with the images 20 to 39, is damaged: its check sum does not match\n"
-    )
+    assert err == ("latentwire: hole.lwb: chunk 1, with the images 20 to 39, is damaged: its checksum does not match\n")
     code, _, err = run("decode", "cut.lwb", "--format", format_)
     assert code == 1
     lost = "image 40 and what follows it, if anything, is lost"
@@ -475,26 +473,26 @@ def test_what_a_damaged_container_still_holds_is_written_in_its_place(
         np.testing.assert_array_equal(arrays["cut"], arrays["all"][:40])
 
 
-def test_inspect_tells_a_code_with_and_without_its_model(run: Run, one: Path, misfit: Path, tmp_path: Path) -> None:
-    run("encode", "one.png", "misfit.png")
-    run("encode", "one.png", "--form", "bare")
-    code, out, err = run("inspect", "one.lw", "misfit.lw", "--json")
+def test_inspect_tells_a_code_with_and_without_its_model(run: Run, one: Path, ood: Path, tmp_path: Path) -> None:
+    run("encode", "one.png", "ood.png")
+    run("encode", "one.png", "--framing", "raw")
+    code, out, err = run("inspect", "one.lw", "ood.lw", "--json")
     assert (code, err) == (0, "")
     known, itself = map(json.loads, out.splitlines())
     assert known["file"] == "one.lw"
-    assert (known["kind"], known["version"], known["model"], known["holds"]) == ("code", 2, "guarded", "symbols")
+    assert (known["kind"], known["version"], known["model"], known["holds"]) == ("code", 1, "guarded", "symbols")
     assert known["bytes"] == known["payload_bytes"] + 8
     assert len(known["symbols"]) == 5
     assert known["ideal_bits"] > 8 * (known["payload_bytes"] - 1)
     assert (itself["holds"], itself["symbols"]) == ("raw", None)
-    code, out, _ = run("inspect", "one.lw", "misfit.lw", "--json", "--models-dir", "nowhere")
+    code, out, _ = run("inspect", "one.lw", "ood.lw", "--json", "--models-dir", "nowhere")
     unread, _ = map(json.loads, out.splitlines())
     assert unread == {**known, "model": None, "symbols": None, "ideal_bits": None}
-    bare = json.loads(run("inspect", "one.bare", "--form", "bare", "--model", "guarded", "--json")[1])
-    assert (bare["kind"], bare["symbols"]) == ("bare payload", known["symbols"])
-    assert "of symbols, not read" in run("inspect", "one.bare", "--form", "bare")[1]
-    _, out, _ = run("inspect", "misfit.lw")
-    assert "the image as itself (raw)" in out
+    raw = json.loads(run("inspect", "one.raw", "--framing", "raw", "--model", "guarded", "--json")[1])
+    assert (raw["kind"], raw["symbols"]) == ("raw payload", known["symbols"])
+    assert "of symbols, not read" in run("inspect", "one.raw", "--framing", "raw")[1]
+    _, out, _ = run("inspect", "ood.lw")
+    assert "the image losslessly (raw)" in out
 
 
 def test_inspect_says_where_the_damage_is(run: Run, tmp_path: Path, three_chunks: tuple[bytes, list[int]]) -> None:
@@ -512,7 +510,7 @@ def test_inspect_says_where_the_damage_is(run: Run, tmp_path: Path, three_chunks
         assert first["bytes"] == len(damaged)
         assert "images 20 to 39" in first["errors"][0]
         assert "cut short at chunk 2" in first["errors"][1]
-        assert second == {"file": "b.lw", "errors": ["the code is damaged: its check sum does not match"]}
+        assert second == {"file": "b.lw", "errors": ["the code is damaged: its checksum does not match"]}
     _, out, _ = run("inspect", "a.lwb")
     assert "chunk 1   images 20 to 39, damaged\n  end       missing\n" in out
 
@@ -530,7 +528,7 @@ def test_inspect_needs_no_graph_and_no_encoder_or_decoder(models: Path, one: Pat
 
 def test_each_half_starts_without_the_code_of_the_other(models: Path, one: Path, tmp_path: Path) -> None:
     for command, other in (
-        (["encode", "one.png", "--no-guard"], "latentwire.decoder"),
+        (["encode", "one.png", "--no-verify-reconstruction"], "latentwire.decoder"),
         (["decode", "one.lw", "--out", "back.png"], "latentwire.encoder"),
         (["--help"], "numpy"),
     ):
@@ -633,7 +631,7 @@ def test_with_several_models_one_has_to_be_chosen(
         (["encode", "one.png", "--model", "other"], "there is no model 'other' in "),
         (["encode", "one.png", "--models-dir", "nowhere"], "'nowhere' cannot be read: No such file or directory"),
         (["encode", "one.png", "--models-dir", "."], "the folder '.' holds no model"),
-        (["encode", "one.png", "--container", "a.lwb", "--out", "b"], "leave out --out and --form"),
+        (["encode", "one.png", "--container", "a.lwb", "--out", "b"], "leave out --out and --framing"),
         (
             ["encode", "one.png", "--container", "a.lwb", "--max-mse", "0.1"],
             "by the model's own limits; leave out --max-mse",
@@ -647,10 +645,10 @@ def test_with_several_models_one_has_to_be_chosen(
         (["encode", "one.png", "--min-psnr", "9", "--max-mse", "0.1"], "both say how good the picture must be"),
         (["encode", "one.png", "one.png", "--out", "-"], "standard output takes the result of one file only"),
         (["encode", "one.png", "one.png", "--out", "one.png"], "--out one.png is a file"),
-        (["decode", "one.lw", "--form", "bare"], "--form bare needs --model"),
-        (["decode", "one.lw", "--form", "bare", "--model", "guarded@" + "0" * 64], "has the model_id"),
+        (["decode", "one.lw", "--framing", "raw"], "--framing raw needs --model"),
+        (["decode", "one.lw", "--framing", "raw", "--model", "guarded@" + "0" * 64], "has the model_id"),
         (["decode", "-", "-"], "standard input can be read once only"),
-        (["inspect", "one.lw", "--model", "guarded"], "--model goes with --form bare"),
+        (["inspect", "one.lw", "--model", "guarded"], "--model goes with --framing raw"),
         (["transcode", "one.lw"], "invalid choice: 'transcode'"),
     ],
 )

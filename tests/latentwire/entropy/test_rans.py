@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwire.entropy import rans
-from latentwire.entropy.rans import GREATEST_SYMBOL, LEAST_SYMBOL, RansCoder, lanes_of, read_varint, write_varint
+from latentwire.entropy.rans import MAX_SYMBOL, MIN_SYMBOL, RansCoder, lanes_of, read_varint, write_varint
 from latentwire.errors import InvalidCode, UncodableImage
 from latentwire.model.card import FREQUENCY_TOTAL, FrequencyTable
 from tests.latentwire.tables import draw_symbols, ideal_bytes, peaked_table
@@ -42,13 +42,13 @@ def test_lanes_one_by_one_and_all_at_once_give_the_same(images: int, monkeypatch
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.integers(LEAST_SYMBOL, GREATEST_SYMBOL), min_size=6, max_size=6), min_size=1, max_size=9))
+@given(st.lists(st.lists(st.integers(MIN_SYMBOL, MAX_SYMBOL), min_size=6, max_size=6), min_size=1, max_size=9))
 def test_any_symbols_of_32_bits_come_back(rows: list[list[int]]) -> None:
     symbols = np.array(rows, dtype=np.int64)
     assert np.array_equal(CODER.decode(*CODER.encode(symbols), len(rows)), symbols)
 
 
-@pytest.mark.parametrize("symbol", [LEAST_SYMBOL - 1, GREATEST_SYMBOL + 1, 1 << 62, -(1 << 63)])
+@pytest.mark.parametrize("symbol", [MIN_SYMBOL - 1, MAX_SYMBOL + 1, 1 << 62, -(1 << 63)])
 def test_a_symbol_of_more_bits_is_refused(symbol: int) -> None:
     with pytest.raises(UncodableImage, match="32 bits"):
         CODER.encode(np.full((1, len(TABLES)), symbol, dtype=np.int64))

@@ -196,7 +196,7 @@ def test_damage_in_a_head_is_final() -> None:
 
 
 def test_chunks_that_changed_places_or_went_missing_are_refused() -> None:
-    # Of the same length, so that their heads are the same but for the check sums.
+    # Of the same length, so that their heads are the same but for the checksums.
     chunks = [Chunk(np.empty((0, 3), np.int64), {0: payload}) for payload in (b"\0a", b"\0b")]
     whole = write(*chunks)
     size = (len(whole) - HEADER_BYTES - END_BYTES) // 2
@@ -248,7 +248,7 @@ def test_another_version_is_told_from_damage() -> None:
     ("images", "body", "says"),
     [
         (1, "", "cut short"),
-        (1, "02", "as themselves"),
+        (1, "02", "losslessly"),
         (2, "010202000000", "place 2"),
         (2, "0100010000", "cannot have 1 bytes"),
         (2, "010032" + 50 * "00", "cannot have 50 bytes"),

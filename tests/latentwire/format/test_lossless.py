@@ -39,7 +39,7 @@ def test_an_image_comes_back_as_it_was(channels: int, height: int, width: int, d
     shape = ImageShape(height=height, width=width, channels=channels)
     pixels = data.draw(arrays(np.uint8, shape.as_tuple()))
     payload = lossless.write_payload(pixels)
-    assert lossless.is_image(payload)
+    assert lossless.is_lossless(payload)
     np.testing.assert_array_equal(lossless.read_payload(payload, shape), pixels)
     assert len(payload) <= 3 + pixels.size
 

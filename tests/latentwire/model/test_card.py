@@ -35,8 +35,8 @@ def test_the_model_id_covers_both_graphs(tiny_model: Path, folder: Path, half: s
 
 def test_the_model_id_covers_the_quantiser(folder: Path) -> None:
     card = json.loads((folder / CARD_FILE).read_text())
-    card["quantiser"]["low"][0] += 0.001
-    change(folder, quantiser=card["quantiser"])
+    card["quantizer"]["low"][0] += 0.001
+    change(folder, quantizer=card["quantizer"])
     with pytest.raises(InvalidCard, match="model_id"):
         load_card(folder)
 
@@ -73,7 +73,7 @@ def test_lists_of_numbers_are_written_on_one_line(tiny_model: Path) -> None:
         ({"name": "another"}, "is that of model 'another'"),
         ({"image": {"height": 10**9, "width": 6, "channels": 1}}, "image.height"),
         ({"image": {"height": 8, "width": 6, "channels": 2}}, "image.channels"),
-        ({"card_version": 1}, "card_version"),
+        ({"card_version": 2}, "card_version"),
         ({"tables": []}, "there are 0 tables, and the code has 5 coordinates"),
         ({"tables": [{"first": 0, "frequencies": [0, 0, 0], "escape": 1}] * 5}, "tables.0.frequencies.0"),
         ({"tables": [{"first": 0, "frequencies": [65535], "escape": 0}] * 5}, "tables.0.escape"),
@@ -114,7 +114,14 @@ def test_a_huge_card_is_not_read(folder: Path) -> None:
 def test_quality_is_derived_from_means() -> None:
     shape = ImageShape(height=10, width=8, channels=3)
     quality = Quality.from_means(
-        dataset="d", images=7, shape=shape, float_mse=0.01, mse=0.04, ideal_bits=77, payload_bytes=10, wire_bytes=18
+        dataset="d",
+        images=7,
+        shape=shape,
+        float_mse=0.01,
+        mse=0.04,
+        ideal_bits=77,
+        payload_bytes=10,
+        bitstream_bytes=18,
     )
     assert quality.float_rmse == pytest.approx(0.1)
     assert quality.rmse == pytest.approx(0.2)

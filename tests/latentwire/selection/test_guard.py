@@ -6,11 +6,11 @@ import pytest
 
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
-from latentwire.errors import MisfitImage, UncodableImage
+from latentwire.errors import OutOfDistribution, UncodableImage
 from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.onnx_session import Floats, Graph
-from latentwire.selection.guard import Guard, OnMisfit, psnr_db
+from latentwire.selection.guard import Guard, OnOod, psnr_db
 from tests.tiny_model import familiar_pixels, strange_pixels
 
 
@@ -61,25 +61,25 @@ def test_the_figures_are_those_of_the_image_as_a_receiver_gets_it(
     guard: Guard, decoder: Decoder, familiar: image.Pixels
 ) -> None:
     guarded = guard.encode(familiar)
-    difference = decoder.decode([guarded.code.wire])[0].astype(float) - familiar
+    difference = decoder.decode([guarded.code.bitstream])[0].astype(float) - familiar
     assert guarded.mse == pytest.approx(np.square(difference / 255).mean())
     assert guarded.max_error == pytest.approx(np.abs(difference).max() / 255)
     assert guarded.psnr_db == pytest.approx(-10 * math.log10(np.square(difference / 255).mean()))
-    assert (guarded.misfit, guarded.sent_as) == (None, None)
+    assert (guarded.ood, guarded.sent_as) == (None, None)
 
 
 def test_a_familiar_image_has_the_code_that_the_encoder_gives(
     guard: Guard, encoder: Encoder, familiar: image.Pixels
 ) -> None:
-    for on_misfit in ("refuse", "warn", "fallback"):
-        assert guard.encode(familiar, on_misfit).code.wire == encoder.encode(familiar[None])[0].wire
+    for on_ood in ("refuse", "warn", "fallback"):
+        assert guard.encode(familiar, on_ood).code.bitstream == encoder.encode(familiar[None])[0].bitstream
 
 
 @pytest.mark.parametrize("with_decoder", [True, False])
 def test_a_misfit_is_refused_when_that_is_asked_for(
     guard: Guard, alone: Guard, strange: image.Pixels, with_decoder: bool
 ) -> None:
-    with pytest.raises(MisfitImage, match=r"not of the kind that model 'guarded' is for: .*strangeness \d"):
+    with pytest.raises(OutOfDistribution, match=r"not of the kind that model 'guarded' is for: .*input_deviation \d"):
         (guard if with_decoder else alone).encode(strange, "refuse")
 
 
@@ -87,13 +87,13 @@ def test_a_misfit_is_sent_with_a_warning_when_that_is_asked_for(
     guard: Guard, encoder: Encoder, strange: image.Pixels
 ) -> None:
     guarded = guard.encode(strange, "warn")
-    assert guarded.code.wire == encoder.encode(strange[None])[0].wire
+    assert guarded.code.bitstream == encoder.encode(strange[None])[0].bitstream
     assert guarded.sent_as is None
-    assert guarded.misfit is not None
-    excess = {one.score: one for one in guarded.misfit.excesses}["strangeness"]
+    assert guarded.ood is not None
+    exceeded_limit = {one.score: one for one in guarded.ood.exceeded}["input_deviation"]
     assert guard.card.guard is not None
-    assert excess.value > excess.limit == guard.card.guard.max_strangeness
-    assert f"strangeness {excess.value:.4g} (limit {excess.limit:.4g})" in guarded.misfit.sentence
+    assert exceeded_limit.value > exceeded_limit.limit == guard.card.guard.max_input_deviation
+    assert f"input_deviation {exceeded_limit.value:.4g} (limit {exceeded_limit.limit:.4g})" in guarded.ood.sentence
 
 
 @pytest.mark.parametrize("with_decoder", [True, False])
@@ -101,10 +101,10 @@ def test_a_misfit_is_sent_as_itself_otherwise_and_comes_back_exactly(
     guard: Guard, alone: Guard, decoder: Decoder, strange: image.Pixels, with_decoder: bool
 ) -> None:
     guarded = (guard if with_decoder else alone).encode(strange)
-    assert guarded.misfit is not None
+    assert guarded.ood is not None
     assert guarded.sent_as == "raw"
     assert (guarded.mse, guarded.max_error, guarded.psnr_db) == (0, 0, math.inf)
-    np.testing.assert_array_equal(decoder.decode([guarded.code.wire])[0], strange)
+    np.testing.assert_array_equal(decoder.decode([guarded.code.bitstream])[0], strange)
 
 
 def test_without_a_decoder_the_errors_are_not_known(alone: Guard, familiar: image.Pixels) -> None:
@@ -118,40 +118,40 @@ def test_an_encoder_alone_has_its_own_limit_of_strangeness(
 ) -> None:
     limits = encoder.card.guard
     assert limits is not None
-    wide = limits.model_copy(update={"max_strangeness": 1e9})
-    narrow = wide.model_copy(update={"max_strangeness_alone": 1e-9})
-    assert Guard(encoder, None, wide).encode(familiar).misfit is None
-    assert Guard(encoder, decoder, narrow).encode(familiar).misfit is None
-    assert Guard(encoder, None, narrow).encode(familiar).misfit is not None
+    wide = limits.model_copy(update={"max_input_deviation": 1e9})
+    narrow = wide.model_copy(update={"max_input_deviation_alone": 1e-9})
+    assert Guard(encoder, None, wide).encode(familiar).ood is None
+    assert Guard(encoder, decoder, narrow).encode(familiar).ood is None
+    assert Guard(encoder, None, narrow).encode(familiar).ood is not None
 
 
-@pytest.mark.parametrize("score", ["strangeness", "bits", "mse", "surprise"])
+@pytest.mark.parametrize("score", ["input_deviation", "bits", "mse", "reconstruction_deviation"])
 def test_each_score_alone_makes_a_misfit(
     encoder: Encoder, decoder: Decoder, familiar: image.Pixels, score: str
 ) -> None:
     limits = encoder.card.guard
     assert limits is not None
     guard = Guard(encoder, decoder, limits.model_copy(update={f"max_{score}": 1e-9}))
-    misfit = guard.encode(familiar, "warn").misfit
-    assert misfit is not None
-    assert [one.score for one in misfit.excesses] == [score]
+    ood = guard.encode(familiar, "warn").ood
+    assert ood is not None
+    assert [one.score for one in ood.exceeded] == [score]
 
 
 def test_a_limit_of_the_error_is_in_place_of_the_card_s(guard: Guard, familiar: image.Pixels) -> None:
     mse = guard.encode(familiar).mse
     assert mse is not None
-    assert guard.encode(familiar, max_mse=mse).misfit is None
-    misfit = guard.encode(familiar, "warn", max_mse=0.999 * mse).misfit
-    assert misfit is not None
-    assert [(one.score, one.limit) for one in misfit.excesses] == [("mse", 0.999 * mse)]
+    assert guard.encode(familiar, max_mse=mse).ood is None
+    ood = guard.encode(familiar, "warn", max_mse=0.999 * mse).ood
+    assert ood is not None
+    assert [(one.score, one.limit) for one in ood.exceeded] == [("mse", 0.999 * mse)]
 
 
 def test_a_card_without_limits_makes_no_misfits(tiny_model: Path, strange: image.Pixels) -> None:
     guard = Guard(Encoder.open(tiny_model), Decoder.open(tiny_model))
     guarded = guard.encode(strange)
-    assert guarded.misfit is None
+    assert guarded.ood is None
     assert guarded.mse is not None
-    assert guard.encode(strange, max_mse=0).misfit is not None
+    assert guard.encode(strange, max_mse=0).ood is not None
 
 
 def test_an_image_that_is_shorter_as_itself_is_sent_so(guard: Guard, decoder: Decoder) -> None:
@@ -160,31 +160,31 @@ def test_an_image_that_is_shorter_as_itself_is_sent_so(guard: Guard, decoder: De
         guarded = guard.encode(flat)
         assert len(guarded.code.payload) <= len(lossless.write_payload(flat))
         if guarded.sent_as:
-            np.testing.assert_array_equal(decoder.decode([guarded.code.wire])[0], flat)
+            np.testing.assert_array_equal(decoder.decode([guarded.code.bitstream])[0], flat)
 
 
-@pytest.mark.parametrize(("on_misfit", "error"), [("refuse", MisfitImage), ("warn", UncodableImage)])
+@pytest.mark.parametrize(("on_ood", "error"), [("refuse", OutOfDistribution), ("warn", UncodableImage)])
 def test_an_image_without_a_code_is_a_misfit(
-    guarded_model: Path, decoder: Decoder, on_misfit: OnMisfit, error: type[Exception]
+    guarded_model: Path, decoder: Decoder, on_ood: OnOod, error: type[Exception]
 ) -> None:
     encoder = Encoder.open(guarded_model)
     guard = Guard(Encoder(encoder.card, Overflowing(encoder._graph)), decoder)
     white = np.full(guard.card.image.as_tuple(), 255, np.uint8)
     with pytest.raises(error, match="lies too far out"):
-        guard.encode(white, on_misfit)
+        guard.encode(white, on_ood)
     guarded = guard.encode(white)
-    assert guarded.misfit is not None
-    np.testing.assert_array_equal(decoder.decode([guarded.code.wire])[0], white)
-    both = guard.judge(np.stack([white, familiar_pixels(1)[0]]))
-    assert [judgement.encoded is None for judgement in both] == [True, False]
+    assert guarded.ood is not None
+    np.testing.assert_array_equal(decoder.decode([guarded.code.bitstream])[0], white)
+    both = guard.assess(np.stack([white, familiar_pixels(1)[0]]))
+    assert [assessment.encoded is None for assessment in both] == [True, False]
 
 
 def test_a_batch_is_judged_as_its_images_are(guard: Guard) -> None:
     batch = np.concatenate([familiar_pixels(3), strange_pixels(3)])
-    judged = guard.judge(batch)
-    assert [judgement.misfit is not None for judgement in judged] == [False] * 3 + [True] * 3
-    for pixels, judgement in zip(batch, judged, strict=True):
-        assert judgement.scores == pytest.approx(guard.judge(pixels[None])[0].scores)
+    judged = guard.assess(batch)
+    assert [assessment.ood is not None for assessment in judged] == [False] * 3 + [True] * 3
+    for pixels, assessment in zip(batch, judged, strict=True):
+        assert assessment.scores == pytest.approx(guard.assess(pixels[None])[0].scores)
 
 
 def test_psnr_is_infinite_for_an_exact_picture() -> None:
@@ -198,13 +198,13 @@ def test_a_container_holds_misfits_as_themselves(guard: Guard, encoder: Encoder,
         writer = encoder.container()
         stream = writer.add(guard.codes(batch).codes) + writer.finish()
         back = np.concatenate(list(decoder.decode_batch([stream])))
-        coded = decoder.decode([one.wire for one in encoder.encode(batch)])
+        coded = decoder.decode([one.bitstream for one in encoder.encode(batch)])
         for pixels, delivered, code in zip(batch, back, coded, strict=True):
-            strange = guard.judge(pixels[None])[0].misfit is not None
+            strange = guard.assess(pixels[None])[0].ood is not None
             np.testing.assert_array_equal(delivered, pixels if strange else code)
     warned = guard.codes(mixed, "warn")
-    assert (warned.codes.payloads, list(warned.misfits)) == ({}, [2, 3])
-    with pytest.raises(MisfitImage, match="strangeness"):
+    assert (warned.codes.payloads, list(warned.ood_images)) == ({}, [2, 3])
+    with pytest.raises(OutOfDistribution, match="input_deviation"):
         guard.codes(mixed, "refuse")
 
 
@@ -215,27 +215,31 @@ def test_images_for_a_container_are_judged_as_single_ones_are(
     given = encoder.card.guard
     assert given is not None
     pixels = np.concatenate([familiar_pixels(60, seed=3), strange_pixels(2), familiar_pixels(60, seed=4)])
-    scores = [one.scores for one in Guard(encoder, decoder).judge(pixels)]
+    scores = [one.scores for one in Guard(encoder, decoder).assess(pixels)]
     # Limits that some of the images are beyond by each score.
     limits = given.model_copy(
         update={
-            "max_strangeness": float(np.quantile([one["strangeness"] for one in scores], 0.9)),
-            "max_strangeness_alone": float(np.quantile([one["strangeness"] for one in scores], 0.8)),
+            "max_input_deviation": float(np.quantile([one["input_deviation"] for one in scores], 0.9)),
+            "max_input_deviation_alone": float(np.quantile([one["input_deviation"] for one in scores], 0.8)),
             "max_bits": float(np.quantile([one["bits"] for one in scores], 0.8)),
             "max_mse": float(np.quantile([one["mse"] for one in scores], 0.8)),
-            "max_surprise": float(np.quantile([one["surprise"] for one in scores], 0.8)),
+            "max_reconstruction_deviation": float(
+                np.quantile([one["reconstruction_deviation"] for one in scores], 0.8)
+            ),
         }
     )
     guard = Guard(encoder, decoder, limits)
-    judged = Guard(encoder, decoder if delivered else None, limits).judge(pixels)
-    misfits = {place: one.misfit for place, one in enumerate(judged) if one.misfit}
+    judged = Guard(encoder, decoder if delivered else None, limits).assess(pixels)
+    ood_images = {place: one.ood for place, one in enumerate(judged) if one.ood}
     warned = guard.codes(pixels, "warn", delivered=delivered)
-    assert len({excess.score for misfit in misfits.values() for excess in misfit.excesses}) == (4 if delivered else 2)
-    assert {place: {one.score for one in misfit.excesses} for place, misfit in warned.misfits.items()} == {
-        place: {one.score for one in misfit.excesses} for place, misfit in misfits.items()
+    assert len({exceeded_limit.score for ood in ood_images.values() for exceeded_limit in ood.exceeded}) == (
+        4 if delivered else 2
+    )
+    assert {place: {one.score for one in ood.exceeded} for place, ood in warned.ood_images.items()} == {
+        place: {one.score for one in ood.exceeded} for place, ood in ood_images.items()
     }
     fallen_back = guard.codes(pixels, delivered=delivered)
-    assert set(fallen_back.misfits) == set(fallen_back.codes.payloads) == set(misfits)
+    assert set(fallen_back.ood_images) == set(fallen_back.codes.payloads) == set(ood_images)
     np.testing.assert_array_equal(fallen_back.codes.symbols, warned.codes.symbols[fallen_back.codes.coded()])
 
 
@@ -244,9 +248,9 @@ def test_an_image_without_a_code_is_in_a_container_as_itself(encoder: Encoder) -
     mixed = familiar_pixels(5)
     mixed[[1, 4]] = 255
     guarded = overflowing.codes(mixed)
-    assert set(guarded.misfits) == set(guarded.codes.payloads) == {1, 4}
+    assert set(guarded.ood_images) == set(guarded.codes.payloads) == {1, 4}
     np.testing.assert_array_equal(guarded.codes.symbols, encoder.codes(mixed[[0, 2, 3]]).symbols)
-    with pytest.raises(MisfitImage):
+    with pytest.raises(OutOfDistribution):
         overflowing.codes(mixed, "refuse")
     with pytest.raises(UncodableImage):
         overflowing.codes(mixed, "warn")

@@ -6,7 +6,7 @@ import pytest
 
 from latentwire.decoder import Decoder
 from latentwire.encoder import EncodedImage, Encoder
-from latentwire.errors import MisfitImage, TargetMissed
+from latentwire.errors import OutOfDistribution, TargetMissed
 from latentwire.imaging import image
 from latentwire.model.card import load_card
 from latentwire.selection.guard import Guard
@@ -90,17 +90,17 @@ def test_no_code_of_one_byte_is_found(ladder: Ladder, rungs: Rungs, pixels: imag
 def test_what_counts_is_what_is_sent(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
     least = min(sizes(rungs, pixels).values())
     with pytest.raises(TargetMissed):
-        ladder.best_within(pixels, least, lambda code: len(code.wire), "fallback")
-    assert ladder.best_within(pixels, least + 8, lambda code: len(code.wire), "fallback").guarded.misfit is None
+        ladder.best_within(pixels, least, lambda code: len(code.bitstream), "fallback")
+    assert ladder.best_within(pixels, least + 8, lambda code: len(code.bitstream), "fallback").guarded.ood is None
 
 
 def test_a_misfit_within_few_bytes_is_never_silent(ladder: Ladder) -> None:
     strange = strange_pixels(1, seed=3)[0]
-    with pytest.raises(TargetMissed, match="as itself it takes 51 bytes, over 40"):
+    with pytest.raises(TargetMissed, match="losslessly it takes 51 bytes, over 40"):
         ladder.best_within(strange, 40, payload_size, "fallback")
-    with pytest.raises(MisfitImage, match="not of the kind"):
+    with pytest.raises(OutOfDistribution, match="not of the kind"):
         ladder.best_within(strange, 40, payload_size, "refuse")
-    assert ladder.best_within(strange, 40, payload_size, "warn").guarded.misfit is not None
+    assert ladder.best_within(strange, 40, payload_size, "warn").guarded.ood is not None
 
 
 def test_the_lowest_rung_that_reaches_a_quality_is_taken(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
@@ -115,24 +115,24 @@ def test_the_lowest_rung_that_reaches_a_quality_is_taken(ladder: Ladder, rungs: 
 
 def test_a_quality_that_none_reaches_is_that_of_the_image_itself(ladder: Ladder, pixels: image.Pixels) -> None:
     guarded = ladder.smallest_reaching(pixels, 1000, "fallback").guarded
-    assert (guarded.mse, guarded.psnr_db, guarded.misfit) == (0, math.inf, None)
+    assert (guarded.mse, guarded.psnr_db, guarded.ood) == (0, math.inf, None)
     assert guarded.sent_as is not None
     with pytest.raises(TargetMissed, match="no model reaches 1000 dB for this image; the best gives"):
         ladder.smallest_reaching(pixels, 1000, "refuse")
     warned = ladder.smallest_reaching(pixels, 1000, "warn").guarded
     assert warned.sent_as is None
-    assert warned.misfit is not None
-    assert "no model reaches" in warned.misfit.sentence
+    assert warned.ood is not None
+    assert "no model reaches" in warned.ood.sentence
 
 
 def test_a_misfit_reaches_no_quality(ladder: Ladder) -> None:
     strange = strange_pixels(1, seed=3)[0]
     fallen_back = ladder.smallest_reaching(strange, 0, "fallback").guarded
     assert fallen_back.sent_as is not None
-    assert fallen_back.misfit is not None
-    with pytest.raises(MisfitImage, match="not of the kind"):
+    assert fallen_back.ood is not None
+    with pytest.raises(OutOfDistribution, match="not of the kind"):
         ladder.smallest_reaching(strange, 0, "refuse")
-    assert ladder.smallest_reaching(strange, 0, "warn").guarded.misfit is not None
+    assert ladder.smallest_reaching(strange, 0, "warn").guarded.ood is not None
 
 
 def test_without_a_decoder_the_card_says_what_is_reached(blind: Ladder, pixels: image.Pixels) -> None:

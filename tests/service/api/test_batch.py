@@ -119,7 +119,7 @@ def test_codes_come_as_json_when_asked(client: Client, png: bytes) -> None:
     assert len(answer["images"]) == 40
     for entry in answer["images"]:
         assert list(entry) == [name for name in alone if name not in ("model", "model_id", "shape")]
-        assert entry["payload"] == alone["payload"]
+        assert entry["bitstream"] == alone["bitstream"]
         assert entry["bpp"] == alone["bpp"]
     assert client.post("/encode/batch", npy(draw(0)), NPY, accept=JSON).json()["images"] == []
 
@@ -147,7 +147,7 @@ def test_the_model_is_chosen_by_name_and_a_container_knows_its_own(client: Clien
     back = client.post("/decode/batch", container, OCTETS)
     assert back.headers["latentwire-model"].startswith("other@")
     assert client.post("/decode/batch", container, OCTETS, model="other").content == back.content
-    assert_problem(client.post("/decode/batch", container, OCTETS, model="tiny"), 409, "foreign-code")
+    assert_problem(client.post("/decode/batch", container, OCTETS, model="tiny"), 409, "model-mismatch")
     assert_problem(client.post("/decode/batch", container, OCTETS, model="x"), 404, "unknown-model")
     assert_problem(client.post("/encode/batch", body, NPY, model="x"), 404, "unknown-model")
 
@@ -164,7 +164,7 @@ def test_images_that_do_not_fit_are_refused_or_converted(client: Client, shape: 
 def test_an_array_is_converted_as_a_file_is(client: Client) -> None:
     large = np.random.default_rng(0).integers(0, 256, (1, 50, 40, 3), dtype=np.uint8)
     [entry] = client.post("/encode/batch", npy(large), NPY, accept=JSON, fit="pad").json()["images"]
-    assert entry["payload"] == client.encode(image.write_png(large[0]), fit="pad").json()["payload"]
+    assert entry["bitstream"] == client.encode(image.write_png(large[0]), fit="pad").json()["bitstream"]
 
 
 def header(text: str, version: bytes = b"\1\0") -> bytes:
@@ -269,8 +269,8 @@ def test_damage_late_in_a_batch_is_said_with_its_images_before_anything_is_sent(
     assert_problem(response, 400, "damaged-chunk", "image 4,100 and what follows it")
 
 
-def test_single_codes_and_containers_are_told_apart(client: Client, wire: bytes) -> None:
-    assert_problem(client.post("/decode/batch", wire, OCTETS), 400, "invalid-code", "letter B")
+def test_single_codes_and_containers_are_told_apart(client: Client, bitstream: bytes) -> None:
+    assert_problem(client.post("/decode/batch", bitstream, OCTETS), 400, "invalid-code", "letter B")
     container = client.post("/encode/batch", npy(draw(1)), NPY).content
     assert_problem(client.decode(container), 400, "invalid-code")
     assert_problem(client.post("/decode/batch", b"", OCTETS), 400, "invalid-code", "empty")

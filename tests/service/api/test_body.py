@@ -23,11 +23,17 @@ def request_of(*messages: Message) -> tuple[Request, list[Message]]:
 
 
 def read(
-    request: Request, max_bytes: int, stall_timeout_s: float = 10, receive_timeout_s: float = 10, length: str = ""
+    request: Request, max_bytes: int, io_idle_timeout_s: float = 10, body_timeout_s: float = 10, length: str = ""
 ) -> bytes:
     async def scenario() -> bytes:
-        admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=1000, queue_timeout_s=1)
-        readers = Readers(stall_timeout_s, receive_timeout_s, look_every_s=0.01)
+        admission = Admission(
+            max_concurrency=1,
+            max_queue_size=0,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=1000,
+            queue_timeout_s=1,
+        )
+        readers = Readers(io_idle_timeout_s, body_timeout_s, look_every_s=0.01)
         try:
             with admission.hold() as held:
                 return await read_body(request, length.encode("latin-1"), max_bytes, held, readers)
@@ -86,17 +92,17 @@ def trickle(every_s: float) -> Request:
 
 def test_read_body_gives_up_when_nothing_comes_for_too_long() -> None:
     with pytest.raises(BodyStalled, match=r"no more of the body came within 0\.05 seconds"):
-        read(trickle(every_s=60), 3, stall_timeout_s=0.05)
+        read(trickle(every_s=60), 3, io_idle_timeout_s=0.05)
 
 
 def test_read_body_gives_up_when_little_comes_for_too_long() -> None:
     with pytest.raises(BodyStalled, match=r"the whole body did not come within 0\.05 seconds"):
-        read(trickle(every_s=0.001), 1000, receive_timeout_s=0.05)
+        read(trickle(every_s=0.001), 1000, body_timeout_s=0.05)
 
 
 def test_who_is_cancelled_by_another_is_not_told_that_the_body_stalled() -> None:
     async def scenario() -> None:
-        readers = Readers(stall_timeout_s=60, receive_timeout_s=60, look_every_s=0.001)
+        readers = Readers(io_idle_timeout_s=60, body_timeout_s=60, look_every_s=0.001)
 
         async def wait() -> None:
             with Reader(readers):
@@ -113,7 +119,7 @@ def test_who_is_cancelled_by_another_is_not_told_that_the_body_stalled() -> None
 
 def test_who_has_read_its_body_is_not_given_up_afterwards() -> None:
     async def scenario() -> None:
-        readers = Readers(stall_timeout_s=0.01, receive_timeout_s=60, look_every_s=0.005)
+        readers = Readers(io_idle_timeout_s=0.01, body_timeout_s=60, look_every_s=0.005)
         for _ in range(2):
             with Reader(readers):
                 pass
@@ -126,7 +132,7 @@ def test_who_has_read_its_body_is_not_given_up_afterwards() -> None:
 
 
 def test_a_body_that_does_not_come_is_answered_and_its_connection_closed(start: Callable[..., Client]) -> None:
-    client = start(stall_timeout_s=1)
+    client = start(io_idle_timeout_s=1)
 
     async def stalling() -> AsyncIterator[bytes]:
         yield b"a"
@@ -134,7 +140,7 @@ def test_a_body_that_does_not_come_is_answered_and_its_connection_closed(start: 
 
     for path in ("/encode", "/decode"):
         answer = client.post(path, stalling())
-        assert_problem(answer, 408, "stalled", "within 1 seconds")
+        assert_problem(answer, 408, "request-timeout", "within 1 seconds")
         assert answer.headers["connection"] == "close"
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from latentwire.decoder import Decoder
-from latentwire.format.bitstream import write_wire
+from latentwire.format.bitstream import write_bitstream
 from latentwire.format.lossless import write_payload
 from latentwire.imaging.image import Pixels
 from tests.service.client import JSON, OCTETS, Client, assert_problem
@@ -24,8 +24,8 @@ def decoder(models_dir: Path) -> Decoder:
 
 
 @pytest.fixture(scope="module")
-def picture(decoder: Decoder, wire: bytes) -> Pixels:
-    pixels: Pixels = decoder.decode([wire])[0]
+def picture(decoder: Decoder, bitstream: bytes) -> Pixels:
+    pixels: Pixels = decoder.decode([bitstream])[0]
     return pixels
 
 
@@ -40,9 +40,9 @@ def read(data: bytes) -> Pixels:
 
 @pytest.mark.parametrize("content_type", [OCTETS, None, "Application/Octet-Stream"])
 def test_decode_answers_a_png_by_default(
-    client: Client, wire: bytes, picture: Pixels, content_type: str | None, decoder: Decoder
+    client: Client, bitstream: bytes, picture: Pixels, content_type: str | None, decoder: Decoder
 ) -> None:
-    response = client.decode(wire, content_type)
+    response = client.decode(bitstream, content_type)
     assert response.status_code == 200
     assert response.headers["content-type"] == "image/png"
     assert response.headers["latentwire-model"] == decoder.card.full_name
@@ -51,22 +51,22 @@ def test_decode_answers_a_png_by_default(
     assert np.array_equal(read(response.content), picture)
 
 
-def test_decode_answers_a_lossless_webp(client: Client, wire: bytes, picture: Pixels) -> None:
-    response = client.decode(wire, accept="image/webp")
+def test_decode_answers_a_lossless_webp(client: Client, bitstream: bytes, picture: Pixels) -> None:
+    response = client.decode(bitstream, accept="image/webp")
     assert response.headers["content-type"] == "image/webp"
     assert np.array_equal(read(response.content), np.repeat(picture, 3, axis=2))
 
 
-def test_decode_answers_an_npy_array(client: Client, wire: bytes, picture: Pixels) -> None:
-    response = client.decode(wire, accept="application/x-npy")
+def test_decode_answers_an_npy_array(client: Client, bitstream: bytes, picture: Pixels) -> None:
+    response = client.decode(bitstream, accept="application/x-npy")
     assert response.headers["content-type"] == "application/x-npy"
     array = np.load(io.BytesIO(response.content), allow_pickle=False)
     assert array.dtype == np.uint8
     assert np.array_equal(array, picture)
 
 
-def test_decode_answers_json_with_a_png(client: Client, wire: bytes, picture: Pixels, decoder: Decoder) -> None:
-    response = client.decode(wire, accept=JSON)
+def test_decode_answers_json_with_a_png(client: Client, bitstream: bytes, picture: Pixels, decoder: Decoder) -> None:
+    response = client.decode(bitstream, accept=JSON)
     assert response.headers["content-type"] == JSON
     answer = response.json()
     assert list(answer) == ["model", "model_id", "shape", "image"]
@@ -76,13 +76,13 @@ def test_decode_answers_json_with_a_png(client: Client, wire: bytes, picture: Pi
     assert np.array_equal(read(base64.b64decode(answer["image"])), picture)
 
 
-def test_decode_takes_the_payload_of_a_json_body(client: Client, wire: bytes) -> None:
-    response = decode_json(client, {"payload": base64.b64encode(wire).decode()})
-    assert response.content == client.decode(wire).content
+def test_decode_takes_the_payload_of_a_json_body(client: Client, bitstream: bytes) -> None:
+    response = decode_json(client, {"bitstream": base64.b64encode(bitstream).decode()})
+    assert response.content == client.decode(bitstream).content
 
 
-def test_decode_takes_the_answer_of_encode_as_it_is(client: Client, png: bytes, wire: bytes) -> None:
-    assert decode_json(client, client.encode(png).content).content == client.decode(wire).content
+def test_decode_takes_the_answer_of_encode_as_it_is(client: Client, png: bytes, bitstream: bytes) -> None:
+    assert decode_json(client, client.encode(png).content).content == client.decode(bitstream).content
 
 
 def test_decode_takes_a_bare_code(client: Client, decoder: Decoder) -> None:
@@ -97,7 +97,7 @@ def test_decode_takes_whole_numbers_in_a_code(client: Client) -> None:
 def test_decode_chooses_the_model_from_the_code(client: Client, png: bytes) -> None:
     others = client.encode(png, model="other", accept=OCTETS).content
     assert client.decode(others).headers["latentwire-model"].startswith("other@")
-    response = decode_json(client, {"payload": base64.b64encode(others).decode(), "model": "a name of the sender's"})
+    response = decode_json(client, {"bitstream": base64.b64encode(others).decode(), "model": "a name of the sender's"})
     assert response.headers["latentwire-model"].startswith("other@")
 
 
@@ -113,80 +113,82 @@ def test_decode_refuses_two_different_names(client: Client) -> None:
     assert_problem(response, 400, "invalid-parameter", "different models")
 
 
-def test_decode_refuses_unknown_names(client: Client, wire: bytes) -> None:
-    assert_problem(client.decode(wire, model="nobody"), 404, "unknown-model")
+def test_decode_refuses_unknown_names(client: Client, bitstream: bytes) -> None:
+    assert_problem(client.decode(bitstream, model="nobody"), 404, "unknown-model")
     assert_problem(decode_json(client, {"code": GOOD_CODE}, model=""), 404, "unknown-model")
     assert_problem(decode_json(client, {"code": GOOD_CODE, "model": "nobody"}), 404, "unknown-model")
     assert_problem(decode_json(client, {"code": GOOD_CODE, "model": ""}), 404, "unknown-model")
 
 
-def test_decode_refuses_wire_bytes_of_another_model_than_the_query_names(client: Client, wire: bytes) -> None:
-    assert_problem(client.decode(wire, model="other"), 409, "foreign-code")
-    assert client.decode(wire, model="tiny").status_code == 200
+def test_decode_refuses_wire_bytes_of_another_model_than_the_query_names(client: Client, bitstream: bytes) -> None:
+    assert_problem(client.decode(bitstream, model="other"), 409, "model-mismatch")
+    assert client.decode(bitstream, model="tiny").status_code == 200
 
 
-def test_decode_takes_the_bare_form_of_a_model_that_is_named(client: Client, png: bytes, wire: bytes) -> None:
-    bare = client.encode(png, accept=OCTETS, form="bare")
-    expected = client.decode(wire).content
-    for model in ("tiny", bare.headers["latentwire-model"]):
-        response = client.decode(bare.content, form="bare", model=model)
+def test_decode_takes_the_bare_form_of_a_model_that_is_named(client: Client, png: bytes, bitstream: bytes) -> None:
+    raw = client.encode(png, accept=OCTETS, framing="raw")
+    expected = client.decode(bitstream).content
+    for model in ("tiny", raw.headers["latentwire-model"]):
+        response = client.decode(raw.content, framing="raw", model=model)
         assert response.content == expected
-        assert response.headers["latentwire-model"] == bare.headers["latentwire-model"]
+        assert response.headers["latentwire-model"] == raw.headers["latentwire-model"]
 
 
-def test_decode_refuses_a_bare_form_that_could_be_of_any_model(client: Client, wire: bytes) -> None:
-    bare = wire[6:-2]
-    assert_problem(client.decode(bare, form="bare"), 400, "invalid-parameter", "needs model=")
-    assert_problem(client.decode(bare, form="bare", model=""), 404, "unknown-model")
-    assert_problem(client.decode(bare, form="bare", model="nobody"), 404, "unknown-model")
-    assert_problem(client.decode(bare, form="bare", model="tiny@" + "0" * 64), 409, "foreign-code", "model_id")
-    assert_problem(client.decode(bare, form="bared", model="tiny"), 400, "invalid-parameter", "full or bare")
-    as_json = {"payload": base64.b64encode(bare).decode()}
-    assert_problem(decode_json(client, as_json, form="bare", model="tiny"), 400, "invalid-parameter", "not in JSON")
+def test_decode_refuses_a_bare_form_that_could_be_of_any_model(client: Client, bitstream: bytes) -> None:
+    raw = bitstream[6:-2]
+    assert_problem(client.decode(raw, framing="raw"), 400, "invalid-parameter", "needs model=")
+    assert_problem(client.decode(raw, framing="raw", model=""), 404, "unknown-model")
+    assert_problem(client.decode(raw, framing="raw", model="nobody"), 404, "unknown-model")
+    assert_problem(client.decode(raw, framing="raw", model="tiny@" + "0" * 64), 409, "model-mismatch", "model_id")
+    assert_problem(client.decode(raw, framing="rawer", model="tiny"), 400, "invalid-parameter", "full or raw")
+    as_json = {"bitstream": base64.b64encode(raw).decode()}
+    assert_problem(decode_json(client, as_json, framing="raw", model="tiny"), 400, "invalid-parameter", "not in JSON")
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\xff\xff\x07abc", bytes(100_000)])
 def test_decode_refuses_what_is_no_bare_form(client: Client, payload: bytes) -> None:
-    assert_problem(client.decode(payload, form="bare", model="tiny"), 400, "invalid-code")
+    assert_problem(client.decode(payload, framing="raw", model="tiny"), 400, "invalid-code")
 
 
 def test_decode_gives_back_an_image_that_was_sent_as_itself(client: Client, pixels: Pixels, decoder: Decoder) -> None:
     payload = write_payload(pixels)
     for response in (
-        client.decode(write_wire(payload, decoder.card.fingerprint), accept="application/x-npy"),
-        client.decode(payload, form="bare", model="tiny", accept="application/x-npy"),
+        client.decode(write_bitstream(payload, decoder.card.fingerprint), accept="application/x-npy"),
+        client.decode(payload, framing="raw", model="tiny", accept="application/x-npy"),
     ):
         assert np.array_equal(np.load(io.BytesIO(response.content)), pixels)
 
 
-def test_decode_refuses_a_code_of_a_model_that_is_not_loaded(client: Client, wire: bytes) -> None:
-    assert_problem(client.decode(write_wire(wire[6:-2], b"\0\1\2\3")), 409, "foreign-code", "00010203")
+def test_decode_refuses_a_code_of_a_model_that_is_not_loaded(client: Client, bitstream: bytes) -> None:
+    assert_problem(client.decode(write_bitstream(bitstream[6:-2], b"\0\1\2\3")), 409, "model-mismatch", "00010203")
 
 
-def test_decode_refuses_a_model_id_of_another_model(client: Client, wire: bytes) -> None:
-    for content in ({"code": GOOD_CODE}, {"payload": base64.b64encode(wire).decode()}):
-        assert_problem(decode_json(client, {**content, "model_id": "0" * 64}), 409, "foreign-code", "model_id")
+def test_decode_refuses_a_model_id_of_another_model(client: Client, bitstream: bytes) -> None:
+    for content in ({"code": GOOD_CODE}, {"bitstream": base64.b64encode(bitstream).decode()}):
+        assert_problem(decode_json(client, {**content, "model_id": "0" * 64}), 409, "model-mismatch", "model_id")
 
 
-def test_decode_refuses_a_code_with_any_bit_flipped(client: Client, wire: bytes) -> None:
-    for position in range(8 * len(wire)):
-        damaged = bytearray(wire)
+def test_decode_refuses_a_code_with_any_bit_flipped(client: Client, bitstream: bytes) -> None:
+    for position in range(8 * len(bitstream)):
+        damaged = bytearray(bitstream)
         damaged[position // 8] ^= 1 << position % 8
         assert_problem(client.decode(bytes(damaged)), 400, "invalid-code")
-    assert client.decode(wire).status_code == 200
+    assert client.decode(bitstream).status_code == 200
 
 
-def test_decode_refuses_every_truncation_and_what_is_appended(client: Client, wire: bytes) -> None:
-    for length in range(len(wire)):
-        assert_problem(client.decode(wire[:length]), 400, "invalid-code")
-    for extra in (b"\0", b"\n", wire, bytes(1 << 20)):
-        assert_problem(client.decode(wire + extra), 400, "invalid-code")
-    assert client.decode(wire).status_code == 200
+def test_decode_refuses_every_truncation_and_what_is_appended(client: Client, bitstream: bytes) -> None:
+    for length in range(len(bitstream)):
+        assert_problem(client.decode(bitstream[:length]), 400, "invalid-code")
+    for extra in (b"\0", b"\n", bitstream, bytes(1 << 20)):
+        assert_problem(client.decode(bitstream + extra), 400, "invalid-code")
+    assert client.decode(bitstream).status_code == 200
 
 
-def test_decode_refuses_a_whole_code_of_the_wrong_length(client: Client, wire: bytes, decoder: Decoder) -> None:
-    for payload in (wire[6:-2] + b"\0", bytes(100_000)):
-        assert_problem(client.decode(write_wire(payload, decoder.card.fingerprint)), 400, "invalid-code", "payload")
+def test_decode_refuses_a_whole_code_of_the_wrong_length(client: Client, bitstream: bytes, decoder: Decoder) -> None:
+    for payload in (bitstream[6:-2] + b"\0", bytes(100_000)):
+        assert_problem(
+            client.decode(write_bitstream(payload, decoder.card.fingerprint)), 400, "invalid-code", "payload"
+        )
 
 
 def nested(depth: int, inside: str = "1") -> bytes:
@@ -200,8 +202,8 @@ def with_code(text: str) -> bytes:
 BAD_JSON: dict[str, tuple[bytes, int, str]] = {
     "empty": (b"", 400, "invalid-json"),
     "text": (b"code", 400, "invalid-json"),
-    "not UTF-8": (b'{"payload": "\xff"}', 400, "invalid-json"),
-    "UTF-16": ('{"payload": ""}'.encode("utf-16"), 400, "invalid-json"),
+    "not UTF-8": (b'{"bitstream": "\xff"}', 400, "invalid-json"),
+    "UTF-16": ('{"bitstream": ""}'.encode("utf-16"), 400, "invalid-json"),
     "cut short": (b'{"code": [0.5, 0.5', 400, "invalid-json"),
     "two values": (b'{"code": []} {"code": []}', 400, "invalid-json"),
     "a number": (b"1", 400, "invalid-json"),
@@ -230,27 +232,27 @@ BAD_JSON: dict[str, tuple[bytes, int, str]] = {
     "five million elements": (b'{"code": [' + b"0," * 5_000_000 + b"0]}", 400, "invalid-json"),
     "65,537 elements": (b'{"code": [' + b"0," * 65536 + b"0]}", 400, "invalid-code"),
     "no fields": (b"{}", 400, "invalid-code"),
-    "all null": (b'{"code": null, "payload": null}', 400, "invalid-code"),
+    "all null": (b'{"code": null, "bitstream": null}', 400, "invalid-code"),
     "an unknown field": (b'{"code": [1, 1, 1, 1, 1], "fit": "pad"}', 400, "invalid-code"),
-    "payload is not base64": (b'{"payload": "TAG*"}', 400, "invalid-code"),
-    "payload is not ASCII": ('{"payload": "☃"}'.encode(), 400, "invalid-code"),
-    "payload is a lone surrogate": (b'{"payload": "\\ud800"}', 400, "invalid-code"),
-    "payload is empty": (b'{"payload": ""}', 400, "invalid-code"),
-    "payload is a list": (b'{"payload": [76]}', 400, "invalid-code"),
-    "payload is text": (b'{"payload": "aGVsbG8="}', 400, "invalid-code"),
+    "payload is not base64": (b'{"bitstream": "TAG*"}', 400, "invalid-code"),
+    "payload is not ASCII": ('{"bitstream": "☃"}'.encode(), 400, "invalid-code"),
+    "payload is a lone surrogate": (b'{"bitstream": "\\ud800"}', 400, "invalid-code"),
+    "payload is empty": (b'{"bitstream": ""}', 400, "invalid-code"),
+    "payload is a list": (b'{"bitstream": [76]}', 400, "invalid-code"),
+    "payload is text": (b'{"bitstream": "aGVsbG8="}', 400, "invalid-code"),
 }
 
 
 @pytest.mark.parametrize(("body", "status", "code"), BAD_JSON.values(), ids=BAD_JSON)
 def test_decode_answers_bad_json_and_then_goes_on(
-    client: Client, wire: bytes, body: bytes, status: int, code: str
+    client: Client, bitstream: bytes, body: bytes, status: int, code: str
 ) -> None:
     assert_problem(decode_json(client, body), status, code)
-    assert client.decode(wire).status_code == 200
+    assert client.decode(bitstream).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "element", [b"0,", b"[],", b"{},", b'"",', b"[", b'{"a":', b"1", b" ", b'{"payload":"', b"\\u0000"]
+    "element", [b"0,", b"[],", b"{},", b'"",', b"[", b'{"a":', b"1", b" ", b'{"bitstream":"', b"\\u0000"]
 )
 def test_decode_refuses_megabytes_of_json(client: Client, element: bytes) -> None:
     limit = 10 << 20
@@ -260,18 +262,18 @@ def test_decode_refuses_megabytes_of_json(client: Client, element: bytes) -> Non
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "image/png", "text/json"])
-def test_decode_refuses_other_types_and_says_how_to_send(client: Client, wire: bytes, content_type: str) -> None:
-    response = client.decode(wire, content_type)
+def test_decode_refuses_other_types_and_says_how_to_send(client: Client, bitstream: bytes, content_type: str) -> None:
+    response = client.decode(bitstream, content_type)
     assert_problem(response, 415, "unsupported-media-type", "-H 'Content-Type: application/octet-stream'")
 
 
-def test_decode_refuses_to_answer_in_another_type(client: Client, wire: bytes) -> None:
-    assert_problem(client.decode(wire, accept="image/gif"), 406, "not-acceptable", "image/webp")
+def test_decode_refuses_to_answer_in_another_type(client: Client, bitstream: bytes) -> None:
+    assert_problem(client.decode(bitstream, accept="image/gif"), 406, "not-acceptable", "image/webp")
 
 
-def test_decode_reads_several_accept_headers(client: Client, wire: bytes) -> None:
+def test_decode_reads_several_accept_headers(client: Client, bitstream: bytes) -> None:
     headers = [("Accept", "text/html"), ("Accept", "image/webp")]
-    assert client.request("POST", "/decode", content=wire, headers=headers).headers["content-type"] == "image/webp"
+    assert client.request("POST", "/decode", content=bitstream, headers=headers).headers["content-type"] == "image/webp"
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"L", bytes(5000)])
@@ -283,5 +285,5 @@ def test_decode_refuses_an_image(client: Client, png: bytes) -> None:
     assert_problem(client.decode(png), 400, "invalid-code")
 
 
-def test_decode_refuses_an_unknown_parameter(client: Client, wire: bytes) -> None:
-    assert_problem(client.decode(wire, fit="pad"), 400, "invalid-parameter", "it has form, model")
+def test_decode_refuses_an_unknown_parameter(client: Client, bitstream: bytes) -> None:
+    assert_problem(client.decode(bitstream, fit="pad"), 400, "invalid-parameter", "it has framing, model")

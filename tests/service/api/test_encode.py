@@ -29,23 +29,23 @@ def test_encode_answers_json_with_the_code_by_default(client: Client, png: bytes
     assert response.headers["content-type"] == JSON
     answer = response.json()
     assert list(answer) == [
-        *("model", "model_id", "code", "shape", "payload", "payload_bytes", "wire_bytes", "bpp"),
-        *("mse", "psnr_db", "max_error", "misfit", "sent_as"),
+        *("model", "model_id", "code", "shape", "bitstream", "payload_bytes", "bitstream_bytes", "bpp"),
+        *("mse", "psnr_db", "max_error", "ood", "sent_as"),
     ]
     assert answer["model"] == "tiny"
     assert answer["model_id"] == encoder.card.model_id
     assert np.array_equal(np.float32(answer["code"]), expected.y)
     assert answer["shape"] == list(SHAPE.as_tuple())
-    assert base64.b64decode(answer["payload"]) == expected.wire
+    assert base64.b64decode(answer["bitstream"]) == expected.bitstream
     assert answer["payload_bytes"] == len(expected.payload)
-    assert answer["wire_bytes"] == len(expected.wire)
-    assert answer["bpp"] == 8 * len(expected.wire) / SHAPE.pixels
+    assert answer["bitstream_bytes"] == len(expected.bitstream)
+    assert answer["bpp"] == 8 * len(expected.bitstream) / SHAPE.pixels
 
 
 def test_encode_answers_the_wire_bytes_when_asked(client: Client, png: bytes, encoder: Encoder) -> None:
     response = client.encode(png, accept=OCTETS)
     assert response.headers["content-type"] == OCTETS
-    assert response.content == encoder.encode_file(png).wire
+    assert response.content == encoder.encode_file(png).bitstream
 
 
 @pytest.mark.parametrize("accept", [JSON, OCTETS])
@@ -59,9 +59,9 @@ def test_encode_names_the_model_and_varies_by_accept(client: Client, png: bytes,
     "content_type", [None, "", OCTETS, "image/png", "IMAGE/PNG; x=y", "image/jpeg", "image/gif", "image/x-ms-bmp"]
 )
 def test_encode_looks_at_the_bytes_not_at_the_content_type(
-    client: Client, png: bytes, content_type: str | None, wire: bytes
+    client: Client, png: bytes, content_type: str | None, bitstream: bytes
 ) -> None:
-    assert client.encode(png, content_type, accept=OCTETS).content == wire
+    assert client.encode(png, content_type, accept=OCTETS).content == bitstream
 
 
 @pytest.mark.parametrize("file_format", ["BMP", "GIF", "WEBP", "JPEG"])
@@ -74,9 +74,9 @@ def test_encode_takes_each_format(client: Client, pixels: Pixels, file_format: s
 
 
 @pytest.mark.parametrize("field", ["file", "image", ""])
-def test_encode_takes_one_file_of_a_form(client: Client, png: bytes, field: str, wire: bytes) -> None:
+def test_encode_takes_one_file_of_a_form(client: Client, png: bytes, field: str, bitstream: bytes) -> None:
     response = client.request("POST", "/encode", files={field: ("a.png", png)}, headers={"Accept": OCTETS})
-    assert response.content == wire
+    assert response.content == bitstream
 
 
 def test_encode_refuses_two_files_of_a_form(client: Client, png: bytes) -> None:
@@ -88,10 +88,10 @@ def test_encode_refuses_a_text_field_beside_the_file(client: Client, png: bytes)
     assert_problem(form(client, ("a", ("a.png", png)), fit="pad"), 400, "invalid-multipart")
 
 
-def test_encode_chooses_the_model_by_name(client: Client, png: bytes, wire: bytes) -> None:
+def test_encode_chooses_the_model_by_name(client: Client, png: bytes, bitstream: bytes) -> None:
     response = client.encode(png, model="other", accept=OCTETS)
     assert response.headers["latentwire-model"].startswith("other@")
-    assert response.content != wire
+    assert response.content != bitstream
 
 
 @pytest.mark.parametrize("name", ["nobody", "", "../tiny", "tiny\x00", "☃" * 1000])
@@ -106,7 +106,7 @@ def test_encode_refuses_an_unknown_fit(client: Client, png: bytes, fit: str) -> 
 
 def test_encode_refuses_an_unknown_parameter(client: Client, png: bytes) -> None:
     assert_problem(
-        client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, form, max_mse, min_psnr, model,"
+        client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, framing, max_mse, min_psnr, model,"
     )
 
 
@@ -133,11 +133,11 @@ def test_encode_refuses_other_types_and_says_how_to_send(client: Client, png: by
 
 @pytest.mark.parametrize(("data", "status", "code"), BAD_IMAGES.values(), ids=BAD_IMAGES)
 def test_encode_answers_bad_images_and_then_goes_on(
-    client: Client, png: bytes, wire: bytes, data: bytes, status: int, code: str
+    client: Client, png: bytes, bitstream: bytes, data: bytes, status: int, code: str
 ) -> None:
     assert_problem(client.encode(data), status, code)
     assert_problem(form(client, ("file", ("a.png", data))), status, code)
-    assert client.encode(png, accept=OCTETS).content == wire
+    assert client.encode(png, accept=OCTETS).content == bitstream
 
 
 def test_encode_refuses_every_truncation_of_an_image(client: Client, png: bytes) -> None:
@@ -152,21 +152,21 @@ def test_encode_refuses_a_picture_of_more_pixels_than_the_setting(start, png: by
 
 
 def test_encode_answers_the_bare_form_when_asked(client: Client, png: bytes, encoder: Encoder) -> None:
-    response = client.encode(png, accept=OCTETS, form="bare")
+    response = client.encode(png, accept=OCTETS, framing="raw")
     assert response.content == encoder.encode_file(png).payload
     assert response.headers["latentwire-model"] == f"tiny@{encoder.card.model_id}"
-    full = client.encode(png, accept=OCTETS, form="full")
+    full = client.encode(png, accept=OCTETS, framing="full")
     assert len(full.content) - len(response.content) == 8
 
 
 def test_encode_has_no_bare_form_in_json(client: Client, png: bytes) -> None:
-    assert_problem(client.encode(png, form="bare"), 400, "invalid-parameter", "Accept: application/octet-stream")
-    assert client.encode(png, form="full").json() == client.encode(png).json()
+    assert_problem(client.encode(png, framing="raw"), 400, "invalid-parameter", "Accept: application/octet-stream")
+    assert client.encode(png, framing="full").json() == client.encode(png).json()
 
 
-@pytest.mark.parametrize("value", ["", "Bare", "bare ", "half", "x" * 10_000])
+@pytest.mark.parametrize("value", ["", "Raw", "raw ", "half", "x" * 10_000])
 def test_encode_refuses_an_unknown_form(client: Client, png: bytes, value: str) -> None:
-    assert_problem(client.encode(png, accept=OCTETS, form=value), 400, "invalid-parameter", "full or bare")
+    assert_problem(client.encode(png, accept=OCTETS, framing=value), 400, "invalid-parameter", "full or raw")
 
 
 def test_encode_keeps_what_is_sent_out_of_headers(client: Client, png: bytes) -> None:

@@ -50,11 +50,11 @@ def decoder(guarded_dir: Path) -> Decoder:
 
 def test_the_answer_tells_how_the_image_will_look(guarded: Client, decoder: Decoder) -> None:
     answer = guarded.encode(DIGIT).json()
-    difference = decoder.decode([base64.b64decode(answer["payload"])])[0].astype(float) - FAMILIAR
+    difference = decoder.decode([base64.b64decode(answer["bitstream"])])[0].astype(float) - FAMILIAR
     assert answer["mse"] == pytest.approx(np.square(difference / 255).mean())
     assert answer["psnr_db"] == pytest.approx(-10 * np.log10(answer["mse"]))
     assert answer["max_error"] == pytest.approx(np.abs(difference).max() / 255)
-    assert (answer["misfit"], answer["sent_as"]) == (None, "code")
+    assert (answer["ood"], answer["sent_as"]) == (None, "code")
 
 
 def test_wire_bytes_come_with_the_same_as_headers(guarded: Client) -> None:
@@ -62,21 +62,21 @@ def test_wire_bytes_come_with_the_same_as_headers(guarded: Client) -> None:
     headers = guarded.encode(DIGIT, accept=OCTETS).headers
     assert headers["latentwire-psnr-db"] == f"{answer['psnr_db']:.2f}"
     assert headers["latentwire-max-error"] == f"{answer['max_error']:.4f}"
-    assert headers["latentwire-misfit"] == "none"
+    assert headers["latentwire-ood"] == "none"
 
 
 def test_a_misfit_comes_back_exactly_by_default_and_the_answer_says_so(guarded: Client, decoder: Decoder) -> None:
     answer = guarded.encode(NOISE).json()
     assert answer["sent_as"] == "raw"
     assert (answer["mse"], answer["psnr_db"], answer["max_error"]) == (0, None, 0)
-    assert "not of the kind that model 'first' is for" in answer["misfit"]["sentence"]
-    strangeness = answer["misfit"]["scores"]["strangeness"]
-    assert strangeness["value"] > strangeness["limit"]
-    assert np.array_equal(decoder.decode([base64.b64decode(answer["payload"])])[0], STRANGE)
+    assert "not of the kind that model 'first' is for" in answer["ood"]["sentence"]
+    input_deviation = answer["ood"]["scores"]["input_deviation"]
+    assert input_deviation["value"] > input_deviation["limit"]
+    assert np.array_equal(decoder.decode([base64.b64decode(answer["bitstream"])])[0], STRANGE)
     assert guarded.decode(guarded.encode(NOISE).content, "application/json").content == image.write_png(STRANGE)
-    wire = guarded.encode(NOISE, accept=OCTETS)
-    assert wire.headers["latentwire-psnr-db"] == "inf"
-    assert wire.headers["latentwire-misfit"].startswith("strangeness")
+    bitstream = guarded.encode(NOISE, accept=OCTETS)
+    assert bitstream.headers["latentwire-psnr-db"] == "inf"
+    assert bitstream.headers["latentwire-ood"].startswith("input_deviation")
 
 
 def test_no_answer_is_longer_than_the_image_as_itself_with_its_header(guarded: Client) -> None:
@@ -85,18 +85,18 @@ def test_no_answer_is_longer_than_the_image_as_itself_with_its_header(guarded: C
 
 
 def test_a_misfit_is_refused_or_sent_as_a_code_when_that_is_asked_for(guarded: Client) -> None:
-    assert_problem(guarded.encode(NOISE, on_misfit="refuse"), 422, "misfit", "on_misfit=fallback")
-    answer = guarded.encode(NOISE, on_misfit="warn").json()
+    assert_problem(guarded.encode(NOISE, on_ood="refuse"), 422, "out-of-distribution", "on_ood=fallback")
+    answer = guarded.encode(NOISE, on_ood="warn").json()
     assert answer["sent_as"] == "code"
-    assert answer["misfit"]["scores"]
+    assert answer["ood"]["scores"]
     assert 0 < answer["mse"] < 1
 
 
 def test_the_setting_decides_where_the_request_does_not(guarded_dir: Path) -> None:
-    settings = Settings(models_dir=guarded_dir, default_model="first", on_misfit="refuse")
+    settings = Settings(models_dir=guarded_dir, default_model="first", on_ood="refuse")
     with serve(settings) as client:
-        assert_problem(client.encode(NOISE), 422, "misfit")
-        assert client.encode(NOISE, on_misfit="fallback").json()["sent_as"] == "raw"
+        assert_problem(client.encode(NOISE), 422, "out-of-distribution")
+        assert client.encode(NOISE, on_ood="fallback").json()["sent_as"] == "raw"
         assert client.encode(DIGIT).json()["sent_as"] == "code"
 
 
@@ -105,31 +105,33 @@ def test_an_own_limit_of_the_error_is_kept(guarded: Client) -> None:
     assert guarded.encode(DIGIT, max_mse=f"{1.01 * mse:.9f}").json()["sent_as"] == "code"
     answer = guarded.encode(DIGIT, max_mse=f"{0.99 * mse:.9f}").json()
     assert answer["sent_as"] != "code"
-    assert list(answer["misfit"]["scores"]) == ["mse"]
-    assert_problem(guarded.encode(DIGIT, max_mse="0", on_misfit="refuse"), 422, "misfit", "mse")
+    assert list(answer["ood"]["scores"]) == ["mse"]
+    assert_problem(guarded.encode(DIGIT, max_mse="0", on_ood="refuse"), 422, "out-of-distribution", "mse")
 
 
 def test_a_sender_finds_misfits_too_but_does_not_know_the_errors(sender: Client) -> None:
     answer = sender.encode(DIGIT).json()
-    assert (answer["mse"], answer["psnr_db"], answer["max_error"], answer["misfit"]) == (None, None, None, None)
+    assert (answer["mse"], answer["psnr_db"], answer["max_error"], answer["ood"]) == (None, None, None, None)
     assert sender.encode(NOISE).json()["sent_as"] == "raw"
-    assert_problem(sender.encode(NOISE, on_misfit="refuse"), 422, "misfit", "strangeness")
-    assert_problem(sender.encode(DIGIT, max_mse="0.1"), 400, "invalid-parameter", "--guard")
+    assert_problem(sender.encode(NOISE, on_ood="refuse"), 422, "out-of-distribution", "input_deviation")
+    assert_problem(sender.encode(DIGIT, max_mse="0.1"), 400, "invalid-parameter", "--verify-reconstruction")
     headers = sender.encode(DIGIT, accept=OCTETS).headers
     assert "latentwire-psnr-db" not in headers
-    assert headers["latentwire-misfit"] == "none"
+    assert headers["latentwire-ood"] == "none"
 
 
 def test_a_sender_with_a_guard_knows_the_errors_and_still_decodes_for_nobody(
     guarded_dir: Path, guarded: Client
 ) -> None:
-    with serve(Settings(models_dir=guarded_dir, default_model="first", role="sender", guard=True)) as client:
+    with serve(
+        Settings(models_dir=guarded_dir, default_model="first", role="sender", verify_reconstruction=True)
+    ) as client:
         assert client.encode(DIGIT).json() == guarded.encode(DIGIT).json()
         assert_problem(client.decode(client.encode(DIGIT, accept=OCTETS).content), 404, "wrong-role")
 
 
 def test_both_halves_without_a_guard_are_as_a_sender(guarded_dir: Path, sender: Client) -> None:
-    with serve(Settings(models_dir=guarded_dir, default_model="first", guard=False)) as client:
+    with serve(Settings(models_dir=guarded_dir, default_model="first", verify_reconstruction=False)) as client:
         assert client.encode(DIGIT).json() == sender.encode(DIGIT).json()
 
 
@@ -139,9 +141,9 @@ def test_target_bytes_takes_the_best_that_fits(guarded: Client) -> None:
         assert len(guarded.encode(DIGIT, target_bytes=str(target), accept=OCTETS).content) <= target
     assert guarded.encode(DIGIT, target_bytes="1000").json()["sent_as"] != "code"
     assert_problem(guarded.encode(DIGIT, target_bytes="1"), 422, "target-missed", "the smallest has")
-    bare = guarded.encode(DIGIT, target_bytes=str(min(sizes) - 8), form="bare", accept=OCTETS)
-    assert len(bare.content) <= min(sizes) - 8
-    assert bare.headers["latentwire-model"].split("@")[0] in ("first", "second")
+    raw = guarded.encode(DIGIT, target_bytes=str(min(sizes) - 8), framing="raw", accept=OCTETS)
+    assert len(raw.content) <= min(sizes) - 8
+    assert raw.headers["latentwire-model"].split("@")[0] in ("first", "second")
 
 
 def test_min_psnr_takes_a_code_that_reaches_it(guarded: Client) -> None:
@@ -150,8 +152,8 @@ def test_min_psnr_takes_a_code_that_reaches_it(guarded: Client) -> None:
     assert answer["psnr_db"] >= best - 0.02
     assert answer["sent_as"] == "code"
     exact = guarded.encode(DIGIT, min_psnr="1000").json()
-    assert (exact["sent_as"] != "code", exact["mse"], exact["misfit"]) == (True, 0, None)
-    assert_problem(guarded.encode(DIGIT, min_psnr="1000", on_misfit="refuse"), 422, "target-missed", "1000 dB")
+    assert (exact["sent_as"] != "code", exact["mse"], exact["ood"]) == (True, 0, None)
+    assert_problem(guarded.encode(DIGIT, min_psnr="1000", on_ood="refuse"), 422, "target-missed", "1000 dB")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_min_psnr_takes_a_code_that_reaches_it(guarded: Client) -> None:
         {"max_mse": "nan"},
         {"max_mse": "inf"},
         {"max_mse": "1e300"},
-        {"on_misfit": "ignore"},
+        {"on_ood": "ignore"},
         {"target_bytes": "0"},
         {"target_bytes": "20", "model": "first"},
         {"target_bytes": "20", "min_psnr": "20"},
@@ -177,16 +179,16 @@ def test_a_sender_with_a_guard_needs_the_decoders(tmp_path: Path, start: Callabl
     (tmp_path / "models" / "alone" / DECODER_FILE).unlink()
     assert start(models_dir=tmp_path / "models", default_model="alone", role="sender").encode(DIGIT).status_code == 200
     with pytest.raises(MissingGraph, match=r"decoder\.onnx of model 'alone' cannot be read"):
-        start(models_dir=tmp_path / "models", default_model="alone", role="sender", guard=True)
+        start(models_dir=tmp_path / "models", default_model="alone", role="sender", verify_reconstruction=True)
 
 
 def test_batches_keep_misfits_as_themselves_too(guarded: Client) -> None:
     files = [("file", ("digit.png", DIGIT)), ("file", ("noise.png", NOISE))]
     answer = guarded.request("POST", "/encode/batch", files=files, headers={"Accept": "application/json"}).json()
     assert [entry["sent_as"] for entry in answer["images"]] == ["code", "raw"]
-    assert answer["images"][0]["payload"] == guarded.encode(DIGIT).json()["payload"]
+    assert answer["images"][0]["bitstream"] == guarded.encode(DIGIT).json()["bitstream"]
     container = guarded.request("POST", "/encode/batch", files=files).content
     back = guarded.post("/decode/batch", container, OCTETS, accept="application/x-npy").content
     assert np.array_equal(np.load(io.BytesIO(back))[1], STRANGE)
-    refused = guarded.request("POST", "/encode/batch", files=files, params={"on_misfit": "refuse"})
-    assert_problem(refused, 422, "misfit", "strangeness")
+    refused = guarded.request("POST", "/encode/batch", files=files, params={"on_ood": "refuse"})
+    assert_problem(refused, 422, "out-of-distribution", "input_deviation")

@@ -1,21 +1,21 @@
 import pytest
 
-from service.api.encode_options import EncodeWishes, read_check, read_wishes
+from service.api.encode_options import EncodeWishes, read_verify, read_wishes
 from service.errors import InvalidParameter
-from service.settings import OnMisfit
+from service.settings import OnOod
 
 
-def wishes(on_misfit: OnMisfit = "fallback", sees_delivered: bool = True, **parameters: str) -> EncodeWishes:
-    return read_wishes(parameters, on_misfit, sees_delivered=sees_delivered)
+def wishes(on_ood: OnOod = "fallback", sees_delivered: bool = True, **parameters: str) -> EncodeWishes:
+    return read_wishes(parameters, on_ood, sees_delivered=sees_delivered)
 
 
 def test_without_parameters_the_defaults_hold() -> None:
     assert wishes() == EncodeWishes(None, "strict", "full", "fallback", None, None, None)
-    assert wishes(on_misfit="warn").on_misfit == "warn"
+    assert wishes(on_ood="warn").on_ood == "warn"
 
 
 def test_a_request_goes_before_the_setting() -> None:
-    assert read_wishes({"on_misfit": "refuse"}, "warn", sees_delivered=True).on_misfit == "refuse"
+    assert read_wishes({"on_ood": "refuse"}, "warn", sees_delivered=True).on_ood == "refuse"
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("1", 1), (".5", 0.5), ("0.01", 0.01), ("1e-3", 0.001)])
@@ -49,18 +49,18 @@ def test_min_psnr_takes_more_than_any_code_reaches() -> None:
 
 @pytest.mark.parametrize("text", ["", "ignore", "FALLBACK", "x" * 999])
 def test_on_misfit_takes_three_words(text: str) -> None:
-    with pytest.raises(InvalidParameter, match="on_misfit takes refuse, warn or fallback") as caught:
-        read_wishes({"on_misfit": text}, "warn", sees_delivered=True)
+    with pytest.raises(InvalidParameter, match="on_ood takes refuse, warn or fallback") as caught:
+        read_wishes({"on_ood": text}, "warn", sees_delivered=True)
     assert len(str(caught.value)) < 200
 
 
 def test_check_takes_two_words_and_one_only_where_images_are_decoded() -> None:
-    assert not read_check("encoded", sees_delivered=False)
-    assert read_check("delivered", sees_delivered=True)
-    with pytest.raises(InvalidParameter, match="started with --guard"):
-        read_check("delivered", sees_delivered=False)
-    with pytest.raises(InvalidParameter, match="check takes encoded or delivered, not 'all'"):
-        read_check("all", sees_delivered=True)
+    assert not read_verify("latent", sees_delivered=False)
+    assert read_verify("reconstruction", sees_delivered=True)
+    with pytest.raises(InvalidParameter, match="this sender with --verify-reconstruction"):
+        read_verify("reconstruction", sees_delivered=False)
+    with pytest.raises(InvalidParameter, match="verify takes latent or reconstruction, not 'all'"):
+        read_verify("all", sees_delivered=True)
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_wishes_that_contradict_one_another_are_refused(parameters: dict[str, st
 
 
 def test_an_error_that_nobody_sees_is_not_limited() -> None:
-    with pytest.raises(InvalidParameter, match="started with --guard"):
+    with pytest.raises(InvalidParameter, match="this sender with --verify-reconstruction"):
         wishes(sees_delivered=False, max_mse="0.1")

@@ -47,18 +47,18 @@ def test_a_model_that_fails_its_golden_check_does_not_serve_until_it_passes(
 ) -> None:
     faults = Faults(monkeypatch, registry)
     client = start(registry)
-    wire = client.encode(png, accept=OCTETS).content
+    bitstream = client.encode(png, accept=OCTETS).content
     faults.error = error
     response = client.get("/readyz")
     assert_problem(response, 503, "not-ready", "'tiny'")
     assert "secret" not in response.text
     assert_problem(client.encode(png), 503, "not-ready", "'tiny'")
     assert client.encode(png, model="other").status_code == 200
-    assert client.decode(wire).status_code == 200
+    assert client.decode(bitstream).status_code == 200
     assert client.get("/livez").status_code == 200
     faults.error = None
     assert client.get("/readyz").status_code == 200
-    assert client.encode(png, accept=OCTETS).content == wire
+    assert client.encode(png, accept=OCTETS).content == bitstream
 
 
 def test_a_model_that_fails_at_startup_does_not_serve(

@@ -46,7 +46,7 @@ def write_bodies(folder: Path, encoder: Encoder, pixels: Pixels) -> None:
     container = b"".join(encoder.encode_batch([pixels], announced=len(pixels)))
     for media_type, bodies in {
         PNG: [png],
-        OCTETS: [png, code.wire, code.payload, container],
+        OCTETS: [png, code.bitstream, code.payload, container],
         NPY: [_npy(pixels), _npy(encoder.y(pixels))],
     }.items():
         kind = folder / media_type.replace("/", "_")
@@ -75,8 +75,8 @@ def start(
         key: to be sent, where the service asks for one.
         document: a file, in place of what the service itself says.
     """
-    programme = str(Path(sys.executable).with_name("schemathesis"))
-    command = [programme, "--config-file", str(CONFIGURATION), "run"]
+    program = str(Path(sys.executable).with_name("schemathesis"))
+    command = [program, "--config-file", str(CONFIGURATION), "run"]
     location = [str(document or f"{address}/openapi.json"), "--url", address]
     header = [] if key is None else ["--header", f"Authorization: Bearer {key}"]
     report = ["--no-color", "--report", "json", "--report-json-path", str(scratch / REPORT)]

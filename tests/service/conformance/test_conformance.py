@@ -38,7 +38,7 @@ def compare(server: Server, bodies: Path, scratch: Path, key: str | None = None)
 def answered_well(server: Server, key: str | None = None) -> set[str]:
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     metrics = server.client.get("/metrics", headers=headers).text
-    counted = re.findall(r"^latentwire_requests_total\{(.*?)\} ", metrics, flags=re.MULTILINE)
+    counted = re.findall(r"^latentwire_http_requests_total\{(.*?)\} ", metrics, flags=re.MULTILINE)
     return {re.sub(r'.*route="(.*?)".*', r"\1", labels) for labels in counted if 'outcome="ok"' in labels}
 
 

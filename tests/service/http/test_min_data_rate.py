@@ -47,7 +47,9 @@ def incoming(body: list[bytes], every_s: float = 0.0) -> Incoming:
         await asyncio.sleep(every_s)
         return {"type": "http.request", "body": next(pieces), "more_body": True}
 
-    settings = Settings(models_dir=Path()).model_copy(update={"stall_timeout_s": 0.5, "min_bytes_per_s": 1 << 30})
+    settings = Settings(models_dir=Path()).model_copy(
+        update={"io_idle_timeout_s": 0.5, "min_data_rate_bytes_per_s": 1 << 30}
+    )
     return Incoming(Request({"type": "http", "headers": []}), receive, settings)
 
 

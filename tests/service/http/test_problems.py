@@ -58,7 +58,7 @@ def test_the_other_halfs_route_is_a_problem(start: Callable[..., Client], method
         assert_problem(start(role=role).request(method, path), 404, "wrong-role", role)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a secret"), MemoryError(), codec_errors.CodecError("bare")])
+@pytest.mark.parametrize("error", [RuntimeError("a secret"), MemoryError(), codec_errors.CodecError("raw")])
 def test_an_unexpected_error_says_nothing_of_the_inside(
     client: Client, monkeypatch: pytest.MonkeyPatch, png: bytes, error: Exception
 ) -> None:

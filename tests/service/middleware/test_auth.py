@@ -75,7 +75,7 @@ def test_what_only_looks_like_an_open_path_takes_a_key(keyed: Client, path: str)
 
 
 def test_metrics_are_open_if_set_so(start: Callable[..., Client]) -> None:
-    client = start(api_keys=BOTH, open_metrics=True)
+    client = start(api_keys=BOTH, metrics_without_auth=True)
     assert client.get("/metrics").status_code != 401
     assert client.get("/models").status_code == 401
 
@@ -124,11 +124,11 @@ def test_each_key_opens_its_halfs_routes_only(keyed: Client, png: bytes) -> None
         headers = {**bearing(key), "Accept": "*/*" if path == "/decode" else OCTETS}
         return keyed.request("POST", path, content=body, headers=headers)
 
-    wire = ask("/encode", png, SENDER).content
-    assert ask("/encode", png, BOTH).content == wire
-    assert ask("/decode", wire, RECEIVER).content == ask("/decode", wire, BOTH).content
+    bitstream = ask("/encode", png, SENDER).content
+    assert ask("/encode", png, BOTH).content == bitstream
+    assert ask("/decode", bitstream, RECEIVER).content == ask("/decode", bitstream, BOTH).content
     for path in ("/decode", "/decode/batch", "/decode%0A"):
-        refused = ask(path, wire, SENDER)
+        refused = ask(path, bitstream, SENDER)
         assert_problem(refused, 403, "forbidden", "is a sender's; this route takes a receiver's")
         assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
     assert_problem(ask("/encode", png, RECEIVER), 403, "forbidden", "is a receiver's; this route takes a sender's")

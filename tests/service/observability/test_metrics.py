@@ -45,10 +45,10 @@ def test_requests_are_counted_by_route_and_outcome(start: Callable[..., Client],
     client.get("/made-up")
     client.get("/made-up/too")
     client.get("/encode")
-    assert value(client, "latentwire_requests_total", route="/encode", outcome="ok") == 2
-    assert value(client, "latentwire_requests_total", route="/encode", outcome="invalid-image") == 1
-    assert value(client, "latentwire_requests_total", route="/encode", outcome="method-not-allowed") == 1
-    assert value(client, "latentwire_requests_total", route="other", outcome="not-found") == 2
+    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="ok") == 2
+    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="invalid-image") == 1
+    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="method-not-allowed") == 1
+    assert value(client, "latentwire_http_requests_total", route="other", outcome="not-found") == 2
     assert "made-up" not in client.get("/metrics").text
 
 
@@ -60,12 +60,12 @@ def test_times_fall_into_the_buckets_that_prometheus_client_would_take() -> None
         record.route, record.duration_ns = "/encode", time_ns
         metrics.count(record)
         beside.observe(time_ns / 1e9)
-    metrics.settle()
+    metrics.flush()
     found = samples(metrics.text("")[0].decode())
-    ours = [count for (name, _), count in found.items() if name == "latentwire_request_seconds_bucket"]
+    ours = [count for (name, _), count in found.items() if name == "latentwire_http_request_duration_seconds_bucket"]
     theirs = [one.value for family in beside.collect() for one in family.samples if one.name == "beside_bucket"]
     assert sorted(ours) == sorted(theirs)
-    assert found["latentwire_request_seconds_count", frozenset({("route", "/encode")})] == 8
+    assert found["latentwire_http_request_duration_seconds_count", frozenset({("route", "/encode")})] == 8
 
 
 def test_each_stage_of_a_request_is_timed(start: Callable[..., Client], png: bytes) -> None:
@@ -73,18 +73,22 @@ def test_each_stage_of_a_request_is_timed(start: Callable[..., Client], png: byt
     client.decode(client.encode(png, accept=OCTETS).content)
     for route in ("/encode", "/decode"):
         for stage in ("read", "wait", "image", "infer", "entropy", "respond"):
-            assert value(client, "latentwire_stage_seconds_count", route=route, stage=stage) == 1, (route, stage)
+            assert value(client, "latentwire_stage_duration_seconds_count", route=route, stage=stage) == 1, (
+                route,
+                stage,
+            )
         stages = [
-            value(client, "latentwire_stage_seconds_sum", route=route, stage=stage) for stage in ("infer", "entropy")
+            value(client, "latentwire_stage_duration_seconds_sum", route=route, stage=stage)
+            for stage in ("infer", "entropy")
         ]
-        assert 0 < sum(stages) < value(client, "latentwire_request_seconds_sum", route=route)
+        assert 0 < sum(stages) < value(client, "latentwire_http_request_duration_seconds_sum", route=route)
 
 
 @pytest.mark.parametrize("accept", [OCTETS, "application/json"])
 def test_bytes_of_images_and_codes_give_the_ratio(start: Callable[..., Client], png: bytes, accept: str) -> None:
     client = start()
-    answer = client.encode(png, accept=accept, on_misfit="warn")
-    code_bytes = len(answer.content) if accept == OCTETS else answer.json()["wire_bytes"]
+    answer = client.encode(png, accept=accept, on_ood="warn")
+    code_bytes = len(answer.content) if accept == OCTETS else answer.json()["bitstream_bytes"]
     assert value(client, "latentwire_image_bytes_total", model="tiny") == len(png)
     assert value(client, "latentwire_code_bytes_total", model="tiny") == code_bytes
     assert value(client, "latentwire_request_bytes_total", route="/encode") == len(png)
@@ -92,10 +96,10 @@ def test_bytes_of_images_and_codes_give_the_ratio(start: Callable[..., Client], 
 
 
 def test_misfits_are_counted_by_what_was_done(start: Callable[..., Client], png: bytes) -> None:
-    client = start(guard=True)
-    for on_misfit in ("refuse", "warn", "warn", "fallback"):
-        client.encode(png, on_misfit=on_misfit, max_mse="0")
-    counted = [value(client, "latentwire_misfits_total", outcome=one) for one in ("refused", "warned", "fallback")]
+    client = start(verify_reconstruction=True)
+    for on_ood in ("refuse", "warn", "warn", "fallback"):
+        client.encode(png, on_ood=on_ood, max_mse="0")
+    counted = [value(client, "latentwire_ood_images_total", outcome=one) for one in ("refused", "warned", "fallback")]
     assert counted == [1, 2, 1]
 
 
@@ -104,11 +108,13 @@ def test_misfits_of_batches_are_counted_each(guarded_model: Path) -> None:
     body = io.BytesIO()
     np.save(body, pixels, allow_pickle=False)
     with serve(Settings(models_dir=guarded_model.parent)) as client:
-        for accept, on_misfit in product((OCTETS, "application/json"), ("refuse", "warn", "fallback")):
-            client.post("/encode/batch", body.getvalue(), "application/x-npy", accept=accept, on_misfit=on_misfit)
-        counted = [value(client, "latentwire_misfits_total", outcome=one) for one in ("refused", "warned", "fallback")]
+        for accept, on_ood in product((OCTETS, "application/json"), ("refuse", "warn", "fallback")):
+            client.post("/encode/batch", body.getvalue(), "application/x-npy", accept=accept, on_ood=on_ood)
+        counted = [
+            value(client, "latentwire_ood_images_total", outcome=one) for one in ("refused", "warned", "fallback")
+        ]
     guard = Guard(Encoder.open(guarded_model), Decoder.open(guarded_model))
-    quickly, closely = len(guard.codes(pixels, "warn").misfits), sum(bool(one.misfit) for one in guard.judge(pixels))
+    quickly, closely = len(guard.codes(pixels, "warn").ood_images), sum(bool(one.ood) for one in guard.assess(pixels))
     assert min(quickly, closely) >= 5
     assert counted == [2, quickly + closely, quickly + closely]
 
@@ -124,27 +130,27 @@ def test_what_runs_is_named(start: Callable[..., Client]) -> None:
 
 
 def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., Client], png: bytes) -> None:
-    client = start(max_running=1, max_queued=1)
+    client = start(max_concurrency=1, max_queue_size=1)
     admission = client.app.state.shared.admission
     admission._admitted = 2
     assert client.encode(png).status_code == 429
     admission._tell()
-    assert value(client, "latentwire_running") == 1
-    assert value(client, "latentwire_queued") == 1
-    assert value(client, "latentwire_requests_total", route="/encode", outcome="overloaded") == 1
+    assert value(client, "latentwire_requests_in_flight") == 1
+    assert value(client, "latentwire_requests_queued") == 1
+    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="overloaded") == 1
     admission._admitted = 0
     assert client.encode(png).status_code == 200
-    assert value(client, "latentwire_running") == value(client, "latentwire_queued") == 0
+    assert value(client, "latentwire_requests_in_flight") == value(client, "latentwire_requests_queued") == 0
 
 
 def test_bytes_of_bodies_are_shown_while_they_are_held(start: Callable[..., Client], png: bytes) -> None:
     client = start()
     with client.app.state.shared.admission.hold() as held:
         held.add(7)
-        assert value(client, "latentwire_held_bytes") == 7
+        assert value(client, "latentwire_body_buffered_bytes") == 7
         assert client.encode(png).status_code == 200
-        assert value(client, "latentwire_held_bytes") == 7
-    assert value(client, "latentwire_held_bytes") == 0
+        assert value(client, "latentwire_body_buffered_bytes") == 7
+    assert value(client, "latentwire_body_buffered_bytes") == 0
 
 
 def test_openmetrics_is_given_to_those_who_ask(client: Client) -> None:
@@ -193,11 +199,11 @@ def workers(models_dir: Path, tmp_path: Path) -> Iterator[list[httpx.Client]]:
 def test_each_of_several_processes_answers_for_all(workers: list[httpx.Client], png: bytes) -> None:
     for worker in workers:
         assert worker.post("/encode", content=png).status_code == 200
-    encoded = ("latentwire_requests_total", frozenset({("route", "/encode"), ("outcome", "ok")}))
+    encoded = ("latentwire_http_requests_total", frozenset({("route", "/encode"), ("outcome", "ok")}))
     deadline_s = time.monotonic() + 30
     while samples(workers[0].get("/metrics").text).get(encoded, 0) < 2:
         assert time.monotonic() < deadline_s
     for worker in workers:
         found = samples(worker.get("/metrics").text)
         assert found[encoded] == 2
-        assert found["latentwire_running", frozenset()] == 0
+        assert found["latentwire_requests_in_flight", frozenset()] == 0

@@ -65,9 +65,9 @@ def test_a_sender_and_a_receiver_are_in_the_trace_of_their_client(
     receiver = Settings(models_dir=models_dir, default_model="tiny", role="receiver")
     headers = {"Traceparent": TRACEPARENT, "Accept": OCTETS}
     with serve(sender) as client:
-        wire = client.request("POST", "/encode?fit=pad", content=png, headers=headers).content
+        bitstream = client.request("POST", "/encode?fit=pad", content=png, headers=headers).content
     with serve(receiver) as client:
-        client.request("POST", "/decode", content=wire, headers={"Traceparent": TRACEPARENT})
+        client.request("POST", "/decode", content=bitstream, headers={"Traceparent": TRACEPARENT})
         client.request("POST", "/decode", content=b"damaged", headers={"Traceparent": TRACEPARENT})
     spans: dict[tuple[str, str], list[Span]] = {}
     for path, body in collector.received:

@@ -60,7 +60,13 @@ class Gate:
 def test_admission_runs_queues_and_turns_away() -> None:
     async def scenario() -> None:
         admission, gate = (
-            Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
+            Admission(
+                max_concurrency=2,
+                max_queue_size=3,
+                max_concurrent_batches=1,
+                max_buffered_body_bytes=10,
+                queue_timeout_s=PATIENCE_S,
+            ),
             Gate(),
         )
         jobs = [asyncio.create_task(admission.run(gate.work, "done", forever)) for _ in range(5)]
@@ -80,7 +86,13 @@ def test_admission_runs_queues_and_turns_away() -> None:
 def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
     async def scenario() -> None:
         admission, gate, gone = (
-            Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
+            Admission(
+                max_concurrency=1,
+                max_queue_size=1,
+                max_concurrent_batches=1,
+                max_buffered_body_bytes=10,
+                queue_timeout_s=PATIENCE_S,
+            ),
             Gate(),
             asyncio.Event(),
         )
@@ -106,7 +118,13 @@ def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
 
 def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
     async def scenario() -> None:
-        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=0.01)
+        admission = Admission(
+            max_concurrency=1,
+            max_queue_size=1,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=10,
+            queue_timeout_s=0.01,
+        )
         gate = Gate()
         running = asyncio.create_task(admission.run(gate.work, "done", forever))
         await until(lambda: gate.entered == 1)
@@ -123,7 +141,13 @@ def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
 
 def test_work_of_a_quick_kind_runs_in_the_event_loop_and_other_work_in_a_thread() -> None:
     async def scenario() -> None:
-        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        admission = Admission(
+            max_concurrency=1,
+            max_queue_size=1,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=10,
+            queue_timeout_s=PATIENCE_S,
+        )
         here = threading.get_ident()
         assert await admission.run(name_of_thread, None, forever) != here
         assert await admission.run(name_of_thread, None, forever, "a") != here
@@ -136,7 +160,13 @@ def test_work_of_a_quick_kind_runs_in_the_event_loop_and_other_work_in_a_thread(
 
 def test_of_many_kinds_those_that_come_often_are_remembered() -> None:
     async def scenario() -> None:
-        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        admission = Admission(
+            max_concurrency=1,
+            max_queue_size=1,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=10,
+            queue_timeout_s=PATIENCE_S,
+        )
         here = threading.get_ident()
         for kind in range(2 * MAX_KINDS):
             assert await admission.run(name_of_thread, None, forever, kind) != here
@@ -151,7 +181,13 @@ def test_of_many_kinds_those_that_come_often_are_remembered() -> None:
 
 def test_quick_work_waits_for_its_turn_too() -> None:
     async def scenario() -> None:
-        admission = Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        admission = Admission(
+            max_concurrency=1,
+            max_queue_size=1,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=10,
+            queue_timeout_s=PATIENCE_S,
+        )
         gate = Gate()
         await admission.run(as_it_is, "first", forever, "a")
         slow = asyncio.create_task(admission.run(gate.work, "done", forever))
@@ -169,7 +205,13 @@ def test_quick_work_waits_for_its_turn_too() -> None:
 
 def test_of_many_quick_requests_at_once_only_so_many_get_a_place() -> None:
     async def scenario() -> None:
-        admission = Admission(max_running=2, max_queued=3, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        admission = Admission(
+            max_concurrency=2,
+            max_queue_size=3,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=10,
+            queue_timeout_s=PATIENCE_S,
+        )
         await admission.run(as_it_is, "first", forever, "a")
         jobs = [admission.run(as_it_is, "done", forever, "a") for _ in range(8)]
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
@@ -185,7 +227,13 @@ def test_of_many_quick_requests_at_once_only_so_many_get_a_place() -> None:
 def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None:
     async def scenario() -> None:
         admission, gate = (
-            Admission(max_running=1, max_queued=1, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S),
+            Admission(
+                max_concurrency=1,
+                max_queue_size=1,
+                max_concurrent_batches=1,
+                max_buffered_body_bytes=10,
+                queue_timeout_s=PATIENCE_S,
+            ),
             Gate(),
         )
         others = [asyncio.create_task(admission.run(gate.work, "done", forever))] if busy else []
@@ -209,10 +257,10 @@ def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None
 def test_bodies_are_held_up_to_a_limit_of_all_together() -> None:
     told: list[int] = []
     admission = Admission(
-        max_running=1,
-        max_queued=0,
-        max_batches=1,
-        max_held_bytes=10,
+        max_concurrency=1,
+        max_queue_size=0,
+        max_concurrent_batches=1,
+        max_buffered_body_bytes=10,
         queue_timeout_s=PATIENCE_S,
         watch_held=told.append,
     )
@@ -233,7 +281,13 @@ def test_bodies_are_held_up_to_a_limit_of_all_together() -> None:
 
 
 def test_one_body_alone_is_held_whatever_its_length() -> None:
-    admission = Admission(max_running=1, max_queued=0, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+    admission = Admission(
+        max_concurrency=1,
+        max_queue_size=0,
+        max_concurrent_batches=1,
+        max_buffered_body_bytes=10,
+        queue_timeout_s=PATIENCE_S,
+    )
     with admission.hold() as held:
         held.add(8)
         held.add(8)
@@ -252,7 +306,7 @@ def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
         return original(self, pixels)
 
     monkeypatch.setattr(Encoder, "encode", slow)
-    client = start(max_running=1, max_queued=2)
+    client = start(max_concurrency=1, max_queue_size=2)
     admission = client.app.state.shared.admission
     requests = [client.portal.start_task_soon(client.post_later("/encode", png)) for _ in range(3)]
     client.portal.call(until, lambda: gate.entered == 1 and admission.admitted == 3)
@@ -270,7 +324,7 @@ def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
 def test_bodies_that_still_come_take_no_place_but_count_by_their_bytes(
     start: Callable[..., Client], png: bytes
 ) -> None:
-    client = start(max_running=1, max_queued=0, max_held_bytes=1000)
+    client = start(max_concurrency=1, max_queue_size=0, max_buffered_body_bytes=1000)
     admission = client.app.state.shared.admission
     arrived = asyncio.Event()
 

@@ -8,7 +8,7 @@ import pytest
 
 from latentwire.imaging.image import Pixels, write_png
 from latentwire.model.onnx_session import Floats, Graph
-from latentwire.timing import Stopwatch, measured, timed
+from latentwire.timing import StageTimer, timed_stage, timer_scope
 from service.scheduling.admission import Admission
 from service.scheduling.batching import LONGEST_NS, MOST_TOGETHER, Together, WorkOnAll
 from service.scheduling.cost_model import Pace
@@ -157,38 +157,44 @@ def test_one_who_has_gone_does_not_trouble_the_others() -> None:
 
 def test_each_request_is_told_the_stages_of_its_crew() -> None:
     async def scenario() -> None:
-        admission = Admission(max_running=1, max_queued=9, max_batches=1, max_held_bytes=10, queue_timeout_s=PATIENCE_S)
+        admission = Admission(
+            max_concurrency=1,
+            max_queue_size=9,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=10,
+            queue_timeout_s=PATIENCE_S,
+        )
 
-        @timed("infer")
+        @timed_stage("infer")
         def work(items: Sequence[int]) -> Sequence[int]:
             return items
 
-        async def ask(item: int) -> Stopwatch:
-            stopwatch = Stopwatch()
-            with measured(stopwatch):
+        async def ask(item: int) -> StageTimer:
+            timer = StageTimer()
+            with timer_scope(timer):
                 assert await admission.run(work, item, forever, "a") == item
-            return stopwatch
+            return timer
 
         assert set((await ask(0)).total_ns) == {"wait", "infer"}  # in a thread
         first, second = await asyncio.gather(ask(1), ask(2))
         assert set(first.total_ns) == set(second.total_ns) == {"wait", "infer"}
-        assert first.laps[-1] == second.laps[-1]
-        assert first.laps[-1][0] == "infer"
+        assert first.spans[-1] == second.spans[-1]
+        assert first.spans[-1][0] == "infer"
         admission.close()
 
     run(scenario)
 
 
-@pytest.mark.parametrize("on_misfit", ["warn", "refuse"])
+@pytest.mark.parametrize("on_ood", ["warn", "refuse"])
 def test_requests_that_come_together_are_answered_as_they_are_alone(
-    start: Callable[..., Client], pixels: Pixels, monkeypatch: pytest.MonkeyPatch, on_misfit: str
+    start: Callable[..., Client], pixels: Pixels, monkeypatch: pytest.MonkeyPatch, on_ood: str
 ) -> None:
     # Whatever this machine takes for it.
     monkeypatch.setattr("service.scheduling.cost_model.QUICK_NS", math.inf)
     monkeypatch.setattr("service.scheduling.batching.LONGEST_NS", 10**12)
-    client = start(on_misfit=on_misfit)
+    client = start(on_ood=on_ood)
     pictures = [write_png(np.roll(pixels, at)) for at in range(6)] + [write_png(255 - pixels), b"no image"]
-    codes = [client.encode(picture, accept=OCTETS, on_misfit="warn").content for picture in pictures[:-1]]
+    codes = [client.encode(picture, accept=OCTETS, on_ood="warn").content for picture in pictures[:-1]]
     run_graph, at_once = Graph.run, []
 
     def count(graph: Graph, values: Floats) -> Floats:

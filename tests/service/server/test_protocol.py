@@ -38,14 +38,23 @@ BIG_FILE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: tes
 @pytest.fixture(scope="module")
 def hasty(launch: Callable[..., Server], models_dir: Path) -> Server:
     """A server that waits for a second only."""
-    times = ("--head-timeout-s", "1", "--keep-alive-s", "1", "--stall-timeout-s", "1", "--receive-timeout-s", "2")
+    times = (
+        "--header-timeout-s",
+        "1",
+        "--keep-alive-timeout-s",
+        "1",
+        "--io-idle-timeout-s",
+        "1",
+        "--body-timeout-s",
+        "2",
+    )
     return launch(models_dir, "--default-model", "tiny", "--max-body-bytes", "1000000", *times)
 
 
 @pytest.fixture(scope="module")
 def patient(launch: Callable[..., Server], models_dir: Path) -> Server:
     """A server that waits for an hour."""
-    times = ("--head-timeout-s", "3600", "--keep-alive-s", "3600", "--stall-timeout-s", "3600")
+    times = ("--header-timeout-s", "3600", "--keep-alive-timeout-s", "3600", "--io-idle-timeout-s", "3600")
     return launch(models_dir, "--default-model", "tiny", *times)
 
 
@@ -148,7 +157,7 @@ def test_a_silent_connection_is_closed(hasty: Server) -> None:
 def test_a_head_that_does_not_go_on_is_given_up(hasty: Server, head: bytes) -> None:
     with connect(hasty) as connection:
         connection.sendall(head)
-        assert_raw_problem(read_to_end(connection), 408, "stalled")
+        assert_raw_problem(read_to_end(connection), 408, "request-timeout")
 
 
 def test_a_head_that_comes_byte_by_byte_is_given_up(hasty: Server) -> None:
@@ -163,7 +172,7 @@ def test_a_head_that_comes_byte_by_byte_is_given_up(hasty: Server) -> None:
             except TimeoutError:
                 continue
         connection.settimeout(PATIENCE_S)
-        assert_raw_problem(answer + read_to_end(connection), 408, "stalled")
+        assert_raw_problem(answer + read_to_end(connection), 408, "request-timeout")
 
 
 @pytest.mark.parametrize("word", [b"", b"\r\n"], ids=["silent", "empty lines"])
@@ -197,7 +206,7 @@ def test_a_connection_without_another_request_is_closed(hasty: Server, word: byt
 def test_a_large_head_is_refused(hasty: Server, head: bytes) -> None:
     with connect(hasty) as connection:
         connection.sendall(head)
-        assert_raw_problem(read_to_end(connection), 431, "head-too-large")
+        assert_raw_problem(read_to_end(connection), 431, "headers-too-large")
 
 
 def test_a_head_up_to_the_limit_is_taken(hasty: Server) -> None:
@@ -240,7 +249,7 @@ def test_what_comes_after_an_answer_is_not_read_for_ever(hasty: Server) -> None:
         (b"POST /nowhere HTTP/1.0\r\nContent-Length: 20000000\r\n\r\n", 404, "not-found"),
         (POST + b"Connection: close\r\nContent-Length: 20000000\r\n\r\n", 413, "body-too-large"),
         (POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1312d00\r\n", 413, "body-too-large"),
-        (POST + b"A: a\r\n" * 101 + b"Content-Length: 20000000\r\n\r\n", 431, "head-too-large"),
+        (POST + b"A: a\r\n" * 101 + b"Content-Length: 20000000\r\n\r\n", 431, "headers-too-large"),
         (POST + b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n", 400, "invalid-request"),
         (b"\0", 400, "invalid-request"),
     ],
@@ -259,11 +268,11 @@ def test_a_client_that_sends_everything_before_it_reads_gets_its_early_answer(
     assert_raw_problem(answer, status, code)
 
 
-@pytest.mark.parametrize("limit", [("--receive-timeout-s", "1"), ("--max-batch-bytes", "1000000")])
+@pytest.mark.parametrize("limit", [("--body-timeout-s", "1"), ("--max-batch-bytes", "1000000")])
 def test_what_comes_after_the_last_answer_is_not_read_for_ever(
     launch: Callable[..., Server], models_dir: Path, limit: tuple[str, str]
 ) -> None:
-    times = ("--head-timeout-s", "3600", "--keep-alive-s", "3600", "--stall-timeout-s", "3600")
+    times = ("--header-timeout-s", "3600", "--keep-alive-timeout-s", "3600", "--io-idle-timeout-s", "3600")
     server = launch(models_dir, "--default-model", "tiny", "--max-body-bytes", "1000000", *times, *limit)
     with connect(server) as connection:
         connection.sendall(b"POST /nowhere HTTP/1.0\r\nContent-Length: 1000000000000\r\n\r\n")
@@ -271,32 +280,34 @@ def test_what_comes_after_the_last_answer_is_not_read_for_ever(
 
 
 def test_a_client_that_is_silent_after_its_last_answer_is_closed_and_counted_until_then(hasty: Server) -> None:
-    before = metric(hasty, 'connections_cut_total{reason="late-body"}')
+    before = metric(hasty, 'connections_closed_total{reason="lingering-timeout"}')
     with connect(hasty) as connection:
         connection.sendall(b"POST /nowhere HTTP/1.0\r\nContent-Length: 1000\r\n\r\n")
         assert read_to_end(connection).startswith(b"HTTP/1.1 404 ")
         assert metric(hasty, "connections") == 2
-        wait_until(lambda: metric(hasty, 'connections_cut_total{reason="late-body"}') == before + 1)
+        wait_until(lambda: metric(hasty, 'connections_closed_total{reason="lingering-timeout"}') == before + 1)
     wait_until(lambda: metric(hasty, "connections") == 1)
 
 
 def test_one_connection_too_many_takes_the_place_of_one_that_has_its_last_answer(
     launch: Callable[..., Server], models_dir: Path
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny", "--max-connections", "2", "--head-timeout-s", "3600")
+    server = launch(models_dir, "--default-model", "tiny", "--max-connections", "2", "--header-timeout-s", "3600")
     with connect(server) as connection:
         connection.sendall(b"POST /nowhere HTTP/1.0\r\nContent-Length: 1000\r\n\r\n")
         assert read_to_end(connection).startswith(b"HTTP/1.1 404 ")
         with connect(server) as other:
             other.sendall(GET)
             assert read_answer(other).startswith(b"HTTP/1.1 200 ")
-    assert metric(server, 'connections_cut_total{reason="crowded-out"}')
+    assert metric(server, 'connections_closed_total{reason="evicted"}')
 
 
 def test_a_batch_that_is_no_http_any_more_frees_its_place_at_once(
     launch: Callable[..., Server], models_dir: Path
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny", "--max-batches", "1", "--head-timeout-s", "3600")
+    server = launch(
+        models_dir, "--default-model", "tiny", "--max-concurrent-batches", "1", "--header-timeout-s", "3600"
+    )
     npy = b"POST /encode/batch HTTP/1.1\r\nContent-Type: application/x-npy\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connect(server) as connection:
         connection.sendall(npy + b"1\r\n\x93\r\n")
@@ -317,7 +328,7 @@ def test_an_early_answer_is_not_lost_over_tls(
     certificate, key = make_certificate("tls")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     files = ("--tls-certificate", str(certificate), "--tls-key", str(key))
-    server = launch(models_dir, "--default-model", "tiny", "--head-timeout-s", "1", *files)
+    server = launch(models_dir, "--default-model", "tiny", "--header-timeout-s", "1", *files)
     context = ssl.create_default_context(cafile=str(certificate))
     with context.wrap_socket(connect(server), server_hostname="localhost") as connection:
         connection.sendall(b"POST /nowhere HTTP/1.0\r\nContent-Length: 20000000\r\n\r\n")
@@ -348,7 +359,7 @@ def test_a_body_that_comes_slowly_is_given_up(hasty: Server, every_s: float) -> 
                 except TimeoutError:
                     continue
             connection.settimeout(PATIENCE_S)
-            assert_raw_problem(answer + read_to_end(connection), 408, "stalled")
+            assert_raw_problem(answer + read_to_end(connection), 408, "request-timeout")
 
 
 def test_requests_are_answered_in_their_order_up_to_a_number_at_once(hasty: Server) -> None:
@@ -475,36 +486,36 @@ class Wire(asyncio.Transport):
 def test_a_client_that_takes_an_answer_slowly_is_given_up_by_what_it_acknowledges(
     acked_before: int, acked: int, unsent: int, given_up_after: int | None
 ) -> None:
-    wire = Wire()
-    wire.acked_bytes = acked_before
-    with unread_answer(wire) as connection:
+    bitstream = Wire()
+    bitstream.acked_bytes = acked_before
+    with unread_answer(bitstream) as connection:
         for second in range(1000):
             connection.look(second)
-            if wire.aborted:
+            if bitstream.aborted:
                 break
-            wire.acked_bytes += acked
-            wire.unsent_bytes += unsent
-    assert (second if wire.aborted else None) == given_up_after
+            bitstream.acked_bytes += acked
+            bitstream.unsent_bytes += unsent
+    assert (second if bitstream.aborted else None) == given_up_after
 
 
 def test_a_connection_that_has_no_socket_any_more_is_given_up_too() -> None:
-    wire = Wire()
-    with unread_answer(wire) as connection:
+    bitstream = Wire()
+    with unread_answer(bitstream) as connection:
         connection.look(0)
-        wire.has_socket = False  # as TLS has none when it ends
+        bitstream.has_socket = False  # as TLS has none when it ends
         for second in range(1, 40):
             connection.look(second)
-    assert wire.aborted
+    assert bitstream.aborted
 
 
 @contextmanager
-def unread_answer(wire: Wire) -> Iterator[BoundedProtocol]:
+def unread_answer(bitstream: Wire) -> Iterator[BoundedProtocol]:
     """A connection by this wire, whose client has not taken its answer."""
     loop = asyncio.new_event_loop()
     config = uvicorn.Config(_no_app, log_config=None)
     protocol = cast("partial[BoundedProtocol]", bounded_protocol(Settings(), Metrics("0", "both")))
     connection = protocol(config=config, server_state=ServerState(), app_state={}, _loop=loop)
-    connection.connection_made(wire)
+    connection.connection_made(bitstream)
     connection.pause_writing()
     yield connection
     loop.close()
@@ -513,7 +524,7 @@ def unread_answer(wire: Wire) -> Iterator[BoundedProtocol]:
 def test_one_connection_too_many_takes_the_place_of_the_one_that_waited_longest(
     launch: Callable[..., Server], models_dir: Path, png: bytes
 ) -> None:
-    times = ("--head-timeout-s", "3600", "--keep-alive-s", "3600")
+    times = ("--header-timeout-s", "3600", "--keep-alive-timeout-s", "3600")
     server = launch(models_dir, "--default-model", "tiny", "--max-connections", "10", *times)
     with ExitStack() as stack:
         busy = [stack.enter_context(connect(server)) for _ in range(5)]
@@ -558,18 +569,18 @@ def test_connections_are_counted(patient: Server) -> None:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        (b"", "silent"),
-        (b"G", "stalled"),
+        (b"", "no-request"),
+        (b"G", "request-timeout"),
         (b"\0", "invalid-request"),
-        (GET[:-2] + b"A: a\r\n" * 101 + b"\r\n", "head-too-large"),
+        (GET[:-2] + b"A: a\r\n" * 101 + b"\r\n", "headers-too-large"),
     ],
 )
 def test_connections_that_are_cut_are_counted(hasty: Server, sent: bytes, reason: str) -> None:
-    before = metric(hasty, f'connections_cut_total{{reason="{reason}"}}')
+    before = metric(hasty, f'connections_closed_total{{reason="{reason}"}}')
     with connect(hasty) as connection:
         connection.sendall(sent)
         read_to_end(connection)
-    wait_until(lambda: metric(hasty, f'connections_cut_total{{reason="{reason}"}}') == before + 1)
+    wait_until(lambda: metric(hasty, f'connections_closed_total{{reason="{reason}"}}') == before + 1)
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def test_a_picture_goes_round_through_one_process(server: Server, png: bytes) ->
     answer = client.post("/encode", content=png, headers={"Content-Type": "image/png"})
     picture = client.post("/decode", content=answer.content, headers={"Content-Type": JSON})
     assert picture.headers["content-type"] == "image/png"
-    wire = client.post("/encode", files={"file": ("a.png", png)}, headers={"Accept": OCTETS}).content
-    assert client.post("/decode", content=wire).content == picture.content
-    bare = client.post("/decode", json={"code": answer.json()["code"], "model": "tiny"})
-    assert bare.headers["latentwire-model"] == answer.headers["latentwire-model"]
+    bitstream = client.post("/encode", files={"file": ("a.png", png)}, headers={"Accept": OCTETS}).content
+    assert client.post("/decode", content=bitstream).content == picture.content
+    raw = client.post("/decode", json={"code": answer.json()["code"], "model": "tiny"})
+    assert raw.headers["latentwire-model"] == answer.headers["latentwire-model"]
 
 
 def test_a_picture_goes_from_a_sender_to_a_receiver_without_the_other_half(
@@ -67,14 +67,14 @@ def test_a_picture_goes_from_a_sender_to_a_receiver_without_the_other_half(
     default = ("--default-model", "tiny")
     sender = launch(without(models_dir, tmp_path / "s", DECODER_FILE), "--role", "sender", *default).client
     receiver = launch(without(models_dir, tmp_path / "r", ENCODER_FILE), "--role", "receiver", *default).client
-    wire = sender.post("/encode", content=png, headers={"Accept": OCTETS}).content
-    picture = receiver.post("/decode", content=wire)
+    bitstream = sender.post("/encode", content=png, headers={"Accept": OCTETS}).content
+    picture = receiver.post("/decode", content=bitstream)
     assert picture.headers["content-type"] == "image/png"
-    assert picture.content == server.client.post("/decode", content=wire).content
+    assert picture.content == server.client.post("/decode", content=bitstream).content
     answer = sender.post("/encode", content=png).content
     assert receiver.post("/decode", content=answer, headers={"Content-Type": JSON}).content == picture.content
     assert receiver.post("/decode", json={"code": [0.5] * CODE_SIZE}).status_code == 200
-    assert_problem(sender.post("/decode", content=wire), 404, "wrong-role", "receiver")
+    assert_problem(sender.post("/decode", content=bitstream), 404, "wrong-role", "receiver")
     assert_problem(receiver.post("/encode", content=png), 404, "wrong-role", "sender")
     for client in (sender, receiver):
         assert client.get("/readyz").status_code == 200

@@ -55,7 +55,7 @@ def test_a_folder_of_colour_images_becomes_a_model_of_colour_images(
     encoder, decoder = Encoder.open(models / "mine"), Decoder.open(models / "mine")
     assert encoder.card.image.as_tuple() == (12, 16, 3)
     code = encoder.encode_file((pictures / "red" / "31.png").read_bytes(), "resize")
-    assert decoder.decode([code.wire]).shape == (1, 12, 16, 3)
+    assert decoder.decode([code.bitstream]).shape == (1, 12, 16, 3)
 
 
 def test_an_unreadable_file_fails_a_strict_run_before_it_starts(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from latentwire.entropy import quantizer
-from latentwire.entropy.arithmetic import SymbolCoder
-from latentwire.model.card import UniformQuantiser
+from latentwire.entropy.arithmetic import ArithmeticCoder
+from latentwire.model.card import UniformQuantizer
 from latentwire.model.onnx_session import Floats, Graph, open_graph
 from training.data.datasets import Dataset, split_training
 from training.errors import InvalidRecipe, InvalidRun
@@ -48,7 +48,7 @@ def test_each_coordinate_adds_the_same_error_to_the_picture() -> None:
     weights = np.diag([1, 10, 0.01]).astype(np.float32)
     y = random.normal(5, [3, 0.3, 300], (5000, 3)).astype(np.float32)
     parameters = even_steps(y, slopes_of(Linear(weights), y), 0.5)
-    error = quantizer.dequantise(quantizer.quantise(y, parameters), parameters) - y
+    error = quantizer.dequantize(quantizer.quantize(y, parameters), parameters) - y
     assert np.square(error @ weights.T).mean(axis=0) == pytest.approx([0.5**2 / 12] * 3, rel=0.05)
 
 
@@ -57,15 +57,15 @@ def test_steps_by_slope_cost_fewer_bits_than_equal_steps_for_the_same_error() ->
     weights = np.diag([1, 10, 0.1]).astype(np.float32)
     y = random.normal(0, [3, 3, 3], (20_000, 3)).astype(np.float32)
 
-    def error_and_bits(parameters: UniformQuantiser) -> tuple[float, float]:
-        symbols = quantizer.quantise(y, parameters)
-        error = (quantizer.dequantise(symbols, parameters) - y) @ weights.T
+    def error_and_bits(parameters: UniformQuantizer) -> tuple[float, float]:
+        symbols = quantizer.quantize(y, parameters)
+        error = (quantizer.dequantize(symbols, parameters) - y) @ weights.T
         return float(np.square(error).sum(axis=1).mean()), float(
-            SymbolCoder(count_tables(symbols)).ideal_bits(symbols).mean()
+            ArithmeticCoder(count_tables(symbols)).ideal_bits(symbols).mean()
         )
 
     by_slope = error_and_bits(even_steps(y, slopes_of(Linear(weights), y), 1.0))
-    equal = error_and_bits(UniformQuantiser(low=(0.0,) * 3, step=(0.17,) * 3))
+    equal = error_and_bits(UniformQuantizer(low=(0.0,) * 3, step=(0.17,) * 3))
     assert by_slope[0] < equal[0]
     assert by_slope[1] < 0.9 * equal[1]
 
@@ -74,13 +74,13 @@ def test_steps_by_slope_cost_fewer_bits_than_equal_steps_for_the_same_error() ->
 def test_a_coordinate_that_the_picture_does_not_depend_on_is_always_symbol_0(slope: float) -> None:
     y = np.random.default_rng(0).normal(3, 2, (100, 2)).astype(np.float32)
     parameters = even_steps(y, np.array([slope, 1.0]), 0.1)
-    assert not quantizer.quantise(y, parameters)[:, 0].any()
+    assert not quantizer.quantize(y, parameters)[:, 0].any()
 
 
 def test_a_coordinate_that_never_changes_is_kept() -> None:
     y = np.full((50, 1), 1.25, dtype=np.float32)
     parameters = even_steps(y, np.array([3.0]), 0.1)
-    assert quantizer.dequantise(quantizer.quantise(y, parameters), parameters) == pytest.approx(1.25)
+    assert quantizer.dequantize(quantizer.quantize(y, parameters), parameters) == pytest.approx(1.25)
 
 
 def test_the_steps_are_the_coarsest_that_keep_the_error_within_the_bound(
@@ -105,13 +105,13 @@ def test_the_rate_is_that_of_the_validation_images(finished_run: RunFolder, tiny
         (shape.channels, shape.height, shape.width),
         (tiny.code_size,),
     )
-    symbols = quantizer.quantise(codes_of(graph, split_training(dataset, tiny).validation.pixels), found.quantiser)
-    assert found.ideal_bits == pytest.approx(SymbolCoder(found.tables).ideal_bits(symbols).mean())
+    symbols = quantizer.quantize(codes_of(graph, split_training(dataset, tiny).validation.pixels), found.quantizer)
+    assert found.ideal_bits == pytest.approx(ArithmeticCoder(found.tables).ideal_bits(symbols).mean())
 
 
 def test_a_bound_that_no_quantiser_can_keep_is_told(finished_run: RunFolder, tiny: Recipe, dataset: Dataset) -> None:
     impossible = tiny.model_copy(update={"max_rmse_increase": 1e-15})
-    with pytest.raises(InvalidRecipe, match="no quantiser is fine enough"):
+    with pytest.raises(InvalidRecipe, match="no quantizer is fine enough"):
         calibrate(finished_run, impossible, dataset)
 
 
@@ -134,7 +134,7 @@ def test_the_quantiser_is_written_with_the_graphs_that_it_is_for(
     parameters, tables = load_calibration(copy)
     assert content["max_rmse_increase"] == 0.01
     assert len(parameters.step) == len(tables) == 10
-    assert json.loads(copy.quantiser_file.read_text())["encoder_sha256"] == graph_file(copy.encoder).sha256
+    assert json.loads(copy.quantizer_file.read_text())["encoder_sha256"] == graph_file(copy.encoder).sha256
 
 
 def test_a_run_that_was_not_exported_is_told_so(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
@@ -143,6 +143,6 @@ def test_a_run_that_was_not_exported_is_told_so(tmp_path: Path, tiny: Recipe, da
         calibrate_run(run, dataset)
     with pytest.raises(InvalidRun, match="`python -m training calibrate"):
         load_calibration(run)
-    run.quantiser_file.write_text('{"quantiser": {"bits": 99}}')
+    run.quantizer_file.write_text('{"quantizer": {"bits": 99}}')
     with pytest.raises(InvalidRun, match="damaged"):
         load_calibration(run)

@@ -18,14 +18,14 @@ def test_the_figures_are_those_of_single_images_through_the_codec(published: Pat
     errors, sizes = [], []
     for pixels in few.test.pixels:
         (code,) = encoder.encode(pixels[None])
-        errors.append(np.square((decoder.decode([code.wire])[0] - pixels.astype(float)) / 255).mean())
-        sizes.append(len(code.wire))
+        errors.append(np.square((decoder.decode([code.bitstream])[0] - pixels.astype(float)) / 255).mean())
+        sizes.append(len(code.bitstream))
     assert quality.images == 7
     assert quality.dataset == "synthetic test"
     # Batches of another size may differ in the last bits.
     assert quality.mse == pytest.approx(np.mean(errors), rel=1e-4)
-    assert quality.wire_bytes == np.mean(sizes)
-    assert quality.payload_bytes == quality.wire_bytes - 8
+    assert quality.bitstream_bytes == np.mean(sizes)
+    assert quality.payload_bytes == quality.bitstream_bytes - 8
     assert quality.float_mse < quality.mse
     assert quality.payload_bytes - 1 < quality.ideal_bits / 8 < quality.payload_bytes + 0.1
 

@@ -14,7 +14,7 @@ from training.data.datasets import Dataset, TrainingSplit
 from training.data.images import Images
 from training.errors import MissingData
 from training.recipe import make_recipe
-from training.release.fit_guard import Misfits, fit_limits, guard_in_words, load_misfits, measure_guard
+from training.release.fit_guard import OodImages, fit_limits, guard_in_words, load_ood_images, measure_guard
 from training.release.model_readme import write_readme
 from training.release.pipeline import guard_model
 
@@ -28,11 +28,11 @@ def test_the_limits_let_the_training_images_pass(guarded_model: Path) -> None:
     limits = fit_limits(guarded_model, split)
     assert limits is not None
     guard = Guard(Encoder.open(guarded_model), Decoder.open(guarded_model), limits)
-    judged = [one for part in (split.train, split.validation) for one in guard.judge(part.pixels)]
-    called = [one.misfit for one in judged if one.misfit]
+    judged = [one for part in (split.train, split.validation) for one in guard.assess(part.pixels)]
+    called = [one.ood for one in judged if one.ood]
     assert 0 < len(called) <= 3  # of 3,000
-    assert {excess.score for misfit in called for excess in misfit.excesses} <= {"strangeness", "bits"}
-    assert limits.max_strangeness > limits.max_strangeness_alone
+    assert {exceeded_limit.score for ood in called for exceeded_limit in ood.exceeded} <= {"input_deviation", "bits"}
+    assert limits.max_input_deviation > limits.max_input_deviation_alone
 
 
 def test_a_strange_image_among_those_for_training_does_not_widen_the_limits(guarded_model: Path) -> None:
@@ -43,8 +43,8 @@ def test_a_strange_image_among_those_for_training_does_not_widen_the_limits(guar
     assert alone is not None
     assert beside is not None
     guard = Guard(Encoder.open(guarded_model), Decoder.open(guarded_model), beside)
-    assert guard.judge(strange_pixels(1, 9))[0].misfit
-    for score in ("max_mse", "max_surprise"):
+    assert guard.assess(strange_pixels(1, 9))[0].ood
+    for score in ("max_mse", "max_reconstruction_deviation"):
         assert getattr(beside, score) == pytest.approx(getattr(alone, score), rel=0.3)
 
 
@@ -53,10 +53,10 @@ def test_the_rates_count_what_the_guard_calls_misfits(guarded_model: Path) -> No
     assert card.guard is not None
     mixed = np.concatenate([familiar_pixels(3, 9), strange_pixels(1, 9)])
     dataset = Dataset("mixed", images(mixed), images(mixed))
-    rates = measure_guard(guarded_model, card.guard, dataset, [Misfits("noise", strange_pixels(5, 8))])
+    rates = measure_guard(guarded_model, card.guard, dataset, [OodImages("noise", strange_pixels(5, 8))])
     assert (rates.ordinary, rates.images) == ("mixed test", 4)
     assert (rates.false_alarms_by_sender, rates.false_alarms_with_decoder) == (0.25, 0.25)
-    assert [(kind.misfits, kind.images, kind.by_sender, kind.with_decoder) for kind in rates.caught] == [
+    assert [(kind.ood_images, kind.images, kind.by_sender, kind.with_decoder) for kind in rates.caught] == [
         ("noise", 5, 1, 1)
     ]
 
@@ -96,13 +96,13 @@ def test_images_of_another_shape_are_refused(guarded_model: Path) -> None:
 def test_misfits_come_in_the_shape_of_the_data_set(tmp_path: Path) -> None:
     np.savez(tmp_path / "colours.npz", images=np.zeros((3, 10, 12, 3), np.uint8))
     dataset = Dataset("drawings", images(familiar_pixels(2)), images(familiar_pixels(2)))
-    (colours,) = load_misfits(["colours.npz"], dataset, tmp_path)
+    (colours,) = load_ood_images(["colours.npz"], dataset, tmp_path)
     assert colours.name == "colours.npz"
     assert colours.pixels.shape == (3, *SHAPE.as_tuple())
 
 
 def test_misfits_that_are_not_there_are_passed_over_only_where_none_were_asked_for(tmp_path: Path) -> None:
     dataset = Dataset("drawings", images(familiar_pixels(2)), images(familiar_pixels(2)))
-    assert load_misfits(["nowhere.npz"], dataset, tmp_path, if_there=True) == []
+    assert load_ood_images(["nowhere.npz"], dataset, tmp_path, if_there=True) == []
     with pytest.raises(MissingData):
-        load_misfits(["nowhere.npz"], dataset, tmp_path)
+        load_ood_images(["nowhere.npz"], dataset, tmp_path)

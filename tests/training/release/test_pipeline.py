@@ -58,18 +58,18 @@ def test_publishing_keeps_a_quantiser_that_was_calibrated_by_hand(
     calibrate_run(copy, dataset, max_rmse_increase=0.0001)
     kept = load_calibration(copy)
     card = publish_run(copy, dataset, tmp_path / "models")
-    assert (card.quantiser, card.tables) == kept
+    assert (card.quantizer, card.tables) == kept
     assert "--max-rmse-increase 0.0001" in write_readme(card)
 
 
 def test_publishing_calibrates_anew_what_an_earlier_version_calibrated(
     tmp_path: Path, copy: RunFolder, dataset: Dataset
 ) -> None:
-    content = json.loads(copy.quantiser_file.read_text())
+    content = json.loads(copy.quantizer_file.read_text())
     tables = content.pop("tables")
-    copy.quantiser_file.write_text(json.dumps(content))
+    copy.quantizer_file.write_text(json.dumps(content))
     publish_run(copy, dataset, tmp_path / "models")
-    assert json.loads(copy.quantiser_file.read_text())["tables"] == tables
+    assert json.loads(copy.quantizer_file.read_text())["tables"] == tables
 
 
 def test_publishing_exports_anew_after_training_went_on(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
@@ -91,22 +91,22 @@ def test_graphs_outlive_a_checkpoint_that_was_cleared_away(tmp_path: Path, copy:
 
 
 def test_a_bad_name_is_told_before_any_work(tmp_path: Path, copy: RunFolder, dataset: Dataset) -> None:
-    copy.quantiser_file.unlink()
+    copy.quantizer_file.unlink()
     with pytest.raises(InvalidRecipe, match="'name' is 'Not A Name'"):
         publish_run(copy, dataset, tmp_path / "models", "Not A Name")
-    assert not copy.quantiser_file.exists()
+    assert not copy.quantizer_file.exists()
 
 
 def test_a_run_is_not_evaluated_before_it_is_calibrated(copy: RunFolder, dataset: Dataset) -> None:
-    copy.quantiser_file.unlink()
+    copy.quantizer_file.unlink()
     with pytest.raises(InvalidRun, match="`python -m training calibrate"):
         evaluate_run(copy, dataset)
 
 
 def test_a_run_is_not_evaluated_with_the_quantiser_of_other_graphs(copy: RunFolder, dataset: Dataset) -> None:
-    content = json.loads(copy.quantiser_file.read_text())
-    copy.quantiser_file.write_text(json.dumps({**content, "encoder_sha256": "0" * 64}))
-    with pytest.raises(InvalidRun, match="no quantiser for its graphs"):
+    content = json.loads(copy.quantizer_file.read_text())
+    copy.quantizer_file.write_text(json.dumps({**content, "encoder_sha256": "0" * 64}))
+    with pytest.raises(InvalidRun, match="no quantizer for its graphs"):
         evaluate_run(copy, dataset)
 
 
@@ -126,11 +126,11 @@ def test_the_readme_tells_what_the_card_tells(published: Path) -> None:
 
 
 def test_the_readme_of_a_bare_card_needs_neither_quality_nor_origin(published: Path) -> None:
-    bare = load_card(published).model_copy(update={"quality": None, "provenance": {}})
-    readme = write_readme(bare)
+    plain = load_card(published).model_copy(update={"quality": None, "provenance": {}})
+    readme = write_readme(plain)
     assert "## Quality" not in readme
     assert "## How it was made" not in readme
-    assert bare.model_id in readme
+    assert plain.model_id in readme
 
 
 def test_the_command_of_the_readme_makes_the_same_recipe_again(tiny: Recipe) -> None:
