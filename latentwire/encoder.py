@@ -17,6 +17,7 @@ from latentwire.imaging import image
 from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
 from latentwire.model.model_files import ReadGraph, read_graph
 from latentwire.model.onnx_session import Graph, open_graph
+from latentwire.options import Fit
 
 GOLDEN_SYMBOL_TOLERANCE = 1
 
@@ -64,9 +65,7 @@ class Encoder:
         )
         return cls(card, graph)
 
-    def encode_file(
-        self, data: bytes, fit: image.Fit = "strict", max_pixels: int = image.DEFAULT_MAX_PIXELS
-    ) -> EncodedImage:
+    def encode_file(self, data: bytes, fit: Fit = "strict", max_pixels: int = image.DEFAULT_MAX_PIXELS) -> EncodedImage:
         """Encode the bytes of one image file; see `latentwire.imaging.image.read_image` for the arguments.
 
         Raises:

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from latentwire.imaging.image import DEFAULT_MAX_PIXELS
+from latentwire.options import OnOod
 from service.cpus import processors
 from service.errors import StartupRefused
 
@@ -26,7 +27,6 @@ _log = logging.getLogger(__name__)
 
 Role = Literal["both", "sender", "receiver"]
 LogFormat = Literal["text", "json"]
-OnOod = Literal["refuse", "warn", "fallback"]
 
 
 def _processors_of_one(read: dict[str, Any]) -> int:

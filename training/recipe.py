@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from latentwire.options import Fit
 from training.errors import InvalidRecipe
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
@@ -59,7 +60,7 @@ class Recipe(BaseModel):
     image_height: int = Field(0, ge=0, le=4096, description="pixels; 0 takes that of the data")
     image_width: int = Field(0, ge=0, le=4096, description="pixels; 0 takes that of the data")
     channels: int = Field(0, ge=0, le=4, description="1 grey, 3 RGB, 4 RGBA; 0 takes those of the data")
-    fit: Literal["strict", "resize", "pad"] = Field("strict", description="what to do with images of another size")
+    fit: Fit = Field("strict", description="what to do with images of another size")
     training_images: int = Field(0, ge=0, description="use only so many images for training; 0 uses all")
     validation_images: int = Field(5000, ge=1, description="cut from the training images, to choose the best epoch")
     seed: int = Field(0, ge=0, lt=2**31, description="of initial weights, order of images, augmentation and noise")

@@ -15,12 +15,10 @@ from pathlib import Path
 from latentwire.cli.arguments import Parser
 from latentwire.cli.console import Desk, WrongUsage
 from latentwire.errors import CodecError
+from latentwire.options import FITS, FRAMINGS, ON_OOD
 
 # Each command imports what it needs when it runs: numpy, Pillow and onnxruntime take a while, `--help` should not.
 
-FITS = ("strict", "resize", "pad")
-FRAMINGS = ("full", "raw")
-ON_OOD = ("refuse", "warn", "fallback")
 FORMATS = ("png", "webp", "npy")
 
 _FILES = "a file, a folder with all that is in it, or - for standard input"

@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -29,7 +28,8 @@ from latentwire.encoder import EncodedImage
 from latentwire.errors import ImageError
 from latentwire.format.container import Chunk
 from latentwire.imaging import image
-from latentwire.selection.guard import Guard, GuardedImage, OnOod
+from latentwire.options import Fit, OnOod
+from latentwire.selection.guard import Guard, GuardedImage
 from latentwire.selection.ladder import Ladder, Selection
 
 
@@ -202,7 +202,7 @@ class _Session:
         yield guarded.codes
 
     def _read(self, source: Source) -> image.Pixels:
-        fit = cast(image.Fit, self._arguments.fit)
+        fit: Fit = self._arguments.fit
         return image.read_image(source.read(), self._guard.card.image, fit, self._arguments.max_image_pixels)
 
     def _count(self, source: Source, guarded: GuardedImage) -> None:

@@ -7,7 +7,7 @@ wants, and nothing else of the model.
 import io
 import warnings
 from collections.abc import Iterator
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,11 @@ from latentwire.errors import ImageMismatch, ImageTooLarge, InvalidImage
 from latentwire.imaging.png_fast_path import read_plain_png, write_grey_png
 from latentwire.imaging.strip_metadata import UPRIGHT, read_orientation, strip
 from latentwire.model.card import ImageShape
+from latentwire.options import Fit
 from latentwire.timing import timed_stage
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Fit = Literal["strict", "resize", "pad"]
 Element = TypeVar("Element", bound=np.generic)
 
 # How many images, and how many of their values, a graph is run on at once. No encoder is quicker with more than some

@@ -15,7 +15,7 @@ for a container are decoded from their symbols, and only if that is asked for.
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,12 @@ from latentwire.format import lossless
 from latentwire.format.container import Chunk, ContainerWriter
 from latentwire.imaging import image
 from latentwire.model.card import GuardLimits, ModelCard
+from latentwire.options import OnOod
 from latentwire.selection.ood_scores import ReferenceStatistics, Scores
 
 if TYPE_CHECKING:
     # Only for its name: a sender has a guard without that code.
     from latentwire.decoder import Decoder
-
-OnOod = Literal["refuse", "warn", "fallback"]
 
 
 class LimitExceeded(NamedTuple):

@@ -12,7 +12,8 @@ from latentwire.errors import OutOfDistribution, TargetMissed
 from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
-from latentwire.selection.guard import Assessment, Guard, GuardedImage, LimitExceeded, OnOod, OodFinding, psnr_db
+from latentwire.options import OnOod
+from latentwire.selection.guard import Assessment, Guard, GuardedImage, LimitExceeded, OodFinding, psnr_db
 
 
 class Selection(NamedTuple):

@@ -15,6 +15,7 @@ from latentwire import errors as codec_errors
 from latentwire.errors import CodecError, ModelMismatch
 from latentwire.format.bitstream import read_bitstream
 from latentwire.imaging import image
+from latentwire.options import FRAMINGS
 from service import errors
 from service.api.decode_body import CodeJson, read_code_json
 from service.api.openapi import BINARY, EXAMPLE_BITSTREAM_BASE64, EXAMPLE_MODEL_ID, MODEL_HEADER
@@ -23,7 +24,7 @@ from service.api.unary import Answer, work_on_body
 from service.http.headers import read_head
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.problems import document_problems
-from service.http.query import FRAMINGS, parse_query, read_framing
+from service.http.query import parse_query, read_framing
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder

@@ -12,8 +12,9 @@ from fastapi import APIRouter, Request, Response
 
 from latentwire import errors as codec_errors
 from latentwire.imaging import image
+from latentwire.options import FITS, FRAMINGS, ON_OOD, OnOod
 from service import errors
-from service.api.encode_options import FITS, ON_OOD, PARAMETERS, EncodeWishes, read_wishes
+from service.api.encode_options import PARAMETERS, EncodeWishes, read_wishes
 from service.api.openapi import (
     BINARY,
     EXAMPLE_BITSTREAM,
@@ -28,9 +29,8 @@ from service.http.headers import read_head
 from service.http.multipart import read_single_file
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.problems import document_problems
-from service.http.query import FRAMINGS, parse_query
+from service.http.query import parse_query
 from service.observability.request_record import OodOutcome, note_code
-from service.settings import OnOod
 
 if TYPE_CHECKING:
     from latentwire.encoder import EncodedImage

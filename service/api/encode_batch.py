@@ -11,9 +11,10 @@ from fastapi import APIRouter, Request, Response
 from latentwire import errors as codec_errors
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
+from latentwire.options import ON_OOD, VERIFY, Fit, OnOod
 from service import errors
 from service.api.encode import image_fields
-from service.api.encode_options import ON_OOD, VERIFY, read_fit, read_on_ood, read_verify
+from service.api.encode_options import read_fit, read_on_ood, read_verify
 from service.api.openapi import (
     BINARY,
     EXAMPLE_BITSTREAM,
@@ -31,7 +32,7 @@ from service.http.problems import document_problems
 from service.http.query import read_query
 from service.observability.request_record import OodOutcome, note_batch_of_codes, record_ood
 from service.scheduling.admission import RunPart
-from service.settings import OnOod, Settings
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
@@ -91,7 +92,7 @@ class _Source(Protocol):
 class _NpyImages:
     """Images as an array, uint8 (N, H, W) or (N, H, W, C)."""
 
-    def __init__(self, shape: ImageShape, fit: image.Fit, settings: Settings) -> None:
+    def __init__(self, shape: ImageShape, fit: Fit, settings: Settings) -> None:
         self._reader = NpyReader(dict.fromkeys(("|u1", "<u1", ">u1", "u1", "uint8"), np.uint8), "uint8")
         self._shape = shape
         self._fit = fit
@@ -140,7 +141,7 @@ class _FormImages:
 
     count = None
 
-    def __init__(self, shape: ImageShape, fit: image.Fit, settings: Settings, content_type: str) -> None:
+    def __init__(self, shape: ImageShape, fit: Fit, settings: Settings, content_type: str) -> None:
         self._form = FileForm(content_type, settings.max_body_bytes)
         self._shape = shape
         self._fit = fit
@@ -338,7 +339,7 @@ SINKS: dict[str, Callable[["Guard", "Encoder", _Wishes, Settings], _Sink]] = {
             {
                 "name": "verify",
                 "in": "query",
-                "schema": {"type": "string", "enum": list(VERIFY), "default": "encoded"},
+                "schema": {"type": "string", "enum": list(VERIFY), "default": "latent"},
                 "description": "By what images for a container are judged: their codes, or also what a receiver will "
                 "see of them, as in `/encode`, which takes several times as long.",
             },

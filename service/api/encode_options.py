@@ -4,14 +4,10 @@ import math
 import re
 from typing import NamedTuple, cast
 
-from latentwire.imaging.image import Fit
+from latentwire.options import FITS, ON_OOD, VERIFY, Fit, Framing, OnOod
 from service.errors import InvalidParameter
 from service.http.query import read_framing
-from service.settings import OnOod
 
-FITS = ("strict", "resize", "pad")
-ON_OOD = ("refuse", "warn", "fallback")
-VERIFY = ("latent", "reconstruction")
 PARAMETERS = frozenset({"model", "fit", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr"})
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
@@ -23,7 +19,7 @@ class EncodeWishes(NamedTuple):
 
     model: str | None
     fit: Fit
-    framing: str
+    framing: Framing
     on_ood: OnOod
     max_mse: float | None
     target_bytes: int | None

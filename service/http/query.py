@@ -5,9 +5,8 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request
 
+from latentwire.options import FRAMINGS, Framing
 from service.errors import InvalidParameter
-
-FRAMINGS = ("full", "raw")
 
 
 def read_query(request: Request, known: Collection[str]) -> dict[str, str]:
@@ -37,7 +36,7 @@ def parse_query(raw: bytes, known: Collection[str]) -> dict[str, str]:
     return parameters
 
 
-def read_framing(value: str) -> str:
+def read_framing(value: str) -> Framing:
     """Return `full` or `raw`.
 
     Raises:

@@ -4,8 +4,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from latentwire.imaging.image import DEFAULT_MAX_PIXELS
+from latentwire.options import OnOod
 from service.errors import StartupRefused
-from service.settings import LogFormat, OnOod, Role, Settings, read_settings
+from service.settings import LogFormat, Role, Settings, read_settings
 
 
 def test_the_defaults() -> None:

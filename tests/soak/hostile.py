@@ -16,6 +16,7 @@ from latentwire.format.bitstream import read_bitstream, write_bitstream
 from latentwire.format.container import FrameReader, FrameWriter
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
+from latentwire.options import FITS, Fit
 from service.api.decode_body import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
 from service.settings import Settings
 from tests.contract.hostile_codes import FOLDER
@@ -195,7 +196,7 @@ class Hostile:
         return Exchange("sender", "/encode", refuses(code), body, {"Content-Type": content_type})
 
     def _bomb(self, random: Random) -> Exchange:
-        fit: image.Fit = random.choice(("strict", "resize", "pad"))
+        fit: Fit = random.choice(FITS)
         path = route("/encode", fit=fit)
         if random.random() < 0.7:
             side = random.choice([2049, 20_000, 2**31 - 1])

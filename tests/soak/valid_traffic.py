@@ -17,6 +17,7 @@ from latentwire.encoder import EncodedImage, Encoder
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import ModelCard
+from latentwire.options import ON_OOD, OnOod
 from latentwire.selection.guard import GuardedImage
 from service.inference.registry import Registry
 from tests.soak.expectations import (
@@ -40,11 +41,9 @@ from tests.soak.expectations import (
 
 if TYPE_CHECKING:
     from service.inference.registry import Halves
-    from service.settings import OnOod
 
 Found = Iterator[tuple[str, Exchange]]
 
-ON_OOD: tuple["OnOod", ...] = ("fallback", "warn", "refuse")
 TARGETS_BYTES = (4, 12, 14, 18, 24, 200, 2000)
 LEAST_PSNRS_DB = (5, 18, 21.5, 24, 40)
 # Of each model's images; the others are for batches.
@@ -101,7 +100,7 @@ def container(
     name: str,
     pixels: Pixels,
     announced: int,
-    on_ood: "OnOod" = "fallback",
+    on_ood: OnOod = "fallback",
     *,
     delivered: bool = False,
 ) -> bytes:
@@ -171,7 +170,7 @@ def _ood_images(known: Known, name: str, pixels: Pixels) -> Found:
             for max_mse in (None, 0.004) if guard.sees_delivered else (None,):
                 path = route("/encode", model=name, on_ood=on_ood, max_mse=max_mse)
 
-                def work(one: Pixels = one, on_ood: "OnOod" = on_ood, max_mse: float | None = max_mse) -> Check:
+                def work(one: Pixels = one, on_ood: OnOod = on_ood, max_mse: float | None = max_mse) -> Check:
                     return _one_json(card, guard.encode(one, on_ood, max_mse))
 
                 yield "encode, guarded", Exchange("sender", path, expected_of(work), png)
@@ -186,7 +185,7 @@ def _ladder(known: Known) -> Found:
             for target_bytes in TARGETS_BYTES:
                 path = route("/encode", target_bytes=target_bytes, on_ood=on_ood)
 
-                def fitting(one: Pixels = one, size: int = target_bytes, on_ood: "OnOod" = on_ood) -> Check:
+                def fitting(one: Pixels = one, size: int = target_bytes, on_ood: OnOod = on_ood) -> Check:
                     card, sent = ladder.best_within(one, size, lambda code: len(code.bitstream), on_ood)
                     return gives_code(card, sent, _whole)
 
@@ -194,7 +193,7 @@ def _ladder(known: Known) -> Found:
             for least in LEAST_PSNRS_DB:
                 path = route("/encode", min_psnr=least, on_ood=on_ood)
 
-                def reaching(one: Pixels = one, least: float = least, on_ood: "OnOod" = on_ood) -> Check:
+                def reaching(one: Pixels = one, least: float = least, on_ood: OnOod = on_ood) -> Check:
                     return _one_json(*ladder.smallest_reaching(one, least, on_ood))
 
                 yield "encode, min_psnr", Exchange("sender", path, expected_of(reaching), png)
@@ -249,7 +248,7 @@ def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
     for on_ood in ON_OOD:
         for verify in ("latent", "reconstruction") if guard.sees_delivered else ("latent",):
 
-            def work(on_ood: "OnOod" = on_ood, *, delivered: bool = verify == "reconstruction") -> Check:
+            def work(on_ood: OnOod = on_ood, *, delivered: bool = verify == "reconstruction") -> Check:
                 return gives(container(known, name, mixed, len(mixed), on_ood, delivered=delivered), OCTETS, **headers)
 
             judged = route("/encode/batch", model=name, on_ood=on_ood, verify=verify)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from latentwire.errors import ImageError
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
+from latentwire.options import Fit
 from training.errors import CorruptData, InvalidRecipe
 
 # All of a data set is held in memory, at 1 byte a value; 60,000 images of 128 × 128 in colour take this much.
@@ -48,7 +49,7 @@ class Wanted(NamedTuple):
     height: int = 0
     width: int = 0
     channels: int = 0
-    fit: image.Fit = "strict"
+    fit: Fit = "strict"
 
     def shape(self, found: ImageShape) -> ImageShape:
         """Return the shape of the images, where that of the data is `found`."""

@@ -10,6 +10,7 @@ from PIL import Image
 from latentwire.errors import ImageError, ImageMismatch, ImageTooLarge, InvalidImage
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
+from latentwire.options import Fit
 from tests.latentwire.pictures import file_of, picture, png_chunk, png_claiming
 
 GREY = ImageShape(height=8, width=6, channels=1)
@@ -63,7 +64,7 @@ def test_strict_refuses_what_is_not_of_the_models_form_and_names_fit(data: bytes
 
 @pytest.mark.parametrize(("data", "words"), _modes())
 @pytest.mark.parametrize("fit", ["resize", "pad"])
-def test_fit_takes_any_form(data: bytes, words: str, fit: image.Fit) -> None:
+def test_fit_takes_any_form(data: bytes, words: str, fit: Fit) -> None:
     for shape in (GREY, COLOUR, ImageShape(height=5, width=9, channels=4)):
         assert image.read_image(data, shape, fit).shape == shape.as_tuple()
 
@@ -109,7 +110,7 @@ def test_resize_stretches() -> None:
 
 @pytest.mark.parametrize("fit", ["strict", "resize", "pad"])
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP"])
-def test_animations_are_refused(file_format: str, fit: image.Fit) -> None:
+def test_animations_are_refused(file_format: str, fit: Fit) -> None:
     frames = [Image.fromarray(picture(8, 6, seed=seed)) for seed in (1, 2)]
     data = file_of(frames[0], file_format, save_all=True, append_images=frames[1:])
     with pytest.raises(ImageMismatch, match="animated"):

@@ -10,7 +10,8 @@ from latentwire.errors import OutOfDistribution, UncodableImage
 from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.onnx_session import Floats, Graph
-from latentwire.selection.guard import Guard, OnOod, psnr_db
+from latentwire.options import OnOod
+from latentwire.selection.guard import Guard, psnr_db
 from tests.tiny_model import familiar_pixels, strange_pixels
 
 

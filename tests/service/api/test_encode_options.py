@@ -1,8 +1,8 @@
 import pytest
 
+from latentwire.options import OnOod
 from service.api.encode_options import EncodeWishes, read_verify, read_wishes
 from service.errors import InvalidParameter
-from service.settings import OnOod
 
 
 def wishes(on_ood: OnOod = "fallback", sees_delivered: bool = True, **parameters: str) -> EncodeWishes:
