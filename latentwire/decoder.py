@@ -16,8 +16,8 @@ from latentwire.format.bitstream import read_bitstream
 from latentwire.format.container import ChunkCoder, Frame, FrameReader
 from latentwire.imaging import image
 from latentwire.model.card import DECODER_FILE, ModelCard, load_card
-from latentwire.model.model_files import ReadGraph, read_graph
-from latentwire.model.onnx_session import Graph, open_graph
+from latentwire.model.model_files import ReadOnnx, read_onnx
+from latentwire.model.onnx_session import OnnxModel, open_onnx
 
 GOLDEN_PIXEL_TOLERANCE = 2
 
@@ -25,28 +25,28 @@ GOLDEN_PIXEL_TOLERANCE = 2
 class Decoder:
     """The receiver's half of a model."""
 
-    def __init__(self, card: ModelCard, graph: Graph) -> None:
+    def __init__(self, card: ModelCard, graph: OnnxModel) -> None:
         self.card = card
         self._graph = graph
         self._coder = coder_of(card.tables)
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1, card: ModelCard | None = None, read: ReadGraph = read_graph) -> Self:
+    def open(cls, folder: Path, threads: int = 1, card: ModelCard | None = None, read: ReadOnnx = read_onnx) -> Self:
         """Open `folder/card.json` and `folder/decoder.onnx`; the encoder's file is not looked at.
 
         Args:
             folder: of the model.
             threads: that the graph may use within one run.
             card: of the folder, if it has been read already.
-            read: gives the graph's bytes, checked as `read_graph` does.
+            read: gives the graph's bytes, checked as `read_onnx` does.
 
         Raises:
             ModelError: a file is missing, or is not what the card says.
         """
         card = card or load_card(folder)
         height, width, channels = card.image.as_tuple()
-        graph = open_graph(
+        graph = open_onnx(
             folder / DECODER_FILE, card.decoder, (card.code_size,), (channels, height, width), threads, read
         )
         return cls(card, graph)
@@ -133,7 +133,7 @@ class Decoder:
         """
         chunk = self._chunks.unpack(frame)
         rest, done = chunk.symbols, 0
-        for coded in image.slices(chunk.coded(), self.card.image, image.DECODED_AT_ONCE):
+        for coded in image.slices(chunk.coded(), self.card.image, image.DECODE_BATCH_SIZE):
             pixels = np.empty((len(coded), *self.card.image.as_tuple()), dtype=np.uint8)
             try:
                 if count := int(coded.sum()):

@@ -15,8 +15,8 @@ from latentwire.format import bitstream, lossless
 from latentwire.format.container import Chunk, ChunkCoder, ContainerWriter
 from latentwire.imaging import image
 from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
-from latentwire.model.model_files import ReadGraph, read_graph
-from latentwire.model.onnx_session import Graph, open_graph
+from latentwire.model.model_files import ReadOnnx, read_onnx
+from latentwire.model.onnx_session import OnnxModel, open_onnx
 from latentwire.options import Fit
 
 GOLDEN_SYMBOL_TOLERANCE = 1
@@ -39,28 +39,28 @@ class EncodedImage(NamedTuple):
 class Encoder:
     """The sender's half of a model."""
 
-    def __init__(self, card: ModelCard, graph: Graph) -> None:
+    def __init__(self, card: ModelCard, graph: OnnxModel) -> None:
         self.card = card
         self._graph = graph
         self._coder = coder_of(card.tables)
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1, card: ModelCard | None = None, read: ReadGraph = read_graph) -> Self:
+    def open(cls, folder: Path, threads: int = 1, card: ModelCard | None = None, read: ReadOnnx = read_onnx) -> Self:
         """Open `folder/card.json` and `folder/encoder.onnx`; the decoder's file is not looked at.
 
         Args:
             folder: of the model.
             threads: that the graph may use within one run.
             card: of the folder, if it has been read already.
-            read: gives the graph's bytes, checked as `read_graph` does.
+            read: gives the graph's bytes, checked as `read_onnx` does.
 
         Raises:
             ModelError: a file is missing, or is not what the card says.
         """
         card = card or load_card(folder)
         height, width, channels = card.image.as_tuple()
-        graph = open_graph(
+        graph = open_onnx(
             folder / ENCODER_FILE, card.encoder, (channels, height, width), (card.code_size,), threads, read
         )
         return cls(card, graph)
@@ -108,14 +108,14 @@ class Encoder:
         Raises:
             UncodableImage: one of the images has a code that lies too far out.
         """
-        writer = self.container(announced)
+        writer = self.open_container(announced)
         for block in pixels:
             for part in image.slices(block, self.card.image):
-                if ready := writer.add(self.codes(part)):
+                if ready := writer.add(self.encode_chunk(part)):
                     yield ready
         yield writer.finish()
 
-    def codes(self, pixels: image.Pixels) -> Chunk:
+    def encode_chunk(self, pixels: image.Pixels) -> Chunk:
         """Encode a few images, uint8 (N, H, W, C), for a container; see `image.slices` for how few.
 
         Raises:
@@ -127,7 +127,7 @@ class Encoder:
         """Return the ideal code lengths, float64 (N), of symbols, int64 (N, code size); see `ArithmeticCoder`."""
         return self._coder.ideal_bits(symbols)
 
-    def container(self, announced: int = 0) -> ContainerWriter:
+    def open_container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container of this model's codes; `announced` is the number of images, if it is known."""
         return ContainerWriter(self._chunks, self.card.fingerprint, announced)
 

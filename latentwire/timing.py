@@ -11,10 +11,10 @@ from functools import wraps
 from time import perf_counter_ns
 from typing import ParamSpec, TypeVar
 
-MAX_LAPS = 64
+MAX_SPANS = 64
 
 # One run through a stage, and when it began and ended, in nanoseconds of `time.perf_counter_ns`.
-Lap = tuple[str, int, int]
+Span = tuple[str, int, int]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -31,20 +31,20 @@ class StageTimer:
     def __init__(self) -> None:
         self.inside = False
         self.total_ns: dict[str, int] = {}
-        self.spans: list[Lap] = []
+        self.spans: list[Span] = []
 
-    def add(self, stage: str, begun_ns: int, ended_ns: int) -> None:
+    def record(self, stage: str, begun_ns: int, ended_ns: int) -> None:
         """Note one run through a stage."""
         self.total_ns[stage] = self.total_ns.get(stage, 0) + ended_ns - begun_ns
         # A batch goes through the stages thousands of times.
-        if len(self.spans) < MAX_LAPS:
+        if len(self.spans) < MAX_SPANS:
             self.spans.append((stage, begun_ns, ended_ns))
 
-    def add_all(self, other: "StageTimer") -> None:
+    def merge(self, other: "StageTimer") -> None:
         """Note all that another stopwatch has noted."""
         for stage, total_ns in other.total_ns.items():
             self.total_ns[stage] = self.total_ns.get(stage, 0) + total_ns
-        self.spans += other.spans[: MAX_LAPS - len(self.spans)]
+        self.spans += other.spans[: MAX_SPANS - len(self.spans)]
 
 
 _running: ContextVar[StageTimer | None] = ContextVar("timer", default=None)
@@ -60,16 +60,16 @@ def timer_scope(timer: StageTimer) -> Iterator[None]:
         _running.reset(token)
 
 
-def note(stage: str, begun_ns: int, ended_ns: int | None = None) -> None:
+def record(stage: str, begun_ns: int, ended_ns: int | None = None) -> None:
     """Note a stage that began at `begun_ns` and ends now, or at `ended_ns`, if a stopwatch is running."""
     if (timer := _running.get()) is not None:
-        timer.add(stage, begun_ns, perf_counter_ns() if ended_ns is None else ended_ns)
+        timer.record(stage, begun_ns, perf_counter_ns() if ended_ns is None else ended_ns)
 
 
 def record_all(other: StageTimer) -> None:
     """Note all stages that another stopwatch measured, if one is running: of work that was done for several at once."""
     if (timer := _running.get()) is not None:
-        timer.add_all(other)
+        timer.merge(other)
 
 
 def timed_stage(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
@@ -86,7 +86,7 @@ def timed_stage(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[
                 return function(*args, **kwargs)
             finally:
                 timer.inside = False
-                timer.add(stage, begun_ns, perf_counter_ns())
+                timer.record(stage, begun_ns, perf_counter_ns())
 
         return run
 

@@ -67,7 +67,7 @@ def publish_tiny_model(
     _write_linear(encoder, weight, [channels, height, width], [CODE_SIZE])
     _write_linear(decoder, np.float32(4) * weight.T, [CODE_SIZE], [channels, height, width])
     pixels = random.integers(0, 256, size=(64, height, width, channels), dtype=np.uint8)
-    graph = onnx_session.open_graph(encoder, graph_file(encoder), (channels, height, width), (CODE_SIZE,))
+    graph = onnx_session.open_onnx(encoder, graph_file(encoder), (channels, height, width), (CODE_SIZE,))
     training_pixels = np.concatenate([pixels, draw_golden_image(shape)[None]])
     y = graph.run(image.to_x(training_pixels)).astype(np.float64)
     step = np.maximum(np.ptp(y, axis=0), 1e-3) / (LEVELS - 1)

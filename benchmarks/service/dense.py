@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from latentwire.entropy import quantizer
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape, UniformQuantizer
-from latentwire.model.onnx_session import open_graph
+from latentwire.model.onnx_session import open_onnx
 from training.data.synthetic import draw_digits
 from training.release.frequency_tables import count_tables
 from training.release.model_dir import graph_file, make_card, write_model
@@ -32,7 +32,7 @@ def publish_dense(models_dir: Path, scratch: Path) -> Path:
     x_shape, y_shape = (SHAPE.channels, SHAPE.height, SHAPE.width), (SIZES[-1],)
     _write_layers(encoder, SIZES, x_shape, y_shape, random)
     _write_layers(decoder, SIZES[::-1], y_shape, x_shape, random)
-    y = open_graph(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels)).astype(np.float64)
+    y = open_onnx(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels)).astype(np.float64)
     step = np.maximum(np.ptp(y, axis=0), 1e-3) / (LEVELS - 1)
     parameters = UniformQuantizer(low=tuple(y.mean(axis=0).tolist()), step=tuple(step.tolist()))
     tables = count_tables(quantizer.quantize(y, parameters))

@@ -12,7 +12,7 @@ from latentwire.encoder import Encoder
 from latentwire.entropy import quantizer
 from latentwire.imaging import image
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ModelCard, load_card
-from latentwire.model.onnx_session import Floats, Graph, open_graph
+from latentwire.model.onnx_session import Floats, OnnxModel, open_onnx
 
 CHUNKS = (1, 4, 8, 16, 32, 64, 128, 256)
 
@@ -40,8 +40,8 @@ class Inside:
         self.files = [image.write_png(one) for one in pixels]
         height, width, channels = self.card.image.as_tuple()
         x_shape, y_shape = (channels, height, width), (self.card.code_size,)
-        self.encoder = open_graph(folder / ENCODER_FILE, self.card.encoder, x_shape, y_shape)
-        self.decoder = open_graph(folder / DECODER_FILE, self.card.decoder, y_shape, x_shape)
+        self.encoder = open_onnx(folder / ENCODER_FILE, self.card.encoder, x_shape, y_shape)
+        self.decoder = open_onnx(folder / DECODER_FILE, self.card.decoder, y_shape, x_shape)
         self.codes = [one.bitstream for one in Encoder(self.card, self.encoder).encode(pixels)]
         self._x = image.to_x(pixels)
         symbols = quantizer.quantize(self.encoder.run(self._x), self.card.quantizer)
@@ -80,7 +80,7 @@ def _repeated(values: Floats, count: int) -> Floats:
     return np.resize(values, (count, *values.shape[1:]))
 
 
-def _per_chunk(graph: Graph, values: Floats, chunks: Sequence[int] = CHUNKS) -> dict[int, float]:
+def _per_chunk(graph: OnnxModel, values: Floats, chunks: Sequence[int] = CHUNKS) -> dict[int, float]:
     found = {}
     for chunk in chunks:
         graph.run(values[:chunk])  # whatever is done once for a shape

@@ -109,7 +109,7 @@ class _Session:
             try:
                 path = places.file_for(source, SUFFIX_OF_FRAMING[self._arguments.framing])
                 card, guarded = self._choose(self._read(source))
-                code = self._bytes_of(guarded.code)
+                code = self._bytes_of(guarded.encoded)
                 with writing(path) as file:
                     file.write(code)
             except BrokenPipeError:
@@ -137,7 +137,7 @@ class _Session:
             path = None
             if out != STREAM:
                 path = Places(None, [], force=self._arguments.force).claim(Path(out), Source(out, None, Path(out)))
-            writer = self._guard.container()
+            writer = self._guard.open_container()
             with writing(path) as file:
                 for codes in self._chunks(sources):
                     self._bytes += file.write(writer.add(codes))
@@ -169,9 +169,9 @@ class _Session:
             raise FileProblem("not written, as there is no image to put into it")
 
     def _chunks(self, sources: list[Source]) -> Iterator[Chunk]:
-        for start in range(0, len(sources), image.ENCODED_AT_ONCE):
+        for start in range(0, len(sources), image.ENCODE_BATCH_SIZE):
             read: list[tuple[Source, image.Pixels]] = []
-            for source in sources[start : start + image.ENCODED_AT_ONCE]:
+            for source in sources[start : start + image.ENCODE_BATCH_SIZE]:
                 try:
                     read.append((source, self._read(source)))
                 except (ImageError, FileProblem, OSError) as error:
@@ -186,7 +186,7 @@ class _Session:
         """Encode a few images for a container, without those that are refused."""
         on_ood: OnOod = self._arguments.on_ood
         try:
-            guarded = self._guard.codes(pixels, on_ood, delivered=True)
+            guarded = self._guard.encode_chunk(pixels, on_ood, verify="reconstruction")
         except ImageError as error:
             if len(sources) == 1:
                 self._desk.fail(sources[0].name, error)
@@ -198,8 +198,8 @@ class _Session:
             for place, ood in guarded.ood_images.items():
                 self._desk.warn(sources[place].name, ood.sentence)
         self._images += len(sources)
-        self._as_themselves += len(guarded.codes.payloads)
-        yield guarded.codes
+        self._as_themselves += len(guarded.chunk.payloads)
+        yield guarded.chunk
 
     def _read(self, source: Source) -> image.Pixels:
         fit: Fit = self._arguments.fit

@@ -26,8 +26,8 @@ Element = TypeVar("Element", bound=np.generic)
 
 # How many images, and how many of their values, a graph is run on at once. No encoder is quicker with more than some
 # thirty, but all that is done around it; decoders are, by up to a tenth, slower.
-ENCODED_AT_ONCE, DECODED_AT_ONCE = 128, 32
-GRAPH_VALUES = 1 << 22
+ENCODE_BATCH_SIZE, DECODE_BATCH_SIZE = 128, 32
+MAX_BATCH_VALUES = 1 << 22
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -134,13 +134,13 @@ def write_webp(pixels: Pixels) -> bytes:
 
 
 def slices(
-    array: npt.NDArray[Element], shape: ImageShape, images: int = ENCODED_AT_ONCE
+    array: npt.NDArray[Element], shape: ImageShape, images: int = ENCODE_BATCH_SIZE
 ) -> Iterator[npt.NDArray[Element]]:
     """Cut an array, (N, ...), of whatever images of this shape have, into parts that a graph is run on at once.
 
     A part has so many `images`, or fewer if they are large, for the sake of memory.
     """
-    size = max(1, min(images, GRAPH_VALUES // (shape.pixels * shape.channels)))
+    size = max(1, min(images, MAX_BATCH_VALUES // (shape.pixels * shape.channels)))
     for start in range(0, len(array), size):
         yield array[start : start + size]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from latentwire.errors import InvalidGraph, MissingGraph
 from latentwire.model.card import GraphFile
 
-ReadGraph = Callable[[Path, GraphFile], bytes]
+ReadOnnx = Callable[[Path, GraphFile], bytes]
 
 
-def read_graph(path: Path, expected: GraphFile) -> bytes:
+def read_onnx(path: Path, expected: GraphFile) -> bytes:
     """Return the bytes of the file at `path`, after checking their number and their SHA-256.
 
     Raises:

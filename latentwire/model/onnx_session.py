@@ -17,13 +17,13 @@ import onnxruntime
 
 from latentwire.errors import InvalidGraph
 from latentwire.model.card import GraphFile
-from latentwire.model.model_files import ReadGraph, read_graph
+from latentwire.model.model_files import ReadOnnx, read_onnx
 from latentwire.timing import timed_stage
 
 Floats = npt.NDArray[np.float32]
 
 
-class Graph:
+class OnnxModel:
     """One opened graph: float32 (N, *input_shape) -> float32 (N, *output_shape). Safe to run from several threads."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
@@ -39,17 +39,17 @@ class Graph:
 
 
 # By what was checked of them. Models may have the same graphs, and differ in their quantizers alone.
-_opened: WeakValueDictionary[tuple[str, tuple[int, ...], tuple[int, ...], int], Graph] = WeakValueDictionary()
+_opened: WeakValueDictionary[tuple[str, tuple[int, ...], tuple[int, ...], int], OnnxModel] = WeakValueDictionary()
 
 
-def open_graph(
+def open_onnx(
     path: Path,
     expected: GraphFile,
     input_shape: tuple[int, ...],
     output_shape: tuple[int, ...],
     threads: int = 1,
-    read: ReadGraph = read_graph,
-) -> Graph:
+    read: ReadOnnx = read_onnx,
+) -> OnnxModel:
     """Open one graph after checking its hash and its signature; a file of the same bytes as another gives that graph.
 
     Args:
@@ -58,7 +58,7 @@ def open_graph(
         input_shape: of one element of the batch.
         output_shape: the same.
         threads: that onnxruntime may use within one run; graphs this small are fastest with 1.
-        read: gives the file's bytes, checked as `read_graph` does.
+        read: gives the file's bytes, checked as `read_onnx` does.
 
     Raises:
         MissingGraph: no such file.
@@ -79,7 +79,7 @@ def open_graph(
         raise InvalidGraph(f"{what} is not a graph that onnxruntime can open") from error
     _check_signature(what, "input", session.get_inputs(), input_shape)
     _check_signature(what, "output", session.get_outputs(), output_shape)
-    graph = _opened[key] = Graph(session)
+    graph = _opened[key] = OnnxModel(session)
     return graph
 
 

@@ -27,7 +27,7 @@ from latentwire.format import lossless
 from latentwire.format.container import Chunk, ContainerWriter
 from latentwire.imaging import image
 from latentwire.model.card import GuardLimits, ModelCard
-from latentwire.options import OnOod
+from latentwire.options import OnOod, Verify
 from latentwire.selection.ood_scores import ReferenceStatistics, Scores
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class GuardedImage(NamedTuple):
     `raw`, `png` or `webp` if it is sent losslessly.
     """
 
-    code: EncodedImage
+    encoded: EncodedImage
     mse: float | None
     psnr_db: float | None
     max_error: float | None
@@ -87,7 +87,7 @@ class GuardedImage(NamedTuple):
 class GuardedChunk(NamedTuple):
     """The codes of successive images, for a container, and which of them are out-of-distribution: index -> why."""
 
-    codes: Chunk
+    chunk: Chunk
     ood_images: Mapping[int, OodFinding]
 
     @classmethod
@@ -95,10 +95,10 @@ class GuardedChunk(NamedTuple):
         """Return one or more parts as one, in their order."""
         symbols, payloads, ood_images, first = [], {}, {}, 0
         for part in parts:
-            symbols.append(part.codes.symbols)
-            payloads.update({first + place: payload for place, payload in part.codes.payloads.items()})
+            symbols.append(part.chunk.symbols)
+            payloads.update({first + place: payload for place, payload in part.chunk.payloads.items()})
             ood_images.update({first + place: ood for place, ood in part.ood_images.items()})
-            first += part.codes.images
+            first += part.chunk.images
         return cls(Chunk(np.concatenate(symbols), payloads), ood_images)
 
 
@@ -129,7 +129,7 @@ class Guard:
             self._limits = alone if decoder is None else {**alone, **both}
 
     @property
-    def sees_delivered(self) -> bool:
+    def has_decoder(self) -> bool:
         """Whether a decoder is at hand, so that the errors of the image as delivered are known."""
         return self._decoder is not None
 
@@ -223,38 +223,38 @@ class Guard:
                 return self.encode_lossless(pixels, ood)
             if len(code.payload) > lossless.min_bytes(self.card.image):
                 itself = self.encode_lossless(pixels)
-                if len(itself.code.payload) < len(code.payload):
+                if len(itself.encoded.payload) < len(code.payload):
                     return itself
         if code is None:
             raise UncodableImage(ood.sentence if ood else "the image has no code")
         mse = assessment.mse
         return GuardedImage(code, mse, None if mse is None else psnr_db(mse), assessment.max_error, ood, None)
 
-    def codes(self, pixels: image.Pixels, on_ood: OnOod = "fallback", *, delivered: bool = False) -> GuardedChunk:
+    def encode_chunk(self, pixels: image.Pixels, on_ood: OnOod = "fallback", verify: Verify = "latent") -> GuardedChunk:
         """Encode a few images, uint8 (N, H, W, C), for a container, with OOD images in it losslessly as a `fallback`.
 
         Args:
             pixels: the images.
             on_ood: as `encode` has it.
-            delivered: judge them as single images are judged, by what a receiver will see, if a decoder is at hand.
-                Otherwise they are judged as by an encoder alone, for decoding takes several times as long.
+            verify: `reconstruction` assesses them as single images, by what a receiver will see, if a decoder is at
+                hand. `latent` assesses them as an encoder alone does, as decoding takes several times as long.
 
         Raises:
             OutOfDistribution: one of them is one, under `refuse`.
             UncodableImage: one of them has no code at all, under `warn`.
         """
-        decoder = self._decoder if delivered else None
+        decoder = self._decoder if verify == "reconstruction" else None
         try:
-            return self._codes(pixels, on_ood, decoder)
+            return self._assess_chunk(pixels, on_ood, decoder)
         except (UncodableImage, InvalidCode) as error:
             if len(pixels) > 1:
-                return GuardedChunk.join(self.codes(one[None], on_ood, delivered=delivered) for one in pixels)
+                return GuardedChunk.join(self.encode_chunk(one[None], on_ood, verify) for one in pixels)
             if on_ood == "warn":
                 raise UncodableImage(str(error)) from error
             ood_images = {0: OodFinding((), str(error))}
-            return self._chunk(pixels, np.empty((0, self.card.code_size), np.int64), ood_images, on_ood)
+            return self._assemble_chunk(pixels, np.empty((0, self.card.code_size), np.int64), ood_images, on_ood)
 
-    def _codes(self, pixels: image.Pixels, on_ood: OnOod, decoder: "Decoder | None") -> GuardedChunk:
+    def _assess_chunk(self, pixels: image.Pixels, on_ood: OnOod, decoder: "Decoder | None") -> GuardedChunk:
         limits = self._limits if decoder else self._limits_alone
         exceeded: dict[int, list[LimitExceeded]] = {}
 
@@ -271,7 +271,7 @@ class Guard:
             places = places[compare("input_deviation", self._reference.input_deviation(pixels), places)]
         symbols = np.empty((0, self.card.code_size), np.int64)
         if len(places):
-            symbols = self._encoder.codes(pixels[places]).symbols
+            symbols = self._encoder.encode_chunk(pixels[places]).symbols
             kept = compare("bits", self._encoder.ideal_bits(symbols), places)
             places, symbols = places[kept], symbols[kept]
         if decoder and len(places):
@@ -283,9 +283,9 @@ class Guard:
                 )
             symbols = symbols[kept]
         ood_images = {place: self._describe(tuple(found)) for place, found in sorted(exceeded.items())}
-        return self._chunk(pixels, symbols, ood_images, on_ood)
+        return self._assemble_chunk(pixels, symbols, ood_images, on_ood)
 
-    def _chunk(
+    def _assemble_chunk(
         self, pixels: image.Pixels, symbols: Symbols, ood_images: Mapping[int, OodFinding], on_ood: OnOod
     ) -> GuardedChunk:
         if on_ood == "warn":
@@ -295,9 +295,9 @@ class Guard:
         payloads = {place: lossless.write_payload(pixels[place])[len(lossless.MARKER) :] for place in ood_images}
         return GuardedChunk(Chunk(symbols, payloads), ood_images)
 
-    def container(self, announced: int = 0) -> ContainerWriter:
+    def open_container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container for what `codes` gives; `announced` is the number of images, if it is known."""
-        return self._encoder.container(announced)
+        return self._encoder.open_container(announced)
 
     def encode_lossless(self, pixels: image.Pixels, ood: OodFinding | None = None) -> GuardedImage:
         """Return one image, uint8 (H, W, C) pixels, as a code of this model that gives back these very pixels."""

@@ -55,7 +55,7 @@ class Ladder:
         # To write an image losslessly takes longer than to encode it, so it is only tried where it may fit.
         if target_bytes >= lossless.min_bytes(best.card.image):
             itself = best.encode_lossless(pixels)
-            if size_of(itself.code) <= target_bytes:
+            if size_of(itself.encoded) <= target_bytes:
                 return Selection(best.card, itself)
         poor: tuple[Guard, Assessment] | None = None
         smallest: int | None = None
@@ -77,7 +77,7 @@ class Ladder:
         if on_ood == "fallback":
             why = assessment.ood.sentence if assessment.ood else ""
             itself = best.encode_lossless(pixels)
-            raise TargetMissed(f"{why}; losslessly it takes {size_of(itself.code):,} bytes, over {target_bytes:,}")
+            raise TargetMissed(f"{why}; losslessly it takes {size_of(itself.encoded):,} bytes, over {target_bytes:,}")
         return Selection(rung.card, rung.apply_policy(pixels, assessment, on_ood))
 
     def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_ood: OnOod) -> Selection:
@@ -100,7 +100,7 @@ class Ladder:
         ood: OodFinding | None = None
         best_psnr_db = None
         for rung in self._rungs:
-            if not rung.sees_delivered and _quality(rung) < min_psnr_db:
+            if not rung.has_decoder and _quality(rung) < min_psnr_db:
                 continue
             (assessment,) = rung.assess(pixels[None])
             reached = _quality(rung) if assessment.mse is None else psnr_db(assessment.mse)

@@ -147,7 +147,7 @@ class _Vectors:
 
     def next(self) -> image.Pixels | None:
         shape = self._decoder.card.image
-        rows = max(1, min(image.DECODED_AT_ONCE, image.GRAPH_VALUES // (shape.pixels * shape.channels)))
+        rows = max(1, min(image.DECODE_BATCH_SIZE, image.MAX_BATCH_VALUES // (shape.pixels * shape.channels)))
         vectors = self._reader.take(rows)
         return None if vectors is None else self._decoder.decode_vectors(vectors.astype(np.float32))
 

@@ -312,7 +312,7 @@ class _Work(NamedTuple):
     def _finish(self, image_bytes: int, card: "ModelCard", guarded: "GuardedImage | Exception") -> _Encoded | Exception:
         if isinstance(guarded, Exception):
             return guarded
-        code = self._bytes_of(guarded.code)
+        code = self._bytes_of(guarded.encoded)
         content = _to_json(card, guarded) if self.asked.answer_type == JSON else code
         return _Encoded(image_bytes, len(code), card, guarded, content)
 
@@ -369,7 +369,7 @@ def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
 
 def image_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:
     """Return what JSON tells of one image, but for its model and shape."""
-    encoded, ood = guarded.code, guarded.ood
+    encoded, ood = guarded.encoded, guarded.ood
     numbers = encoded.y.tolist()
     return {
         # The shortest decimals that give the same float32 again. An image losslessly may have no code in numbers.

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from latentwire import errors as codec_errors
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
-from latentwire.options import ON_OOD, VERIFY, Fit, OnOod
+from latentwire.options import ON_OOD, VERIFY, Fit, OnOod, Verify
 from service import errors
 from service.api.encode import image_fields
 from service.api.encode_options import read_fit, read_on_ood, read_verify
@@ -133,7 +133,7 @@ class _NpyImages:
             raise codec_errors.ImageMismatch(f"the images have {channels:,} channels; the model takes {self._shape}")
         image.fit_pixels(np.empty((0, height, width, channels), dtype=np.uint8), self._shape, self._fit)
         values = max(1, height * width * channels)
-        self._rows = max(1, min(image.ENCODED_AT_ONCE, image.GRAPH_VALUES // values))
+        self._rows = max(1, min(image.ENCODE_BATCH_SIZE, image.MAX_BATCH_VALUES // values))
 
 
 class _FormImages:
@@ -153,7 +153,7 @@ class _FormImages:
 
     def take(self) -> image.Pixels | None:
         pixels: list[image.Pixels] = []
-        while len(pixels) < image.ENCODED_AT_ONCE and (data := self._form.take()) is not None:
+        while len(pixels) < image.ENCODE_BATCH_SIZE and (data := self._form.take()) is not None:
             check_count(self._taken + 1, self._settings.max_batch_images)
             try:
                 pixels.append(image.read_image(data, self._shape, self._fit, self._settings.max_image_pixels))
@@ -181,7 +181,7 @@ class _Sink(Protocol):
 
 class _Wishes(NamedTuple):
     on_ood: OnOod
-    delivered: bool
+    verify: Verify
 
 
 class _ToContainer:
@@ -191,7 +191,7 @@ class _ToContainer:
         self._wishes = wishes
 
     def begin(self, count: int | None) -> bytes:
-        self._writer = self._encoder.container(count or 0)
+        self._writer = self._encoder.open_container(count or 0)
         return b""
 
     def add(self, pixels: image.Pixels) -> bytes:
@@ -201,9 +201,9 @@ class _ToContainer:
         return self._writer.finish()
 
     def _add_part(self, pixels: image.Pixels) -> bytes:
-        guarded = self._guard.codes(pixels, self._wishes.on_ood, delivered=self._wishes.delivered)
+        guarded = self._guard.encode_chunk(pixels, self._wishes.on_ood, verify=self._wishes.verify)
         _record_ood(self._wishes.on_ood, len(guarded.ood_images))
-        return self._writer.add(guarded.codes)
+        return self._writer.add(guarded.chunk)
 
 
 class _ToNpy:
@@ -379,9 +379,9 @@ async def encode_batch(request: Request) -> Response:
             f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
         )
     on_ood = read_on_ood(parameters.get("on_ood", state.settings.on_ood))
-    delivered = read_verify(parameters.get("verify", "latent"), sees_delivered=state.settings.decodes_to_guard)
+    verify = read_verify(parameters.get("verify", "latent"), sees_delivered=state.settings.decodes_to_guard)
     guard = state.registry.guard(encoder.card.name)
-    sink = SINKS[answer_type](guard, encoder, _Wishes(on_ood, delivered), state.settings)
+    sink = SINKS[answer_type](guard, encoder, _Wishes(on_ood, verify), state.settings)
 
     async def work(incoming: Incoming, outgoing: Outgoing, run_part: RunPart) -> None:
         outgoing.media_type = answer_type

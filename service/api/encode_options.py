@@ -4,7 +4,7 @@ import math
 import re
 from typing import NamedTuple, cast
 
-from latentwire.options import FITS, ON_OOD, VERIFY, Fit, Framing, OnOod
+from latentwire.options import FITS, ON_OOD, VERIFY, Fit, Framing, OnOod, Verify
 from service.errors import InvalidParameter
 from service.http.query import read_framing
 
@@ -81,18 +81,18 @@ def read_on_ood(value: str) -> OnOod:
     return cast(OnOod, _one_of("on_ood", ON_OOD, value))
 
 
-def read_verify(value: str, *, sees_delivered: bool) -> bool:
-    """Return whether `check` asks for images to be judged by what a receiver will see.
+def read_verify(value: str, *, sees_delivered: bool) -> Verify:
+    """Return what `verify` says.
 
     Raises:
         InvalidParameter: something that it does not take, or that is not known here.
     """
-    delivered = _one_of("verify", VERIFY, value) == "reconstruction"
-    if delivered and not sees_delivered:
+    verify = cast(Verify, _one_of("verify", VERIFY, value))
+    if verify == "reconstruction" and not sees_delivered:
         raise InvalidParameter(
             "verify=reconstruction needs the decoder; start this sender with --verify-reconstruction"
         )
-    return delivered
+    return verify
 
 
 def _one_of(name: str, known: tuple[str, ...], value: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from latentwire.errors import ModelError, ModelMismatch
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, GraphFile, ModelCard, load_card
-from latentwire.model.model_files import ReadGraph, read_graph
+from latentwire.model.model_files import ReadOnnx, read_onnx
 from service.errors import NotReady, StartupRefused, UnknownModel
 from service.settings import Settings
 
@@ -38,7 +38,7 @@ class Half(Protocol):
 
 AnyHalf = TypeVar("AnyHalf", bound=Half)
 Result = TypeVar("Result")
-OpenHalf = Callable[[Path, int, ModelCard, ReadGraph], AnyHalf]
+OpenHalf = Callable[[Path, int, ModelCard, ReadOnnx], AnyHalf]
 
 
 class Halves(Generic[AnyHalf]):
@@ -227,7 +227,7 @@ class ModelFiles:
     def __enter__(self) -> Self:
         """Begin to read."""
         self._thread = ThreadPoolExecutor(1, "model-files")
-        self._reading = {path: self._thread.submit(read_graph, path, file) for path, file in self._files.items()}
+        self._reading = {path: self._thread.submit(read_onnx, path, file) for path, file in self._files.items()}
         return self
 
     def __exit__(
@@ -240,9 +240,9 @@ class ModelFiles:
             self._reading.clear()
 
     def read(self, path: Path, expected: GraphFile) -> bytes:
-        """Return the bytes of a graph, once; see `read_graph`."""
+        """Return the bytes of a graph, once; see `read_onnx`."""
         reading = self._reading.pop(path, None)
-        return reading.result() if reading else read_graph(path, expected)
+        return reading.result() if reading else read_onnx(path, expected)
 
     def begin(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Return what gives the result of some work: begun in the thread if there is one, and else when it is asked."""

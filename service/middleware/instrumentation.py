@@ -48,7 +48,7 @@ class Watch:
             if message["type"] == "http.request":
                 record.bytes_in += len(message.get("body", b""))
                 if not message.get("more_body", False):
-                    timer.add("read", record.begun_ns, perf_counter_ns())
+                    timer.record("read", record.begun_ns, perf_counter_ns())
             return message
 
         async def send_counted(message: Message) -> None:
@@ -61,7 +61,7 @@ class Watch:
                 record.bytes_out += len(message.get("body", b""))
                 if not message.get("more_body", False):
                     record.complete = True
-                    timer.add("respond", answer_begun_ns, perf_counter_ns())
+                    timer.record("respond", answer_begun_ns, perf_counter_ns())
 
         try:
             with timer_scope(timer):

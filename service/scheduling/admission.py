@@ -18,7 +18,7 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from latentwire.timing import note, record_all
+from latentwire.timing import record, record_all
 from service.errors import ClientGone, Overloaded
 from service.scheduling.batching import Item, Together, WorkOnAll, outcomes_of
 from service.scheduling.cost_model import Pace
@@ -118,7 +118,7 @@ class Admission:
             if pace is not None and pace.quick and self._in_threads < self._max_running:
                 joined_ns = perf_counter_ns()
                 done = await self._together.join(work, item, kind, pace)
-                note("wait", joined_ns, done.begun_ns)
+                record("wait", joined_ns, done.begun_ns)
                 record_all(done.timer)
                 return _taken(done.outcome)
             job = self._submit(partial(_alone, work, item, pace))
@@ -190,7 +190,7 @@ class Admission:
         submitted_ns = perf_counter_ns()
 
         def begin() -> Result:
-            note("wait", submitted_ns)
+            record("wait", submitted_ns)
             return work()
 
         return self._threads.submit(copy_context().run, begin)

@@ -15,7 +15,7 @@ from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.errors import CodecError, CodeError
 from latentwire.format.bitstream import write_bitstream
 from latentwire.model.card import CARD_FILE, FrequencyTable, load_card
-from latentwire.model.onnx_session import Floats, Graph
+from latentwire.model.onnx_session import Floats, OnnxModel
 from tests.contract.goldens import MODELS, REPOSITORY
 from tests.contract.hostile_codes import (
     FOLDER,
@@ -37,7 +37,7 @@ FILES = hostile_files()
 MAX_MEMORY_BYTES = 8 << 20
 
 
-class Grey(Graph):
+class Grey(OnnxModel):
     """A decoder's graph that always gives a grey image."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from latentwire.imaging.image import FORMATS, read_image, write_file
 from latentwire.imaging.png_fast_path import read_plain_png
 from latentwire.imaging.strip_metadata import PNG_SIGNATURE, strip
 from latentwire.model.card import read_card
-from latentwire.model.onnx_session import Floats, Graph
+from latentwire.model.onnx_session import Floats, OnnxModel
 from tests.contract.hostile_codes import FOLDER, NAME, SHAPE, card, sound_image, sound_payload, sound_wire
 from tests.latentwire.pictures import png_chunk
 
@@ -34,7 +34,7 @@ _MAX_PIXELS = 1 << 14
 _PIXELS = np.arange(SHAPE.pixels, dtype=np.uint8).reshape(SHAPE.as_tuple())
 
 
-class _Grey(Graph):
+class _Grey(OnnxModel):
     """A decoder's graph that always gives a grey image."""
 
     def __init__(self) -> None:

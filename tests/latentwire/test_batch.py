@@ -71,7 +71,7 @@ def test_images_as_themselves_come_back_to_the_bit_among_others(encoder: Encoder
     themselves = [0, 31, 32, 50, 99]
     coded = np.delete(np.arange(100), themselves)
     payloads = {at: lossless.write_payload(pixels[at])[len(lossless.MARKER) :] for at in themselves}
-    writer = encoder.container(100)
+    writer = encoder.open_container(100)
     symbols = quantizer.quantize(encoder.y(pixels[coded]), encoder.card.quantizer)
     container = writer.add(Chunk(symbols, payloads)) + writer.finish()
     decoded = np.concatenate(list(decoder.decode_batch([container])))
@@ -80,7 +80,7 @@ def test_images_as_themselves_come_back_to_the_bit_among_others(encoder: Encoder
 
 
 def test_a_bad_image_as_itself_is_said_with_its_chunk(encoder: Encoder, decoder: Decoder) -> None:
-    writer = encoder.container()
+    writer = encoder.open_container()
     container = writer.add(Chunk(np.empty((0, encoder.card.code_size), np.int64), {0: b"\7abc"})) + writer.finish()
     with pytest.raises(DamagedChunk, match=r"chunk 0, with the images 0 to 0, is damaged: .* kind 7"):
         list(decoder.decode_batch([container]))
@@ -106,6 +106,6 @@ def test_every_flip_of_one_bit_is_refused(encoder: Encoder, decoder: Decoder) ->
 def test_what_comes_before_damage_is_still_given(encoder: Encoder, decoder: Decoder) -> None:
     container = b"".join(encoder.encode_batch([draw(4096), draw(10, seed=1)]))
     decoded = decoder.decode_batch([container[:-20] + b"\0" + container[-19:]])
-    assert sum(len(next(decoded)) for _ in range(4096 // image.DECODED_AT_ONCE)) == 4096
+    assert sum(len(next(decoded)) for _ in range(4096 // image.DECODE_BATCH_SIZE)) == 4096
     with pytest.raises(DamagedChunk, match="images 4,096 to 4,105"):
         next(decoded)

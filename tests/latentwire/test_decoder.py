@@ -13,7 +13,7 @@ from latentwire.errors import CodeError, GoldenMismatch, InvalidCode, InvalidVec
 from latentwire.format.bitstream import write_bitstream
 from latentwire.imaging import image
 from latentwire.model.card import ENCODER_FILE
-from latentwire.model.onnx_session import Floats, Graph
+from latentwire.model.onnx_session import Floats, OnnxModel
 from tests.latentwire.pictures import picture
 from tests.tiny_model import publish_tiny_model
 
@@ -101,7 +101,7 @@ def test_no_bit_of_an_image_as_itself_can_flip_unseen(tiny_model: Path, decoder:
 
 
 def test_a_code_so_far_out_that_no_image_is_there_is_refused(tiny_model: Path) -> None:
-    class Overflowing(Graph):
+    class Overflowing(OnnxModel):
         def run(self, values: Floats) -> Floats:
             return super().run(values) * np.float32(np.nan)
 
@@ -125,7 +125,7 @@ def test_a_vector_that_is_not_finite_is_refused(decoder: Decoder, bad: float) ->
 
 
 def test_any_finite_point_is_an_image_or_an_error(decoder: Decoder) -> None:
-    class Overflowing(Graph):
+    class Overflowing(OnnxModel):
         def run(self, values: Floats) -> Floats:
             return super().run(values) * np.float32(np.nan)
 

@@ -12,7 +12,7 @@ from latentwire.errors import GoldenMismatch, ImageMismatch, UncodableImage
 from latentwire.format import lossless
 from latentwire.format.bitstream import read_bitstream
 from latentwire.model.card import DECODER_FILE
-from latentwire.model.onnx_session import Floats, Graph
+from latentwire.model.onnx_session import Floats, OnnxModel
 from tests.latentwire.pictures import file_of, picture
 
 
@@ -34,7 +34,7 @@ def test_the_wire_bytes_hold_the_quantised_code(encoder: Encoder) -> None:
 
 @pytest.mark.parametrize("far", [1e30, -3e38, np.inf, np.nan])
 def test_an_image_whose_code_lies_too_far_out_is_refused(encoder: Encoder, far: float) -> None:
-    class FarOut(Graph):
+    class FarOut(OnnxModel):
         def run(self, values: Floats) -> Floats:
             return np.full_like(super().run(values), far)
 

@@ -4,7 +4,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from latentwire.timing import MAX_LAPS, StageTimer, note, timed_stage, timer_scope
+from latentwire.timing import MAX_SPANS, StageTimer, record, timed_stage, timer_scope
 
 
 @timed_stage("inner")
@@ -27,7 +27,7 @@ def test_nothing_is_measured_without_a_stopwatch() -> None:
     with timer_scope(timer):
         pass
     assert inner(1) == 2
-    note("waiting", perf_counter_ns())
+    record("waiting", perf_counter_ns())
     assert timer.total_ns == {}
 
 
@@ -51,7 +51,7 @@ def test_a_stage_within_a_stage_is_not_counted_twice() -> None:
 
 def test_many_runs_keep_their_time_and_only_the_first_laps() -> None:
     timer = StageTimer()
-    for _ in range(2 * MAX_LAPS):
-        timer.add("stage", 0, 10)
-    assert timer.total_ns == {"stage": 20 * MAX_LAPS}
-    assert len(timer.spans) == MAX_LAPS
+    for _ in range(2 * MAX_SPANS):
+        timer.record("stage", 0, 10)
+    assert timer.total_ns == {"stage": 20 * MAX_SPANS}
+    assert len(timer.spans) == MAX_SPANS

@@ -124,7 +124,7 @@ def check_problem(answer: httpx.Response) -> str:
 
 def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
     """Return what the JSON of one image must say, but for its model and shape."""
-    code, ood = sent.code, sent.ood
+    code, ood = sent.encoded, sent.ood
     finite = all(math.isfinite(number) for number in code.y.tolist())
     scores = {one.score: {"value": one.value, "limit": one.limit} for one in ood.exceeded} if ood else {}
     return {
@@ -155,7 +155,7 @@ def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedI
         headers["latentwire_max_error"] = f"{sent.max_error:.4f}"
     if sent.ood is None:
         headers["latentwire_ood"] = "none"
-    return gives(bytes_of(sent.code), OCTETS, **headers)
+    return gives(bytes_of(sent.encoded), OCTETS, **headers)
 
 
 def check_no_fault(answer: httpx.Response) -> None:

@@ -17,7 +17,7 @@ from latentwire.encoder import EncodedImage, Encoder
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import ModelCard
-from latentwire.options import ON_OOD, OnOod
+from latentwire.options import ON_OOD, VERIFY, OnOod, Verify
 from latentwire.selection.guard import GuardedImage
 from service.inference.registry import Registry
 from tests.soak.expectations import (
@@ -102,13 +102,13 @@ def container(
     announced: int,
     on_ood: OnOod = "fallback",
     *,
-    delivered: bool = False,
+    verify: Verify = "latent",
 ) -> bytes:
     """Return the container that a batch of these images is answered with."""
     encoder, guard = known.encoder(name), known.sender.guard(name)
-    writer = encoder.container(announced)
-    chunks = (guard.codes(part, on_ood, delivered=delivered) for part in image.slices(pixels, encoder.card.image))
-    return b"".join([*(writer.add(chunk.codes) for chunk in chunks), writer.finish()])
+    writer = encoder.open_container(announced)
+    chunks = (guard.encode_chunk(part, on_ood, verify) for part in image.slices(pixels, encoder.card.image))
+    return b"".join([*(writer.add(chunk.chunk) for chunk in chunks), writer.finish()])
 
 
 def strange_image(card: ModelCard, seed: int) -> Pixels:
@@ -167,7 +167,7 @@ def _ood_images(known: Known, name: str, pixels: Pixels) -> Found:
     for one in some:
         png = image.write_png(one)
         for on_ood in ON_OOD:
-            for max_mse in (None, 0.004) if guard.sees_delivered else (None,):
+            for max_mse in (None, 0.004) if guard.has_decoder else (None,):
                 path = route("/encode", model=name, on_ood=on_ood, max_mse=max_mse)
 
                 def work(one: Pixels = one, on_ood: OnOod = on_ood, max_mse: float | None = max_mse) -> Check:
@@ -205,7 +205,7 @@ def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
     headers = {"latentwire_model": card.full_name}
     for one in (*pixels[:SINGLE], strange_image(card, 5)):
         sent = guard.encode(one)
-        bitstream = sent.code.bitstream
+        bitstream = sent.encoded.bitstream
         (delivered,) = decoder.decode([bitstream])
         png = image.write_png(delivered)
         shown = gives(png, PNG, **headers)
@@ -227,7 +227,7 @@ def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
         yield "decode an answer", Exchange("receiver", "/decode", shown, content, as_json)
         for called in (name, card.full_name):
             path = route("/decode", framing="raw", model=called)
-            yield "decode, raw", Exchange("receiver", path, shown, sent.code.payload, typed)
+            yield "decode, raw", Exchange("receiver", path, shown, sent.encoded.payload, typed)
     for y in encoder.y(pixels[:SINGLE]):
         vector = [float(str(number)) for number in y]
         point = gives(image.write_png(decoder.decode_vector(vector)), PNG, **headers)
@@ -246,10 +246,10 @@ def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
         whole = gives(container(known, name, images, len(images)), OCTETS, **headers)
         yield "encode a batch", Exchange("sender", path, whole, npy(images), array)
     for on_ood in ON_OOD:
-        for verify in ("latent", "reconstruction") if guard.sees_delivered else ("latent",):
+        for verify in VERIFY if guard.has_decoder else VERIFY[:1]:
 
-            def work(on_ood: OnOod = on_ood, *, delivered: bool = verify == "reconstruction") -> Check:
-                return gives(container(known, name, mixed, len(mixed), on_ood, delivered=delivered), OCTETS, **headers)
+            def work(on_ood: OnOod = on_ood, verify: Verify = verify) -> Check:
+                return gives(container(known, name, mixed, len(mixed), on_ood, verify=verify), OCTETS, **headers)
 
             judged = route("/encode/batch", model=name, on_ood=on_ood, verify=verify)
             yield "encode a batch, guarded", Exchange("sender", judged, expected_of(work), npy(mixed), array)

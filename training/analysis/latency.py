@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from latentwire.model.onnx_session import Graph
+from latentwire.model.onnx_session import OnnxModel
 from training.release.onnx_pair import Floats, GraphPair
 
 # Of each graph, alone: a sender's processor or a receiver's may be a small one.
@@ -43,7 +43,7 @@ class Latency(NamedTuple):
 
 def measure_latency(pairs: Sequence[GraphPair], rounds: int = ROUNDS) -> list[Latency]:
     """Time both graphs of each pair on one image, `rounds` times in turns, and return them in the same order."""
-    graphs: list[tuple[Graph, Floats]] = []
+    graphs: list[tuple[OnnxModel, Floats]] = []
     random = np.random.default_rng(0)
     for pair in pairs:
         x = random.random((1, pair.shape.channels, pair.shape.height, pair.shape.width), dtype=np.float32)

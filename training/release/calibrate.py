@@ -18,7 +18,7 @@ from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.errors import UncodableImage
 from latentwire.imaging import image
 from latentwire.model.card import FrequencyTable, ImageShape, UniformQuantizer
-from latentwire.model.onnx_session import Graph, open_graph
+from latentwire.model.onnx_session import OnnxModel, open_onnx
 from training.data.datasets import Dataset, split_training
 from training.errors import InvalidRecipe, InvalidRun
 from training.recipe import Recipe, make_recipe
@@ -133,7 +133,7 @@ def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
     return Calibration(parameters, tables, float_rmse, quantized_rmse(parameters), float(ideal_bits))
 
 
-def slopes_of(decoder: Graph, y: Floats) -> Doubles:
+def slopes_of(decoder: OnnxModel, y: Floats) -> Doubles:
     """Return how much the picture changes with each coordinate of codes, float32 (N, code size).
 
     Returns:
@@ -186,12 +186,12 @@ def _coarsest(is_fine_enough: Callable[[float], bool], expected: float) -> float
     return math.exp(fine)
 
 
-def codes_of(encoder: Graph, pixels: image.Pixels) -> Floats:
+def codes_of(encoder: OnnxModel, pixels: image.Pixels) -> Floats:
     """Return the codes, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
     return _in_batches(lambda part: encoder.run(image.to_x(part)), pixels)
 
 
-def reconstruction_rmse(decoder: Graph, y_hat: Floats, pixels: image.Pixels) -> float:
+def reconstruction_rmse(decoder: OnnxModel, y_hat: Floats, pixels: image.Pixels) -> float:
     """Return the RMSE per pixel, in [0, 1], between what codes decode to and uint8 (N, H, W, C) pixels."""
     total = 0.0
     for start in range(0, len(pixels), BATCH):
@@ -205,11 +205,11 @@ def _in_batches(compute: Callable[[image.Pixels], Floats], pixels: image.Pixels)
     return np.concatenate([compute(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
 
 
-def _open(run: RunFolder, shape: ImageShape, code_size: int) -> tuple[Graph, Graph]:
+def _open(run: RunFolder, shape: ImageShape, code_size: int) -> tuple[OnnxModel, OnnxModel]:
     x_shape, y_shape = (shape.channels, shape.height, shape.width), (code_size,)
     if not run.encoder.is_file() or not run.decoder.is_file():
         raise InvalidRun(f"{run} has no graphs; make them with `python -m training export {run}`")
     return (
-        open_graph(run.encoder, graph_file(run.encoder), x_shape, y_shape),
-        open_graph(run.decoder, graph_file(run.decoder), y_shape, x_shape),
+        open_onnx(run.encoder, graph_file(run.encoder), x_shape, y_shape),
+        open_onnx(run.decoder, graph_file(run.decoder), y_shape, x_shape),
     )

@@ -19,7 +19,7 @@ from torch import nn
 
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
-from latentwire.model.onnx_session import open_graph
+from latentwire.model.onnx_session import open_onnx
 from training.architectures import build_autoencoder
 from training.atomic import write_atomically
 from training.data.datasets import Dataset, split_training
@@ -182,7 +182,7 @@ def _shortened(content: bytes, weights: WeightsName) -> bytes:
 def _rmse(halves: list[_Half], pixels: image.Pixels) -> float:
     """Return the RMSE per pixel, in [0, 1], of images that go through both graphs with float codes."""
     encoder, decoder = (
-        open_graph(half.path, graph_file(half.path), half.input_shape, half.output_shape) for half in halves
+        open_onnx(half.path, graph_file(half.path), half.input_shape, half.output_shape) for half in halves
     )
     x = image.to_x(pixels)
     return float(np.sqrt(np.square(decoder.run(encoder.run(x)).astype(np.float64) - x).mean()))
@@ -203,7 +203,7 @@ def _difference(half: _Half, values: Floats) -> float:
     Raises:
         ExportError: it is 1e-4 or more, also of the largest number where that is above 1, or not a number.
     """
-    graph = open_graph(half.path, graph_file(half.path), half.input_shape, half.output_shape)
+    graph = open_onnx(half.path, graph_file(half.path), half.input_shape, half.output_shape)
     largest = 0.0
     for size in BATCH_SIZES:
         batch = np.resize(values, (size, *half.input_shape))

@@ -29,7 +29,7 @@ from latentwire.model.card import (
     UniformQuantizer,
     model_id_of,
 )
-from latentwire.model.onnx_session import open_graph
+from latentwire.model.onnx_session import open_onnx
 
 
 def draw_golden_image(shape: ImageShape) -> image.Pixels:
@@ -60,9 +60,9 @@ def make_golden(encoder: Path, decoder: Path, shape: ImageShape, parameters: Uni
     height, width, channels = shape.as_tuple()
     x_shape, y_shape = (channels, height, width), (len(parameters.low),)
     pixels = draw_golden_image(shape)
-    y = open_graph(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels[None]))
+    y = open_onnx(encoder, graph_file(encoder), x_shape, y_shape).run(image.to_x(pixels[None]))
     symbols = quantizer.quantize(y, parameters)
-    x_hat = open_graph(decoder, graph_file(decoder), y_shape, x_shape).run(quantizer.dequantize(symbols, parameters))
+    x_hat = open_onnx(decoder, graph_file(decoder), y_shape, x_shape).run(quantizer.dequantize(symbols, parameters))
 
     def png(picture: image.Pixels) -> str:
         return base64.b64encode(image.write_png(picture)).decode()

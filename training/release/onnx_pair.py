@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GraphFile, ImageShape, load_card
-from latentwire.model.onnx_session import Graph, open_graph
+from latentwire.model.onnx_session import OnnxModel, open_onnx
 from training.data.datasets import Dataset
 from training.release.artifacts import Source
 from training.release.model_dir import graph_file
@@ -26,8 +26,8 @@ class GraphPair:
     name: str
     shape: ImageShape
     code_size: int
-    encoder: Graph
-    decoder: Graph
+    encoder: OnnxModel
+    decoder: OnnxModel
     encoder_file: GraphFile
     decoder_file: GraphFile
 
@@ -62,6 +62,6 @@ def _open(
     name: str, folder: Path, shape: ImageShape, code_size: int, encoder_file: GraphFile, decoder_file: GraphFile
 ) -> GraphPair:
     x_shape, y_shape = (shape.channels, shape.height, shape.width), (code_size,)
-    encoder = open_graph(folder / ENCODER_FILE, encoder_file, x_shape, y_shape)
-    decoder = open_graph(folder / DECODER_FILE, decoder_file, y_shape, x_shape)
+    encoder = open_onnx(folder / ENCODER_FILE, encoder_file, x_shape, y_shape)
+    decoder = open_onnx(folder / DECODER_FILE, decoder_file, y_shape, x_shape)
     return GraphPair(name, shape, code_size, encoder, decoder, encoder_file, decoder_file)

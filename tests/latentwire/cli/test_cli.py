@@ -438,7 +438,7 @@ def three_chunks(guarded_model: Path) -> tuple[bytes, list[int]]:
     whole, starts = frames.header(), []
     for part in np.split(familiar_pixels(60), 3):
         starts.append(len(whole))
-        whole += frames.chunk(20, coder.pack(encoder.codes(part)))
+        whole += frames.chunk(20, coder.pack(encoder.encode_chunk(part)))
     return whole + frames.end(), starts
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from latentwire.errors import InvalidGraph, MissingGraph
 from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
-from latentwire.model.onnx_session import Graph, open_graph
+from latentwire.model.onnx_session import OnnxModel, open_onnx
 from training.release.model_dir import graph_file
 
 
@@ -18,8 +18,8 @@ def folder(tiny_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model, tmp_path / tiny_model.name))
 
 
-def open_encoder(folder: Path, card: ModelCard) -> Graph:
-    return open_graph(folder / ENCODER_FILE, card.encoder, (1, 8, 6), (5,))
+def open_encoder(folder: Path, card: ModelCard) -> OnnxModel:
+    return open_onnx(folder / ENCODER_FILE, card.encoder, (1, 8, 6), (5,))
 
 
 def test_a_graph_takes_any_batch(folder: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     path = tmp_path / ENCODER_FILE
     path.write_bytes(b"not a graph")
     with pytest.raises(InvalidGraph, match="not a graph"):
-        open_graph(path, graph_file(path), (1, 8, 6), (5,))
+        open_onnx(path, graph_file(path), (1, 8, 6), (5,))
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "side"), [((1, 6, 8), (5,), "input"), ((1, 8, 6), (4,), "output")])
@@ -65,7 +65,7 @@ def test_a_graph_of_other_shapes_is_refused(
     folder: Path, inputs: tuple[int, ...], outputs: tuple[int, ...], side: str
 ) -> None:
     with pytest.raises(InvalidGraph, match=f"has the {side}"):
-        open_graph(folder / ENCODER_FILE, load_card(folder).encoder, inputs, outputs)
+        open_onnx(folder / ENCODER_FILE, load_card(folder).encoder, inputs, outputs)
 
 
 def test_onnxruntime_reports_nothing_to_its_makers(folder: Path, tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_models_of_the_same_bytes_share_their_graph(folder: Path, tmp_path: Path
     graph = open_encoder(folder, card)
     other = Path(shutil.copytree(folder, tmp_path / "other"))
     assert open_encoder(other, card) is graph
-    assert open_graph(other / ENCODER_FILE, card.encoder, (1, 8, 6), (5,), threads=2) is not graph
+    assert open_onnx(other / ENCODER_FILE, card.encoder, (1, 8, 6), (5,), threads=2) is not graph
     with pytest.raises(InvalidGraph, match="has the input"):
-        open_graph(other / ENCODER_FILE, card.encoder, (1, 6, 8), (5,))
+        open_onnx(other / ENCODER_FILE, card.encoder, (1, 6, 8), (5,))
     (other / ENCODER_FILE).write_bytes(b"damaged")
     with pytest.raises(InvalidGraph, match="bytes; its card says"):
         open_encoder(other, card)

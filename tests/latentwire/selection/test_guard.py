@@ -9,16 +9,16 @@ from latentwire.encoder import Encoder
 from latentwire.errors import OutOfDistribution, UncodableImage
 from latentwire.format import lossless
 from latentwire.imaging import image
-from latentwire.model.onnx_session import Floats, Graph
-from latentwire.options import OnOod
+from latentwire.model.onnx_session import Floats, OnnxModel
+from latentwire.options import VERIFY, OnOod, Verify
 from latentwire.selection.guard import Guard, psnr_db
 from tests.tiny_model import familiar_pixels, strange_pixels
 
 
-class Overflowing(Graph):
+class Overflowing(OnnxModel):
     """An encoder's graph that finds no finite code for white images."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: OnnxModel) -> None:
         self._graph = graph
 
     def run(self, values: Floats) -> Floats:
@@ -62,7 +62,7 @@ def test_the_figures_are_those_of_the_image_as_a_receiver_gets_it(
     guard: Guard, decoder: Decoder, familiar: image.Pixels
 ) -> None:
     guarded = guard.encode(familiar)
-    difference = decoder.decode([guarded.code.bitstream])[0].astype(float) - familiar
+    difference = decoder.decode([guarded.encoded.bitstream])[0].astype(float) - familiar
     assert guarded.mse == pytest.approx(np.square(difference / 255).mean())
     assert guarded.max_error == pytest.approx(np.abs(difference).max() / 255)
     assert guarded.psnr_db == pytest.approx(-10 * math.log10(np.square(difference / 255).mean()))
@@ -73,7 +73,7 @@ def test_a_familiar_image_has_the_code_that_the_encoder_gives(
     guard: Guard, encoder: Encoder, familiar: image.Pixels
 ) -> None:
     for on_ood in ("refuse", "warn", "fallback"):
-        assert guard.encode(familiar, on_ood).code.bitstream == encoder.encode(familiar[None])[0].bitstream
+        assert guard.encode(familiar, on_ood).encoded.bitstream == encoder.encode(familiar[None])[0].bitstream
 
 
 @pytest.mark.parametrize("with_decoder", [True, False])
@@ -88,7 +88,7 @@ def test_a_misfit_is_sent_with_a_warning_when_that_is_asked_for(
     guard: Guard, encoder: Encoder, strange: image.Pixels
 ) -> None:
     guarded = guard.encode(strange, "warn")
-    assert guarded.code.bitstream == encoder.encode(strange[None])[0].bitstream
+    assert guarded.encoded.bitstream == encoder.encode(strange[None])[0].bitstream
     assert guarded.sent_as is None
     assert guarded.ood is not None
     exceeded_limit = {one.score: one for one in guarded.ood.exceeded}["input_deviation"]
@@ -105,13 +105,13 @@ def test_a_misfit_is_sent_as_itself_otherwise_and_comes_back_exactly(
     assert guarded.ood is not None
     assert guarded.sent_as == "raw"
     assert (guarded.mse, guarded.max_error, guarded.psnr_db) == (0, 0, math.inf)
-    np.testing.assert_array_equal(decoder.decode([guarded.code.bitstream])[0], strange)
+    np.testing.assert_array_equal(decoder.decode([guarded.encoded.bitstream])[0], strange)
 
 
 def test_without_a_decoder_the_errors_are_not_known(alone: Guard, familiar: image.Pixels) -> None:
     guarded = alone.encode(familiar)
     assert (guarded.mse, guarded.max_error, guarded.psnr_db) == (None, None, None)
-    assert not alone.sees_delivered
+    assert not alone.has_decoder
 
 
 def test_an_encoder_alone_has_its_own_limit_of_strangeness(
@@ -159,9 +159,9 @@ def test_an_image_that_is_shorter_as_itself_is_sent_so(guard: Guard, decoder: De
     for level in range(0, 256, 15):
         flat = np.full(guard.card.image.as_tuple(), level, np.uint8)
         guarded = guard.encode(flat)
-        assert len(guarded.code.payload) <= len(lossless.write_payload(flat))
+        assert len(guarded.encoded.payload) <= len(lossless.write_payload(flat))
         if guarded.sent_as:
-            np.testing.assert_array_equal(decoder.decode([guarded.code.bitstream])[0], flat)
+            np.testing.assert_array_equal(decoder.decode([guarded.encoded.bitstream])[0], flat)
 
 
 @pytest.mark.parametrize(("on_ood", "error"), [("refuse", OutOfDistribution), ("warn", UncodableImage)])
@@ -175,7 +175,7 @@ def test_an_image_without_a_code_is_a_misfit(
         guard.encode(white, on_ood)
     guarded = guard.encode(white)
     assert guarded.ood is not None
-    np.testing.assert_array_equal(decoder.decode([guarded.code.bitstream])[0], white)
+    np.testing.assert_array_equal(decoder.decode([guarded.encoded.bitstream])[0], white)
     both = guard.assess(np.stack([white, familiar_pixels(1)[0]]))
     assert [assessment.encoded is None for assessment in both] == [True, False]
 
@@ -196,22 +196,22 @@ def test_psnr_is_infinite_for_an_exact_picture() -> None:
 def test_a_container_holds_misfits_as_themselves(guard: Guard, encoder: Encoder, decoder: Decoder) -> None:
     mixed = np.concatenate([familiar_pixels(2), strange_pixels(2), familiar_pixels(1)])
     for batch in (mixed, mixed[2:4], mixed[:2]):
-        writer = encoder.container()
-        stream = writer.add(guard.codes(batch).codes) + writer.finish()
+        writer = encoder.open_container()
+        stream = writer.add(guard.encode_chunk(batch).chunk) + writer.finish()
         back = np.concatenate(list(decoder.decode_batch([stream])))
         coded = decoder.decode([one.bitstream for one in encoder.encode(batch)])
         for pixels, delivered, code in zip(batch, back, coded, strict=True):
             strange = guard.assess(pixels[None])[0].ood is not None
             np.testing.assert_array_equal(delivered, pixels if strange else code)
-    warned = guard.codes(mixed, "warn")
-    assert (warned.codes.payloads, list(warned.ood_images)) == ({}, [2, 3])
+    warned = guard.encode_chunk(mixed, "warn")
+    assert (warned.chunk.payloads, list(warned.ood_images)) == ({}, [2, 3])
     with pytest.raises(OutOfDistribution, match="input_deviation"):
-        guard.codes(mixed, "refuse")
+        guard.encode_chunk(mixed, "refuse")
 
 
-@pytest.mark.parametrize("delivered", [False, True])
+@pytest.mark.parametrize("verify", VERIFY)
 def test_images_for_a_container_are_judged_as_single_ones_are(
-    encoder: Encoder, decoder: Decoder, delivered: bool
+    encoder: Encoder, decoder: Decoder, verify: Verify
 ) -> None:
     given = encoder.card.guard
     assert given is not None
@@ -230,28 +230,28 @@ def test_images_for_a_container_are_judged_as_single_ones_are(
         }
     )
     guard = Guard(encoder, decoder, limits)
-    judged = Guard(encoder, decoder if delivered else None, limits).assess(pixels)
+    judged = Guard(encoder, decoder if verify == "reconstruction" else None, limits).assess(pixels)
     ood_images = {place: one.ood for place, one in enumerate(judged) if one.ood}
-    warned = guard.codes(pixels, "warn", delivered=delivered)
+    warned = guard.encode_chunk(pixels, "warn", verify=verify)
     assert len({exceeded_limit.score for ood in ood_images.values() for exceeded_limit in ood.exceeded}) == (
-        4 if delivered else 2
+        4 if verify == "reconstruction" else 2
     )
     assert {place: {one.score for one in ood.exceeded} for place, ood in warned.ood_images.items()} == {
         place: {one.score for one in ood.exceeded} for place, ood in ood_images.items()
     }
-    fallen_back = guard.codes(pixels, delivered=delivered)
-    assert set(fallen_back.ood_images) == set(fallen_back.codes.payloads) == set(ood_images)
-    np.testing.assert_array_equal(fallen_back.codes.symbols, warned.codes.symbols[fallen_back.codes.coded()])
+    fallen_back = guard.encode_chunk(pixels, verify=verify)
+    assert set(fallen_back.ood_images) == set(fallen_back.chunk.payloads) == set(ood_images)
+    np.testing.assert_array_equal(fallen_back.chunk.symbols, warned.chunk.symbols[fallen_back.chunk.coded()])
 
 
 def test_an_image_without_a_code_is_in_a_container_as_itself(encoder: Encoder) -> None:
     overflowing = Guard(Encoder(encoder.card.model_copy(update={"guard": None}), Overflowing(encoder._graph)))
     mixed = familiar_pixels(5)
     mixed[[1, 4]] = 255
-    guarded = overflowing.codes(mixed)
-    assert set(guarded.ood_images) == set(guarded.codes.payloads) == {1, 4}
-    np.testing.assert_array_equal(guarded.codes.symbols, encoder.codes(mixed[[0, 2, 3]]).symbols)
+    guarded = overflowing.encode_chunk(mixed)
+    assert set(guarded.ood_images) == set(guarded.chunk.payloads) == {1, 4}
+    np.testing.assert_array_equal(guarded.chunk.symbols, encoder.encode_chunk(mixed[[0, 2, 3]]).symbols)
     with pytest.raises(OutOfDistribution):
-        overflowing.codes(mixed, "refuse")
+        overflowing.encode_chunk(mixed, "refuse")
     with pytest.raises(UncodableImage):
-        overflowing.codes(mixed, "warn")
+        overflowing.encode_chunk(mixed, "warn")

@@ -58,7 +58,7 @@ def pixels() -> image.Pixels:
 
 
 def sizes(rungs: Rungs, pixels: image.Pixels) -> dict[str, int]:
-    return {name: payload_size(guard.encode(pixels, "warn").code) for name, guard in rungs.items()}
+    return {name: payload_size(guard.encode(pixels, "warn").encoded) for name, guard in rungs.items()}
 
 
 def test_the_best_rung_that_fits_is_taken(ladder: Ladder, rungs: Rungs) -> None:
@@ -70,7 +70,7 @@ def test_the_best_rung_that_fits_is_taken(ladder: Ladder, rungs: Rungs) -> None:
             fits = [name for name in size if size[name] <= target]
             chosen = ladder.best_within(pixels, target, payload_size, "refuse")
             assert chosen.card.name == max(fits, key=lambda name: quality[name])
-            assert payload_size(chosen.guarded.code) <= target
+            assert payload_size(chosen.guarded.encoded) <= target
 
 
 def test_an_image_as_itself_is_the_best_where_it_fits(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:

@@ -55,8 +55,8 @@ def test_on_misfit_takes_three_words(text: str) -> None:
 
 
 def test_check_takes_two_words_and_one_only_where_images_are_decoded() -> None:
-    assert not read_verify("latent", sees_delivered=False)
-    assert read_verify("reconstruction", sees_delivered=True)
+    assert read_verify("latent", sees_delivered=False) == "latent"
+    assert read_verify("reconstruction", sees_delivered=True) == "reconstruction"
     with pytest.raises(InvalidParameter, match="this sender with --verify-reconstruction"):
         read_verify("reconstruction", sees_delivered=False)
     with pytest.raises(InvalidParameter, match="verify takes latent or reconstruction, not 'all'"):

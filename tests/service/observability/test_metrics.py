@@ -114,7 +114,10 @@ def test_misfits_of_batches_are_counted_each(guarded_model: Path) -> None:
             value(client, "latentwire_ood_images_total", outcome=one) for one in ("refused", "warned", "fallback")
         ]
     guard = Guard(Encoder.open(guarded_model), Decoder.open(guarded_model))
-    quickly, closely = len(guard.codes(pixels, "warn").ood_images), sum(bool(one.ood) for one in guard.assess(pixels))
+    quickly, closely = (
+        len(guard.encode_chunk(pixels, "warn").ood_images),
+        sum(bool(one.ood) for one in guard.assess(pixels)),
+    )
     assert min(quickly, closely) >= 5
     assert counted == [2, quickly + closely, quickly + closely]
 

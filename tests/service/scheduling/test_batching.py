@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentwire.imaging.image import Pixels, write_png
-from latentwire.model.onnx_session import Floats, Graph
+from latentwire.model.onnx_session import Floats, OnnxModel
 from latentwire.timing import StageTimer, timed_stage, timer_scope
 from service.scheduling.admission import Admission
 from service.scheduling.batching import LONGEST_NS, MOST_TOGETHER, Together, WorkOnAll
@@ -195,9 +195,9 @@ def test_requests_that_come_together_are_answered_as_they_are_alone(
     client = start(on_ood=on_ood)
     pictures = [write_png(np.roll(pixels, at)) for at in range(6)] + [write_png(255 - pixels), b"no image"]
     codes = [client.encode(picture, accept=OCTETS, on_ood="warn").content for picture in pictures[:-1]]
-    run_graph, at_once = Graph.run, []
+    run_graph, at_once = OnnxModel.run, []
 
-    def count(graph: Graph, values: Floats) -> Floats:
+    def count(graph: OnnxModel, values: Floats) -> Floats:
         at_once.append(len(values))
         return run_graph(graph, values)
 
@@ -205,7 +205,7 @@ def test_requests_that_come_together_are_answered_as_they_are_alone(
         alone = [client.post(path, body) for body in bodies]
         at_once.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(Graph, "run", count)
+            patched.setattr(OnnxModel, "run", count)
             together = client.post_at_once(path, bodies)
         assert [(one.status_code, one.content) for one in together] == [(one.status_code, one.content) for one in alone]
         assert max(at_once) > 1

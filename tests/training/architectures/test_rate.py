@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latentwire.imaging import image
-from latentwire.model.onnx_session import open_graph
+from latentwire.model.onnx_session import open_onnx
 from training.architectures import RateAutoencoder, build_autoencoder
 from training.architectures.rate import LogisticMixtures
 from training.data.datasets import Dataset
@@ -74,8 +74,8 @@ def test_graphs_speak_of_codes_in_steps_and_rounding_them_gives_the_metrics(
     assert isinstance(model, RateAutoencoder)
     model.load_state_dict(checkpoint.kept_weights)
     x = image.to_x(dataset.test.pixels[:50])
-    encoder = open_graph(rate_run.encoder, graph_file(rate_run.encoder), (1, 28, 28), (10,))
-    decoder = open_graph(rate_run.decoder, graph_file(rate_run.decoder), (10,), (1, 28, 28))
+    encoder = open_onnx(rate_run.encoder, graph_file(rate_run.encoder), (1, 28, 28), (10,))
+    decoder = open_onnx(rate_run.decoder, graph_file(rate_run.decoder), (10,), (1, 28, 28))
     with torch.no_grad():
         expected = model.eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(decoder.run(np.rint(encoder.run(x))), expected, atol=1e-4)

@@ -9,7 +9,7 @@ import pytest
 from latentwire.entropy import quantizer
 from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.model.card import UniformQuantizer
-from latentwire.model.onnx_session import Floats, Graph, open_graph
+from latentwire.model.onnx_session import Floats, OnnxModel, open_onnx
 from training.data.datasets import Dataset, split_training
 from training.errors import InvalidRecipe, InvalidRun
 from training.recipe import Recipe
@@ -26,7 +26,7 @@ from training.release.model_dir import graph_file
 from training.runs import RunFolder, create_run
 
 
-class Linear(Graph):
+class Linear(OnnxModel):
     """A decoder that gives weights @ y."""
 
     def __init__(self, weights: Floats) -> None:
@@ -99,7 +99,7 @@ def test_the_steps_are_the_coarsest_that_keep_the_error_within_the_bound(
 def test_the_rate_is_that_of_the_validation_images(finished_run: RunFolder, tiny: Recipe, dataset: Dataset) -> None:
     found = calibrate(finished_run, tiny, dataset)
     shape = dataset.shape
-    graph = open_graph(
+    graph = open_onnx(
         finished_run.encoder,
         graph_file(finished_run.encoder),
         (shape.channels, shape.height, shape.width),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latentwire.imaging import image
-from latentwire.model.onnx_session import open_graph
+from latentwire.model.onnx_session import open_onnx
 from training.architectures import build_autoencoder
 from training.data.datasets import Dataset, Images
 from training.errors import ExportError, InvalidCheckpoint, InvalidRun
@@ -39,8 +39,8 @@ def test_the_graphs_compute_what_the_averaged_network_computes(
         x = image.to_x(dataset.test.pixels[:size])
         with torch.no_grad():
             y, x_hat = model.encoder(torch.from_numpy(x)).numpy(), model(torch.from_numpy(x)).numpy()
-        encoder = open_graph(finished_run.encoder, graph_file(finished_run.encoder), (1, 28, 28), (10,))
-        decoder = open_graph(finished_run.decoder, graph_file(finished_run.decoder), (10,), (1, 28, 28))
+        encoder = open_onnx(finished_run.encoder, graph_file(finished_run.encoder), (1, 28, 28), (10,))
+        decoder = open_onnx(finished_run.decoder, graph_file(finished_run.decoder), (10,), (1, 28, 28))
         np.testing.assert_allclose(encoder.run(x), y, atol=1e-4, rtol=0)
         np.testing.assert_allclose(decoder.run(y), x_hat, atol=1e-4, rtol=0)
 
@@ -126,8 +126,8 @@ def test_weights_in_fewer_bits_shorten_the_files_and_barely_change_the_pictures(
     x = image.to_x(dataset.test.pixels[:100])
 
     def x_hat() -> export.Floats:
-        encoder = open_graph(copy.encoder, graph_file(copy.encoder), (1, 28, 28), (10,))
-        decoder = open_graph(copy.decoder, graph_file(copy.decoder), (10,), (1, 28, 28))
+        encoder = open_onnx(copy.encoder, graph_file(copy.encoder), (1, 28, 28), (10,))
+        decoder = open_onnx(copy.decoder, graph_file(copy.decoder), (10,), (1, 28, 28))
         return decoder.run(encoder.run(x))
 
     before, bytes_before = x_hat(), copy.decoder.stat().st_size
