@@ -22,13 +22,12 @@ from service.http.problems import add_error_responses
 from service.inference.readiness import Readiness
 from service.inference.registry import Registry, open_registry
 from service.middleware.api_keys import open_keys
-from service.middleware.auth import Access, open_paths
+from service.middleware.auth import AuthMiddleware, open_paths
 from service.middleware.fast_routes import Direct
-from service.middleware.instrumentation import Watch
+from service.middleware.instrumentation import InstrumentationMiddleware
 from service.observability.metrics import Metrics
 from service.observability.tracing import Tracer
 from service.scheduling.admission import Admission
-from service.scheduling.body_timeouts import Readers
 from service.settings import Settings
 
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -80,12 +79,10 @@ def create_app(
             settings.max_concurrent_batches,
             settings.max_buffered_body_bytes,
             settings.queue_timeout_s,
-            counted.load,
-            counted.held,
+            counted,
         )
-        readers = Readers(settings.io_idle_timeout_s, settings.body_timeout_s)
         counted.name_models(opened.cards.values(), opened.default)
-        app.state.shared = State(settings, opened, admission, readers, Readiness(opened, stopping), counted)
+        app.state.shared = State(settings, opened, admission, Readiness(opened, stopping), counted)
         try:
             yield
         finally:
@@ -119,9 +116,9 @@ def create_app(
     quick = [(settings.encodes, encode.router), (settings.decodes, decode.router), (True, health.router)]
     layers: ASGIApp = Direct(app.answer, [route for has, router in quick if has for route in router.routes])
     if keys is not None:
-        layers = Access(layers, keys, open_paths(settings))
+        layers = AuthMiddleware(layers, keys, open_paths(settings))
     log_requests = settings.access_log and settings.log_format == "json"
-    app.layers = Watch(layers, counted, tracer, log_requests=log_requests)
+    app.layers = InstrumentationMiddleware(layers, counted, tracer, log_requests=log_requests)
     return app
 
 

@@ -3,52 +3,60 @@
 One mechanism for raw bytes, JSON and forms, with or without a Content-Length. What the bytes mean is not known here.
 """
 
+import asyncio
+
 from fastapi import Request
 
-from service.errors import BodyTooLarge, ClientGone
-from service.scheduling.admission import Held
-from service.scheduling.body_timeouts import Reader, Readers
+from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from service.scheduling.admission import BodyBudget
+from service.settings import Settings
 
 
-async def read_body(request: Request, content_length: bytes, max_bytes: int, held: Held, readers: Readers) -> bytes:
-    """Read the whole body.
+async def read_body(request: Request, content_length: bytes, settings: Settings, budget: BodyBudget) -> bytes:
+    """Read the whole body, and return it.
 
     A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
-    limit. What was not read, the server throws away as it arrives.
+    limit. The server discards what was not read.
 
     Args:
         request: nothing of its body has been read.
-        content_length: the header, empty where there is none.
-        max_bytes: limit.
-        held: is told of the bytes as they come.
-        readers: know how long it may take.
+        content_length: the header, empty if the request has none.
+        settings: for the limits of size and time.
+        budget: takes the bytes as they arrive.
 
     Raises:
-        BodyStalled: it took too long.
-        BodyTooLarge: more than `max_bytes`.
+        BodyStalled: no byte came for `io_idle_timeout_s`, or the whole body did not come within `body_timeout_s`.
+        BodyTooLarge: more than `max_body_bytes`.
         ClientGone: the client went away in the middle.
         Overloaded: the bodies of all requests together are too long.
     """
-    if announced_bytes(content_length) > max_bytes:
-        raise body_too_large(max_bytes)
+    if announced_bytes(content_length) > settings.max_body_bytes:
+        raise body_too_large(settings.max_body_bytes)
+    time_s = asyncio.get_running_loop().time
+    deadline_s = time_s() + settings.body_timeout_s
     body = bytearray()
-    with Reader(readers) as reader:
-        while True:
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone("the connection was closed before the whole body had arrived")
-            piece: bytes = message.get("body", b"")
-            if len(body) + len(piece) > max_bytes:
-                raise body_too_large(max_bytes)
-            held.add(len(piece))
-            if not message.get("more_body", False):
-                return bytes(body) + piece if body else piece
-            # One object, as a list of many small pieces would take many times their bytes.
-            body += piece
-            reader.silent_s = 0
+    try:
+        async with asyncio.timeout_at(min(deadline_s, time_s() + settings.io_idle_timeout_s)) as timeout:
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone("the connection was closed before the whole body had arrived")
+                piece: bytes = message.get("body", b"")
+                if len(body) + len(piece) > settings.max_body_bytes:
+                    raise body_too_large(settings.max_body_bytes)
+                budget.add(len(piece))
+                if not message.get("more_body", False):
+                    return bytes(body) + piece if body else piece
+                # One bytearray: a list of many small pieces would take many times their bytes.
+                body += piece
+                timeout.reschedule(min(deadline_s, time_s() + settings.io_idle_timeout_s))
+    except TimeoutError as error:
+        if time_s() < deadline_s:
+            raise body_stalled(settings.io_idle_timeout_s) from error
+        raise BodyStalled(f"the whole body did not come within {settings.body_timeout_s} seconds") from error
 
 
-async def wait_until_gone(request: Request) -> None:
+async def wait_for_disconnect(request: Request) -> None:
     """Return when the client has gone away. Call it only after the whole body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -63,3 +71,8 @@ def announced_bytes(content_length: bytes) -> int:
 def body_too_large(max_bytes: int) -> BodyTooLarge:
     """Return the error of a body over the limit."""
     return BodyTooLarge(f"the body is longer than the {max_bytes:,} bytes that are allowed")
+
+
+def body_stalled(io_idle_timeout_s: float) -> BodyStalled:
+    """Return the error of a body of which nothing more has come."""
+    return BodyStalled(f"no more of the body came within {io_idle_timeout_s} seconds")

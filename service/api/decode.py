@@ -25,11 +25,12 @@ from service.http.headers import read_head
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.problems import document_problems
 from service.http.query import parse_query, read_framing
+from service.scheduling.cost_model import BatchKey
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
     from latentwire.model.card import ModelCard
-    from service.inference.registry import Halves
+    from service.inference.registry import ComponentSet
 
 JSON = "application/json"
 TAKEN = frozenset({"application/octet-stream", JSON, ""})
@@ -154,7 +155,7 @@ OFFERED = tuple(WRITERS)
 async def decode(request: Request) -> Response:
     """Decode one code; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)
-    decoders = cast("Halves[Decoder]", state.registry.decoders)
+    decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
     head = read_head(request.scope)
     asked = _read_asked(request.scope["query_string"], head.accept, head.content_type)
     if asked.raw:
@@ -162,7 +163,9 @@ async def decode(request: Request) -> Response:
     elif asked.wanted is not None:
         decoders.by_name(asked.wanted)  # refuses an unknown name before the body is read
     work = _Work(asked, decoders).decode_all
-    decoded: _Decoded = await work_on_body(request, head.content_length, state, work, ("/decode", asked), QUICK_BYTES)
+    decoded: _Decoded = await work_on_body(
+        request, head.content_length, state, work, BatchKey("/decode", asked), QUICK_BYTES
+    )
     return Answer(decoded.content, asked.answer_type, decoded.card.full_name)
 
 
@@ -186,7 +189,7 @@ class _Work(NamedTuple):
     """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
 
     asked: _Asked
-    decoders: "Halves[Decoder]"
+    decoders: "ComponentSet[Decoder]"
 
     def decode_all(self, bodies: Sequence[bytes]) -> list[_Decoded | Exception]:
         """Decode the code in each body."""
@@ -256,7 +259,7 @@ def _read_asked(query: bytes, accept: bytes, content_type: bytes) -> _Asked:
     return _Asked(parameters.get("model"), raw, answer_type, media_type)
 
 
-def _bare_decoder(decoders: "Halves[Decoder]", wanted: str | None) -> "Decoder":
+def _bare_decoder(decoders: "ComponentSet[Decoder]", wanted: str | None) -> "Decoder":
     """Return the decoder that `model`, a name or `name@model_id`, names for a payload that cannot tell it itself."""
     if wanted is None:
         raise errors.InvalidParameter("framing=raw needs model=, as a payload alone does not say which model made it")

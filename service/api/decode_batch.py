@@ -26,7 +26,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
-    from service.inference.registry import Halves
+    from service.inference.registry import ComponentSet
 
 OCTETS = "application/octet-stream"
 NPY = "application/x-npy"
@@ -71,7 +71,7 @@ class _Source(Protocol):
 
 
 class _Container:
-    def __init__(self, decoders: "Halves[Decoder]", wanted: str | None, settings: Settings) -> None:
+    def __init__(self, decoders: "ComponentSet[Decoder]", wanted: str | None, settings: Settings) -> None:
         self._decoders = decoders
         self._wanted = wanted
         self._settings = settings
@@ -242,7 +242,7 @@ class _ToJson:
 async def decode_batch(request: Request) -> Response:
     """Decode many codes; the answer names the model in `Latentwire-Model`."""
     state = state_of(request)
-    decoders = cast("Halves[Decoder]", state.registry.decoders)
+    decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
     wanted = read_query(request, PARAMETERS).get("model")
     answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
     media_type = media_type_of(request.headers.get("content-type"))

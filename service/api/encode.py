@@ -30,7 +30,8 @@ from service.http.multipart import read_single_file
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.problems import document_problems
 from service.http.query import parse_query
-from service.observability.request_record import OodOutcome, note_code
+from service.observability.request_record import OodOutcome, record_code
+from service.scheduling.cost_model import BatchKey
 
 if TYPE_CHECKING:
     from latentwire.encoder import EncodedImage
@@ -241,11 +242,11 @@ async def encode(request: Request) -> Response:
 
     work = _Work(asked, head.content_type, guard, ladder, settings.max_image_pixels)
     # A file that is longer than the pixels, or that must be fitted, may take any time.
-    kind = ("/encode", asked) if media_type != FORM and wishes.fit == "strict" and ladder is None else None
+    batch_key = BatchKey("/encode", asked) if media_type != FORM and wishes.fit == "strict" and ladder is None else None
     quick_bytes = guard.card.image.pixels * guard.card.image.channels + HEADER_BYTES
-    encoded: _Encoded = await work_on_body(request, head.content_length, state, work.encode_all, kind, quick_bytes)
+    encoded: _Encoded = await work_on_body(request, head.content_length, state, work.encode_all, batch_key, quick_bytes)
     guarded = encoded.guarded
-    note_code(encoded.image_bytes, encoded.code_bytes, _done_with(guarded))
+    record_code(encoded.image_bytes, encoded.code_bytes, _done_with(guarded))
     figures = None if answer_type == JSON else _figures(guarded)
     return Answer(encoded.content, answer_type, encoded.card.full_name, figures)
 

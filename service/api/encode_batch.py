@@ -30,14 +30,14 @@ from service.http.negotiation import choose_answer, media_type_of
 from service.http.npy import NpyReader, npy_header
 from service.http.problems import document_problems
 from service.http.query import read_query
-from service.observability.request_record import OodOutcome, note_batch_of_codes, record_ood
+from service.observability.request_record import OodOutcome, record_batch_of_codes, record_ood
 from service.scheduling.admission import RunPart
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
     from latentwire.selection.guard import Guard
-    from service.inference.registry import Halves
+    from service.inference.registry import ComponentSet
 
 OCTETS = "application/octet-stream"
 NPY = "application/x-npy"
@@ -364,7 +364,7 @@ async def encode_batch(request: Request) -> Response:
     state = state_of(request)
     parameters = read_query(request, PARAMETERS)
     fit = read_fit(parameters.get("fit", "strict"))
-    encoder = cast("Halves[Encoder]", state.registry.encoders).by_name(parameters.get("model"))
+    encoder = cast("ComponentSet[Encoder]", state.registry.encoders).by_name(parameters.get("model"))
     answer_type = choose_answer(",".join(request.headers.getlist("accept")), OFFERED)
     content_type = request.headers.get("content-type", "")
     media_type = media_type_of(content_type)
@@ -401,7 +401,7 @@ async def encode_batch(request: Request) -> Response:
         await outgoing.write(await run_part(sink.finish))
 
     if answer_type == OCTETS:
-        note_batch_of_codes()
+        record_batch_of_codes()
     return BatchResponse(request, work)
 
 

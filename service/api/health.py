@@ -35,9 +35,9 @@ async def livez(_request: Request) -> Response:
 )
 async def readyz(request: Request) -> Response:
     """Show each model its golden image, or its golden code, and compare the answer; or say how the start did so."""
-    faults = await state_of(request).readiness.faults()
-    if faults:
-        raise NotReady("; ".join(faults))
+    failures = await state_of(request).readiness.failures()
+    if failures:
+        raise NotReady("; ".join(failures))
     return _to_json(Health(status="ready"))
 
 

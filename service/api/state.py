@@ -8,7 +8,6 @@ from service.inference.readiness import Readiness
 from service.inference.registry import Registry
 from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
-from service.scheduling.body_timeouts import Readers
 from service.settings import Settings
 
 
@@ -18,7 +17,6 @@ class State(NamedTuple):
     settings: Settings
     registry: Registry
     admission: Admission
-    readers: Readers
     readiness: Readiness
     metrics: Metrics
 

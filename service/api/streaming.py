@@ -16,13 +16,12 @@ from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from latentwire.errors import CodecError
-from service.api.body import announced_bytes, body_too_large
+from service.api.body import announced_bytes, body_stalled, body_too_large
 from service.api.state import state_of
 from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
 from service.http.headers import read_head
 from service.http.min_data_rate import Patience
 from service.scheduling.admission import RunPart
-from service.scheduling.body_timeouts import body_stalled
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)

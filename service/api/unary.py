@@ -3,23 +3,23 @@
 What the work is, is not known here.
 """
 
-from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
 
 from fastapi import Request, Response
 
-from service.api.body import read_body, wait_until_gone
+from service.api.body import read_body, wait_for_disconnect
 from service.api.state import State
-from service.scheduling.batching import WorkOnAll
+from service.scheduling.batching import BatchFunction
+from service.scheduling.cost_model import BatchKey
 
 
 async def work_on_body(
     request: Request,
     content_length: bytes,
     state: State,
-    work: WorkOnAll[bytes],
-    kind: Hashable = None,
+    work: BatchFunction[bytes, Any],
+    batch_key: BatchKey | None = None,
     quick_bytes: int = 0,
 ) -> Any:
     """Read the body, and return what `work` makes of it.
@@ -29,7 +29,7 @@ async def work_on_body(
         content_length: the header, empty where there is none.
         state: of this application.
         work: blocking, on the bodies of several requests of one kind, as `Admission.run` has it.
-        kind: of work, likewise.
+        batch_key: of work, likewise.
         quick_bytes: the longest body of which that is true; with a longer one, work runs in a thread.
 
     Raises:
@@ -38,11 +38,11 @@ async def work_on_body(
         ClientGone: the client went away before its turn had come.
         Overloaded: no place is free, its turn did not come in time, or all bodies together are too long.
     """
-    with state.admission.hold() as held:
-        body = await read_body(request, content_length, state.settings.max_body_bytes, held, state.readers)
+    with state.admission.reserve() as budget:
+        body = await read_body(request, content_length, state.settings, budget)
         if len(body) > quick_bytes:
-            kind = None
-        return await state.admission.run(work, body, lambda: wait_until_gone(request), kind)
+            batch_key = None
+        return await state.admission.run(work, body, lambda: wait_for_disconnect(request), batch_key)
 
 
 class Answer(Response):

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from latentwire import errors as codec_errors
 from service import errors
-from service.observability.request_record import note_problem
+from service.observability.request_record import record_problem
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -91,7 +91,7 @@ ALL_PROBLEMS = frozenset({*PROBLEMS.values(), *_OTHERS})
 
 def problem_response(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
     """Build the answer for one problem; `detail` is a sentence for the person who sent the request."""
-    note_problem(problem.code)
+    record_problem(problem.code)
     return Response(problem_json(problem, detail), problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 

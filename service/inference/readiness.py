@@ -23,13 +23,13 @@ class Readiness:
         self._stopping = stopping
         self._check: asyncio.Task[list[str]] | None = None
 
-    async def faults(self) -> list[str]:
+    async def failures(self) -> list[str]:
         """Return a sentence for each model that fails its golden check, or one on the end; none means ready."""
         if self._stopping is not None and self._stopping.is_set():
             return ["the service has been told to stop"]
         # Who waits for the start asks at once, when the answers have just been given.
         if self._check is None and time.monotonic() - self._registry.opened_s < FRESH_S:
-            return self._registry.faults
+            return self._registry.failures
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(asyncio.to_thread(self._registry.check_golden))
         # A probe that is given up must not take the check from the others.

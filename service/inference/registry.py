@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Half(Protocol):
+class Component(Protocol):
     """An encoder or a decoder, as far as both are alike."""
 
     card: ModelCard
@@ -36,22 +36,22 @@ class Half(Protocol):
         """Raise `GoldenMismatch` unless this half gives its golden answer."""
 
 
-AnyHalf = TypeVar("AnyHalf", bound=Half)
+AnyComponent = TypeVar("AnyComponent", bound=Component)
 Result = TypeVar("Result")
-OpenHalf = Callable[[Path, int, ModelCard, ReadOnnx], AnyHalf]
+OpenComponent = Callable[[Path, int, ModelCard, ReadOnnx], AnyComponent]
 
 
-class Halves(Generic[AnyHalf]):
+class ComponentSet(Generic[AnyComponent]):
     """The encoders, or the decoders, of all models. A half that fails its golden check is not handed out."""
 
-    def __init__(self, halves: list[AnyHalf], default: str) -> None:
+    def __init__(self, halves: list[AnyComponent], default: str) -> None:
         self._by_name = {half.card.name: half for half in halves}
         self._by_fingerprint = {half.card.fingerprint: half for half in halves}
         self._default = default
-        self._faults: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
 
     @property
-    def all(self) -> list[AnyHalf]:
+    def all(self) -> list[AnyComponent]:
         """The halves of all models, sound or not, by name."""
         return list(self._by_name.values())
 
@@ -60,7 +60,7 @@ class Halves(Generic[AnyHalf]):
         """The cards of all models, by name."""
         return [half.card for half in self.all]
 
-    def by_name(self, name: str | None) -> AnyHalf:
+    def by_name(self, name: str | None) -> AnyComponent:
         """Return the half of the model of this name; of the default model for None.
 
         Raises:
@@ -69,10 +69,10 @@ class Halves(Generic[AnyHalf]):
         """
         half = self._by_name.get(self._default if name is None else name)
         if half is None:
-            raise UnknownModel(unknown_model_sentence(str(name), self._by_name))
+            raise UnknownModel(unknown_model_message(str(name), self._by_name))
         return self._sound(half)
 
-    def by_fingerprint(self, fingerprint: bytes) -> AnyHalf:
+    def by_fingerprint(self, fingerprint: bytes) -> AnyComponent:
         """Return the half of the model that made a code.
 
         Args:
@@ -95,26 +95,26 @@ class Halves(Generic[AnyHalf]):
 
         This runs graphs, and so blocks for as long as that takes.
         """
-        faults = {}
+        failures = {}
         for name, half in self._by_name.items():
             try:
                 half.check_golden()
             except ModelError as error:
-                faults[name] = str(error)
+                failures[name] = str(error)
             except Exception:  # whatever else a graph or a golden picture can do wrong, this model cannot serve
                 _log.exception("the golden check of model '%s' could not be run", name)
-                faults[name] = f"the golden check of model '{name}' could not be run"
-        self._faults = faults
-        return self.faults
+                failures[name] = f"the golden check of model '{name}' could not be run"
+        self._failures = failures
+        return self.failures
 
     @property
-    def faults(self) -> list[str]:
+    def failures(self) -> list[str]:
         """A sentence for each half that failed the last golden check."""
-        return list(self._faults.values())
+        return list(self._failures.values())
 
-    def _sound(self, half: AnyHalf) -> AnyHalf:
-        if self._faults and (fault := self._faults.get(half.card.name)) is not None:
-            raise NotReady(fault)
+    def _sound(self, half: AnyComponent) -> AnyComponent:
+        if self._failures and (failure := self._failures.get(half.card.name)) is not None:
+            raise NotReady(failure)
         return half
 
 
@@ -128,9 +128,9 @@ class Registry:
     def __init__(
         self,
         default: str,
-        encoders: "Halves[Encoder] | None",
-        decoders: "Halves[Decoder] | None",
-        verifiers: "Halves[Decoder] | None" = None,
+        encoders: "ComponentSet[Encoder] | None",
+        decoders: "ComponentSet[Decoder] | None",
+        verifiers: "ComponentSet[Decoder] | None" = None,
     ) -> None:
         self.opened_s = time.monotonic()
         self.default = default
@@ -143,14 +143,14 @@ class Registry:
 
     def check_golden(self) -> list[str]:
         """Run every golden check of this role; return a sentence for each that fails."""
-        return [fault for halves in self._halves() for fault in halves.check_golden()]
+        return [failure for halves in self._halves() for failure in halves.check_golden()]
 
     @property
-    def faults(self) -> list[str]:
+    def failures(self) -> list[str]:
         """A sentence for each golden check that failed when it was last run."""
-        return [fault for halves in self._halves() for fault in halves.faults]
+        return [failure for halves in self._halves() for failure in halves.failures]
 
-    def _halves(self) -> "dict[Halves[Encoder] | Halves[Decoder], None]":
+    def _halves(self) -> "dict[ComponentSet[Encoder] | ComponentSet[Decoder], None]":
         return dict.fromkeys(halves for halves in (self.encoders, self.decoders, self.verifiers) if halves)
 
     def guard(self, name: str | None) -> "Guard":
@@ -162,7 +162,7 @@ class Registry:
         """
         guard = self._guards.get(self.default if name is None else name)
         if guard is None or self.encoders is None:
-            raise UnknownModel(unknown_model_sentence(str(name), self.cards))
+            raise UnknownModel(unknown_model_message(str(name), self.cards))
         self.encoders.by_name(name)
         if self.verifiers:
             self.verifiers.by_name(name)
@@ -177,14 +177,14 @@ class Registry:
         from latentwire.selection.ladder import Ladder  # not at the top: a receiver must not load this code
 
         shape = self.card(self.default).image
-        ready, fault = [], None
+        ready, failure = [], None
         for name in (name for name, card in self.cards.items() if card.image == shape):
             try:
                 ready.append(self.guard(name))
             except NotReady as error:
-                fault = error
-        if not ready and fault:
-            raise fault
+                failure = error
+        if not ready and failure:
+            raise failure
         return Ladder(ready)
 
     def card(self, name: str) -> ModelCard:
@@ -196,7 +196,7 @@ class Registry:
         try:
             return self.cards[name]
         except KeyError as error:
-            raise UnknownModel(unknown_model_sentence(name, self.cards)) from error
+            raise UnknownModel(unknown_model_message(name, self.cards)) from error
 
 
 class ModelFiles:
@@ -283,7 +283,7 @@ def open_registry(settings: Settings, files: ModelFiles | None = None) -> Regist
     return registry
 
 
-def unknown_model_sentence(name: str, known: "dict[str, AnyHalf] | dict[str, ModelCard]") -> str:
+def unknown_model_message(name: str, known: "dict[str, AnyComponent] | dict[str, ModelCard]") -> str:
     """Say that there is no such model, and which there are."""
     return f"there is no model '{name[:64]}' here; there {'are' if len(known) > 1 else 'is'} {', '.join(known)}"
 
@@ -314,27 +314,29 @@ def _refuse_links_out(models_dir: Path, folders: list[Path]) -> None:
                 )
 
 
-def _make_guards(encoders: "Halves[Encoder]", verifiers: "Halves[Decoder] | None") -> dict[str, "Guard"]:
+def _make_guards(encoders: "ComponentSet[Encoder]", verifiers: "ComponentSet[Decoder] | None") -> dict[str, "Guard"]:
     from latentwire.selection.guard import Guard  # not at the top: a receiver must not load this code
 
     judge_of = {half.card.name: half for half in verifiers.all} if verifiers else {}
     return {half.card.name: Guard(half, judge_of.get(half.card.name)) for half in encoders.all}
 
 
-def _open_encoders(settings: Settings, files: ModelFiles) -> "Halves[Encoder]":
+def _open_encoders(settings: Settings, files: ModelFiles) -> "ComponentSet[Encoder]":
     from latentwire.encoder import Encoder  # not at the top: a receiver must not load this code
 
     return _open_halves(settings, files, Encoder.open)
 
 
-def _open_decoders(settings: Settings, files: ModelFiles) -> "Halves[Decoder]":
+def _open_decoders(settings: Settings, files: ModelFiles) -> "ComponentSet[Decoder]":
     from latentwire.decoder import Decoder  # not at the top: a sender must not load this code
 
     return _open_halves(settings, files, Decoder.open)
 
 
-def _open_halves(settings: Settings, files: ModelFiles, open_half: OpenHalf[AnyHalf]) -> Halves[AnyHalf]:
-    halves: dict[bytes, AnyHalf] = {}
+def _open_halves(
+    settings: Settings, files: ModelFiles, open_half: OpenComponent[AnyComponent]
+) -> ComponentSet[AnyComponent]:
+    halves: dict[bytes, AnyComponent] = {}
     for folder, card in files.cards.items():
         half = open_half(folder, settings.intra_op_threads, card, files.read)
         twin = halves.setdefault(half.card.fingerprint, half)
@@ -343,7 +345,7 @@ def _open_halves(settings: Settings, files: ModelFiles, open_half: OpenHalf[AnyH
                 f"the models '{twin.card.name}' and '{half.card.name}' have the same fingerprint "
                 f"{half.card.fingerprint.hex()}, so that their codes cannot be told apart; remove one of them"
             )
-    return Halves(list(halves.values()), files.default)
+    return ComponentSet(list(halves.values()), files.default)
 
 
 def _default_of(settings: Settings, folders: list[Path]) -> str:

@@ -21,7 +21,7 @@ _PAGE_FILES = "/static-offline-docs/"
 _PROBES = ("/livez", "/readyz")
 
 
-class Access:
+class AuthMiddleware:
     """Passes on to `app` what asks for an open path, or brings a key that opens the path.
 
     Every path that is not open takes a key, whether there is a route or not; a half's routes take a key of that half.

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentwire.timing import timer_scope
 from service.observability.metrics import Metrics
-from service.observability.request_record import Record, open_record
+from service.observability.request_record import RequestRecord, open_record
 from service.observability.tracing import Tracer
 
 REQUEST_ID_HEADER = b"x-request-id"
@@ -25,7 +25,7 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _log = logging.getLogger(__name__)
 
 
-class Watch:
+class InstrumentationMiddleware:
     """ASGI middleware around a whole application."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None, *, log_requests: bool) -> None:
@@ -69,7 +69,7 @@ class Watch:
         finally:
             self._finish(scope, record)
 
-    def _finish(self, scope: Scope, record: Record) -> None:
+    def _finish(self, scope: Scope, record: RequestRecord) -> None:
         record.duration_ns = perf_counter_ns() - record.begun_ns
         # A path is known by its route, of which there are a few; paths that clients make up are endless.
         record.route = getattr(scope.get("route"), "path", record.route)
@@ -86,7 +86,7 @@ class Watch:
             _log.handle(line)
 
 
-def _begin_answer(record: Record, message: Message) -> None:
+def _begin_answer(record: RequestRecord, message: Message) -> None:
     record.status = message["status"]
     headers = list(message["headers"])
     for name, value in headers:
@@ -103,7 +103,7 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-def _log_fields(scope: Scope, record: Record) -> dict[str, Any]:
+def _log_fields(scope: Scope, record: RequestRecord) -> dict[str, Any]:
     client = scope.get("client")
     fields: dict[str, Any] = {
         "request_id": record.request_id,

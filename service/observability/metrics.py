@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from latentwire.model.card import ModelCard
 from service.errors import StartupRefused
-from service.observability.request_record import Record
+from service.observability.request_record import RequestRecord
+from service.scheduling.cost_model import BatchKey
 
 if TYPE_CHECKING:
     from service.observability.prometheus import Series
@@ -46,6 +47,7 @@ class Metrics:
         self._version, self._role = version, role
         self._ood_images: Counts[str] = Counts()
         self._cuts: Counts[str] = Counts()
+        self._micro_batches: Counts[tuple[str, int]] = Counts()
         self._models: list[tuple[str, str, str]] = []
         self._tallies: dict[str, _Tally] = {}
         self._image_codes: dict[str, tuple[int, int]] = {}
@@ -68,27 +70,32 @@ class Metrics:
         if self._shared:
             self.flush()
 
-    def load(self, running: int, queued: int, batches: int) -> None:
+    def set_load(self, running: int, queued: int, batches: int) -> None:
         """Say how much is being worked on now."""
         self._loads = (running, queued, batches)
         self._settle_soon()
 
-    def held(self, held_bytes: int) -> None:
+    def set_buffered_bytes(self, buffered_bytes: int) -> None:
         """Say how many bytes of bodies are held now."""
-        self._held_bytes = held_bytes
+        self._held_bytes = buffered_bytes
         self._settle_soon()
 
-    def connected(self, connections: int) -> None:
+    def set_open_connections(self, connections: int) -> None:
         """Say how many connections are open now."""
         self._connections = connections
         self._settle_soon()
 
-    def cut(self, reason: str) -> None:
+    def count_closed_connection(self, reason: str) -> None:
         """Count a connection that was closed for what its client did, or did not do."""
         self._cuts[reason] += 1
         self._settle_soon()
 
-    def count(self, record: Record) -> None:
+    def observe_micro_batch(self, key: BatchKey, size: int) -> None:
+        """Count a micro-batch that ran in the event loop."""
+        self._micro_batches[key.route, size] += 1
+        self._settle_soon()
+
+    def count(self, record: RequestRecord) -> None:
         """Count one request that has ended."""
         if (tally := self._tallies.get(record.route)) is None:
             tally = self._tallies[record.route] = _Tally()
@@ -124,6 +131,10 @@ class Metrics:
         cuts, self._cuts = self._cuts, Counts()
         for reason, connections in cuts.items():
             series.cut.labels(reason).inc(connections)
+        micro_batches, self._micro_batches = self._micro_batches, Counts()
+        for (route, size), times_run in micro_batches.items():
+            for _ in range(times_run):
+                series.micro_batch_size.labels(route).observe(size)
         models, self._models = self._models, []
         for labels in models:
             series.models.labels(*labels).set(1)
@@ -159,7 +170,7 @@ class _Tally:
         self.seconds = _Times()
         self.stages: dict[str, _Times] = {}
 
-    def add(self, record: Record) -> None:
+    def add(self, record: RequestRecord) -> None:
         self.outcomes[record.outcome] += 1
         self.bytes_in += record.bytes_in
         self.bytes_out += record.bytes_out

@@ -52,6 +52,13 @@ class Series:
             buckets=buckets_s,
             registry=own,
         )
+        self.micro_batch_size = Histogram(
+            "latentwire_micro_batch_size",
+            "Images that the dynamic batcher ran through a graph at once",
+            ["route"],
+            buckets=(1, 2, 4, 8, 16),
+            registry=own,
+        )
         self.bytes_in = Counter("latentwire_request_bytes", "Bytes of bodies of requests", ["route"], registry=own)
         self.bytes_out = Counter("latentwire_response_bytes", "Bytes of bodies of answers", ["route"], registry=own)
         self.image_bytes = Counter(

@@ -17,7 +17,7 @@ OK = "ok"
 OOD = "out-of-distribution"
 
 
-class Record:
+class RequestRecord:
     """One request. `begun_ns` is of `time.perf_counter_ns`, `begun_at_ns` of `time.time_ns`; both are the same moment.
 
     `image_bytes` and `code_bytes` are those of images as they were sent and of the codes they became; both are 0 where
@@ -71,22 +71,22 @@ class Record:
         return self.problem or (OK if self.complete else CUT_OFF)
 
 
-_current: ContextVar[Record | None] = ContextVar("record", default=None)
+_current: ContextVar[RequestRecord | None] = ContextVar("record", default=None)
 
 
-def open_record(request_id: str) -> Record:
+def open_record(request_id: str) -> RequestRecord:
     """Begin the record of the request that this task answers. It ends with the task."""
-    record = Record(request_id)
+    record = RequestRecord(request_id)
     _current.set(record)
     return record
 
 
-def current_record() -> Record | None:
+def current_record() -> RequestRecord | None:
     """Return the record of the request that this task or thread works for, if it works for one."""
     return _current.get()
 
 
-def note_problem(code: str) -> None:
+def record_problem(code: str) -> None:
     """Note which problem is answered."""
     if (record := _current.get()) is not None:
         record.problem = code
@@ -94,7 +94,7 @@ def note_problem(code: str) -> None:
             record_ood("refused", 1)
 
 
-def note_code(image_bytes: int, code_bytes: int, ood: OodOutcome | None) -> None:
+def record_code(image_bytes: int, code_bytes: int, ood: OodOutcome | None) -> None:
     """Record the bytes of an image and of its code, and what was done with it if it is out-of-distribution."""
     if (record := _current.get()) is not None:
         record.image_bytes += image_bytes
@@ -113,7 +113,7 @@ def record_ood(outcome: OodOutcome, images: int) -> None:
         record.ood = outcome
 
 
-def note_batch_of_codes() -> None:
+def record_batch_of_codes() -> None:
     """Note that the body holds images and the answer their codes, and neither anything else to speak of."""
     if (record := _current.get()) is not None:
         record.answers_codes = True

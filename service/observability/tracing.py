@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from starlette.types import Scope
 
 from service.errors import StartupRefused
-from service.observability.request_record import Record
+from service.observability.request_record import RequestRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -63,7 +63,7 @@ class Tracer:
         provider.add_span_processor(BatchSpanProcessor(exporter))
         return cls(provider, exporter, version)
 
-    def trace(self, scope: Scope, record: Record) -> None:
+    def trace(self, scope: Scope, record: RequestRecord) -> None:
         """Send what is known of one request that has ended."""
         from opentelemetry.trace import set_span_in_context
 

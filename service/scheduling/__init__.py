@@ -1,1 +1,1 @@
-"""When work runs: admission, dynamic batching and its cost model."""
+"""When work runs: admission, dynamic batching and the cost model that chooses between event loop and thread."""

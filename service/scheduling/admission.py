@@ -1,15 +1,15 @@
-"""Bounds the work: so many requests run, so many wait, the next is turned away at once; and so many batches.
+"""Admission control: bounds how many requests run and wait, how many batches run, and how many bytes are buffered.
 
-A piece of blocking work enters and its result leaves; it runs in a thread of its own, so that health probes are
-answered meanwhile, or in the event loop, together with others of its kind, if it is known to be over before anybody
-notices. What the work is, is not known here.
+A request beyond these limits is refused at once with `Overloaded`. Blocking work runs in a thread, so that health
+probes are answered meanwhile; work that the cost model predicts to be short runs in the event loop, batched with other
+requests'.
 
-A request whose body still comes takes no place, or slow clients would keep all others out: of those requests, the bytes
-that have come are bounded, together with those of the bodies that wait and are worked on.
+A request takes no slot while its body arrives, or slow clients would keep all others out. The bytes that have arrived
+count towards the limit of buffered bytes instead, together with those of the bodies that wait and run.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from contextvars import copy_context
@@ -18,26 +18,36 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from latentwire.timing import record, record_all
+from latentwire.timing import record
 from service.errors import ClientGone, Overloaded
-from service.scheduling.batching import Item, Together, WorkOnAll, outcomes_of
-from service.scheduling.cost_model import Pace
+from service.scheduling.batching import BatchFunction, DynamicBatcher, Item, run_isolated
+from service.scheduling.cost_model import BatchKey, CostEstimate, CostModel
 
 Result = TypeVar("Result")
-
-# Whose paces are kept. Clients could make up any number, by numbers that they ask for.
-MAX_KINDS = 256
 
 
 class RunPart(Protocol):
     """Runs one part of a batch's work."""
 
     async def __call__(self, work: Callable[[], Result], /) -> Result:
-        """Run blocking work in a thread, and return what it returns."""
+        """Run blocking work in a thread, and return its result."""
+
+
+class AdmissionObserver(Protocol):
+    """Gets told whenever a figure of `Admission` changes."""
+
+    def set_load(self, running: int, queued: int, batches: int) -> None:
+        """So many requests run, so many wait, and so many batches run now."""
+
+    def set_buffered_bytes(self, buffered_bytes: int) -> None:
+        """Request bodies take this many bytes now."""
+
+    def observe_micro_batch(self, key: BatchKey, size: int) -> None:
+        """A micro-batch of this key and size has run in the event loop."""
 
 
 class Admission:
-    """Running slots with a queue before them. Used from one event loop."""
+    """Running slots with a queue before them. Use it from one event loop."""
 
     def __init__(
         self,
@@ -46,118 +56,111 @@ class Admission:
         max_concurrent_batches: int,
         max_buffered_body_bytes: int,
         queue_timeout_s: float,
-        watch: Callable[[int, int, int], None] | None = None,
-        watch_held: Callable[[int], None] | None = None,
+        observer: AdmissionObserver | None = None,
     ) -> None:
-        """Begin with all slots free.
-
-        `watch` is told, at each change, how many requests run, wait, and are batches; `watch_held`, how many bytes of
-        bodies are held.
-        """
-        self._max_running = max_concurrency
-        self._max_queued = max_queue_size
-        self._admitted = 0
+        """Start with all slots free; the limits are those of the settings of the same names."""
+        self._max_concurrency = max_concurrency
+        self._max_queue_size = max_queue_size
         self._max_batches = max_concurrent_batches
-        self._batches = 0
-        self._max_held_bytes = max_buffered_body_bytes
-        self._held_bytes = 0
+        self._max_buffered_bytes = max_buffered_body_bytes
         self._queue_timeout_s = queue_timeout_s
-        self._watch = watch
-        self._watch_held = watch_held
+        self._observer = observer
+        self._admitted = 0
+        self._batches = 0
+        self._buffered_bytes = 0
         self._in_threads = 0
-        self._paces: dict[Hashable, Pace] = {}
-        self._together = Together()
+        self._costs = CostModel()
+        self._batcher = DynamicBatcher(observer.observe_micro_batch if observer else None)
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="codec")
 
     @property
     def admitted(self) -> int:
-        """How many requests are running or waiting."""
+        """The number of requests that run or wait."""
         return self._admitted
 
     @property
-    def held_bytes(self) -> int:
-        """How many bytes of bodies are held."""
-        return self._held_bytes
+    def buffered_bytes(self) -> int:
+        """The number of body bytes in memory."""
+        return self._buffered_bytes
 
-    def hold(self) -> "Held":
-        """Begin to hold a body; what it is, is told to the answer as it comes.
+    def reserve(self) -> "BodyBudget":
+        """Return an empty budget for the body of a new request.
 
         Raises:
-            Overloaded: all slots are taken and the queue is full, so that it is of no use to read the body.
+            Overloaded: all slots are taken and the queue is full, so reading the body would be of no use.
         """
-        self._check_for_room()
-        return Held(self)
+        self._check_capacity()
+        return BodyBudget(self)
 
     async def run(
         self,
-        work: WorkOnAll[Item],
+        work: BatchFunction[Item, Result],
         item: Item,
-        until_gone: Callable[[], Awaitable[None]],
-        kind: Hashable = None,
-    ) -> Any:
-        """Run `work` on `item`, when its turn has come, and return what it makes of it.
+        wait_for_disconnect: Callable[[], Awaitable[None]],
+        batch_key: BatchKey | None = None,
+    ) -> Result:
+        """Run `work` on `item` when its turn has come, and return the result.
 
         Args:
-            work: blocking; takes items, and returns for each a result, or the exception that is to be raised to the
-                one who brought it. What it raises is raised here.
-            item: of this request.
-            until_gone: returns when the client has gone away. A client that goes while it waits frees its place.
-            kind: of work; requests of one kind have the same `work`. If it is quick, it runs in the event loop, on all
-                items of its kind together. Without a kind, or while threads take all places, it runs in a thread.
+            work: blocking; takes items, and returns for each its result, or the exception to raise here.
+            item: this request's argument.
+            wait_for_disconnect: returns when the client has closed the connection. A client that goes while its
+                request waits frees the place in the queue.
+            batch_key: requests with equal keys have the same `work`. Once that is known to be short, it runs in the
+                event loop, on all items of the key together. Without a key, or while threads use all slots, it runs
+                in a thread.
 
         Raises:
-            Overloaded: all slots are taken and the queue is full, or its turn did not come in time. Work that has
+            Overloaded: all slots are taken and the queue is full, or the turn did not come in time. Work that has
                 begun is waited for: a thread cannot be stopped.
-            ClientGone: the client went away while it waited.
+            ClientGone: the client went away while the request waited.
+            Exception: what `work` raised or returned for this item.
         """
-        self._check_for_room()
+        self._check_capacity()
         self._admitted += 1
-        self._tell()
+        self._notify()
         try:
-            pace = None if kind is None else self._pace(kind)
-            if pace is not None and pace.quick and self._in_threads < self._max_running:
-                joined_ns = perf_counter_ns()
-                done = await self._together.join(work, item, kind, pace)
-                record("wait", joined_ns, done.begun_ns)
-                record_all(done.timer)
-                return _taken(done.outcome)
-            job = self._submit(partial(_alone, work, item, pace))
-            outcome = self._outcome(job)
-            if self._admitted > self._max_running:
-                await self._wait_in_queue(job, outcome, until_gone)
-            return _taken(await outcome)
+            estimate = None if batch_key is None else self._costs.estimate(batch_key)
+            threads_have_slots = self._in_threads < self._max_concurrency
+            if batch_key is not None and estimate is not None and estimate.runs_inline and threads_have_slots:
+                return await self._batcher.submit(work, item, batch_key, estimate)
+            job = self._start_thread(partial(_run_one, work, item, estimate))
+            result = self._result_of(job)
+            if self._admitted > self._max_concurrency:
+                await self._wait_in_queue(job, result, wait_for_disconnect)
+            return await result
         finally:
             self._admitted -= 1
-            self._tell()
+            self._notify()
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[RunPart]:
-        """Admit a batch. Its work is done part by part, each in its turn with the other requests.
+        """Admit a batch. Each part of its work takes its turn among the other requests.
 
         So a batch takes no thread while its client sends or reads slowly, and single images need not wait for its end.
 
         Raises:
-            Overloaded: as many batches as are allowed are being worked on.
+            Overloaded: as many batches as allowed are running.
         """
         if self._batches >= self._max_batches:
-            raise Overloaded("the service is working on as many batches as it takes; send this one a little later")
+            raise Overloaded("the service runs as many batches as it may; send this batch again a little later")
         self._batches += 1
-        self._tell()
+        self._notify()
         try:
             yield self._run_part
         finally:
             self._batches -= 1
-            self._tell()
+            self._notify()
 
     async def _wait_in_queue(
-        self, job: Future[Result], outcome: asyncio.Future[Result], until_gone: Callable[[], Awaitable[None]]
+        self, job: Future[Result], result: asyncio.Future[Result], wait_for_disconnect: Callable[[], Awaitable[None]]
     ) -> None:
-        gone = asyncio.ensure_future(until_gone())
+        gone = asyncio.ensure_future(wait_for_disconnect())
         try:
-            both: list[asyncio.Future[Any]] = [outcome, gone]
-            await asyncio.wait(both, timeout=self._queue_timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            # Work that has begun cannot be stopped; it keeps its place until it ends.
-            if not outcome.done() and job.cancel():
+            either: list[asyncio.Future[Any]] = [result, gone]
+            await asyncio.wait(either, timeout=self._queue_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            # cancel() fails for work that has begun, which then keeps its slot until it ends.
+            if not result.done() and job.cancel():
                 if gone.done():
                     raise ClientGone("the connection was closed while the request waited for its turn")
                 raise Overloaded(
@@ -166,73 +169,66 @@ class Admission:
         finally:
             gone.cancel()
 
-    def _pace(self, kind: Hashable) -> Pace:
-        """Return the pace of a kind, the last to be forgotten now."""
-        pace = self._paces.pop(kind, None) or Pace()
-        if len(self._paces) >= MAX_KINDS:
-            del self._paces[next(iter(self._paces))]
-        self._paces[kind] = pace
-        return pace
+    def _check_capacity(self) -> None:
+        if self._admitted >= self._max_concurrency + self._max_queue_size:
+            raise Overloaded("the service is at its limit of requests; send the request again a little later")
 
-    def _check_for_room(self) -> None:
-        if self._admitted >= self._max_running + self._max_queued:
-            raise Overloaded("the service is working at its limit; send the request again a little later")
-
-    def _change_held(self, size: int) -> None:
-        self._held_bytes += size
-        if self._watch_held is not None:
-            self._watch_held(self._held_bytes)
+    def _buffer(self, size: int) -> None:
+        self._buffered_bytes += size
+        if self._observer is not None:
+            self._observer.set_buffered_bytes(self._buffered_bytes)
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
-        return await self._outcome(self._submit(work))
+        return await self._result_of(self._start_thread(work))
 
-    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+    def _start_thread(self, work: Callable[[], Result]) -> Future[Result]:
         submitted_ns = perf_counter_ns()
 
-        def begin() -> Result:
+        def run() -> Result:
             record("wait", submitted_ns)
             return work()
 
-        return self._threads.submit(copy_context().run, begin)
+        return self._threads.submit(copy_context().run, run)
 
-    def _outcome(self, job: Future[Result]) -> asyncio.Future[Result]:
+    def _result_of(self, job: Future[Result]) -> asyncio.Future[Result]:
         self._in_threads += 1
-        outcome = asyncio.wrap_future(job)
-        outcome.add_done_callback(self._leave_thread)
-        return outcome
+        result = asyncio.wrap_future(job)
+        result.add_done_callback(self._leave_thread)
+        return result
 
-    def _leave_thread(self, _outcome: asyncio.Future[Any]) -> None:
+    def _leave_thread(self, _result: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
 
-    def _tell(self) -> None:
-        if self._watch is not None:
-            running = min(self._admitted, self._max_running)
-            self._watch(running, self._admitted - running, self._batches)
+    def _notify(self) -> None:
+        if self._observer is not None:
+            running = min(self._admitted, self._max_concurrency)
+            self._observer.set_load(running, self._admitted - running, self._batches)
 
     def close(self) -> None:
-        """Let running work end, drop what waits."""
+        """Wait for the work that runs, and drop the work that waits."""
         self._threads.shutdown(cancel_futures=True)
 
 
-class Held:
-    """The bytes of one body; given back at the end of a `with`."""
+class BodyBudget:
+    """The buffered bytes of one body. The end of its `with` block gives them back."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._bytes = 0
 
     def add(self, size: int) -> None:
-        """Hold so many bytes more.
+        """Take `size` more bytes.
 
         Raises:
-            Overloaded: all bodies together would be too long. One alone never is: its own limit is another's business.
+            Overloaded: the bodies together would exceed the limit. A body that is alone never does; `max_body_bytes`
+                bounds it.
         """
         admission = self._admission
-        others = admission.held_bytes - self._bytes
-        if others and admission.held_bytes + size > admission._max_held_bytes:
-            raise Overloaded("the service holds as many bytes as it can; send the request again a little later")
+        others = admission.buffered_bytes - self._bytes
+        if others and admission.buffered_bytes + size > admission._max_buffered_bytes:
+            raise Overloaded("the service buffers as many body bytes as it may; send the request again a little later")
         self._bytes += size
-        admission._change_held(size)
+        admission._buffer(size)
 
     def __enter__(self) -> Self:
         return self
@@ -240,15 +236,12 @@ class Held:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._admission._change_held(-self._bytes)
+        self._admission._buffer(-self._bytes)
 
 
-def _alone(work: WorkOnAll[Item], item: Item, pace: Pace | None) -> Any:
-    with nullcontext() if pace is None else pace.measured():
-        return outcomes_of(work, [item])[0]
-
-
-def _taken(outcome: Any) -> Any:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+def _run_one(work: BatchFunction[Item, Result], item: Item, estimate: CostEstimate | None) -> Result:
+    with nullcontext() if estimate is None else estimate.measure():
+        (result,) = run_isolated(work, [item])
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -1,120 +1,172 @@
-"""Quick work that has come by now, done together, in the event loop.
+"""Dynamic batching in the event loop: short work of requests that arrive together runs together.
 
-To run a graph on eight images at once takes two thirds of what it takes for one after the other, and what is done
-around it finds the processor's caches as it left them, where each run of a graph empties them. No time is set for
-others to come: while each turn of the event loop brings some, they are waited for; then those of one kind are one crew,
-be it of one. What the work is, is not known here.
+Running a graph once on eight images takes two thirds of the time of eight runs, and the work around it keeps the
+processor's caches warm, which every run of a graph empties. The batcher sets no timer. It waits while each turn of the
+event loop brings more items, then runs the oldest micro-batch, even if that holds a single item.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from functools import cached_property
 from time import perf_counter_ns
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from latentwire.timing import StageTimer, timer_scope
-from service.scheduling.cost_model import Pace
+from latentwire.timing import StageTimer, record, record_all, timer_scope
+from service.scheduling.cost_model import BatchKey, CostEstimate
 
-# More at once gain little, and all of a crew wait for its last.
-MOST_TOGETHER = 16
-# Of what a crew may take: then others have their turn, probes among them.
-LONGEST_NS = 8_000_000
+# Larger batches gain little, and every item waits for the whole batch.
+MAX_BATCH_SIZE = 16
+# Expected time of one micro-batch; after it, other callbacks of the event loop run, probes among them.
+MAX_BATCH_NS = 8_000_000
 
 Item = TypeVar("Item")
-# What a crew's work makes of each item: a result, or the exception that is to be raised to the one who brought it.
-WorkOnAll = Callable[[Sequence[Item]], Sequence[Any]]
+Result = TypeVar("Result")
+Mapped = TypeVar("Mapped")
+# Returns for each item, in order, its result or the exception to raise to the one who submitted it.
+BatchFunction = Callable[[Sequence[Item]], Sequence[Result | Exception]]
 
 
-class Done(NamedTuple):
-    """What became of one item; `timer` has the stages of its whole crew."""
+class DynamicBatcher:
+    """Collects items by key and runs each key's items as one micro-batch. Use it from one event loop."""
 
-    outcome: Any
-    begun_ns: int
-    timer: StageTimer
+    def __init__(self, on_batch: Callable[[BatchKey, int], None] | None = None) -> None:
+        """Start without items; `on_batch` gets the key and the size of each micro-batch that runs."""
+        self._on_batch = on_batch
+        self._pending: deque[_MicroBatch] = deque()
+        self._open: dict[BatchKey, _MicroBatch] = {}
+        self._queued = 0
+        self._previous_batch_size = 1
 
-
-class Together:
-    """The crews that wait for their turn. Used from one event loop."""
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._crews: deque[_Crew] = deque()
-        self._open: dict[Hashable, _Crew] = {}
-        self._waiting = 0
-        self._last_crew = 1
-
-    def join(self, work: WorkOnAll[Item], item: Item, kind: Hashable, pace: Pace) -> "asyncio.Future[Done]":
-        """Have `work` done on `item`, and on all other items of this kind that come by then.
+    async def submit(
+        self, function: BatchFunction[Item, Result], item: Item, key: BatchKey, estimate: CostEstimate
+    ) -> Result:
+        """Run `function` on `item`, together with the other items of this key, and return the item's result.
 
         Args:
-            work: the same for all of this kind, and quick. If it raises, each item is worked on alone, so that none
-                suffers from another.
-            item: what it is to work on.
-            kind: of work.
-            pace: of this kind.
+            function: short work, the same for all items of this key. If it raises for a batch, it runs again on each
+                item alone, so that no request suffers from another's.
+            item: its argument.
+            key: items of equal keys share a micro-batch.
+            estimate: the expected cost of this key; it limits the size of the micro-batch.
+
+        Raises:
+            Exception: what `function` raised or returned for this item.
         """
-        loop = self._loop
-        crew = self._open.get(kind)
-        if crew is None or len(crew.items) >= crew.most:
-            crew = self._open[kind] = _Crew(work, kind, pace)
-            self._crews.append(crew)
-            if len(self._crews) == 1:
-                loop.call_soon(self._look, 0, context=Context())
-        future: asyncio.Future[Done] = loop.create_future()
-        crew.items.append(item)
-        crew.futures.append(future)
-        self._waiting += 1
-        return future
+        batch = self._open.get(key)
+        if batch is None or batch.is_full:
+            batch = self._start_batch(function, key, estimate)
+        submitted_ns = perf_counter_ns()
+        future = batch.add(item, self._loop)
+        self._queued += 1
+        try:
+            result: Result = await future
+            return result
+        finally:
+            if batch.started_ns is not None:
+                record("wait", submitted_ns, batch.started_ns)
+                record_all(batch.timer)
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        # To ask for it each time takes a call of the system.
+        # asyncio.get_running_loop() makes a system call each time.
         return asyncio.get_running_loop()
 
-    def _look(self, seen: int) -> None:
-        """Work, unless more items wait than were `seen` a turn of the loop ago.
+    def _start_batch(self, function: BatchFunction[Any, Any], key: BatchKey, estimate: CostEstimate) -> "_MicroBatch":
+        batch = self._open[key] = _MicroBatch(function, key, estimate)
+        self._pending.append(batch)
+        if len(self._pending) == 1:
+            # A context of its own: the work belongs to several requests.
+            self._loop.call_soon(self._flush_when_idle, 0, context=Context())
+        return batch
 
-        A turn takes some microseconds. So one that comes alone, as the one before it did, is not kept waiting.
+    def _flush_when_idle(self, queued_last_turn: int) -> None:
+        """Run the oldest micro-batch, unless more items have arrived since the last turn of the event loop.
+
+        A turn takes some microseconds. An item that comes alone, as the item before it did, is not kept waiting.
         """
-        if seen < self._waiting < MOST_TOGETHER and max(self._waiting, self._last_crew) > 1:
-            self._loop.call_soon(self._look, self._waiting)
+        still_arriving = self._queued > queued_last_turn
+        worth_waiting = self._queued > 1 or self._previous_batch_size > 1
+        if still_arriving and worth_waiting and self._queued < MAX_BATCH_SIZE:
+            self._loop.call_soon(self._flush_when_idle, self._queued)
             return
-        crew = self._crews.popleft()
-        if self._open[crew.kind] is crew:
-            del self._open[crew.kind]
-        self._last_crew = len(crew.items)
-        self._waiting -= self._last_crew
-        crew.work()
-        if self._crews:
-            # After the answers of this crew, and whatever else has come meanwhile.
-            self._loop.call_soon(self._look, self._waiting)
+        batch = self._pending.popleft()
+        if self._open[batch.key] is batch:
+            del self._open[batch.key]
+        self._previous_batch_size = len(batch.items)
+        self._queued -= self._previous_batch_size
+        batch.run()
+        if self._on_batch is not None:
+            self._on_batch(batch.key, self._previous_batch_size)
+        if self._pending:
+            # The next micro-batch runs after this one's responses and whatever else has arrived.
+            self._loop.call_soon(self._flush_when_idle, self._queued)
 
 
-class _Crew:
-    def __init__(self, work: WorkOnAll[Any], kind: Hashable, pace: Pace) -> None:
-        self.kind = kind
-        self.most = max(1, min(MOST_TOGETHER, LONGEST_NS // max(1, pace.expected_ns)))
+class _MicroBatch:
+    """Items of one key that run together; `timer` then has the stages that the whole batch went through."""
+
+    def __init__(self, function: BatchFunction[Any, Any], key: BatchKey, estimate: CostEstimate) -> None:
+        self.key = key
         self.items: list[Any] = []
-        self.futures: list[asyncio.Future[Done]] = []
-        self._work = work
-        self._pace = pace
+        self.started_ns: int | None = None
+        self.timer = StageTimer()
+        self._function = function
+        self._estimate = estimate
+        self._futures: list[asyncio.Future[Any]] = []
+        self._max_size = max(1, min(MAX_BATCH_SIZE, MAX_BATCH_NS // max(1, estimate.expected_ns)))
 
-    def work(self) -> None:
-        begun_ns, timer = perf_counter_ns(), StageTimer()
-        with timer_scope(timer), self._pace.measured(len(self.items)):
-            outcomes = outcomes_of(self._work, self.items)
-        for future, outcome in zip(self.futures, outcomes, strict=True):
-            if not future.done():  # unless nobody waits for it any more
-                future.set_result(Done(outcome, begun_ns, timer))
+    @property
+    def is_full(self) -> bool:
+        return len(self.items) >= self._max_size
+
+    def add(self, item: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = loop.create_future()
+        self.items.append(item)
+        self._futures.append(future)
+        return future
+
+    def run(self) -> None:
+        self.started_ns = perf_counter_ns()
+        with timer_scope(self.timer), self._estimate.measure(len(self.items)):
+            results = run_isolated(self._function, self.items)
+        for future, result in zip(self._futures, results, strict=True):
+            if future.done():  # its request was cancelled
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
 
 
-def outcomes_of(work: WorkOnAll[Item], items: Sequence[Item]) -> Sequence[Any]:
-    """Return what `work` makes of each item, or the exception that it ends with."""
+def run_isolated(function: BatchFunction[Item, Result], items: Sequence[Item]) -> Sequence[Result | Exception]:
+    """Return the result or the exception of each item; one item that makes `function` raise spoils no other's result.
+
+    Args:
+        function: runs once on all items and, if that raises, on each item alone.
+        items: at least one.
+    """
     try:
-        return work(items)
+        return function(items)
     except Exception as error:
         if len(items) == 1:
             return [error]
-        return [outcome for item in items for outcome in outcomes_of(work, [item])]
+        return [result for item in items for result in run_isolated(function, [item])]
+
+
+def map_ok(
+    results: Sequence[Result | Exception], function: Callable[[list[Result]], Iterable[Mapped | Exception]]
+) -> list[Mapped | Exception]:
+    """Map the results that are not exceptions, all at once; exceptions stay in their places.
+
+    Args:
+        results: results and exceptions in any order.
+        function: maps a list of results, never an empty one, to as many results or exceptions.
+
+    Returns:
+        As many entries as `results` has, in the same order.
+    """
+    ok = [result for result in results if not isinstance(result, Exception)]
+    mapped = iter(function(ok) if ok else ())
+    return [result if isinstance(result, Exception) else next(mapped) for result in results]

@@ -82,14 +82,14 @@ class Connections:
             going.abort("evicted")
             # It ends in a later turn of the loop. Until then it must not be taken for one that can still go.
             self._open.discard(going)
-        self.metrics.connected(len(self._open))
+        self.metrics.set_open_connections(len(self._open))
         if self._timer is None:
             self._look_later(connection.loop)
 
     def remove(self, connection: "BoundedProtocol") -> None:
         """Count a connection out."""
         self._open.discard(connection)
-        self.metrics.connected(len(self._open))
+        self.metrics.set_open_connections(len(self._open))
 
     def _next_to_go(self, newest: "BoundedProtocol") -> "BoundedProtocol | None":
         """Return one that waits for a request, of those that have waited longest, but for the newest; else None."""
@@ -233,7 +233,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Refuse what came, as a problem document unless an answer is under way, and close the connection."""
         if not self.transport.is_closing():
-            self._all.metrics.cut(self._refusal[0].code)
+            self._all.metrics.count_closed_connection(self._refusal[0].code)
             if not (self.is_busy and self.cycle.response_started):
                 self.transport.write(self._answer(*self._refusal))
         self._is_refused = True
@@ -241,7 +241,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def abort(self, reason: str) -> None:
         """Close the connection at once, whatever there is left to send."""
-        self._all.metrics.cut(reason)
+        self._all.metrics.count_closed_connection(reason)
         # The kernel, too, would keep for long what nobody takes. It may have closed the connection meanwhile.
         if (opened := self.transport.get_extra_info("socket")) is not None:
             with contextlib.suppress(OSError):
@@ -279,11 +279,11 @@ class BoundedProtocol(HttpToolsProtocol):
             )
             self.send_400_response("")
         elif doing != "write-timeout":
-            self._all.metrics.cut(doing)
+            self._all.metrics.count_closed_connection(doing)
             self._closing.end()
         elif self.still_sends and not self.transport.is_closing():
             # It may only begin to read when it has sent everything, and then sees where its answer ends.
-            self._all.metrics.cut(doing)
+            self._all.metrics.count_closed_connection(doing)
             self.transport.close()
         else:
             self.abort(doing)

@@ -19,7 +19,7 @@ from tests.soak.servers import Service, serve
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
-    from service.inference.registry import Halves
+    from service.inference.registry import ComponentSet
 
 IMAGES = 40
 
@@ -56,7 +56,7 @@ def soak(service: Service, scratch: Path, plan: Plan) -> Report:
     began = time.monotonic()
     comparing = []
     if plan.seconds is not None:
-        encoder = cast("Halves[Encoder]", registry.encoders).by_name(None)
+        encoder = cast("ComponentSet[Encoder]", registry.encoders).by_name(None)
         conformance.write_bodies(scratch / "bodies", encoder, images[registry.default])
         flags = ("--max-time", str(max(1, round(plan.seconds))), "--seed", str(plan.seed))
         for number, server in enumerate(service.processes):

@@ -40,7 +40,7 @@ from tests.soak.expectations import (
 )
 
 if TYPE_CHECKING:
-    from service.inference.registry import Halves
+    from service.inference.registry import ComponentSet
 
 Found = Iterator[tuple[str, Exchange]]
 
@@ -60,13 +60,13 @@ class Known:
         self.images = images
 
     def encoder(self, name: str) -> Encoder:
-        return cast("Halves[Encoder]", self.sender.encoders).by_name(name)
+        return cast("ComponentSet[Encoder]", self.sender.encoders).by_name(name)
 
     def decoder(self, name: str) -> Decoder:
-        return cast("Halves[Decoder]", self.receiver.decoders).by_name(name)
+        return cast("ComponentSet[Decoder]", self.receiver.decoders).by_name(name)
 
     def decoder_of(self, fingerprint: bytes) -> Decoder:
-        return cast("Halves[Decoder]", self.receiver.decoders).by_fingerprint(fingerprint)
+        return cast("ComponentSet[Decoder]", self.receiver.decoders).by_fingerprint(fingerprint)
 
 
 def good_exchanges(known: Known) -> dict[str, list[Exchange]]:

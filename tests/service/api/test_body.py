@@ -1,14 +1,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from fastapi import Request
 from starlette.types import Message
 
-from service.api.body import read_body, wait_until_gone
+from service.api.body import read_body, wait_for_disconnect
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
 from service.scheduling.admission import Admission
-from service.scheduling.body_timeouts import Reader, Readers
+from service.settings import Settings
 from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
 
 
@@ -33,10 +34,16 @@ def read(
             max_buffered_body_bytes=1000,
             queue_timeout_s=1,
         )
-        readers = Readers(io_idle_timeout_s, body_timeout_s, look_every_s=0.01)
+        # Shorter than an operator may set.
+        limits: dict[str, Any] = {
+            "max_body_bytes": max_bytes,
+            "io_idle_timeout_s": io_idle_timeout_s,
+            "body_timeout_s": body_timeout_s,
+        }
+        settings = Settings.model_construct(**limits)
         try:
-            with admission.hold() as held:
-                return await read_body(request, length.encode("latin-1"), max_bytes, held, readers)
+            with admission.reserve() as budget:
+                return await read_body(request, length.encode("latin-1"), settings, budget)
         finally:
             admission.close()
 
@@ -100,33 +107,22 @@ def test_read_body_gives_up_when_little_comes_for_too_long() -> None:
         read(trickle(every_s=0.001), 1000, body_timeout_s=0.05)
 
 
-def test_who_is_cancelled_by_another_is_not_told_that_the_body_stalled() -> None:
+def test_a_request_that_is_cancelled_does_not_count_as_stalled() -> None:
     async def scenario() -> None:
-        readers = Readers(io_idle_timeout_s=60, body_timeout_s=60, look_every_s=0.001)
-
-        async def wait() -> None:
-            with Reader(readers):
-                await asyncio.sleep(60)
-
-        waiting = asyncio.create_task(wait())
-        await asyncio.sleep(0.01)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-
-    asyncio.run(scenario())
-
-
-def test_who_has_read_its_body_is_not_given_up_afterwards() -> None:
-    async def scenario() -> None:
-        readers = Readers(io_idle_timeout_s=0.01, body_timeout_s=60, look_every_s=0.005)
-        for _ in range(2):
-            with Reader(readers):
-                pass
-            await asyncio.sleep(0.05)
-            with pytest.raises(BodyStalled), Reader(readers):
-                await asyncio.sleep(60)
-            await asyncio.sleep(0.05)
+        admission = Admission(
+            max_concurrency=1,
+            max_queue_size=0,
+            max_concurrent_batches=1,
+            max_buffered_body_bytes=1000,
+            queue_timeout_s=1,
+        )
+        with admission.reserve() as budget:
+            reading = asyncio.create_task(read_body(trickle(every_s=60), b"", Settings(), budget))
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+        admission.close()
 
     asyncio.run(scenario())
 
@@ -146,7 +142,7 @@ def test_a_body_that_does_not_come_is_answered_and_its_connection_closed(start: 
 
 def test_wait_until_gone_ends_with_the_connection() -> None:
     request, left = request_of(part(b""), {"type": "http.disconnect"}, part(b""))
-    asyncio.run(wait_until_gone(request))
+    asyncio.run(wait_for_disconnect(request))
     assert len(left) == 1
 
 

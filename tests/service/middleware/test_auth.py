@@ -4,9 +4,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.middleware.auth import Access
+from service.middleware.auth import AuthMiddleware
 from service.middleware.fast_routes import Direct
-from service.middleware.instrumentation import Watch
+from service.middleware.instrumentation import InstrumentationMiddleware
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
 
@@ -38,11 +38,11 @@ def assert_unauthenticated(response: httpx.Response, says: str) -> None:
 
 
 def test_no_layer_is_there_without_keys(client: Client) -> None:
-    assert layers(client) == [Watch, Direct]
+    assert layers(client) == [InstrumentationMiddleware, Direct]
 
 
 def test_the_layer_sees_requests_before_any_route(keyed: Client) -> None:
-    assert layers(keyed) == [Watch, Access, Direct]
+    assert layers(keyed) == [InstrumentationMiddleware, AuthMiddleware, Direct]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from latentwire.selection.guard import Guard
 from service.app import create_app
 from service.errors import StartupRefused
 from service.observability.metrics import BUCKETS_S, Metrics
-from service.observability.request_record import Record
+from service.observability.request_record import RequestRecord
 from service.settings import Settings
 from tests.service.client import OCTETS, Client
 from tests.service.conftest import serve
@@ -56,7 +56,7 @@ def test_times_fall_into_the_buckets_that_prometheus_client_would_take() -> None
     metrics = Metrics("1", "both")
     beside = Histogram("beside", "", buckets=BUCKETS_S, registry=None)
     for time_ns in (0, 1, 100_000, 100_001, 999_999_999, 10**10, 10**10 + 1, 10**12):
-        record = Record("id")
+        record = RequestRecord("id")
         record.route, record.duration_ns = "/encode", time_ns
         metrics.count(record)
         beside.observe(time_ns / 1e9)
@@ -137,7 +137,7 @@ def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., 
     admission = client.app.state.shared.admission
     admission._admitted = 2
     assert client.encode(png).status_code == 429
-    admission._tell()
+    admission._notify()
     assert value(client, "latentwire_requests_in_flight") == 1
     assert value(client, "latentwire_requests_queued") == 1
     assert value(client, "latentwire_http_requests_total", route="/encode", outcome="overloaded") == 1
@@ -148,8 +148,8 @@ def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., 
 
 def test_bytes_of_bodies_are_shown_while_they_are_held(start: Callable[..., Client], png: bytes) -> None:
     client = start()
-    with client.app.state.shared.admission.hold() as held:
-        held.add(7)
+    with client.app.state.shared.admission.reserve() as budget:
+        budget.add(7)
         assert value(client, "latentwire_body_buffered_bytes") == 7
         assert client.encode(png).status_code == 200
         assert value(client, "latentwire_body_buffered_bytes") == 7

@@ -2,7 +2,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -10,10 +10,12 @@ import pytest
 from latentwire.encoder import Encoder
 from latentwire.imaging.image import Pixels
 from service.errors import ClientGone, Overloaded
-from service.scheduling.admission import MAX_KINDS, Admission
+from service.scheduling.admission import Admission
+from service.scheduling.cost_model import BatchKey
 from tests.service.client import Client, assert_problem
 
-PATIENCE_S = 10
+TIMEOUT_S = 60
+KEY = BatchKey("/encode")
 
 
 async def forever() -> None:
@@ -21,7 +23,7 @@ async def forever() -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(PATIENCE_S):
+    with anyio.fail_after(TIMEOUT_S):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -39,6 +41,18 @@ def as_it_is(items: Sequence[str]) -> list[str]:
     return list(items)
 
 
+def admission_of(**changes: Any) -> Admission:
+    """One slot, without a queue, unless `changes` says otherwise."""
+    limits = {
+        "max_concurrency": 1,
+        "max_queue_size": 0,
+        "max_concurrent_batches": 1,
+        "max_buffered_body_bytes": 10,
+        "queue_timeout_s": TIMEOUT_S,
+    }
+    return Admission(**(limits | changes))
+
+
 class Gate:
     """Work that runs until it is let go."""
 
@@ -50,25 +64,16 @@ class Gate:
     def work(self, items: Sequence[str]) -> list[str]:
         with self._lock:
             self.entered += 1
-        assert self._open.wait(PATIENCE_S)
+        assert self._open.wait(TIMEOUT_S)
         return list(items)
 
     def open(self) -> None:
         self._open.set()
 
 
-def test_admission_runs_queues_and_turns_away() -> None:
+def test_admission_runs_queues_and_refuses() -> None:
     async def scenario() -> None:
-        admission, gate = (
-            Admission(
-                max_concurrency=2,
-                max_queue_size=3,
-                max_concurrent_batches=1,
-                max_buffered_body_bytes=10,
-                queue_timeout_s=PATIENCE_S,
-            ),
-            Gate(),
-        )
+        admission, gate = admission_of(max_concurrency=2, max_queue_size=3), Gate()
         jobs = [asyncio.create_task(admission.run(gate.work, "done", forever)) for _ in range(5)]
         await until(lambda: gate.entered == 2 and admission.admitted == 5)
         with pytest.raises(Overloaded):
@@ -83,26 +88,16 @@ def test_admission_runs_queues_and_turns_away() -> None:
     asyncio.run(scenario())
 
 
-def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
+def test_a_client_that_disconnects_in_the_queue_frees_its_place() -> None:
     async def scenario() -> None:
-        admission, gate, gone = (
-            Admission(
-                max_concurrency=1,
-                max_queue_size=1,
-                max_concurrent_batches=1,
-                max_buffered_body_bytes=10,
-                queue_timeout_s=PATIENCE_S,
-            ),
-            Gate(),
-            asyncio.Event(),
-        )
+        admission, gate, gone = admission_of(max_queue_size=1), Gate(), asyncio.Event()
 
-        async def until_gone() -> None:
+        async def wait_for_disconnect() -> None:
             await gone.wait()
 
-        running = asyncio.create_task(admission.run(gate.work, "done", until_gone))
+        running = asyncio.create_task(admission.run(gate.work, "done", wait_for_disconnect))
         await until(lambda: gate.entered == 1)
-        waiting = asyncio.create_task(admission.run(gate.work, "done", until_gone))
+        waiting = asyncio.create_task(admission.run(gate.work, "done", wait_for_disconnect))
         await until(lambda: admission.admitted == 2)
         gone.set()
         with pytest.raises(ClientGone):
@@ -116,15 +111,9 @@ def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
     asyncio.run(scenario())
 
 
-def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
+def test_a_request_that_waits_too_long_is_refused() -> None:
     async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=1,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=10,
-            queue_timeout_s=0.01,
-        )
+        admission = admission_of(max_queue_size=1, queue_timeout_s=0.01)
         gate = Gate()
         running = asyncio.create_task(admission.run(gate.work, "done", forever))
         await until(lambda: gate.entered == 1)
@@ -139,63 +128,30 @@ def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
     asyncio.run(scenario())
 
 
-def test_work_of_a_quick_kind_runs_in_the_event_loop_and_other_work_in_a_thread() -> None:
+def test_short_work_runs_in_the_event_loop_and_other_work_in_a_thread() -> None:
     async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=1,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=10,
-            queue_timeout_s=PATIENCE_S,
-        )
+        admission = admission_of(max_queue_size=1)
         here = threading.get_ident()
         assert await admission.run(name_of_thread, None, forever) != here
-        assert await admission.run(name_of_thread, None, forever, "a") != here
-        assert await admission.run(name_of_thread, None, forever, "a") == here
-        assert await admission.run(name_of_thread, None, forever, "b") != here
+        assert await admission.run(name_of_thread, None, forever, KEY) != here
+        assert await admission.run(name_of_thread, None, forever, KEY) == here
+        assert await admission.run(name_of_thread, None, forever, BatchKey("/decode")) != here
         admission.close()
 
     asyncio.run(scenario())
 
 
-def test_of_many_kinds_those_that_come_often_are_remembered() -> None:
+def test_short_work_waits_in_the_queue_too() -> None:
     async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=1,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=10,
-            queue_timeout_s=PATIENCE_S,
-        )
-        here = threading.get_ident()
-        for kind in range(2 * MAX_KINDS):
-            assert await admission.run(name_of_thread, None, forever, kind) != here
-            ran_in = await admission.run(name_of_thread, None, forever, "often")
-            assert (ran_in == here) == (kind > 0)
-        assert len(admission._paces) == MAX_KINDS
-        assert await admission.run(name_of_thread, None, forever, 0) != here
-        admission.close()
-
-    asyncio.run(scenario())
-
-
-def test_quick_work_waits_for_its_turn_too() -> None:
-    async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=1,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=10,
-            queue_timeout_s=PATIENCE_S,
-        )
+        admission = admission_of(max_queue_size=1)
         gate = Gate()
-        await admission.run(as_it_is, "first", forever, "a")
+        await admission.run(as_it_is, "first", forever, KEY)
         slow = asyncio.create_task(admission.run(gate.work, "done", forever))
         await until(lambda: gate.entered == 1)
-        quick = asyncio.create_task(admission.run(as_it_is, "quick", forever, "a"))
+        quick = asyncio.create_task(admission.run(as_it_is, "quick", forever, KEY))
         await until(lambda: admission.admitted == 2)
         with pytest.raises(Overloaded):
-            await admission.run(as_it_is, "quick", forever, "a")
+            await admission.run(as_it_is, "quick", forever, KEY)
         gate.open()
         assert (await slow, await quick) == ("done", "quick")
         admission.close()
@@ -203,17 +159,11 @@ def test_quick_work_waits_for_its_turn_too() -> None:
     asyncio.run(scenario())
 
 
-def test_of_many_quick_requests_at_once_only_so_many_get_a_place() -> None:
+def test_short_requests_beyond_the_queue_are_refused() -> None:
     async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=2,
-            max_queue_size=3,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=10,
-            queue_timeout_s=PATIENCE_S,
-        )
-        await admission.run(as_it_is, "first", forever, "a")
-        jobs = [admission.run(as_it_is, "done", forever, "a") for _ in range(8)]
+        admission = admission_of(max_concurrency=2, max_queue_size=3)
+        await admission.run(as_it_is, "first", forever, KEY)
+        jobs = [admission.run(as_it_is, "done", forever, KEY) for _ in range(8)]
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         assert outcomes[:5] == ["done"] * 5
         assert all(isinstance(outcome, Overloaded) for outcome in outcomes[5:])
@@ -224,25 +174,16 @@ def test_of_many_quick_requests_at_once_only_so_many_get_a_place() -> None:
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None:
+def test_an_error_of_the_work_reaches_its_request(busy: bool) -> None:
     async def scenario() -> None:
-        admission, gate = (
-            Admission(
-                max_concurrency=1,
-                max_queue_size=1,
-                max_concurrent_batches=1,
-                max_buffered_body_bytes=10,
-                queue_timeout_s=PATIENCE_S,
-            ),
-            Gate(),
-        )
+        admission, gate = admission_of(max_queue_size=1), Gate()
         others = [asyncio.create_task(admission.run(gate.work, "done", forever))] if busy else []
         await until(lambda: admission.admitted == len(others))
 
         def fail(items: Sequence[str]) -> NoReturn:
             raise KeyError(items[0])
 
-        failing = asyncio.create_task(admission.run(fail, "mine", forever))
+        failing: asyncio.Task[str] = asyncio.create_task(admission.run(fail, "mine", forever))
         await until(lambda: admission.admitted == len(others) + 1 or failing.done())
         gate.open()
         with pytest.raises(KeyError, match="mine"):
@@ -254,48 +195,73 @@ def test_what_the_work_raises_is_raised_to_the_one_who_asked(busy: bool) -> None
     asyncio.run(scenario())
 
 
-def test_bodies_are_held_up_to_a_limit_of_all_together() -> None:
-    told: list[int] = []
-    admission = Admission(
-        max_concurrency=1,
-        max_queue_size=0,
-        max_concurrent_batches=1,
-        max_buffered_body_bytes=10,
-        queue_timeout_s=PATIENCE_S,
-        watch_held=told.append,
-    )
-    with admission.hold() as first:
+class Observer:
+    """Keeps what it was told last."""
+
+    def __init__(self) -> None:
+        self.load = (0, 0, 0)
+        self.buffered_bytes: list[int] = []
+        self.micro_batches: list[tuple[BatchKey, int]] = []
+
+    def set_load(self, running: int, queued: int, batches: int) -> None:
+        self.load = (running, queued, batches)
+
+    def set_buffered_bytes(self, buffered_bytes: int) -> None:
+        self.buffered_bytes.append(buffered_bytes)
+
+    def observe_micro_batch(self, key: BatchKey, size: int) -> None:
+        self.micro_batches.append((key, size))
+
+
+def test_the_observer_sees_load_and_micro_batches() -> None:
+    async def scenario() -> None:
+        observer, gate = Observer(), Gate()
+        admission = admission_of(max_queue_size=2, observer=observer)
+        await admission.run(as_it_is, "first", forever, KEY)
+        assert observer.micro_batches == []
+        await asyncio.gather(*(admission.run(as_it_is, "next", forever, KEY) for _ in range(3)))
+        assert observer.micro_batches == [(KEY, 3)]
+        jobs = [asyncio.create_task(admission.run(gate.work, "done", forever)) for _ in range(3)]
+        await until(lambda: admission.admitted == 3)
+        async with admission.batch():
+            assert observer.load == (1, 2, 1)
+        gate.open()
+        await asyncio.gather(*jobs)
+        assert observer.load == (0, 0, 0)
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_bodies_are_buffered_up_to_a_limit_of_all_together() -> None:
+    observer = Observer()
+    admission = admission_of(observer=observer)
+    with admission.reserve() as first:
         first.add(6)
-        with admission.hold() as second:
+        with admission.reserve() as second:
             second.add(4)
-            for held in (first, second):
+            for budget in (first, second):
                 with pytest.raises(Overloaded):
-                    held.add(1)
-            assert admission.held_bytes == 10
+                    budget.add(1)
+            assert admission.buffered_bytes == 10
         first.add(4)
-    with suppress(KeyError), admission.hold() as held:
-        held.add(3)
+    with suppress(KeyError), admission.reserve() as budget:
+        budget.add(3)
         raise KeyError
-    assert told == [6, 10, 6, 10, 0, 3, 0]
+    assert observer.buffered_bytes == [6, 10, 6, 10, 0, 3, 0]
     admission.close()
 
 
-def test_one_body_alone_is_held_whatever_its_length() -> None:
-    admission = Admission(
-        max_concurrency=1,
-        max_queue_size=0,
-        max_concurrent_batches=1,
-        max_buffered_body_bytes=10,
-        queue_timeout_s=PATIENCE_S,
-    )
-    with admission.hold() as held:
-        held.add(8)
-        held.add(8)
-        assert admission.held_bytes == 16
+def test_a_body_alone_may_exceed_the_limit() -> None:
+    admission = admission_of()
+    with admission.reserve() as budget:
+        budget.add(8)
+        budget.add(8)
+        assert admission.buffered_bytes == 16
     admission.close()
 
 
-def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
+def test_a_full_service_answers_retry_after_while_probes_succeed(
     start: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, png: bytes
 ) -> None:
     gate = Gate()
@@ -317,13 +283,11 @@ def test_a_full_service_turns_away_with_retry_after_while_probes_answer(
     for path in ("/livez", "/readyz", "/models", "/docs"):
         assert client.get(path).status_code == 200
     gate.open()
-    assert [request.result(PATIENCE_S).status_code for request in requests] == [200] * 3
+    assert [request.result(TIMEOUT_S).status_code for request in requests] == [200] * 3
     assert client.encode(png).status_code == 200
 
 
-def test_bodies_that_still_come_take_no_place_but_count_by_their_bytes(
-    start: Callable[..., Client], png: bytes
-) -> None:
+def test_arriving_bodies_take_no_slot_but_count_by_their_bytes(start: Callable[..., Client], png: bytes) -> None:
     client = start(max_concurrency=1, max_queue_size=0, max_buffered_body_bytes=1000)
     admission = client.app.state.shared.admission
     arrived = asyncio.Event()
@@ -334,10 +298,10 @@ def test_bodies_that_still_come_take_no_place_but_count_by_their_bytes(
         yield png[50:]
 
     requests = [client.portal.start_task_soon(client.post_later("/encode", slow())) for _ in range(5)]
-    client.portal.call(until, lambda: admission.held_bytes == 250)
+    client.portal.call(until, lambda: admission.buffered_bytes == 250)
     assert client.encode(png).status_code == 200
     assert_problem(client.encode(bytes(751)), 429, "overloaded", "bytes")
     client.portal.call(arrived.set)
-    statuses = {request.result(PATIENCE_S).status_code for request in requests}
+    statuses = {request.result(TIMEOUT_S).status_code for request in requests}
     assert 200 in statuses <= {200, 429}
-    assert admission.held_bytes == admission.admitted == 0
+    assert admission.buffered_bytes == admission.admitted == 0

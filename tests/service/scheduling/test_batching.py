@@ -10,21 +10,22 @@ from latentwire.imaging.image import Pixels, write_png
 from latentwire.model.onnx_session import Floats, OnnxModel
 from latentwire.timing import StageTimer, timed_stage, timer_scope
 from service.scheduling.admission import Admission
-from service.scheduling.batching import LONGEST_NS, MOST_TOGETHER, Together, WorkOnAll
-from service.scheduling.cost_model import Pace
+from service.scheduling.batching import MAX_BATCH_NS, MAX_BATCH_SIZE, BatchFunction, DynamicBatcher, map_ok
+from service.scheduling.cost_model import BatchKey, CostEstimate
 from tests.service.client import OCTETS, Client
 
-PATIENCE_S = 10
+TIMEOUT_S = 60
+KEY = BatchKey("/encode")
 
 
-class Crews:
-    """Work that keeps what it was given at once."""
+class Recorder:
+    """Work that records which items it got at once."""
 
     def __init__(self) -> None:
-        self.seen: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     def work(self, items: Sequence[int]) -> list[int]:
-        self.seen.append(list(items))
+        self.batches.append(list(items))
         return [10 * item for item in items]
 
 
@@ -32,153 +33,181 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-def quick(time_ns: int = 1000) -> Pace:
-    pace = Pace()
-    pace.note(time_ns)
-    return pace
+def expecting(time_ns: int = 1000) -> CostEstimate:
+    estimate = CostEstimate()
+    estimate.observe(time_ns)
+    return estimate
 
 
-def join(together: Together, work: WorkOnAll[Any], items: Sequence[object], pace: Pace, kind: str = "a") -> Any:
-    return [together.join(work, item, kind, pace) for item in items]
+async def submit_all(
+    batcher: DynamicBatcher, work: BatchFunction[Any, Any], items: Sequence[object], estimate: CostEstimate
+) -> list[Any]:
+    """Submit all items in one turn of the event loop; return results and exceptions."""
+    submitted = (batcher.submit(work, item, KEY, estimate) for item in items)
+    return await asyncio.gather(*submitted, return_exceptions=True)
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
 
 
-def test_what_comes_together_is_worked_on_together() -> None:
+def test_items_that_arrive_together_are_one_batch() -> None:
     async def scenario() -> None:
-        together, crews = Together(), Crews()
-        done = await asyncio.gather(*join(together, crews.work, [1, 2, 3], quick()))
-        assert [one.outcome for one in done] == [10, 20, 30]
-        done = await asyncio.gather(*join(together, crews.work, [4], quick()))
-        assert [one.outcome for one in done] == [40]
-        assert crews.seen == [[1, 2, 3], [4]]
+        sizes: list[tuple[BatchKey, int]] = []
+        batcher, recorder = DynamicBatcher(lambda key, size: sizes.append((key, size))), Recorder()
+        assert await submit_all(batcher, recorder.work, [1, 2, 3], expecting()) == [10, 20, 30]
+        assert await submit_all(batcher, recorder.work, [4], expecting()) == [40]
+        assert recorder.batches == [[1, 2, 3], [4]]
+        assert sizes == [(KEY, 3), (KEY, 1)]
 
     run(scenario)
 
 
-def test_what_comes_while_others_still_come_is_waited_for() -> None:
+def test_a_batch_waits_while_each_turn_brings_more_items() -> None:
     async def scenario() -> None:
-        together, crews, pace = Together(), Crews(), quick()
+        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
 
-        async def come(item: int) -> None:
+        async def submit(item: int) -> None:
             for _ in range(item):
                 await asyncio.sleep(0)
-            await together.join(crews.work, item, "a", pace)
+            await batcher.submit(recorder.work, item, KEY, estimate)
 
-        await asyncio.gather(*(come(item) for item in (0, 0, 1, 2, 3, 9)))
-        assert crews.seen == [[0, 0, 1, 2, 3], [9]]
+        await asyncio.gather(*(submit(item) for item in (0, 0, 1, 2, 3, 9)))
+        assert recorder.batches == [[0, 0, 1, 2, 3], [9]]
 
     run(scenario)
 
 
-def test_one_that_comes_alone_is_waited_with_only_if_the_last_one_was_not_alone() -> None:
+def test_a_single_item_waits_for_others_only_after_a_batch_of_several() -> None:
     async def scenario() -> None:
-        together, crews, pace = Together(), Crews(), quick()
+        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
 
-        async def come(item: int, after: int) -> None:
-            for _ in range(after):
+        async def submit(item: int, turn: int) -> None:
+            for _ in range(turn):
                 await asyncio.sleep(0)
-            await together.join(crews.work, item, "a", pace)
+            await batcher.submit(recorder.work, item, KEY, estimate)
 
-        await asyncio.gather(come(1, 0), come(2, 1))
-        await asyncio.gather(*join(together, crews.work, [3, 4], pace))
-        await asyncio.gather(come(5, 0), come(6, 1))
-        assert crews.seen == [[1], [2], [3, 4], [5, 6]]
-
-    run(scenario)
-
-
-def test_other_kinds_are_other_crews_in_the_order_in_which_they_came() -> None:
-    async def scenario() -> None:
-        together, crews, pace = Together(), Crews(), quick()
-        kinds = ("a", "b", "a", "c", "b")
-        await asyncio.gather(*(together.join(crews.work, at, kind, pace) for at, kind in enumerate(kinds)))
-        assert crews.seen == [[0, 2], [1, 4], [3]]
+        await asyncio.gather(submit(1, 0), submit(2, 1))
+        await submit_all(batcher, recorder.work, [3, 4], estimate)
+        await asyncio.gather(submit(5, 0), submit(6, 1))
+        assert recorder.batches == [[1], [2], [3, 4], [5, 6]]
 
     run(scenario)
 
 
-@pytest.mark.parametrize(("time_ns", "most"), [(1000, MOST_TOGETHER), (LONGEST_NS // 4, 4), (2 * LONGEST_NS, 1)])
-def test_a_crew_has_no_more_than_can_be_done_in_time(time_ns: int, most: int) -> None:
+def test_each_key_has_a_batch_of_its_own_in_order_of_arrival() -> None:
     async def scenario() -> None:
-        together, crews, items = Together(), Crews(), list(range(2 * MOST_TOGETHER))
-        done = await asyncio.gather(*join(together, crews.work, items, quick(time_ns)))
-        assert [one.outcome for one in done] == [10 * item for item in items]
-        assert crews.seen == [items[at : at + most] for at in range(0, len(items), most)]
+        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
+        options = ("a", "b", "a", "c", "b")
+        await asyncio.gather(
+            *(
+                batcher.submit(recorder.work, item, BatchKey("/encode", option), estimate)
+                for item, option in enumerate(options)
+            )
+        )
+        assert recorder.batches == [[0, 2], [1, 4], [3]]
 
     run(scenario)
 
 
-def test_between_two_crews_others_have_their_turn() -> None:
+@pytest.mark.parametrize(
+    ("time_ns", "max_size"), [(1000, MAX_BATCH_SIZE), (MAX_BATCH_NS // 4, 4), (2 * MAX_BATCH_NS, 1)]
+)
+def test_the_expected_time_limits_the_size_of_a_batch(time_ns: int, max_size: int) -> None:
     async def scenario() -> None:
-        together, turns = Together(), []
+        batcher, recorder, items = DynamicBatcher(), Recorder(), list(range(2 * MAX_BATCH_SIZE))
+        assert await submit_all(batcher, recorder.work, items, expecting(time_ns)) == [10 * item for item in items]
+        assert recorder.batches == [items[start : start + max_size] for start in range(0, len(items), max_size)]
+
+    run(scenario)
+
+
+def test_other_callbacks_run_between_two_batches() -> None:
+    async def scenario() -> None:
+        batcher, turns = DynamicBatcher(), []
 
         def work(items: Sequence[int]) -> Sequence[int]:
-            turns.append("crew")
+            turns.append("batch")
             asyncio.get_running_loop().call_soon(turns.append, "other")
             return items
 
-        await asyncio.gather(*join(together, work, range(2 * MOST_TOGETHER), quick()))
-        assert turns == ["crew", "other", "crew", "other"]
+        await submit_all(batcher, work, range(2 * MAX_BATCH_SIZE), expecting())
+        assert turns == ["batch", "other", "batch", "other"]
 
     run(scenario)
 
 
-def test_what_is_wrong_with_one_is_told_to_that_one_only() -> None:
-    def work(items: Sequence[int]) -> list[object]:
+def test_an_error_reaches_only_the_item_that_caused_it() -> None:
+    def returns_an_error(items: Sequence[int]) -> list[object]:
         return [ValueError("seven") if item == 7 else item for item in items]
 
-    def fails(items: Sequence[int]) -> Sequence[int]:
+    def raises_an_error(items: Sequence[int]) -> Sequence[int]:
         if 7 in items:
             raise ValueError("seven")
         return items
 
     async def scenario() -> None:
-        for given in (work, fails):
-            done = await asyncio.gather(*join(Together(), given, [6, 7, 8], quick()))
-            assert [str(one.outcome) for one in done] == ["6", "seven", "8"]
-            assert isinstance(done[1].outcome, ValueError)
+        for work in (returns_an_error, raises_an_error):
+            first, failed, last = await submit_all(DynamicBatcher(), work, [6, 7, 8], expecting())
+            assert (first, str(failed), last) == (6, "seven", 8)
+            assert isinstance(failed, ValueError)
 
     run(scenario)
 
 
-def test_one_who_has_gone_does_not_trouble_the_others() -> None:
+def test_a_cancelled_request_leaves_the_others_of_its_batch_alone() -> None:
     async def scenario() -> None:
-        together, crews = Together(), Crews()
-        first, gone, last = join(together, crews.work, [1, 2, 3], quick())
-        gone.cancel()
-        assert [(await one).outcome for one in (first, last)] == [10, 30]
-        assert gone.cancelled()
+        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
+        first, cancelled, last = (
+            asyncio.create_task(batcher.submit(recorder.work, item, KEY, estimate)) for item in (1, 2, 3)
+        )
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        assert (await first, await last) == (10, 30)
+        assert cancelled.cancelled()
 
     run(scenario)
 
 
-def test_each_request_is_told_the_stages_of_its_crew() -> None:
+def test_map_ok_keeps_errors_in_their_places() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    results: list[int | Exception] = [1, first, 2, 3]
+    assert map_ok(results, lambda ok: [second if item == 2 else 10 * item for item in ok]) == [10, first, second, 30]
+
+
+def test_map_ok_does_not_call_the_function_without_results() -> None:
+    error = ValueError()
+    assert map_ok([error], lambda _ok: pytest.fail("called")) == [error]
+    assert map_ok([], lambda _ok: pytest.fail("called")) == []
+
+
+def test_each_request_records_the_stages_of_its_batch() -> None:
     async def scenario() -> None:
         admission = Admission(
             max_concurrency=1,
             max_queue_size=9,
             max_concurrent_batches=1,
             max_buffered_body_bytes=10,
-            queue_timeout_s=PATIENCE_S,
+            queue_timeout_s=TIMEOUT_S,
         )
 
         @timed_stage("infer")
-        def work(items: Sequence[int]) -> Sequence[int]:
-            return items
+        def work(items: Sequence[int]) -> Sequence[int | Exception]:
+            return [ValueError("seven") if item == 7 else item for item in items]
 
-        async def ask(item: int) -> StageTimer:
+        async def request(item: int) -> StageTimer:
             timer = StageTimer()
             with timer_scope(timer):
-                assert await admission.run(work, item, forever, "a") == item
+                try:
+                    assert await admission.run(work, item, forever, KEY) == item
+                except ValueError:
+                    assert item == 7
             return timer
 
-        assert set((await ask(0)).total_ns) == {"wait", "infer"}  # in a thread
-        first, second = await asyncio.gather(ask(1), ask(2))
-        assert set(first.total_ns) == set(second.total_ns) == {"wait", "infer"}
-        assert first.spans[-1] == second.spans[-1]
+        assert set((await request(0)).total_ns) == {"wait", "infer"}  # in a thread
+        first, failed = await asyncio.gather(request(1), request(7))
+        assert set(first.total_ns) == set(failed.total_ns) == {"wait", "infer"}
+        assert first.spans[-1] == failed.spans[-1]
         assert first.spans[-1][0] == "infer"
         admission.close()
 
@@ -186,27 +215,29 @@ def test_each_request_is_told_the_stages_of_its_crew() -> None:
 
 
 @pytest.mark.parametrize("on_ood", ["warn", "refuse"])
-def test_requests_that_come_together_are_answered_as_they_are_alone(
+def test_responses_are_the_same_batched_and_alone(
     start: Callable[..., Client], pixels: Pixels, monkeypatch: pytest.MonkeyPatch, on_ood: str
 ) -> None:
-    # Whatever this machine takes for it.
-    monkeypatch.setattr("service.scheduling.cost_model.QUICK_NS", math.inf)
-    monkeypatch.setattr("service.scheduling.batching.LONGEST_NS", 10**12)
+    # However slow this machine is.
+    monkeypatch.setattr("service.scheduling.cost_model.INLINE_LIMIT_NS", math.inf)
+    monkeypatch.setattr("service.scheduling.batching.MAX_BATCH_NS", 10**12)
     client = start(on_ood=on_ood)
-    pictures = [write_png(np.roll(pixels, at)) for at in range(6)] + [write_png(255 - pixels), b"no image"]
-    codes = [client.encode(picture, accept=OCTETS, on_ood="warn").content for picture in pictures[:-1]]
-    run_graph, at_once = OnnxModel.run, []
+    pictures = [write_png(np.roll(pixels, shift)) for shift in range(6)] + [write_png(255 - pixels), b"no image"]
+    bitstreams = [client.encode(picture, accept=OCTETS, on_ood="warn").content for picture in pictures[:-1]]
+    run_graph, sizes = OnnxModel.run, []
 
     def count(graph: OnnxModel, values: Floats) -> Floats:
-        at_once.append(len(values))
+        sizes.append(len(values))
         return run_graph(graph, values)
 
-    for path, bodies in (("/encode", pictures), ("/decode", [*codes, b"no code", codes[0][:-1]])):
+    for path, bodies in (("/encode", pictures), ("/decode", [*bitstreams, b"no bitstream", bitstreams[0][:-1]])):
         alone = [client.post(path, body) for body in bodies]
-        at_once.clear()
+        sizes.clear()
         with monkeypatch.context() as patched:
             patched.setattr(OnnxModel, "run", count)
-            together = client.post_at_once(path, bodies)
-        assert [(one.status_code, one.content) for one in together] == [(one.status_code, one.content) for one in alone]
-        assert max(at_once) > 1
-    assert [one.status_code for one in together[-2:]] == [400, 400]
+            batched = client.post_at_once(path, bodies)
+        assert [(each.status_code, each.content) for each in batched] == [
+            (each.status_code, each.content) for each in alone
+        ]
+        assert max(sizes) > 1
+    assert [each.status_code for each in batched[-2:]] == [400, 400]

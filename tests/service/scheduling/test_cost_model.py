@@ -2,47 +2,58 @@ import time
 
 import pytest
 
-from service.scheduling.cost_model import QUICK_NS, Pace
+from service.scheduling.cost_model import INLINE_LIMIT_NS, MAX_BATCH_KEYS, BatchKey, CostEstimate, CostModel
 
 
-def test_what_is_not_known_is_not_quick() -> None:
-    assert not Pace().quick
+def test_unknown_work_does_not_run_inline() -> None:
+    assert not CostEstimate().runs_inline
 
 
-def test_quick_work_is_quick_until_it_takes_long_and_again_after_a_while() -> None:
-    pace = Pace()
-    pace.note(QUICK_NS // 10)
-    assert pace.quick
-    pace.note(10 * QUICK_NS)
-    assert not pace.quick
+def test_one_slow_item_ends_inline_work_and_many_quick_ones_bring_it_back() -> None:
+    estimate = CostEstimate()
+    estimate.observe(INLINE_LIMIT_NS // 10)
+    assert estimate.runs_inline
+    estimate.observe(10 * INLINE_LIMIT_NS)
+    assert not estimate.runs_inline
     for _ in range(3):
-        pace.note(QUICK_NS // 10)
-    assert not pace.quick
+        estimate.observe(INLINE_LIMIT_NS // 10)
+    assert not estimate.runs_inline
     for _ in range(100):
-        pace.note(QUICK_NS // 10)
-    assert pace.quick
+        estimate.observe(INLINE_LIMIT_NS // 10)
+    assert estimate.runs_inline
 
 
-def test_work_is_timed_by_what_it_takes_of_the_processor() -> None:
-    waits = Pace()
-    with waits.measured():
+def test_only_processor_time_counts() -> None:
+    estimate = CostEstimate()
+    with estimate.measure():
         time.sleep(0.01)
-    assert waits.quick
+    assert estimate.runs_inline
 
 
-def test_work_that_fails_is_timed_too() -> None:
-    pace = Pace()
-    with pytest.raises(ZeroDivisionError), pace.measured():
+def test_work_that_raises_is_measured_too() -> None:
+    estimate = CostEstimate()
+    with pytest.raises(ZeroDivisionError), estimate.measure():
         raise ZeroDivisionError
-    assert pace.quick
+    assert estimate.runs_inline
 
 
-def test_of_several_pieces_each_has_an_equal_part_of_the_time() -> None:
-    one, several = Pace(), Pace()
-    for pace, pieces in ((one, 1), (several, 1000)):
-        with pace.measured(pieces):
-            until_ns = time.thread_time_ns() + 2 * QUICK_NS
+def test_the_time_of_a_batch_is_divided_among_its_items() -> None:
+    alone, batched = CostEstimate(), CostEstimate()
+    for estimate, items in ((alone, 1), (batched, 1000)):
+        with estimate.measure(items):
+            until_ns = time.thread_time_ns() + 2 * INLINE_LIMIT_NS
             while time.thread_time_ns() < until_ns:
                 pass
-    assert several.quick
-    assert not one.quick
+    assert batched.runs_inline
+    assert not alone.runs_inline
+
+
+def test_the_model_forgets_the_key_that_was_used_longest_ago() -> None:
+    model, frequent = CostModel(), BatchKey("/frequent")
+    kept = model.estimate(frequent)
+    first = model.estimate(BatchKey("/encode", 0))
+    for number in range(2 * MAX_BATCH_KEYS):
+        model.estimate(BatchKey("/encode", number))
+        assert model.estimate(frequent) is kept
+    assert len(model) == MAX_BATCH_KEYS
+    assert model.estimate(BatchKey("/encode", 0)) is not first
