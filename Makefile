@@ -11,10 +11,11 @@ DEFAULT_MODEL ?= mnist-conv-10
 # Two environments: what serves has no torch, as in a deployment.
 DEV := .venv
 SERVE := .venv-serve
+LOWEST := .venv-lowest
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test soak check bench format train data image image-check lock clean
+.PHONY: help serve test test-lowest soak check bench format train data image image-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +23,11 @@ help: ## List these targets
 serve: $(SERVE)/installed ## Run the service on PORT with the shipped models (ROLE=sender or receiver for one half)
 	$(SERVE)/bin/python -m service --role $(ROLE) --host $(HOST) --port $(PORT) --models-dir models --default-model $(DEFAULT_MODEL)
 
-test: $(DEV)/installed ## Run all tests; those on MNIST need LATENTWIRE_DATA
-	$(DEV)/bin/python -m pytest
+test: $(DEV)/installed ## Run all tests, on all cores; those on data sets need LATENTWIRE_DATA
+	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+test-lowest: $(LOWEST)/installed ## Run the tests with the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest -W default --numprocesses auto --maxprocesses 4 --dist loadfile
 
 soak: $(DEV)/installed ## Drive the service for ten minutes with good and hostile requests (SOAK='--minutes 60 --pair')
 	$(DEV)/bin/python -m tests.soak $(SOAK)
@@ -59,14 +63,20 @@ lock: ## Write constraints.txt anew from the newest versions
 	.ci/lock
 
 clean: ## Remove the environments and caches
-	rm -rf $(DEV) $(SERVE) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(DEV) $(SERVE) $(LOWEST) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(SERVE)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(SERVE)
-	$(SERVE)/$(INSTALL) --editable .
+	$(SERVE)/$(INSTALL) --editable '.[service]'
 	touch $@
 
 $(DEV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/$(INSTALL) --editable '.[dev]'
+	touch $@
+
+$(LOWEST)/installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
 	touch $@
