@@ -1,29 +1,29 @@
 """Settings -> the ASGI application of one role.
 
-Knows which routes a role has and what they share. What a route does is known in `service.api`.
+Knows which routes a role has and what they share. `service.api` knows what a route does.
 """
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
-from fastapi import APIRouter, FastAPI
-from fastapi.staticfiles import StaticFiles
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api import decode, decode_batch, docs, encode, encode_batch, health, metrics, models
-from service.api.decode_body import CodeJson
-from service.api.openapi import describe
+from service.api import decode, decode_batch, docs, encode, encode_batch, health, models
 from service.api.state import State
 from service.errors import WrongRole
-from service.http.problems import add_error_responses
+from service.http.problems import EXCEPTION_HANDLERS
 from service.inference.readiness import Readiness
 from service.inference.registry import Registry, open_registry
 from service.middleware.api_keys import open_keys
 from service.middleware.auth import AuthMiddleware, open_paths
-from service.middleware.fast_routes import Direct
 from service.middleware.instrumentation import InstrumentationMiddleware
 from service.observability.metrics import Metrics
 from service.observability.tracing import Tracer
@@ -33,22 +33,23 @@ from service.settings import Settings
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-class Application(FastAPI):
-    """FastAPI's application behind layers of ours, which see a request before FastAPI does anything for it."""
+class Application(Starlette):
+    """Starlette's application within the middleware that must also see the responses to unexpected errors."""
 
-    layers: ASGIApp
+    wrap: Callable[[ASGIApp], ASGIApp]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return Starlette's stack within ours."""
+        return self.wrap(super().build_middleware_stack())
+
+
+class NamedRoute(Route):
+    """A route that puts itself into the scope, where instrumentation finds its path."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as ASGI has it."""
-        if scope["type"] == "http":
-            scope["app"] = self
-            await self.layers(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as FastAPI does, without the layers."""
-        await super().__call__(scope, receive, send)
+        scope["route"] = self
+        await super().handle(scope, receive, send)
 
 
 def create_app(
@@ -67,11 +68,11 @@ def create_app(
     """
     keys = open_keys(settings)
     version = installed_version()
-    counted = Metrics(version, settings.role)
+    metrics = Metrics(version, settings.role)
     tracer = Tracer.open(version, settings.role)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         opened = registry or open_registry(settings)
         admission = Admission(
             settings.max_concurrency,
@@ -79,46 +80,28 @@ def create_app(
             settings.max_concurrent_batches,
             settings.max_buffered_body_bytes,
             settings.queue_timeout_s,
-            counted,
+            metrics,
         )
-        counted.name_models(opened.cards.values(), opened.default)
-        app.state.shared = State(settings, opened, admission, Readiness(opened, stopping), counted)
+        metrics.name_models(opened.cards.values(), opened.default)
+        app.state.shared = State(settings, opened, admission, Readiness(opened, stopping), metrics, version)
         try:
             yield
         finally:
             admission.close()
-            counted.close()
+            metrics.close()
             if tracer is not None:
                 tracer.close()
 
-    app = Application(
-        title="Latentwire",
-        version=version,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    # The files of Swagger UI, which FastAPI's own page would load from a public network.
-    app.mount(docs.STATIC_PATH, StaticFiles(packages=[("fastapi_offline", "static")]))
-    app.state.metrics = counted
-    describe(app, settings, [health.Health, models.ModelList], [CodeJson] if settings.decodes else [])
-    add_error_responses(app)
-    app.include_router(encode.router if settings.encodes else _other_half("/encode", "sender", "receiver"))
-    app.include_router(decode.router if settings.decodes else _other_half("/decode", "receiver", "sender"))
-    app.include_router(encode_batch.router if settings.encodes else _other_half("/encode/batch", "sender", "receiver"))
-    app.include_router(decode_batch.router if settings.decodes else _other_half("/decode/batch", "receiver", "sender"))
-    app.include_router(models.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
-    app.include_router(docs.router)
-    # FastAPI also takes milliseconds for the first request of each route, for which the start is not to wait.
-    quick = [(settings.encodes, encode.router), (settings.decodes, decode.router), (True, health.router)]
-    layers: ASGIApp = Direct(app.answer, [route for has, router in quick if has for route in router.routes])
-    if keys is not None:
-        layers = AuthMiddleware(layers, keys, open_paths(settings))
-    log_requests = settings.access_log and settings.log_format == "json"
-    app.layers = InstrumentationMiddleware(layers, counted, tracer, log_requests=log_requests)
+    def wrap(app: ASGIApp) -> ASGIApp:
+        if keys is not None:
+            app = AuthMiddleware(app, keys, open_paths(settings))
+        log_requests = settings.access_log and settings.log_format == "json"
+        return InstrumentationMiddleware(app, metrics, tracer, log_requests=log_requests)
+
+    app = Application(routes=_routes(settings), lifespan=lifespan, exception_handlers=EXCEPTION_HANDLERS)
+    app.router.redirect_slashes = False
+    app.wrap = wrap
+    app.state.metrics = metrics
     return app
 
 
@@ -130,11 +113,27 @@ def installed_version() -> str:
         return "unknown"
 
 
-def _other_half(path: str, role: str, other_role: str) -> APIRouter:
-    router = APIRouter()
+def _routes(settings: Settings) -> list[BaseRoute]:
+    sender = [("/encode", encode.encode), ("/encode/batch", encode_batch.encode_batch)]
+    receiver = [("/decode", decode.decode), ("/decode/batch", decode_batch.decode_batch)]
+    return [
+        *(_codec_route(*route, settings.encodes, "sender", "receiver") for route in sender),
+        *(_codec_route(*route, settings.decodes, "receiver", "sender") for route in receiver),
+        NamedRoute("/livez", health.get_liveness),
+        NamedRoute("/readyz", health.get_readiness),
+        NamedRoute("/metrics", health.get_metrics),
+        NamedRoute("/models", models.list_models),
+        NamedRoute("/models/{name}", models.get_model),
+        NamedRoute("/", docs.redirect_to_docs),
+        NamedRoute("/docs", docs.show_docs),
+        NamedRoute("/openapi.json", docs.show_openapi),
+        # The files of Swagger UI. The package also holds code, which is not imported.
+        Mount(f"/{docs.STATIC_PATH}", StaticFiles(packages=[("fastapi_offline", "static")])),
+    ]
 
-    @router.api_route(path, methods=ALL_METHODS, include_in_schema=False)
-    async def refuse() -> None:
+
+def _codec_route(path: str, endpoint: Callable[..., object], served: bool, role: str, other_role: str) -> Route:
+    async def refuse(_request: Request) -> Response:
         raise WrongRole(f"this process is a {other_role}; {path} is answered by a {role}")
 
-    return router
+    return NamedRoute(path, endpoint, methods=["POST"]) if served else NamedRoute(path, refuse, methods=ALL_METHODS)

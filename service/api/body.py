@@ -5,7 +5,7 @@ One mechanism for raw bytes, JSON and forms, with or without a Content-Length. W
 
 import asyncio
 
-from fastapi import Request
+from starlette.requests import Request
 
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
 from service.scheduling.admission import BodyBudget

@@ -6,24 +6,21 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
-from latentwire import errors as codec_errors
 from latentwire.errors import CodecError, ModelMismatch
 from latentwire.format.bitstream import read_bitstream
 from latentwire.imaging import image
-from latentwire.options import FRAMINGS
 from service import errors
 from service.api.decode_body import CodeJson, read_code_json
-from service.api.openapi import BINARY, EXAMPLE_BITSTREAM_BASE64, EXAMPLE_MODEL_ID, MODEL_HEADER
 from service.api.state import state_of
 from service.api.unary import Answer, work_on_body
 from service.http.headers import read_head
 from service.http.negotiation import choose_answer, media_type_of
-from service.http.problems import document_problems
 from service.http.query import parse_query, read_framing
 from service.scheduling.cost_model import BatchKey
 
@@ -37,26 +34,6 @@ TAKEN = frozenset({"application/octet-stream", JSON, ""})
 PARAMETERS = frozenset({"model", "framing"})
 # Of a body: codes have some tens, JSON and images losslessly some thousands.
 QUICK_BYTES = 16_384
-
-EXAMPLE_ANSWER: dict[str, Any] = {
-    "model": "tiny",
-    "model_id": EXAMPLE_MODEL_ID,
-    "shape": [28, 28, 1],
-    "image": "iVBORw0KGgo...",
-}
-ANSWER_SCHEMA: dict[str, Any] = {
-    "title": "DecodedImage",
-    "type": "object",
-    "required": list(EXAMPLE_ANSWER),
-    "properties": {
-        "model": {"type": "string", "description": "name of the model that decoded"},
-        "model_id": {"type": "string", "description": "SHA-256 that tells this model from all others"},
-        "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
-        "image": {"type": "string", "format": "byte", "description": "the image as a PNG file, in base64"},
-    },
-}
-
-router = APIRouter()
 
 
 def _to_npy(pixels: image.Pixels, _card: "ModelCard") -> bytes:
@@ -84,74 +61,6 @@ WRITERS: dict[str, Callable[[image.Pixels, "ModelCard"], bytes]] = {
 OFFERED = tuple(WRITERS)
 
 
-@router.post(
-    "/decode",
-    summary="Turn a code into its image",
-    tags=["codec"],
-    response_class=Response,
-    responses={
-        200: {
-            "description": "The image, in the type that `Accept` asks for; a PNG file by default. `image/webp` is "
-            "lossless, `application/x-npy` is a uint8 array (height, width, channels).",
-            "headers": MODEL_HEADER,
-            "content": {
-                **{media_type: BINARY for media_type in OFFERED if media_type != JSON},
-                JSON: {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
-            },
-        },
-        **document_problems(
-            [
-                codec_errors.InvalidCode,
-                codec_errors.InvalidVector,
-                codec_errors.UnsupportedVersion,
-                errors.InvalidJson,
-                errors.InvalidParameter,
-                errors.ClientGone,
-                errors.UnknownModel,
-                errors.NotAcceptable,
-                errors.BodyStalled,
-                codec_errors.ModelMismatch,
-                errors.BodyTooLarge,
-                errors.UnsupportedMediaType,
-                errors.Overloaded,
-                errors.NotReady,
-            ]
-        ),
-    },
-    openapi_extra={
-        "parameters": [
-            {
-                "name": "model",
-                "in": "query",
-                "schema": {"type": "string"},
-                "description": "Name of the model. A bitstream names its model itself, and is refused if this is "
-                "another one; a `code` alone goes to the default model without it.",
-            },
-            {
-                "name": "framing",
-                "in": "query",
-                "schema": {"type": "string", "enum": list(FRAMINGS), "default": "full"},
-                "description": "`raw` takes a payload alone, as `/encode?form=bare` gives it. `model` must then name "
-                "the model that made it: its name, or better what that answer had in `Latentwire-Model`.",
-            },
-        ],
-        "requestBody": {
-            "required": True,
-            "description": "The bitstream; or JSON with their base64 in `bitstream`, or with any point of the code "
-            "space in `code`. The JSON that /encode answers can be sent as it is.",
-            "content": {
-                "application/octet-stream": BINARY,
-                JSON: {
-                    "schema": {"$ref": "#/components/schemas/CodeJson"},
-                    "examples": {
-                        "bitstream": {"summary": "bitstream", "value": {"bitstream": EXAMPLE_BITSTREAM_BASE64}},
-                        "code": {"summary": "a raw code", "value": {"code": [0.25, -1.5], "model": "tiny"}},
-                    },
-                },
-            },
-        },
-    },
-)
 async def decode(request: Request) -> Response:
     """Decode one code; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)

@@ -4,22 +4,21 @@ import base64
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from latentwire import errors as codec_errors
 from latentwire.format.container import Frame, FrameReader
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
 from service import errors
-from service.api.openapi import BINARY, EXAMPLE_MODEL_ID, MODEL_HEADER
 from service.api.state import state_of
 from service.api.streaming import BatchResponse, Incoming, Outgoing, check_count
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.npy import NpyReader, npy_header
-from service.http.problems import document_problems
 from service.http.query import read_query
 from service.scheduling.admission import RunPart
 from service.settings import Settings
@@ -34,15 +33,6 @@ JSON = "application/json"
 TAKEN = frozenset({OCTETS, NPY, ""})
 OFFERED = (NPY, JSON)
 PARAMETERS = frozenset({"model"})
-
-EXAMPLE_ANSWER: dict[str, Any] = {
-    "model": "tiny",
-    "model_id": EXAMPLE_MODEL_ID,
-    "shape": [28, 28, 1],
-    "images": ["iVBORw0KGgo..."],
-}
-
-router = APIRouter()
 
 
 class _Source(Protocol):
@@ -188,57 +178,6 @@ class _ToJson:
         return None
 
 
-@router.post(
-    "/decode/batch",
-    summary="Turn many codes into their images",
-    tags=["codec"],
-    response_class=Response,
-    responses={
-        200: {
-            "description": "The images: as a uint8 array (N, height, width, channels), or as JSON with PNG files in "
-            "base64, by `Accept`.",
-            "headers": MODEL_HEADER,
-            "content": {NPY: BINARY, JSON: {"schema": {"type": "object"}, "example": EXAMPLE_ANSWER}},
-        },
-        **document_problems(
-            [
-                codec_errors.InvalidCode,
-                codec_errors.DamagedChunk,
-                codec_errors.InvalidVector,
-                codec_errors.UnsupportedVersion,
-                errors.InvalidArray,
-                errors.InvalidParameter,
-                errors.ClientGone,
-                errors.UnknownModel,
-                errors.NotAcceptable,
-                errors.BodyStalled,
-                codec_errors.ModelMismatch,
-                errors.BatchTooLarge,
-                errors.BodyTooLarge,
-                errors.UnsupportedMediaType,
-                errors.Overloaded,
-                errors.NotReady,
-            ]
-        ),
-    },
-    openapi_extra={
-        "parameters": [
-            {
-                "name": "model",
-                "in": "query",
-                "schema": {"type": "string"},
-                "description": "Name of the model. A container names its model itself, and is refused if this is "
-                "another one; an array of codes goes to the default model without it.",
-            },
-        ],
-        "requestBody": {
-            "required": True,
-            "description": "A container, as `/encode/batch` answers it; or a float32 array (N, code size) of any "
-            "points of the code space, as numpy.save writes it.",
-            "content": {OCTETS: BINARY, NPY: BINARY},
-        },
-    },
-)
 async def decode_batch(request: Request) -> Response:
     """Decode many codes; the answer names the model in `Latentwire-Model`."""
     state = state_of(request)

@@ -1,47 +1,62 @@
-"""`GET /docs`, `GET /`: the page that shows and tries the routes, under headers that keep all else out of it."""
+"""`GET /docs`, `GET /openapi.json`, `GET /`: the description of the API, and a page to try it, without a CDN."""
 
 import base64
 import hashlib
 import re
 
-from fastapi import APIRouter, Request
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-STATIC_PATH = "/static-offline-docs"
+from service.api.openapi import openapi_document
+from service.api.state import state_of
+
+# Relative, so that the page also works behind a proxy that adds a path prefix.
+STATIC_PATH = "static-offline-docs"
+PAGE = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Latentwire</title>
+<link rel="stylesheet" href="{STATIC_PATH}/swagger-ui.css">
+<link rel="shortcut icon" href="{STATIC_PATH}/favicon.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{STATIC_PATH}/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({{
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+}})
+</script>
+</body>
+</html>
+"""
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
-router = APIRouter(include_in_schema=False)
+
+async def show_docs(_request: Request) -> Response:
+    """Return the page. Its files come from this process."""
+    return HTMLResponse(PAGE, headers=page_headers(PAGE))
 
 
-@router.head("/docs")
-@router.get("/docs")
-async def show_docs(request: Request) -> HTMLResponse:
-    """Return the page; its files come from this process."""
-    root = request.scope.get("root_path", "")
-    page = get_swagger_ui_html(
-        openapi_url=f"{root}{request.app.openapi_url}",
-        title=request.app.title,
-        swagger_js_url=f"{root}{STATIC_PATH}/swagger-ui-bundle.js",
-        swagger_css_url=f"{root}{STATIC_PATH}/swagger-ui.css",
-        swagger_favicon_url=f"{root}{STATIC_PATH}/favicon.png",
-        swagger_ui_parameters=request.app.swagger_ui_parameters,
-    )
-    page.headers.update(page_headers(bytes(page.body).decode()))
-    return page
+async def show_openapi(request: Request) -> Response:
+    """Return the OpenAPI document of this process."""
+    state = state_of(request)
+    return JSONResponse(openapi_document(state.settings, state.version))
 
 
-@router.head("/")
-@router.get("/")
-async def show_the_way() -> RedirectResponse:
-    """Lead a browser that opens the bare address to the page."""
+async def redirect_to_docs(_request: Request) -> Response:
+    """Redirect a browser that opens the bare address to the page."""
     return RedirectResponse("docs", headers=page_headers(""))
 
 
 def page_headers(page: str) -> dict[str, str]:
-    """Return the headers of a page, under which it runs its own scripts and no others.
+    """Return headers under which a browser runs the scripts of `page` and no others.
 
-    Swagger UI sets styles within its elements, draws its arrows from `data:` and shows images of answers from `blob:`.
+    Swagger UI sets styles within its elements, draws arrows from `data:` and shows images of responses from `blob:`.
     """
     hashes = [
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _INLINE_SCRIPT.findall(page)

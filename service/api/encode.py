@@ -8,27 +8,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from latentwire import errors as codec_errors
 from latentwire.imaging import image
-from latentwire.options import FITS, FRAMINGS, ON_OOD, OnOod
+from latentwire.options import OnOod
 from service import errors
 from service.api.encode_options import PARAMETERS, EncodeWishes, read_wishes
-from service.api.openapi import (
-    BINARY,
-    EXAMPLE_BITSTREAM,
-    EXAMPLE_BITSTREAM_BASE64,
-    EXAMPLE_MODEL_ID,
-    MODEL_HEADER,
-    MODEL_PARAMETER,
-)
 from service.api.state import state_of
 from service.api.unary import Answer, work_on_body
 from service.http.headers import read_head
 from service.http.multipart import read_single_file
 from service.http.negotiation import choose_answer, media_type_of
-from service.http.problems import document_problems
 from service.http.query import parse_query
 from service.observability.request_record import OodOutcome, record_code
 from service.scheduling.cost_model import BatchKey
@@ -57,177 +49,7 @@ OFFERED = (JSON, "application/octet-stream")
 # Of a file, for what is not its pixels.
 HEADER_BYTES = 1024
 
-EXAMPLE_ANSWER: dict[str, Any] = {
-    "model": "tiny",
-    "model_id": EXAMPLE_MODEL_ID,
-    "code": [0.25, -1.5],
-    "shape": [28, 28, 1],
-    "bitstream": EXAMPLE_BITSTREAM_BASE64,
-    "payload_bytes": 2,
-    "bitstream_bytes": len(EXAMPLE_BITSTREAM),
-    "bpp": 8 * len(EXAMPLE_BITSTREAM) / (28 * 28),
-    "mse": 0.0064,
-    "psnr_db": 21.9,
-    "max_error": 0.71,
-    "ood": None,
-    "sent_as": "code",
-}
-FIGURES_HEADERS: dict[str, Any] = {
-    "Latentwire-Psnr-Db": {
-        "schema": {"type": "string"},
-        "description": "PSNR of the image as delivered, in dB, `inf` if it is exact; with octet-stream, if it is known",
-    },
-    "Latentwire-Max-Error": {
-        "schema": {"type": "string"},
-        "description": "largest difference of one value, of [0, 1]; with octet-stream, if it is known",
-    },
-    "Latentwire-Ood": {
-        "schema": {"type": "string"},
-        "description": "the scores by which the image is not of the kind that the model is for, or `none`; "
-        "with octet-stream",
-    },
-}
-ANSWER_SCHEMA: dict[str, Any] = {
-    "title": "EncodedImage",
-    "type": "object",
-    "required": list(EXAMPLE_ANSWER),
-    "properties": {
-        "model": {"type": "string", "description": "name of the model that made the code"},
-        "model_id": {"type": "string", "description": "SHA-256 that tells this model from all others"},
-        "code": {
-            "type": ["array", "null"],
-            "items": {"type": "number"},
-            "description": "the code before quantization; null if the encoder finds none",
-        },
-        "shape": {"type": "array", "items": {"type": "integer"}, "description": "height, width, channels"},
-        "bitstream": {"type": "string", "format": "byte", "description": "the bitstream, in base64"},
-        "payload_bytes": {"type": "integer", "description": "bytes of the coded symbols alone"},
-        "bitstream_bytes": {
-            "type": "integer",
-            "description": "bytes of `bitstream` decoded: header, symbols, checksum",
-        },
-        "bpp": {"type": "number", "description": "bits of the bitstream for each pixel"},
-        "mse": {
-            "type": ["number", "null"],
-            "description": "mean squared error of the image as delivered, values in [0, 1]; null if it is not known",
-        },
-        "psnr_db": {
-            "type": ["number", "null"],
-            "description": "the same as PSNR, in dB; null if it is not known, and for an exact image, whose `mse` is 0",
-        },
-        "max_error": {"type": ["number", "null"], "description": "largest difference of one value, of [0, 1]"},
-        "ood": {
-            "type": ["object", "null"],
-            "description": "if the image is not of the kind that the model is for: a `sentence`, and the `scores` that "
-            "are beyond their limits",
-            "properties": {"sentence": {"type": "string"}, "scores": {"type": "object"}},
-        },
-        "sent_as": {
-            "type": "string",
-            "enum": ["code", "raw", "png", "webp"],
-            "description": "`code`, or how the bitstream hold the image losslessly",
-        },
-    },
-}
 
-router = APIRouter()
-
-
-@router.post(
-    "/encode",
-    summary="Turn an image into its code",
-    tags=["codec"],
-    response_class=Response,
-    responses={
-        200: {
-            "description": "The code: as JSON, or as the bitstream alone, by `Accept`.",
-            "headers": {**MODEL_HEADER, **FIGURES_HEADERS},
-            "content": {
-                "application/json": {"schema": ANSWER_SCHEMA, "example": EXAMPLE_ANSWER},
-                "application/octet-stream": BINARY,
-            },
-        },
-        **document_problems(
-            [
-                codec_errors.InvalidImage,
-                errors.InvalidMultipart,
-                errors.InvalidParameter,
-                errors.ClientGone,
-                errors.UnknownModel,
-                errors.NotAcceptable,
-                errors.BodyStalled,
-                codec_errors.ImageTooLarge,
-                errors.BodyTooLarge,
-                errors.UnsupportedMediaType,
-                codec_errors.ImageMismatch,
-                codec_errors.UncodableImage,
-                codec_errors.OutOfDistribution,
-                codec_errors.TargetMissed,
-                errors.Overloaded,
-                errors.NotReady,
-            ]
-        ),
-    },
-    openapi_extra={
-        "parameters": [
-            MODEL_PARAMETER,
-            {
-                "name": "fit",
-                "in": "query",
-                "schema": {"type": "string", "enum": list(FITS), "default": "strict"},
-                "description": "`strict` refuses an image that is not of the model's size, channels and bit depth; "
-                "`resize` stretches it to the size; `pad` keeps its proportions and centres it on black.",
-            },
-            {
-                "name": "framing",
-                "in": "query",
-                "schema": {"type": "string", "enum": list(FRAMINGS), "default": "full"},
-                "description": "`full` is the bitstream, which say which model made them. `raw`, only with `Accept: "
-                "application/octet-stream`, is the payload alone, 8 bytes less: `/decode` must then be told the model.",
-            },
-            {
-                "name": "on_ood",
-                "in": "query",
-                "schema": {"type": "string", "enum": list(ON_OOD)},
-                "description": "What to do with an image that the model is not for: `refuse` it with 422 `ood`, "
-                "`warn` and send its code all the same, or send it losslessly, as a `fallback`.",
-            },
-            {
-                "name": "max_mse",
-                "in": "query",
-                "schema": {"type": "number", "minimum": 0, "maximum": 1},
-                "description": "An image that would be delivered with a larger mean squared error, values in [0, 1], "
-                "is an out-of-distribution image; in place of the model's own limit.",
-            },
-            {
-                "name": "target_bytes",
-                "in": "query",
-                "schema": {"type": "integer", "minimum": 1},
-                "description": "Choose the model: the best picture whose answer has at most so many bytes.",
-            },
-            {
-                "name": "min_psnr",
-                "in": "query",
-                "schema": {"type": "number", "minimum": 0},
-                "description": "Choose the model: the smallest code that gives this image at least so many dB.",
-            },
-        ],
-        "requestBody": {
-            "required": True,
-            "description": "One image file: PNG, JPEG, WebP, BMP or GIF. What it is, is read from its bytes.",
-            "content": {
-                **dict.fromkeys(IMAGE_TYPES, BINARY),
-                FORM: {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": {"type": "string", "format": "binary"}},
-                    }
-                },
-            },
-        },
-    },
-)
 async def encode(request: Request) -> Response:
     """Encode one image file; each answer names the model in `Latentwire-Model`."""
     state = state_of(request)
@@ -362,10 +184,9 @@ def _scores_in_words(ood: "OodFinding | None") -> str:
 
 
 def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
-    start = {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
-    fields = {**start, **image_fields(card, guarded)}
-    # In the order in which the documentation tells them.
-    return json.dumps({name: fields[name] for name in EXAMPLE_ANSWER}).encode()
+    fields = image_fields(card, guarded)
+    start = {"model": card.name, "model_id": card.model_id, "code": fields.pop("code"), "shape": card.image.as_tuple()}
+    return json.dumps({**start, **fields}).encode()
 
 
 def image_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:

@@ -3,32 +3,24 @@
 import json
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from latentwire import errors as codec_errors
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
-from latentwire.options import ON_OOD, VERIFY, Fit, OnOod, Verify
+from latentwire.options import Fit, OnOod, Verify
 from service import errors
 from service.api.encode import image_fields
 from service.api.encode_options import read_fit, read_on_ood, read_verify
-from service.api.openapi import (
-    BINARY,
-    EXAMPLE_BITSTREAM,
-    EXAMPLE_BITSTREAM_BASE64,
-    EXAMPLE_MODEL_ID,
-    MODEL_HEADER,
-    MODEL_PARAMETER,
-)
 from service.api.state import state_of
 from service.api.streaming import BatchResponse, Incoming, Outgoing, check_count
 from service.http.multipart import FileForm
 from service.http.negotiation import choose_answer, media_type_of
 from service.http.npy import NpyReader, npy_header
-from service.http.problems import document_problems
 from service.http.query import read_query
 from service.observability.request_record import OodOutcome, record_batch_of_codes, record_ood
 from service.scheduling.admission import RunPart
@@ -48,28 +40,6 @@ PARAMETERS = frozenset({"model", "fit", "on_ood", "verify"})
 
 # Going to a thread and back takes as long as some images; single requests wait for no more than this.
 STEP_S = 0.01
-
-EXAMPLE_ANSWER: dict[str, Any] = {
-    "model": "tiny",
-    "model_id": EXAMPLE_MODEL_ID,
-    "shape": [28, 28, 1],
-    "images": [
-        {
-            "code": [0.25, -1.5],
-            "bitstream": EXAMPLE_BITSTREAM_BASE64,
-            "payload_bytes": 2,
-            "bitstream_bytes": len(EXAMPLE_BITSTREAM),
-            "bpp": 8 * len(EXAMPLE_BITSTREAM) / (28 * 28),
-            "mse": 0.0064,
-            "psnr_db": 21.9,
-            "max_error": 0.71,
-            "ood": None,
-            "sent_as": "code",
-        }
-    ],
-}
-
-router = APIRouter()
 
 
 class _Source(Protocol):
@@ -281,84 +251,6 @@ SINKS: dict[str, Callable[["Guard", "Encoder", _Wishes, Settings], _Sink]] = {
 }
 
 
-@router.post(
-    "/encode/batch",
-    summary="Turn many images into their codes",
-    tags=["codec"],
-    response_class=Response,
-    responses={
-        200: {
-            "description": "The codes: as a container, as a float32 array (N, code size) of the codes before "
-            "quantization, or as JSON, by `Accept`.",
-            "headers": MODEL_HEADER,
-            "content": {
-                OCTETS: BINARY,
-                NPY: BINARY,
-                JSON: {"schema": {"type": "object"}, "example": EXAMPLE_ANSWER},
-            },
-        },
-        **document_problems(
-            [
-                codec_errors.InvalidImage,
-                errors.InvalidArray,
-                errors.InvalidMultipart,
-                errors.InvalidParameter,
-                errors.ClientGone,
-                errors.UnknownModel,
-                errors.NotAcceptable,
-                errors.BodyStalled,
-                codec_errors.ImageTooLarge,
-                errors.BatchTooLarge,
-                errors.BodyTooLarge,
-                errors.UnsupportedMediaType,
-                codec_errors.ImageMismatch,
-                codec_errors.UncodableImage,
-                codec_errors.OutOfDistribution,
-                errors.Overloaded,
-                errors.NotReady,
-            ]
-        ),
-    },
-    openapi_extra={
-        "parameters": [
-            MODEL_PARAMETER,
-            {
-                "name": "fit",
-                "in": "query",
-                "schema": {"type": "string", "enum": ["strict", "resize", "pad"], "default": "strict"},
-                "description": "What is done with images that are not of the model's size, channels and bit depth; as "
-                "in `/encode`.",
-            },
-            {
-                "name": "on_ood",
-                "in": "query",
-                "schema": {"type": "string", "enum": list(ON_OOD)},
-                "description": "What is done with images that the model is not for; as in `/encode`. An array of codes "
-                "has no place for it.",
-            },
-            {
-                "name": "verify",
-                "in": "query",
-                "schema": {"type": "string", "enum": list(VERIFY), "default": "latent"},
-                "description": "By what images for a container are judged: their codes, or also what a receiver will "
-                "see of them, as in `/encode`, which takes several times as long.",
-            },
-        ],
-        "requestBody": {
-            "required": True,
-            "description": "A uint8 array (N, H, W) or (N, H, W, C), as numpy.save writes it; or a form of files.",
-            "content": {
-                NPY: BINARY,
-                FORM: {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                    }
-                },
-            },
-        },
-    },
-)
 async def encode_batch(request: Request) -> Response:
     """Encode many images, as they arrive; the answer names the model in `Latentwire-Model`."""
     state = state_of(request)

@@ -1,45 +1,34 @@
-"""`GET /livez`, `GET /readyz`: whether the process is alive, and whether its models give their golden answers."""
+"""`GET /livez`, `GET /readyz`, `GET /metrics`: probes for an orchestrator, and numbers for Prometheus."""
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+import asyncio
 
-from service.api.openapi import document_json
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
 from service.api.state import state_of
 from service.errors import NotReady
-from service.http.problems import document_problems
-
-router = APIRouter(tags=["health"])
 
 
-class Health(BaseModel):
-    """The answer of a healthy process."""
-
-    model_config = ConfigDict(frozen=True)
-
-    status: str
+async def get_liveness(_request: Request) -> Response:
+    """Answer, and do nothing else: an orchestrator restarts a process that does not answer."""
+    return JSONResponse({"status": "alive"})
 
 
-@router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="Is the process alive?", response_class=Response, responses=document_json(Health))
-async def livez(_request: Request) -> Response:
-    """Answer, and nothing else: an orchestrator restarts a process that does not."""
-    return _to_json(Health(status="alive"))
+async def get_readiness(request: Request) -> Response:
+    """Run the golden check of each model.
 
-
-@router.head("/readyz", include_in_schema=False)
-@router.get(
-    "/readyz",
-    summary="Can the process serve?",
-    response_class=Response,
-    responses={**document_json(Health), **document_problems([NotReady])},
-)
-async def readyz(request: Request) -> Response:
-    """Show each model its golden image, or its golden code, and compare the answer; or say how the start did so."""
-    failures = await state_of(request).readiness.failures()
-    if failures:
+    Raises:
+        NotReady: a check failed, or the process has been told to stop.
+    """
+    if failures := await state_of(request).readiness.failures():
         raise NotReady("; ".join(failures))
-    return _to_json(Health(status="ready"))
+    return JSONResponse({"status": "ready"})
 
 
-def _to_json(health: Health) -> Response:
-    return Response(health.model_dump_json(), media_type="application/json")
+async def get_metrics(request: Request) -> Response:
+    """Return all metrics, also when the queue is full."""
+    accept = ",".join(request.headers.getlist("accept"))
+    metrics = state_of(request).metrics
+    metrics.flush()
+    content, media_type = await asyncio.to_thread(metrics.text, accept)
+    return Response(content, headers={"Content-Type": media_type, "Vary": "Accept"})

@@ -1,15 +1,12 @@
-"""`GET /models`, `GET /models/{name}`: the cards of this role's models leave."""
+"""`GET /models`, `GET /models/{name}`: the cards of the loaded models."""
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
 
 from latentwire.model.card import ModelCard
-from service.api.openapi import document_json
 from service.api.state import state_of
-from service.errors import UnknownModel
-from service.http.problems import document_problems
-
-router = APIRouter(tags=["models"])
+from service.http.media_types import JSON
 
 
 class ModelList(BaseModel):
@@ -17,32 +14,17 @@ class ModelList(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    default: str = Field(description="name of the model that is used by requests that name none")
+    default: str
     models: list[ModelCard]
 
 
-@router.head("/models", include_in_schema=False)
-@router.get("/models", summary="List the models", response_class=Response, responses=document_json(ModelList))
 async def list_models(request: Request) -> Response:
-    """Return the card of each loaded model, and which of them is the default."""
+    """Return the card of each loaded model, and the name of the default model."""
     registry = state_of(request).registry
-    return _to_json(ModelList(default=registry.default, models=list(registry.cards.values())))
+    listed = ModelList(default=registry.default, models=list(registry.cards.values()))
+    return Response(listed.model_dump_json(), media_type=JSON)
 
 
-@router.head("/models/{name}", include_in_schema=False)
-@router.get(
-    "/models/{name}",
-    summary="Show one model",
-    response_class=Response,
-    responses={**document_json(ModelCard), **document_problems([UnknownModel])},
-    openapi_extra={
-        "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string", "title": "Name"}}]
-    },
-)
-async def show_model(request: Request) -> Response:
-    """Return one model's card: what it takes, what it gives, how good it is."""
-    return _to_json(state_of(request).registry.card(request.path_params["name"]))
-
-
-def _to_json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
+async def get_model(request: Request) -> Response:
+    """Return one model's card."""
+    return Response(state_of(request).registry.card(request.path_params["name"]).model_dump_json(), media_type=JSON)

@@ -1,22 +1,28 @@
-"""What the OpenAPI document says beyond the routes themselves: the introduction and what several routes share."""
+"""The OpenAPI document of one role: the files of `schemas/`, without the routes of the other role.
 
-import base64
-from collections.abc import Iterable
+Errors, the schemas of pydantic models and authentication are added here, as other parts of the service define them.
+"""
+
+from functools import lru_cache
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from pydantic import BaseModel
+import yaml
 from pydantic.json_schema import models_json_schema
 
-from latentwire.format.bitstream import write_bitstream
+from latentwire.model.card import ModelCard
+from service.api.decode_body import CodeJson
 from service.errors import Forbidden, Unauthenticated
-from service.http.problems import ALL_PROBLEMS, document_problems
+from service.http.media_types import PROBLEM
+from service.http.problems import ALL_PROBLEMS, PROBLEMS
 from service.middleware.auth import open_paths
 from service.settings import Settings
 
+SCHEMAS = Path(__file__).parent / "schemas"
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
-    "description": "An error, as RFC 9457 has it. `code` is stable, `detail` is a sentence for people.",
+    "description": "An error as in RFC 9457. `code` is stable, `detail` is a sentence for people.",
     "type": "object",
     "required": ["type", "title", "status", "detail", "code"],
     "properties": {
@@ -27,68 +33,61 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "code": {"type": "string", "enum": sorted({problem.code for problem in ALL_PROBLEMS})},
     },
 }
-EXAMPLE_MODEL_ID = "9d0c6b7d5f0a3b0f3a0e2f0f4f6f5b1c8c2d6e7f8091a2b3c4d5e6f708192a3b"
-EXAMPLE_BITSTREAM = write_bitstream(b"\x1a\x20", bytes.fromhex(EXAMPLE_MODEL_ID[:8]))
-EXAMPLE_BITSTREAM_BASE64 = base64.b64encode(EXAMPLE_BITSTREAM).decode()
-BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-MODEL_HEADER: dict[str, Any] = {
-    "Latentwire-Model": {"schema": {"type": "string"}, "description": "`name@model_id` of the model used"}
-}
-MODEL_PARAMETER: dict[str, Any] = {
-    "name": "model",
-    "in": "query",
-    "schema": {"type": "string"},
-    "description": "Name of the model; without it, the default model.",
-}
-
-_SCHEMA_REFERENCE = "#/components/schemas/{model}"
 _TASKS = {
     "both": "encodes images and decodes codes",
     "sender": "encodes images; a receiver decodes their codes",
     "receiver": "decodes codes that a sender has made",
 }
+_AUTH_PROBLEMS = [PROBLEMS[Unauthenticated].code, PROBLEMS[Forbidden].code]
 
 
-def document_json(answer: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Describe a JSON answer for FastAPI's `responses`; its schema is one of those that `describe` is given.
-
-    As a `response_model`, FastAPI would have it checked each time, and import all of pydantic's version 1 at the start.
-    """
-    schema = {"$ref": _SCHEMA_REFERENCE.format(model=answer.__name__)}
-    return {200: {"description": "Successful Response", "content": {"application/json": {"schema": schema}}}}
-
-
-def describe(
-    app: FastAPI, settings: Settings, answers: Iterable[type[BaseModel]], bodies: Iterable[type[BaseModel]]
-) -> None:
-    """Give `app` an introduction, and its OpenAPI document the schemas of answers, bodies and errors."""
-    app.summary = "Images to codes of a few bytes, and back."
-    app.description = (
-        f"This process is of the role `{settings.role}`: it {_TASKS[settings.role]}.\n\n"
-        "Every error is an `application/problem+json` document with a stable `code`."
+@lru_cache(maxsize=1)
+def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
+    """Return the OpenAPI document of a process with these settings."""
+    document = _merge_files()
+    document["info"] |= {
+        "version": version,
+        "description": f"This process has the role `{settings.role}`: it {_TASKS[settings.role]}.\n\n"
+        "Every error is an `application/problem+json` document with a stable `code`.",
+    }
+    _, definitions = models_json_schema(
+        [(ModelCard, "serialization"), (CodeJson, "validation")], ref_template="#/components/schemas/{model}"
     )
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        _, definitions = models_json_schema(
-            [*((answer, "serialization") for answer in answers), *((body, "validation") for body in bodies)],
-            ref_template=_SCHEMA_REFERENCE,
-        )
-        schemas |= {**definitions["$defs"], "Problem": PROBLEM_SCHEMA}
-        if settings.asks_for_keys:
-            _describe_keys(document, settings)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _describe_keys(document: dict[str, Any], settings: Settings) -> None:
-    scheme = {"type": "http", "scheme": "bearer", "description": "One of the keys that this service was started with."}
-    document["components"]["securitySchemes"] = {"key": scheme}
+    document["components"]["schemas"] |= {**definitions["$defs"], "Problem": PROBLEM_SCHEMA}
+    served = {"/encode": settings.encodes, "/decode": settings.decodes}
+    document["paths"] = {
+        path: operations
+        for path, operations in document["paths"].items()
+        if served.get(path.removesuffix("/batch"), True)
+    }
     for path, operations in document["paths"].items():
-        if path not in open_paths(settings):
-            for operation in operations.values():
+        for operation in operations.values():
+            codes = operation.pop("x-problems", [])
+            if settings.asks_for_keys and path not in open_paths(settings):
                 operation["security"] = [{"key": []}]
-                operation["responses"] |= document_problems([Unauthenticated, Forbidden])
+                codes = [*codes, *_AUTH_PROBLEMS]
+            operation["responses"] |= _problem_responses(codes)
+    if settings.asks_for_keys:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    return document
+
+
+def _merge_files() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((SCHEMAS / "components.yaml").read_bytes())
+    document["paths"] = {}
+    for name in ("encode", "decode", "encode_batch", "decode_batch", "models", "health"):
+        document["paths"] |= yaml.safe_load((SCHEMAS / f"{name}.yaml").read_bytes())["paths"]
+    return document
+
+
+def _problem_responses(codes: list[str]) -> dict[str, Any]:
+    """Describe problems: one response per status, one example per code."""
+    known = {problem.code: problem for problem in ALL_PROBLEMS}
+    responses: dict[str, Any] = {}
+    for problem in (known[code] for code in codes):
+        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+        empty = {"description": HTTPStatus(problem.status).phrase, "content": {PROBLEM: content}}
+        response = responses.setdefault(str(problem.status), empty)
+        value = problem.document("A sentence that says what is wrong with this request.")
+        response["content"][PROBLEM]["examples"][problem.code] = {"summary": problem.title, "value": value}
+    return responses

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, cast
 
-from fastapi import Request
+from starlette.requests import Request
 
 from service.inference.readiness import Readiness
 from service.inference.registry import Registry
@@ -19,6 +19,7 @@ class State(NamedTuple):
     admission: Admission
     readiness: Readiness
     metrics: Metrics
+    version: str
 
 
 def state_of(request: Request) -> State:

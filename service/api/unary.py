@@ -6,7 +6,8 @@ What the work is, is not known here.
 from functools import lru_cache
 from typing import Any
 
-from fastapi import Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from service.api.body import read_body, wait_for_disconnect
 from service.api.state import State

@@ -5,13 +5,12 @@ not raised on purpose gets a sentence that says nothing of the inside.
 """
 
 import json
-from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from latentwire import errors as codec_errors
 from service import errors
@@ -32,6 +31,16 @@ class Problem(NamedTuple):
     def type_uri(self) -> str:
         """The problem's type: a name, not an address to be opened."""
         return f"urn:problem-type:latentwire:{self.code}"
+
+    def document(self, detail: str) -> dict[str, str | int]:
+        """Return the members of the problem document; `detail` is a sentence for people."""
+        return {
+            "type": self.type_uri,
+            "title": self.title,
+            "status": self.status,
+            "detail": detail,
+            "code": self.code,
+        }
 
 
 NOT_READY = Problem(503, "not-ready", "Not ready")
@@ -97,45 +106,7 @@ def problem_response(problem: Problem, detail: str, headers: dict[str, str] | No
 
 def problem_json(problem: Problem, detail: str) -> bytes:
     """Write the document of one problem."""
-    content = {
-        "type": problem.type_uri,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": detail,
-        "code": problem.code,
-    }
-    return json.dumps(content).encode()
-
-
-def add_error_responses(app: FastAPI) -> None:
-    """Make `app` answer every error as a problem document."""
-    app.add_exception_handler(codec_errors.CodecError, answer_known)
-    app.add_exception_handler(errors.ServiceError, answer_known)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(Exception, answer_unexpected)
-
-
-def document_problems(classes: Iterable[type[Exception]]) -> dict[int | str, dict[str, Any]]:
-    """Describe these errors for FastAPI's `responses`: one entry a status, one example a code."""
-    documented: dict[int | str, dict[str, Any]] = {}
-    for problem in dict.fromkeys(PROBLEMS[error] for error in classes):
-        example = {
-            "type": problem.type_uri,
-            "title": problem.title,
-            "status": problem.status,
-            "detail": "A sentence on what is wrong in this request.",
-            "code": problem.code,
-        }
-        entry = documented.setdefault(
-            problem.status,
-            {
-                "description": HTTPStatus(problem.status).phrase,
-                "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
-            },
-        )
-        entry["content"][PROBLEM_MEDIA_TYPE]["examples"][problem.code] = {"summary": problem.title, "value": example}
-    return documented
+    return json.dumps(problem.document(detail)).encode()
 
 
 async def answer_known(_request: Request, error: Exception) -> Response:
@@ -152,19 +123,21 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
     if error.status_code == NOT_FOUND.status:
         return problem_response(NOT_FOUND, "there is no such route; /docs lists those there are", headers)
     if error.status_code == METHOD_NOT_ALLOWED.status:
-        # Starlette names what the first route of this path takes; each that takes GET has a second one for HEAD.
-        allowed = {method.strip() for method in (headers or {}).get("Allow", "").split(",")}
-        listed = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+        listed = ", ".join(sorted(method.strip() for method in (headers or {}).get("Allow", "").split(",")))
         return problem_response(METHOD_NOT_ALLOWED, f"this route takes {listed}", {"Allow": listed})
     other = Problem(error.status_code, "http-error", HTTPStatus(error.status_code).phrase)
     return problem_response(other, other.title, headers)
-
-
-async def _answer_validation_error(_request: Request, _error: Exception) -> Response:
-    return problem_response(INVALID_PARAMETER, "the request has a parameter that is not valid; see /docs")
 
 
 async def answer_unexpected(_request: Request, _error: Exception) -> Response:
     """Answer what nobody expected."""
     # The error is raised again after this answer, so that the server logs it with its traceback.
     return problem_response(INTERNAL_ERROR, "the service failed on this request; its log says why")
+
+
+EXCEPTION_HANDLERS = {
+    codec_errors.CodecError: answer_known,
+    errors.ServiceError: answer_known,
+    HTTPException: _answer_http_exception,
+    Exception: answer_unexpected,
+}

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from urllib.parse import parse_qsl
 
-from fastapi import Request
+from starlette.requests import Request
 
 from latentwire.options import FRAMINGS, Framing
 from service.errors import InvalidParameter

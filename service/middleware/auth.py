@@ -6,7 +6,7 @@ that this header is secret, and know nothing of the kind of an `X-Api-Key` or a 
 
 from collections.abc import Callable, Iterable
 
-from fastapi import Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import Forbidden, Unauthenticated

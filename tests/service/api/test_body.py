@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 from starlette.types import Message
 
 from service.api.body import read_body, wait_for_disconnect

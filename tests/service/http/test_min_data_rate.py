@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 from starlette.types import Message
 
 from service.api.streaming import Incoming

@@ -1,5 +1,5 @@
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 
 from service.errors import InvalidParameter
 from service.http.query import read_query

@@ -5,7 +5,6 @@ import httpx
 import pytest
 
 from service.middleware.auth import AuthMiddleware
-from service.middleware.fast_routes import Direct
 from service.middleware.instrumentation import InstrumentationMiddleware
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
@@ -24,12 +23,12 @@ def keyed(start: Callable[..., Client], tmp_path: Path) -> Client:
     return start(api_keys_file=path)
 
 
-def layers(client: Client) -> list[type]:
-    """What a request goes through before FastAPI gets it."""
-    found = [client.app.layers]
+def middleware_of(client: Client) -> list[type]:
+    """Return what a request passes before Starlette gets it."""
+    found = [client.app.build_middleware_stack()]
     while hasattr(found[-1], "_app"):
         found.append(found[-1]._app)
-    return [type(layer) for layer in found[:-1]]
+    return [type(middleware) for middleware in found[:-1]]
 
 
 def assert_unauthenticated(response: httpx.Response, says: str) -> None:
@@ -37,12 +36,12 @@ def assert_unauthenticated(response: httpx.Response, says: str) -> None:
     assert response.headers["www-authenticate"].startswith('Bearer realm="latentwire"')
 
 
-def test_no_layer_is_there_without_keys(client: Client) -> None:
-    assert layers(client) == [InstrumentationMiddleware, Direct]
+def test_requests_pass_no_key_check_without_keys(client: Client) -> None:
+    assert middleware_of(client) == [InstrumentationMiddleware]
 
 
-def test_the_layer_sees_requests_before_any_route(keyed: Client) -> None:
-    assert layers(keyed) == [InstrumentationMiddleware, AuthMiddleware, Direct]
+def test_keys_are_checked_before_any_route(keyed: Client) -> None:
+    assert middleware_of(keyed) == [InstrumentationMiddleware, AuthMiddleware]
 
 
 @pytest.mark.parametrize(

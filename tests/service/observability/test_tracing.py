@@ -108,7 +108,6 @@ def test_without_an_endpoint_nothing_of_the_sdk_is_loaded(models_dir: Path) -> N
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
     assert "service.observability.tracing" in loaded
-    # FastAPI itself needs the bare API.
     unwanted = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "requests", "google.protobuf")
     assert [name for name in loaded if name.startswith(unwanted)] == []
 

@@ -1,10 +1,9 @@
-"""The routes that FastAPI documents and does not answer."""
+"""Which methods and paths the routes take."""
 
 from collections.abc import Callable
 
 import pytest
 
-from service.http.headers import Head, read_head
 from tests.service.client import Client, assert_problem
 
 
@@ -32,9 +31,3 @@ def test_a_path_is_taken_as_it_is(client: Client, png: bytes) -> None:
 @pytest.mark.parametrize(("role", "path"), [("sender", "/decode"), ("receiver", "/encode")])
 def test_the_other_half_is_still_refused(start: Callable[..., Client], role: str, path: str) -> None:
     assert_problem(start(role=role).post(path, b""), 404, "wrong-role")
-
-
-def test_a_head_is_read() -> None:
-    headers = [(b"accept", b"a"), (b"content-type", b"t"), (b"accept", b"b"), (b"content-type", b"u")]
-    assert read_head({"headers": headers}) == Head(b"a,b", b"t", b"")
-    assert read_head({"headers": [(b"content-length", b"7")]}) == Head(b"", b"", b"7")
