@@ -82,7 +82,7 @@ def create_app(
             settings.queue_timeout_s,
             metrics,
         )
-        metrics.name_models(opened.cards.values(), opened.default)
+        metrics.set_models(opened.cards.values(), opened.default)
         app.state.shared = State(settings, opened, admission, Readiness(opened, stopping), metrics, version)
         try:
             yield

@@ -29,6 +29,5 @@ async def get_metrics(request: Request) -> Response:
     """Return all metrics, also when the queue is full."""
     accept = ",".join(request.headers.getlist("accept"))
     metrics = state_of(request).metrics
-    metrics.flush()
     content, media_type = await asyncio.to_thread(metrics.text, accept)
     return Response(content, headers={"Content-Type": media_type, "Vary": "Accept"})

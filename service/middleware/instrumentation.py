@@ -39,7 +39,7 @@ class InstrumentationMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = open_record(_request_id(scope["headers"]))
+        record = open_record(_request_id(scope["headers"]), scope["method"])
         timer = record.timer
         answer_begun_ns = 0
 

@@ -1,195 +1,179 @@
-"""Counters, gauges and histograms for Prometheus: records of requests enter, and its text format leaves.
+"""Counters, gauges and histograms for Prometheus.
 
-Every label has few values: routes, not paths; codes of problems, not sentences. With PROMETHEUS_MULTIPROC_DIR in the
-environment, an empty folder, several processes count into it, and each of them answers for all.
-
-To tell prometheus-client of each request would take as long as a small request itself. So requests are counted in plain
-numbers, from one event loop, and prometheus-client is told the sums: when it is to answer, and where processes share a
-folder soon after each request.
+Every label has few values: routes, not paths; codes of problems, not sentences. Where PROMETHEUS_MULTIPROC_DIR names a
+folder, prometheus-client's multiprocess mode is on: several processes count into that folder, and each of them answers
+`/metrics` for all. prometheus-client reads the variable when it is imported.
 """
 
-import asyncio
 import os
-from bisect import bisect_left
-from collections import Counter as Counts
+import platform
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar, cast
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from latentwire.model.card import ModelCard
 from service.errors import StartupRefused
 from service.observability.request_record import RequestRecord
 from service.scheduling.cost_model import BatchKey
 
-if TYPE_CHECKING:
-    from service.observability.prometheus import Series
-
-SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-SETTLE_AFTER_S = 0.05
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-_BUCKETS_NS = [round(bound * 1e9) for bound in BUCKETS_S]
+MICRO_BATCH_BUCKETS = (1, 2, 4, 8, 16)
+
+Metric = TypeVar("Metric", bound=Counter | Gauge | Histogram)
+
+
+class _Children(dict[tuple[str | int, ...], Metric]):
+    """The children of one metric by the values of their labels: a dictionary is faster than `metric.labels()`."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str | int, ...]) -> Metric:
+        child = self[labels] = cast(Metric, self._metric.labels(*labels))
+        return child
 
 
 class Metrics:
-    """All metrics of one application."""
+    """All metrics of one application. It observes the admission, the connections and every request."""
 
     def __init__(self, version: str, role: str) -> None:
-        """Begin at zero, or where the other processes are.
+        """Start at zero, or in multiprocess mode where the other processes are.
 
         Raises:
-            StartupRefused: the folder that processes share is not there.
+            StartupRefused: PROMETHEUS_MULTIPROC_DIR does not name a folder.
         """
-        folder = os.environ.get(SHARED_FOLDER)
+        folder = os.environ.get(MULTIPROC_DIR)
         if folder is not None and not (folder and Path(folder).is_dir()):
-            raise StartupRefused(f"{SHARED_FOLDER} names '{folder}', which is not a folder")
-        self._shared = folder is not None
-        self._version, self._role = version, role
-        self._ood_images: Counts[str] = Counts()
-        self._cuts: Counts[str] = Counts()
-        self._micro_batches: Counts[tuple[str, int]] = Counts()
-        self._models: list[tuple[str, str, str]] = []
-        self._tallies: dict[str, _Tally] = {}
-        self._image_codes: dict[str, tuple[int, int]] = {}
-        self._loads = (0, 0, 0)
-        self._held_bytes = 0
-        self._connections = 0
-        self._settling: asyncio.TimerHandle | None = None
-        if self._shared:
-            self.flush()
+            raise StartupRefused(f"{MULTIPROC_DIR} is '{folder}', which is not a folder; make the folder, or unset it")
+        self._folder = None if folder is None else Path(folder)
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter and histogram
+        self._registry = CollectorRegistry()
+        if self._folder is None:
+            ProcessCollector(registry=self._registry)
 
-    @cached_property
-    def _series(self) -> "Series":
-        from service.observability.prometheus import Series  # not at the top: nobody may ever ask
+        self._requests = self._counter("http_requests", "Requests", "route", "method", "status", "outcome")
+        self._duration = self._histogram("http_request_duration_seconds", "Time of a request", BUCKETS_S, "route")
+        self._stage_duration = self._histogram(
+            "stage_duration_seconds", "Time that a request spends in a stage", BUCKETS_S, "route", "stage"
+        )
+        self._request_bytes = self._counter("request_bytes", "Bytes of request bodies", "route")
+        self._response_bytes = self._counter("response_bytes", "Bytes of response bodies", "route")
+        self._image_bytes = self._counter("image_bytes", "Bytes of the image files that were encoded", "model")
+        self._code_bytes = self._counter("code_bytes", "Bytes of the bitstreams that images became", "model")
+        self._ood_images = self._counter("ood_images", "Out-of-distribution images, by what was done", "outcome")
+        self._micro_batch_size = self._histogram(
+            "micro_batch_size",
+            "Images that the dynamic batcher ran at once",
+            MICRO_BATCH_BUCKETS,
+            "route",
+        )
+        self._closed_connections = self._counter(
+            "connections_closed", "Connections that the server closed because of client behaviour", "reason"
+        )
+        self._load_gauges = (
+            self._gauge("requests_in_flight", "Requests that are running"),
+            self._gauge("requests_queued", "Requests that wait for their turn"),
+            self._gauge("batches_in_flight", "Batches that are running"),
+        )
+        self._load = (0, 0, 0)
+        self._body_buffered_bytes = self._gauge("body_buffered_bytes", "Bytes of request bodies in memory")
+        self._connections_open = self._gauge("connections_open", "Open connections")
+        self._models = self._info("model_info", "Loaded models", "model", "model_id", "default")
+        self._info("build_info", "Program that is running", "version", "role", "python").labels(
+            version, role, platform.python_version()
+        ).set(1)
 
-        return Series(self._version, self._role, BUCKETS_S, shared=self._shared)
-
-    def name_models(self, cards: Iterable[ModelCard], default: str) -> None:
-        """Say which models are loaded."""
-        self._models = [(card.name, card.model_id, str(card.name == default).lower()) for card in cards]
-        if self._shared:
-            self.flush()
+    def set_models(self, cards: Iterable[ModelCard], default: str) -> None:
+        """Show which models are loaded, and which of them is the default."""
+        for card in cards:
+            self._models.labels(card.name, card.model_id, str(card.name == default).lower()).set(1)
 
     def set_load(self, running: int, queued: int, batches: int) -> None:
-        """Say how much is being worked on now."""
-        self._loads = (running, queued, batches)
-        self._settle_soon()
+        """Show how many requests run and wait, and how many batches run."""
+        previous, self._load = self._load, (running, queued, batches)
+        for gauge, value, value_before in zip(self._load_gauges, self._load, previous, strict=True):
+            if value != value_before:
+                gauge.set(value)
 
     def set_buffered_bytes(self, buffered_bytes: int) -> None:
-        """Say how many bytes of bodies are held now."""
-        self._held_bytes = buffered_bytes
-        self._settle_soon()
+        """Show how many bytes of request bodies are in memory."""
+        self._body_buffered_bytes.set(buffered_bytes)
 
     def set_open_connections(self, connections: int) -> None:
-        """Say how many connections are open now."""
-        self._connections = connections
-        self._settle_soon()
-
-    def count_closed_connection(self, reason: str) -> None:
-        """Count a connection that was closed for what its client did, or did not do."""
-        self._cuts[reason] += 1
-        self._settle_soon()
+        """Show how many connections are open."""
+        self._connections_open.set(connections)
 
     def observe_micro_batch(self, key: BatchKey, size: int) -> None:
-        """Count a micro-batch that ran in the event loop."""
-        self._micro_batches[key.route, size] += 1
-        self._settle_soon()
+        """Count a micro-batch of `size` items that ran in the event loop."""
+        self._micro_batch_size[(key.route,)].observe(size)
+
+    def count_closed_connection(self, reason: str) -> None:
+        """Count a connection that the server closed because of what its client did or failed to do."""
+        self._closed_connections[(reason,)].inc()
 
     def count(self, record: RequestRecord) -> None:
         """Count one request that has ended."""
-        if (tally := self._tallies.get(record.route)) is None:
-            tally = self._tallies[record.route] = _Tally()
-        tally.add(record)
+        route = record.route
+        self._requests[route, record.method, record.status or "none", record.outcome].inc()
+        self._duration[(route,)].observe(record.duration_ns / 1e9)
+        for stage, total_ns in record.timer.total_ns.items():
+            self._stage_duration[route, stage].observe(total_ns / 1e9)
+        self._request_bytes[(route,)].inc(record.bytes_in)
+        self._response_bytes[(route,)].inc(record.bytes_out)
         if record.code_bytes and record.model is not None:
-            image_bytes, code_bytes = self._image_codes.get(record.model, (0, 0))
-            self._image_codes[record.model] = (image_bytes + record.image_bytes, code_bytes + record.code_bytes)
+            name = record.model.partition("@")[0]
+            self._image_bytes[(name,)].inc(record.image_bytes)
+            self._code_bytes[(name,)].inc(record.code_bytes)
         if record.ood is not None:
-            self._ood_images[record.ood] += record.ood_images
-        self._settle_soon()
-
-    def flush(self) -> None:
-        """Tell prometheus-client what has been counted since."""
-        self._settling = None
-        series = self._series
-        tallies, self._tallies = self._tallies, {}
-        for route, tally in tallies.items():
-            series.bytes_in.labels(route).inc(tally.bytes_in)
-            series.bytes_out.labels(route).inc(tally.bytes_out)
-            for outcome, requests in tally.outcomes.items():
-                series.requests.labels(route, outcome).inc(requests)
-            series.add_times(series.seconds.labels(route), tally.seconds.total_ns / 1e9, tally.seconds.counts)
-            for stage, times in tally.stages.items():
-                series.add_times(series.stage_seconds.labels(route, stage), times.total_ns / 1e9, times.counts)
-        codes, self._image_codes = self._image_codes, {}
-        for full_name, (image_bytes, code_bytes) in codes.items():
-            model = full_name.partition("@")[0]
-            series.image_bytes.labels(model).inc(image_bytes)
-            series.code_bytes.labels(model).inc(code_bytes)
-        ood_images, self._ood_images = self._ood_images, Counts()
-        for ood, images in ood_images.items():
-            series.ood_images.labels(ood).inc(images)
-        cuts, self._cuts = self._cuts, Counts()
-        for reason, connections in cuts.items():
-            series.cut.labels(reason).inc(connections)
-        micro_batches, self._micro_batches = self._micro_batches, Counts()
-        for (route, size), times_run in micro_batches.items():
-            for _ in range(times_run):
-                series.micro_batch_size.labels(route).observe(size)
-        models, self._models = self._models, []
-        for labels in models:
-            series.models.labels(*labels).set(1)
-        for gauge, value in zip((series.running, series.queued, series.batches), self._loads, strict=True):
-            gauge.set(value)
-        series.held.set(self._held_bytes)
-        series.open.set(self._connections)
-
-    def _settle_soon(self) -> None:
-        if self._shared and self._settling is None:
-            self._settling = asyncio.get_running_loop().call_later(SETTLE_AFTER_S, self.flush)
+            self._ood_images[(record.ood,)].inc(record.ood_images)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics, as they were settled, and their media type, of those that `accept`, a header, allows."""
-        return self._series.text(accept)
+        """Return all metrics, and their media type, chosen by `accept`, an Accept header."""
+        registry = self._registry
+        if self._folder is not None:
+            _drop_dead_processes(self._folder)
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        encode, media_type = choose_encoder(accept)
+        return encode(registry), media_type
 
     def close(self) -> None:
-        """Take this process's gauges out of the folder that processes share; what was counted stays."""
-        if self._settling is not None:
-            self._settling.cancel()
-        if self._shared:
-            self.flush()
-            self._series.close()
+        """In multiprocess mode, drop this process's gauges; its counters stay."""
+        if self._folder is not None:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+    def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:
+        return _Children(Counter(f"latentwire_{name}", text, labels, registry=self._registry))
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> _Children[Histogram]:
+        return _Children(Histogram(f"latentwire_{name}", text, labels, registry=self._registry, buckets=buckets))
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"latentwire_{name}", text, registry=self._registry, multiprocess_mode="livesum")
+
+    def _info(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"latentwire_{name}", text, labels, registry=self._registry, multiprocess_mode="livemax")
 
 
-class _Tally:
-    """One route's requests since it was last settled."""
-
-    def __init__(self) -> None:
-        self.outcomes: Counts[str] = Counts()
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.seconds = _Times()
-        self.stages: dict[str, _Times] = {}
-
-    def add(self, record: RequestRecord) -> None:
-        self.outcomes[record.outcome] += 1
-        self.bytes_in += record.bytes_in
-        self.bytes_out += record.bytes_out
-        self.seconds.add(record.duration_ns)
-        for stage, total_ns in record.timer.total_ns.items():
-            if (times := self.stages.get(stage)) is None:
-                times = self.stages[stage] = _Times()
-            times.add(total_ns)
-
-
-class _Times:
-    """A histogram of times that prometheus-client has not been told of yet."""
-
-    __slots__ = ("counts", "total_ns")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_S) + 1)
-        self.total_ns = 0
-
-    def add(self, time_ns: int) -> None:
-        self.counts[bisect_left(_BUCKETS_NS, time_ns)] += 1
-        self.total_ns += time_ns
+def _drop_dead_processes(folder: Path) -> None:
+    """Drop the gauges of processes that were killed, and so could not do it themselves."""
+    for pid in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass  # it is alive, and another user's

@@ -1,6 +1,7 @@
-"""What is known of the request that is being answered, for whoever counts, logs or traces it.
+"""What is known about the request in progress, for metrics, logs and traces.
 
-The middleware of `service.middleware.instrumentation` opens a `Record`, and routes and errors add what only they know.
+The middleware in `service.middleware.instrumentation` opens a `RequestRecord`; routes and errors add what only they
+know.
 """
 
 from contextvars import ContextVar
@@ -11,17 +12,36 @@ from latentwire.timing import StageTimer
 
 OodOutcome = Literal["refused", "warned", "fallback"]
 
-OTHER_ROUTE = "other"
-CUT_OFF = "cut-off"
+OTHER = "other"
 OK = "ok"
-OOD = "out-of-distribution"
+CUT_OFF = "cut-off"
+OUT_OF_DISTRIBUTION = "out-of-distribution"
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
 class RequestRecord:
-    """One request. `begun_ns` is of `time.perf_counter_ns`, `begun_at_ns` of `time.time_ns`; both are the same moment.
+    """One request.
 
-    `image_bytes` and `code_bytes` are those of images as they were sent and of the codes they became; both are 0 where
-    no image became a code. `ood_images` is how many images the model is not for, and `ood` what was done with them.
+    Attributes:
+        request_id: from the client, or made here.
+        method: `other` if HTTP does not define it.
+        route: the route's path with its parameters' names; `other` if no route matched.
+        begun_ns: start, by `time.perf_counter_ns`.
+        begun_at_ns: the same moment, by `time.time_ns`.
+        duration_ns: until the end of the response.
+        timer: the stages of the work.
+        status: of the response; 0 before the response has started.
+        problem: code of the problem in the response.
+        complete: whether the response was sent to its end.
+        bytes_in: of the request's body.
+        bytes_out: of the response's body.
+        model: name and model_id of the model that did the work.
+        answers_codes: whether the request's body holds images and the response their bitstreams, and little else.
+        image_bytes: of the image files that were encoded.
+        code_bytes: of the bitstreams that they became.
+        ood: what was done with out-of-distribution images.
+        ood_images: the number of those.
+        trace_id: of the request's span.
     """
 
     __slots__ = (
@@ -34,6 +54,7 @@ class RequestRecord:
         "complete",
         "duration_ns",
         "image_bytes",
+        "method",
         "model",
         "ood",
         "ood_images",
@@ -45,13 +66,14 @@ class RequestRecord:
         "trace_id",
     )
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, method: str) -> None:
         self.request_id = request_id
-        self.begun_at_ns = time_ns()
+        self.method = method if method in METHODS else OTHER
+        self.route = OTHER
         self.begun_ns = perf_counter_ns()
+        self.begun_at_ns = time_ns()
         self.duration_ns = 0
         self.timer = StageTimer()
-        self.route = OTHER_ROUTE
         self.status = 0
         self.problem: str | None = None
         self.complete = False
@@ -67,35 +89,35 @@ class RequestRecord:
 
     @property
     def outcome(self) -> str:
-        """The code of the problem that was answered; `cut-off` if the answer did not come to its end; else `ok`."""
+        """The code of the problem in the response; `cut-off` if the response was not sent to its end; else `ok`."""
         return self.problem or (OK if self.complete else CUT_OFF)
 
 
 _current: ContextVar[RequestRecord | None] = ContextVar("record", default=None)
 
 
-def open_record(request_id: str) -> RequestRecord:
-    """Begin the record of the request that this task answers. It ends with the task."""
-    record = RequestRecord(request_id)
+def open_record(request_id: str, method: str) -> RequestRecord:
+    """Start the record of the request that this task serves. It ends with the task."""
+    record = RequestRecord(request_id, method)
     _current.set(record)
     return record
 
 
 def current_record() -> RequestRecord | None:
-    """Return the record of the request that this task or thread works for, if it works for one."""
+    """Return the record of the request that this task or thread works for; None if it works for none."""
     return _current.get()
 
 
 def record_problem(code: str) -> None:
-    """Note which problem is answered."""
+    """Record which problem the response describes."""
     if (record := _current.get()) is not None:
         record.problem = code
-        if code == OOD:
+        if code == OUT_OF_DISTRIBUTION:
             record_ood("refused", 1)
 
 
 def record_code(image_bytes: int, code_bytes: int, ood: OodOutcome | None) -> None:
-    """Record the bytes of an image and of its code, and what was done with it if it is out-of-distribution."""
+    """Record the bytes of an image file and of its bitstream, and what was done if it is out-of-distribution."""
     if (record := _current.get()) is not None:
         record.image_bytes += image_bytes
         record.code_bytes += code_bytes
@@ -104,9 +126,9 @@ def record_code(image_bytes: int, code_bytes: int, ood: OodOutcome | None) -> No
 
 
 def record_ood(outcome: OodOutcome, images: int) -> None:
-    """Note that the model is not for so many more images of the request, and what was done with each.
+    """Record more out-of-distribution images, and what was done with each.
 
-    An out-of-distribution image that is refused ends the request, and is counted alone.
+    A refused image ends the request, and is then the only one that counts.
     """
     if (record := _current.get()) is not None:
         record.ood_images = images + (record.ood_images if record.ood == outcome != "refused" else 0)
@@ -114,6 +136,6 @@ def record_ood(outcome: OodOutcome, images: int) -> None:
 
 
 def record_batch_of_codes() -> None:
-    """Note that the body holds images and the answer their codes, and neither anything else to speak of."""
+    """Record that the request's body holds images and the response their bitstreams, and little else."""
     if (record := _current.get()) is not None:
         record.answers_codes = True

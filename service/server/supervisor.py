@@ -25,7 +25,6 @@ from latentwire.errors import ModelError
 from service.errors import StartupRefused
 from service.inference.registry import Registry, open_registry
 from service.observability.logs import log_config
-from service.observability.prometheus import count_as, forget_process
 from service.server.listener import Crowd
 from service.server.server import HUNG_S, STOP_SIGNALS, Seat, listen, serve
 from service.settings import Settings
@@ -154,7 +153,6 @@ class Supervisor:
         os.close(self._other_end)
         if not self._greeted:
             os.close(self._gate_keeper)
-        count_as(_name_in_metrics(os.getppid(), place))
 
         def report(registry: Registry, _listener: socket.socket) -> None:
             reports.send(Opened(list(registry.cards), registry.default))
@@ -213,7 +211,6 @@ class Supervisor:
                 worker.reports.close()
                 worker.reports = None
         self._crowd.leave(worker.place)
-        forget_process(_name_in_metrics(os.getpid(), worker.place))
         lived_s = time.monotonic() - worker.started_s
         worker.failures = 1 if worker.opened and lived_s >= SOUND_AFTER_S else worker.failures + 1
         # The first end in a row may be an accident; those that follow are not to keep a processor busy.
@@ -270,11 +267,6 @@ class Supervisor:
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
         self._told_to_stop.append(number)
-
-
-def _name_in_metrics(parent: int, place: int) -> str:
-    # A worker that takes another's place goes on with its counts, so that the files do not become ever more.
-    return f"{parent}-{place}"
 
 
 def _end_of(code: int | None) -> str:

@@ -47,12 +47,12 @@ def gauge(server: Server, name: str) -> int:
 
 
 def outcomes(server: Server, outcome: str) -> int:
-    line = rf'^latentwire_http_requests_total{{outcome="{outcome}",route="/encode"}} (\S+)$'
+    line = rf'^latentwire_http_requests_total{{[^}}]*outcome="{outcome}",route="/encode"[^}}]*}} (\S+)$'
     return sum(int(float(value)) for value in re.findall(line, server.client.get("/metrics").text, re.MULTILINE))
 
 
 def wait_until_idle(server: Server) -> None:
-    for name in ("running", "queued", "held_bytes"):
+    for name in ("requests_in_flight", "requests_queued", "body_buffered_bytes"):
         wait_until(lambda name=name: gauge(server, name) == 0)  # type: ignore[misc]
 
 
@@ -91,7 +91,7 @@ def test_a_full_queue_turns_away_at_once_while_probes_answer(
             thread.join()
     assert statuses.keys() == {200, 429}
     assert server.client.post("/encode", content=png).status_code == 200
-    assert gauge(server, "queued") == gauge(server, "running") == 0
+    assert gauge(server, "requests_queued") == gauge(server, "requests_in_flight") == 0
 
 
 def test_a_turn_that_does_not_come_in_time_is_given_up(
@@ -105,7 +105,7 @@ def test_a_turn_that_does_not_come_in_time_is_given_up(
             connection.sendall(ask_to_fit(slow_png))
         answers = Counter(read_to_end(connection)[9:12] for connection in connections)
     assert answers.keys() == {b"200", b"429"}
-    assert gauge(server, "queued") == gauge(server, "held_bytes") == 0
+    assert gauge(server, "requests_queued") == gauge(server, "body_buffered_bytes") == 0
 
 
 def test_slow_senders_keep_nobody_out(launch: Callable[..., Server], models_dir: Path, png: bytes) -> None:
@@ -114,7 +114,7 @@ def test_slow_senders_keep_nobody_out(launch: Callable[..., Server], models_dir:
         connections = [stack.enter_context(connect(server)) for _ in range(50)]
         for connection in connections:
             connection.sendall(ask_to_fit(png, 20))
-        wait_until(lambda: gauge(server, "held_bytes") == 50 * 20)
+        wait_until(lambda: gauge(server, "body_buffered_bytes") == 50 * 20)
         assert server.client.post("/encode", content=png).status_code == 200
         connections[0].sendall(png[20:])
         assert read_to_end(connections[0]).startswith(b"HTTP/1.1 200 ")
@@ -130,7 +130,7 @@ def test_the_bytes_of_all_bodies_together_are_bounded(
         connections = [stack.enter_context(connect(server)) for _ in range(3)]
         for connection in connections:
             connection.sendall(ask_to_fit(body, 99_900))
-        wait_until(lambda: gauge(server, "held_bytes") == 3 * 99_900)
+        wait_until(lambda: gauge(server, "body_buffered_bytes") == 3 * 99_900)
         assert_problem(server.client.post("/encode", content=body), 429, "overloaded", "bytes")
         connections[0].sendall(body[99_900:])
         assert read_to_end(connections[0]).startswith(b"HTTP/1.1 400 ")
@@ -143,7 +143,7 @@ def test_a_client_that_leaves_while_it_sends_frees_what_it_held(server: Server, 
     with ExitStack() as stack:
         for sent in (0, 1, len(png) - 1):
             stack.enter_context(connect(server)).sendall(ask_to_fit(png, sent))
-        wait_until(lambda: gauge(server, "held_bytes") == len(png))
+        wait_until(lambda: gauge(server, "body_buffered_bytes") == len(png))
     wait_until_idle(server)
     wait_until(lambda: outcomes(server, "incomplete-body") == before + 3)
 
@@ -157,7 +157,7 @@ def test_clients_that_leave_while_they_wait_or_are_served_free_their_places(
         for _ in range(60):
             connections.append(stack.enter_context(connect(server)))
             connections[-1].sendall(ask_to_fit(slow_png))
-        wait_until(lambda: gauge(server, "running") == 1 and gauge(server, "queued") > 40)
+        wait_until(lambda: gauge(server, "requests_in_flight") == 1 and gauge(server, "requests_queued") > 40)
     # Not all of them: some were being worked on, or had been, when their clients left.
     wait_until(lambda: outcomes(server, "incomplete-body") > before + 30)
     wait_until_idle(server)

@@ -41,7 +41,8 @@ def test_a_fault_has_a_request_id_and_is_counted(
     assert answer.status_code == 500
     assert answer.headers["x-request-id"]
     text = client.get("/metrics").text
-    assert 'latentwire_http_requests_total{outcome="internal-error",route="/encode"} 1.0' in text
+    labels = 'method="POST",outcome="internal-error",route="/encode",status="500"'
+    assert f"latentwire_http_requests_total{{{labels}}} 1.0" in text
 
 
 def test_a_json_line_tells_where_it_went_wrong() -> None:

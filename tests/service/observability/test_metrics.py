@@ -1,17 +1,18 @@
 import io
+import math
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from latentwire.decoder import Decoder
@@ -19,7 +20,7 @@ from latentwire.encoder import Encoder
 from latentwire.selection.guard import Guard
 from service.app import create_app
 from service.errors import StartupRefused
-from service.observability.metrics import BUCKETS_S, Metrics
+from service.observability.metrics import Metrics
 from service.observability.request_record import RequestRecord
 from service.settings import Settings
 from tests.service.client import OCTETS, Client
@@ -38,34 +39,51 @@ def value(client: Client, name: str, **labels: str) -> float:
     return samples(client.get("/metrics").text).get((name, frozenset(labels.items())), 0)
 
 
-def test_requests_are_counted_by_route_and_outcome(start: Callable[..., Client], png: bytes) -> None:
+def test_requests_are_counted_by_route_method_status_and_outcome(start: Callable[..., Client], png: bytes) -> None:
     client = start()
     for body in (png, png, b"no image"):
         client.encode(body)
     client.get("/made-up")
     client.get("/made-up/too")
     client.get("/encode")
-    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="ok") == 2
-    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="invalid-image") == 1
-    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="method-not-allowed") == 1
-    assert value(client, "latentwire_http_requests_total", route="other", outcome="not-found") == 2
-    assert "made-up" not in client.get("/metrics").text
+    client.request("BREW", "/encode")
+    counted = {
+        ("/encode", "POST", "200", "ok"): 2,
+        ("/encode", "POST", "400", "invalid-image"): 1,
+        ("/encode", "GET", "405", "method-not-allowed"): 1,
+        ("/encode", "other", "405", "method-not-allowed"): 1,
+        ("other", "GET", "404", "not-found"): 2,
+    }
+    for (route, method, status, outcome), requests in counted.items():
+        labels = {"route": route, "method": method, "status": status, "outcome": outcome}
+        assert value(client, "latentwire_http_requests_total", **labels) == requests, labels
+    text = client.get("/metrics").text
+    assert "made-up" not in text
+    assert "BREW" not in text
 
 
-def test_times_fall_into_the_buckets_that_prometheus_client_would_take() -> None:
+@pytest.mark.parametrize("route", ["/encode", "/decode"])
+def test_micro_batches_are_counted_by_their_size(
+    start: Callable[..., Client], png: bytes, bitstream: bytes, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    # However slow this machine is.
+    monkeypatch.setattr("service.scheduling.cost_model.INLINE_LIMIT_NS", math.inf)
+    monkeypatch.setattr("service.scheduling.batching.MAX_BATCH_NS", 10**12)
+    client, body = start(), {"/encode": png, "/decode": bitstream}[route]
+    client.post(route, body)
+    assert value(client, "latentwire_micro_batch_size_count", route=route) == 1
+    client.post_at_once(route, [body] * 5)
+    assert value(client, "latentwire_micro_batch_size_count", route=route) == 2
+    assert value(client, "latentwire_micro_batch_size_sum", route=route) == 6
+    assert value(client, "latentwire_micro_batch_size_bucket", route=route, le="4.0") == 1
+    assert value(client, "latentwire_micro_batch_size_bucket", route=route, le="8.0") == 2
+
+
+def test_a_request_that_gets_no_response_is_cut_off() -> None:
     metrics = Metrics("1", "both")
-    beside = Histogram("beside", "", buckets=BUCKETS_S, registry=None)
-    for time_ns in (0, 1, 100_000, 100_001, 999_999_999, 10**10, 10**10 + 1, 10**12):
-        record = RequestRecord("id")
-        record.route, record.duration_ns = "/encode", time_ns
-        metrics.count(record)
-        beside.observe(time_ns / 1e9)
-    metrics.flush()
-    found = samples(metrics.text("")[0].decode())
-    ours = [count for (name, _), count in found.items() if name == "latentwire_http_request_duration_seconds_bucket"]
-    theirs = [one.value for family in beside.collect() for one in family.samples if one.name == "beside_bucket"]
-    assert sorted(ours) == sorted(theirs)
-    assert found["latentwire_http_request_duration_seconds_count", frozenset({("route", "/encode")})] == 8
+    metrics.count(RequestRecord("id", "POST"))
+    labels = {"route": "other", "method": "POST", "status": "none", "outcome": "cut-off"}
+    assert samples(metrics.text("")[0].decode())["latentwire_http_requests_total", frozenset(labels.items())] == 1
 
 
 def test_each_stage_of_a_request_is_timed(start: Callable[..., Client], png: bytes) -> None:
@@ -95,7 +113,7 @@ def test_bytes_of_images_and_codes_give_the_ratio(start: Callable[..., Client], 
     assert value(client, "latentwire_response_bytes_total", route="/encode") == len(answer.content)
 
 
-def test_misfits_are_counted_by_what_was_done(start: Callable[..., Client], png: bytes) -> None:
+def test_out_of_distribution_images_are_counted_by_what_was_done(start: Callable[..., Client], png: bytes) -> None:
     client = start(verify_reconstruction=True)
     for on_ood in ("refuse", "warn", "warn", "fallback"):
         client.encode(png, on_ood=on_ood, max_mse="0")
@@ -103,7 +121,7 @@ def test_misfits_are_counted_by_what_was_done(start: Callable[..., Client], png:
     assert counted == [1, 2, 1]
 
 
-def test_misfits_of_batches_are_counted_each(guarded_model: Path) -> None:
+def test_each_out_of_distribution_image_of_a_batch_counts(guarded_model: Path) -> None:
     pixels = np.concatenate([familiar_pixels(40), strange_pixels(3), familiar_pixels(300), strange_pixels(2)])
     body = io.BytesIO()
     np.save(body, pixels, allow_pickle=False)
@@ -140,13 +158,18 @@ def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., 
     admission._notify()
     assert value(client, "latentwire_requests_in_flight") == 1
     assert value(client, "latentwire_requests_queued") == 1
-    assert value(client, "latentwire_http_requests_total", route="/encode", outcome="overloaded") == 1
+    assert (
+        value(
+            client, "latentwire_http_requests_total", route="/encode", method="POST", status="429", outcome="overloaded"
+        )
+        == 1
+    )
     admission._admitted = 0
     assert client.encode(png).status_code == 200
     assert value(client, "latentwire_requests_in_flight") == value(client, "latentwire_requests_queued") == 0
 
 
-def test_bytes_of_bodies_are_shown_while_they_are_held(start: Callable[..., Client], png: bytes) -> None:
+def test_buffered_bytes_of_bodies_are_shown(start: Callable[..., Client], png: bytes) -> None:
     client = start()
     with client.app.state.shared.admission.reserve() as budget:
         budget.add(7)
@@ -172,41 +195,59 @@ def test_a_shared_folder_that_is_not_there_is_said(
         create_app(Settings(models_dir=models_dir, default_model="tiny"))
 
 
+Worker = tuple[subprocess.Popen[str], httpx.Client]
+
+
 @pytest.fixture
-def workers(models_dir: Path, tmp_path: Path) -> Iterator[list[httpx.Client]]:
+def workers(models_dir: Path, tmp_path: Path) -> Iterator[list[Worker]]:
     """Two processes that share a folder for their metrics."""
-    shared = tmp_path / "shared"
-    shared.mkdir()
     command = [sys.executable, "-m", "service", "--port", "0", "--models-dir", str(models_dir)]
     command += ["--default-model", "tiny", "--no-access-log"]
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(shared)}
-    processes = [
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    clients = []
-    try:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    with ExitStack() as stack:
+        processes = []
+        for _ in range(2):
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+            stack.callback(process.communicate, timeout=30)
+            stack.callback(process.terminate)
+            processes.append(process)
+        found = []
         for process in processes:
             assert process.stdout
-            found = re.search(r"(http://\S+) ", process.stdout.readline())
-            assert found
-            clients.append(httpx.Client(base_url=found[1], timeout=30))
-        yield clients
-    finally:
-        for process in processes:
-            process.terminate()
-            process.communicate(timeout=30)
-        for client in clients:
-            client.close()
+            address = re.search(r"(http://\S+) ", process.stdout.readline())
+            assert address
+            found.append((process, stack.enter_context(httpx.Client(base_url=address[1], timeout=30))))
+        yield found
 
 
-def test_each_of_several_processes_answers_for_all(workers: list[httpx.Client], png: bytes) -> None:
-    for worker in workers:
-        assert worker.post("/encode", content=png).status_code == 200
-    encoded = ("latentwire_http_requests_total", frozenset({("route", "/encode"), ("outcome", "ok")}))
+def await_sample(client: httpx.Client, name: str, expected: float, **labels: str) -> None:
+    """Wait until `/metrics` shows a value: a request is counted after its response has been sent."""
     deadline_s = time.monotonic() + 30
-    while samples(workers[0].get("/metrics").text).get(encoded, 0) < 2:
-        assert time.monotonic() < deadline_s
-    for worker in workers:
-        found = samples(worker.get("/metrics").text)
-        assert found[encoded] == 2
-        assert found["latentwire_requests_in_flight", frozenset()] == 0
+    key = (name, frozenset(labels.items()))
+    while (found := samples(client.get("/metrics").text).get(key)) != expected:
+        assert time.monotonic() < deadline_s, found
+        time.sleep(0.05)
+
+
+def test_each_of_several_processes_answers_for_all(workers: list[Worker], png: bytes) -> None:
+    for _, client in workers:
+        assert client.post("/encode", content=png).status_code == 200
+    labels = {"route": "/encode", "method": "POST", "status": "200", "outcome": "ok"}
+    for _, client in workers:
+        await_sample(client, "latentwire_http_requests_total", 2, **labels)
+        await_sample(client, "latentwire_requests_in_flight", 0)
+
+
+def test_the_gauges_of_a_killed_process_are_dropped_and_its_counters_stay(
+    workers: list[Worker], tmp_path: Path, png: bytes
+) -> None:
+    (killed, client), (_, other) = workers
+    assert client.post("/encode", content=png).status_code == 200
+    labels = {"route": "/encode", "method": "POST", "status": "200", "outcome": "ok"}
+    await_sample(client, "latentwire_http_requests_total", 1, **labels)
+    await_sample(other, "latentwire_connections_open", 2)
+    killed.kill()
+    killed.wait(30)
+    await_sample(other, "latentwire_connections_open", 1)
+    await_sample(other, "latentwire_http_requests_total", 1, **labels)
+    assert not list(tmp_path.glob(f"gauge_live*_{killed.pid}.db"))
