@@ -15,7 +15,7 @@ LOWEST := .venv-lowest
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-lowest soak check bench format train data image image-check lock clean
+.PHONY: help serve test test-lowest soak check bench format docs train data image image-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(DEV)/installed ## Measure the service: requests, batches, starts, memor
 format: $(DEV)/installed ## Format the code and mend what the linter can
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
+
+docs: $(DEV)/installed ## Build the documentation as a site in build/site; a broken link fails
+	$(DEV)/bin/python -m mkdocs build --strict --quiet
 
 data: $(DEV)/installed ## Download MNIST and verify it
 	$(DEV)/bin/python -m training data

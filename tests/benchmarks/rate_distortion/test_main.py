@@ -131,7 +131,9 @@ def test_a_document_without_the_mark_stays_as_it_is() -> None:
     assert fill(MARKED, "rate-distortion", r"a \1 b").count(r"a \1 b") == 1
 
 
-@pytest.mark.parametrize(("document", "mark"), [("docs/RATE_DISTORTION.md", FULL_MARK), ("README.md", SUMMARY_MARK)])
+@pytest.mark.parametrize(
+    ("document", "mark"), [("docs/RATE_DISTORTION.md", FULL_MARK), ("docs/MODELS.md", SUMMARY_MARK)]
+)
 def test_our_own_documents_have_their_marks_and_show_pictures_that_are_there(document: str, mark: str) -> None:
     path = REPOSITORY / document
     text = path.read_text(encoding="utf-8")
