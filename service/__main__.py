@@ -44,17 +44,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve_alone(settings: "Settings") -> int:
-    from service.inference.registry import ModelFiles, Registry, open_registry
+    from service.inference.registry import Registry, open_registry
 
     def announce(registry: Registry, listener: socket.socket) -> None:
         _greet(settings, list(registry.cards), registry.default, listener)
 
-    # The graphs' files are read while this is imported, which takes longer.
-    with ModelFiles(settings) as files:
-        from service.server.server import serve
+    from service.server.server import serve
 
-        registry = open_registry(settings, files)
-    serve(settings, None, announce, registry)
+    serve(settings, None, announce, open_registry(settings))
     return 0
 
 

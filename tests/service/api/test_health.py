@@ -1,11 +1,9 @@
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
 from latentwire.errors import GoldenMismatch
-from service.inference.readiness import FRESH_S
 from service.inference.registry import Registry, open_registry
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
@@ -30,10 +28,7 @@ class Faults:
 
 @pytest.fixture
 def registry(models_dir) -> Registry:  # type: ignore[no-untyped-def]
-    opened = open_registry(Settings(models_dir=models_dir, default_model="tiny"))
-    # Long ago.
-    opened.opened_s -= FRESH_S
-    return opened
+    return open_registry(Settings(models_dir=models_dir, default_model="tiny"))
 
 
 def test_a_process_with_sound_models_is_alive_and_ready(client: Client) -> None:
@@ -94,25 +89,3 @@ def test_probes_share_a_golden_check_under_way(
     assert len(checks) == 1
     assert client.get("/readyz").status_code == 200
     assert len(checks) == 2
-
-
-def test_what_was_checked_just_now_is_not_checked_again_for_the_first_probe(
-    start: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, registry: Registry
-) -> None:
-    checks = []
-
-    def check() -> list[str]:
-        checks.append("again")
-        return []
-
-    client = start(registry)
-    monkeypatch.setattr(registry, "check_golden", check)
-    registry.opened_s = time.monotonic() + 10
-    assert client.get("/readyz").status_code == 200
-    assert not checks
-    registry.opened_s -= 10 + FRESH_S
-    assert client.get("/readyz").status_code == 200
-    assert checks == ["again"]
-    registry.opened_s = time.monotonic() + 10
-    assert client.get("/readyz").status_code == 200
-    assert checks == ["again", "again"]
