@@ -1,16 +1,16 @@
-# Three images from one file: `--target sender`, `receiver` or `service` (both halves; the default).
-# None holds torch, a compiler or training code; a sender has no decoder.onnx, a receiver no encoder.onnx.
+# Four images from one file: `--target sender`, `receiver`, `service` (both halves; the default) or `edge`.
+# None holds torch, a compiler or training code; a sender has no decoder.onnx, a receiver no encoder.onnx. The edge holds
+# nginx and no part of the service.
 
 FROM python:3.11-slim-bookworm AS environment
 WORKDIR /build
 RUN python3 -m venv --without-pip /opt/latentwire
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Dependencies have a layer of their own, so that a change of code installs nothing anew.
-RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + p['optional-dependencies']['tracing']))" \
-      > requirements.txt \
+RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; e = p['optional-dependencies']; \
+      print('\n'.join(p['dependencies'] + e['service'] + e['tracing']))" > requirements.txt \
  && pip --python /opt/latentwire/bin/python3 install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY latentwire latentwire
-COPY service service
 RUN pip --python /opt/latentwire/bin/python3 install --no-cache-dir --no-deps .
 
 FROM python:3.11-slim-bookworm AS models
@@ -18,10 +18,27 @@ COPY models /both
 RUN cp -r /both /sender && find /sender -name decoder.onnx -delete \
  && cp -r /both /receiver && find /receiver -name encoder.onnx -delete
 
+FROM python:3.11-slim-bookworm AS edge
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends nginx-light \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --no-create-home latentwire
+COPY deploy/edge.py deploy/nginx.conf.template /opt/edge/
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    LATENTWIRE_EDGE_UPSTREAMS=latentwire:8000
+USER 10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+    CMD ["python3", "/opt/edge/edge.py", "check"]
+ENTRYPOINT ["python3", "/opt/edge/edge.py"]
+
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --system --uid 10001 --no-create-home latentwire
 COPY --from=environment /opt/latentwire /opt/latentwire
+COPY service /opt/latentwire/programs/service
 ENV PATH=/opt/latentwire/bin:$PATH \
+    PYTHONPATH=/opt/latentwire/programs \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     LATENTWIRE_HOST=0.0.0.0 \

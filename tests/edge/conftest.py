@@ -64,9 +64,9 @@ def start_edge(server: Server, tmp_path: Path) -> Iterator[Callable[..., Edge]]:
     """Start an edge with these variables, in front of `server` unless `upstreams` says otherwise."""
     with ExitStack() as stack:
 
-        def start(upstreams: list[tuple[str, int]] | None = None, **variables: object) -> Edge:
+        def start(upstreams: list[tuple[str, int]] | None = None, name: str = "edge", **variables: object) -> Edge:
             given = [server.address] if upstreams is None else upstreams
-            return stack.enter_context(run_edge(given, tmp_path, **variables))
+            return stack.enter_context(run_edge(given, tmp_path, name, **variables))
 
         yield start
 

@@ -1,13 +1,14 @@
 """Two replicas behind the edge: no request is lost when one of them dies, stops or starts again."""
 
 import signal
+import socket
+import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
 
-from tests.edge.launching import Edge
 from tests.edge.test_requests import StartEdge
 from tests.service.launching import PATIENCE_S, Server
 from tests.service.load import Request, load, wait_until
@@ -48,27 +49,23 @@ def test_no_request_is_lost_when_a_replica_ends(
 
 
 def test_a_request_that_a_replica_dies_of_is_repeated_a_few_times_only(start_edge: StartEdge, png: bytes) -> None:
-    with ExitStack() as stack:
-        import socket
-        import threading
+    taken: list[bytes] = []
 
-        taken: list[bytes] = []
-
-        def die(listener: socket.socket) -> None:
+    def die(listener: socket.socket) -> None:
+        """Close each connection when its request has come, as a process that dies does."""
+        with suppress(OSError):
             while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
+                connection, _ = listener.accept()
                 with connection:
                     taken.append(connection.recv(1 << 16))
 
+    with ExitStack() as stack:
         addresses = []
         for _ in range(8):
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             addresses.append(listener.getsockname())
             threading.Thread(target=die, args=(listener,), daemon=True).start()
-        edge: Edge = start_edge(addresses)
+        edge = start_edge(addresses)
         response = edge.client.post("/encode", content=png)
         assert response.status_code == 503
         assert response.json()["code"] == "not-ready"

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import pytest
 
-from tests.edge.launching import Edge
 from tests.edge.test_requests import StartEdge, head_of
 from tests.service.client import OCTETS
 from tests.service.launching import PATIENCE_S, Server
