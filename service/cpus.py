@@ -1,7 +1,7 @@
-"""How many processors this process may use: those of the host, those it is bound to, and its control groups' quota.
+"""How many processors this process may use, by its CPU affinity and by the quota of its control groups.
 
-A container sees all processors of its host; what it may use of them stands in the kernel's control groups. Reads
-files under `/proc` and `/sys`; knows nothing of what the processors are for.
+A container sees all processors of its host. The kernel's control groups (cgroups, versions 1 and 2) limit how many of
+them it may use.
 """
 
 import math
@@ -12,19 +12,19 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
 
 
-def processors(own_groups: Path = OWN_GROUPS, groups: Path = GROUPS) -> int:
-    """Return how many processors may be busy for this process at once: at least 1, a part counted as a whole.
+def usable_cpus(own_groups: Path = OWN_GROUPS, groups: Path = GROUPS) -> int:
+    """Return how many processors this process can keep busy, at least 1; a fraction is rounded up.
 
     Args:
-        own_groups: the file that names this process's control groups.
-        groups: where they are mounted. What is not there or cannot be read sets no limit.
+        own_groups: file that names this process's control groups.
+        groups: folder where they are mounted. A file that is missing or unreadable sets no limit.
     """
-    shares = [float(_bound_to()), *_quotas(own_groups, groups)]
+    shares = [float(_affinity()), *_quotas(own_groups, groups)]
     return max(1, math.ceil(min(shares)))
 
 
-def _bound_to() -> int:
-    # Not every system can tell.
+def _affinity() -> int:
+    # macOS and Windows lack sched_getaffinity.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -34,7 +34,7 @@ def _quotas(own_groups: Path, groups: Path) -> list[float]:
         _, _, names_and_path = line.partition(":")
         names, _, path = names_and_path.partition(":")
         own = Path(path.lstrip("/"))
-        # A quota binds all groups below it. Within a container, the path may be the host's; its root is then the own.
+        # A quota also binds all groups below. Within a container the path may be the host's; then the root is its own.
         for group in (own, *own.parents):
             if ".." in group.parts:
                 continue

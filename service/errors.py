@@ -1,26 +1,26 @@
-"""Every error that the service itself raises on purpose; those of images, codes and models are the codec's.
+"""Every error that the service raises on purpose. Errors about images, codes and models are the library's.
 
-A message is a sentence for the person who sent the request. Which status and code each one gets is the business of
-`service.http.problems`.
+Each message is a sentence for the person who sent the request. `service.http.problems` maps each class to a status and
+a problem code.
 
     StartupRefused            the process cannot start with these settings and models
     ServiceError
-    ├── BatchTooLarge         more images in one batch than the limit
-    ├── BodyStalled           no more of the body came for too long
+    ├── BatchTooLarge         more images in a batch than the limit
+    ├── BodyStalled           the body, or its next bytes, did not come in time
     ├── BodyTooLarge          more bytes than the limit
-    ├── ClientGone            the client went away before its answer was ready
-    ├── Forbidden             the key is the other half's
-    ├── InvalidArray          not an npy file of the wanted numbers, or a damaged one
+    ├── ClientGone            the client closed the connection before its response was ready
+    ├── Forbidden             the key opens the other role's routes only
+    ├── InvalidArray          not an npy file of the expected type, or a damaged one
     ├── InvalidJson           not JSON, or too much of it
     ├── InvalidMultipart      not a form with exactly one file
-    ├── InvalidParameter      a query parameter that does not exist, or a value it does not take
-    ├── NotAcceptable         the Accept header allows none of the types that can be sent
-    ├── NotReady              the model does not give its golden answer on this machine
-    ├── Overloaded            as many requests are running and waiting as are allowed
-    ├── Unauthenticated       no key, or one that is not valid
+    ├── InvalidParameter      an unknown query parameter, or an invalid value
+    ├── NotAcceptable         the Accept header allows none of the types that the route can send
+    ├── NotReady              the model does not reproduce its golden output on this machine
+    ├── Overloaded            as many requests run and wait as allowed
+    ├── Unauthenticated       no valid key
     ├── UnknownModel          no model of this name is loaded
     ├── UnsupportedMediaType  the Content-Type header names a type that the route does not take
-    └── WrongRole             the route belongs to the half that this process does not have
+    └── WrongRole             the route belongs to the role that this process does not have
 """
 
 
@@ -29,7 +29,7 @@ class StartupRefused(Exception):
 
 
 class ServiceError(Exception):
-    """Base of all errors that answer a request."""
+    """Base of all errors that become a response."""
 
 
 class BatchTooLarge(ServiceError):
@@ -37,7 +37,7 @@ class BatchTooLarge(ServiceError):
 
 
 class BodyStalled(ServiceError):
-    """No more of the body came for longer than the limit."""
+    """The body, or its next bytes, did not come in time."""
 
 
 class BodyTooLarge(ServiceError):
@@ -45,15 +45,15 @@ class BodyTooLarge(ServiceError):
 
 
 class ClientGone(ServiceError):
-    """The client went away before its answer was ready. Nobody reads the answer."""
+    """The client closed the connection before its response was ready. Nobody reads the response."""
 
 
 class Forbidden(ServiceError):
-    """The key does not open this route: a sender's on a receiver's, or the other way round."""
+    """The key opens the other role's routes only: a sender's key on a receiver's route, or the reverse."""
 
 
 class InvalidArray(ServiceError):
-    """The body is not an npy file of the wanted numbers and dimensions, or is cut short."""
+    """The body is not an npy file of the expected type and dimensions, or is cut short."""
 
 
 class InvalidJson(ServiceError):
@@ -65,7 +65,7 @@ class InvalidMultipart(ServiceError):
 
 
 class InvalidParameter(ServiceError):
-    """A query parameter does not exist, or does not take this value."""
+    """A query parameter is unknown, or its value is invalid."""
 
 
 class NotAcceptable(ServiceError):
@@ -73,15 +73,15 @@ class NotAcceptable(ServiceError):
 
 
 class NotReady(ServiceError):
-    """The model does not give its golden answer on this machine, and so must not serve."""
+    """The model does not reproduce its golden output on this machine, and so must not serve."""
 
 
 class Overloaded(ServiceError):
-    """As many requests are running and waiting as are allowed."""
+    """As many requests run and wait as allowed."""
 
 
 class Unauthenticated(ServiceError):
-    """The route takes a key, and none that is valid was sent."""
+    """The route needs a key, and the request has no valid one."""
 
 
 class UnknownModel(ServiceError):
@@ -93,4 +93,4 @@ class UnsupportedMediaType(ServiceError):
 
 
 class WrongRole(ServiceError):
-    """The route belongs to the half that this process does not have."""
+    """The route belongs to the role that this process does not have."""

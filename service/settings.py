@@ -1,7 +1,7 @@
 """Everything that an operator can set, as one frozen object.
 
-Environment variables named `LATENTWIRE_*` and command-line flags enter; a `Settings` leaves. Nothing is read when this
-module is imported. It knows neither models nor HTTP.
+Environment variables named `LATENTWIRE_*` and command-line flags become a `Settings`. Importing this module reads
+neither. The descriptions are the text of `--help` and of docs/SETTINGS.md.
 """
 
 import logging
@@ -20,7 +20,7 @@ from pydantic_settings import (
 
 from latentwire.imaging.image import DEFAULT_MAX_PIXELS
 from latentwire.options import OnOod
-from service.cpus import processors
+from service.cpus import usable_cpus
 from service.errors import StartupRefused
 
 _log = logging.getLogger(__name__)
@@ -29,19 +29,19 @@ Role = Literal["both", "sender", "receiver"]
 LogFormat = Literal["text", "json"]
 
 
-def _processors_of_one(read: dict[str, Any]) -> int:
-    # `workers` is missing where it was not valid.
-    workers: int = read.get("workers", 1)
-    return max(1, processors() // workers)
+def _cpus_per_worker(validated: dict[str, Any]) -> int:
+    # `workers` is missing if it was not valid.
+    workers: int = validated.get("workers", 1)
+    return max(1, usable_cpus() // workers)
 
 
-def _default_max_running(read: dict[str, Any]) -> int:
-    # Two, so that one body is read or picture written while another graph runs; each costs its image's memory.
-    return min(8, max(2, _processors_of_one(read)))
+def _default_max_concurrency(validated: dict[str, Any]) -> int:
+    # At least 2, so that one body is read or picture written while another graph runs; each costs its image's memory.
+    return min(8, max(2, _cpus_per_worker(validated)))
 
 
 class Settings(BaseSettings):
-    """Images to codes of a few bytes, and back. Each flag is also a variable: --port is LATENTWIRE_PORT."""
+    """Latentwire's HTTP service: images to codes of a few bytes, and back. Flag --port is also LATENTWIRE_PORT."""
 
     model_config = SettingsConfigDict(
         env_prefix="LATENTWIRE_",
@@ -54,72 +54,45 @@ class Settings(BaseSettings):
         cli_exit_on_error=False,
     )
 
+    # Models
     role: Role = Field("both", description="a sender only encodes, a receiver only decodes")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 is every IPv4 address of this machine")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    models_dir: Path = Field(Path("models"), description="folder that holds one folder for each model")
+    models_dir: Path = Field(Path("models"), description="folder that holds one folder per model")
     default_model: str | None = Field(
-        None,
-        description="model for requests that name none; may be left out if there is only one",
+        None, description="model for requests that name none; optional if only one model is loaded"
     )
     verify_reconstruction: bool | None = Field(
         None,
-        description="decode what is encoded, to know what a receiver will see; without it, only the role both does",
+        description="decode every code after encoding, to know what the receiver will see; by default, only the role "
+        "both does",
     )
     on_ood: OnOod = Field(
         "fallback",
-        description="what to do with an image that the model is not for: refuse it, warn and send its code all the "
-        "same, or send it losslessly as a fallback",
+        description="what to do with an out-of-distribution image: refuse it, warn and send its code anyway, or "
+        "fall back to sending it losslessly",
     )
-    workers: int = Field(
-        1, ge=0, le=256, description="processes that answer on the port; 0 makes one for each processor it may use"
-    )
-    intra_op_threads: int = Field(
-        1, ge=0, le=256, description="threads that one graph may use for one request; 0 shares out the processors"
-    )
-    max_concurrency: int = Field(
-        default_factory=_default_max_running,
-        ge=1,
-        le=256,
-        description="requests that a worker works on at the same time; unless set, its share of the processors, "
-        "between 2 and 8",
-    )
-    max_queue_size: int = Field(
-        64, ge=0, le=65536, description="requests that may wait for their turn; the next gets a 429"
-    )
-    max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="longest request body")
-    max_buffered_body_bytes: int = Field(
-        128 << 20,
-        ge=1,
-        le=1 << 40,
-        description="most bytes of all bodies of a worker together, of those that still come, wait and are worked on; "
-        "the next gets a 429. One alone is always taken",
-    )
-    max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="most pixels of a sent image")
-    max_concurrent_batches: int = Field(
-        4, ge=1, le=256, description="batches that are worked on at the same time; none waits"
-    )
-    max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="most images of one batch")
-    max_batch_bytes: int = Field(1 << 30, ge=1, le=1 << 40, description="longest body of a batch")
+
+    # Network
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 means every IPv4 address of this host")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free port")
     max_connections: int = Field(
         1000,
         ge=1,
         le=1 << 20,
-        description="connections of a worker; the next takes the place of the one that has waited longest for a "
-        "request",
+        description="maximum number of connections per worker; a new connection replaces the one that has been idle "
+        "longest",
     )
     max_header_bytes: int = Field(
-        32 << 10, ge=1, le=1 << 20, description="longest head of a request: its line and all its headers"
+        32 << 10, ge=1, le=1 << 20, description="maximum size of the request line and all headers together"
     )
-    max_headers: int = Field(100, ge=1, le=10_000, description="most headers of a request")
+    max_headers: int = Field(100, ge=1, le=10_000, description="maximum number of headers of a request")
     header_timeout_s: int = Field(
-        10, ge=1, le=3600, description="time in which the head of a request must have come, from its first byte on"
+        10, ge=1, le=3600, description="time to receive the request line and all headers, from their first byte"
     )
     keep_alive_timeout_s: int = Field(
-        75, ge=1, le=3600, description="time that a connection is kept open without a request"
+        75, ge=1, le=3600, description="time after which a connection without a request is closed"
     )
     io_idle_timeout_s: int = Field(
-        30, ge=1, le=3600, description="time that a client may take to send or to read the next bytes"
+        30, ge=1, le=3600, description="maximum time between two reads of a body, or two writes of a response"
     )
     min_data_rate_bytes_per_s: int = Field(
         250,
@@ -128,43 +101,78 @@ class Settings(BaseSettings):
         description="least rate at which a client sends a batch, or takes an answer: the average of twice the stall "
         "timeout, of the time in which nothing but the client is waited for; 0 asks for none",
     )
-    body_timeout_s: int = Field(
-        60,
-        ge=1,
-        le=3600,
-        description="time in which the whole body of a single image or code must have come; for as long, what "
-        "comes of one after its answer is thrown away",
-    )
-    batch_timeout_s: int = Field(
-        3600, ge=1, le=1 << 20, description="time in which a batch must have come, and its answer must have been taken"
-    )
-    queue_timeout_s: int = Field(
-        10, ge=1, le=3600, description="time that a request may wait for its turn; then it gets a 429"
-    )
-    api_keys_file: Path | None = Field(
-        None, description="file of the keys that open the routes, read again when it changes; without keys all is open"
-    )
-    api_keys: SecretStr | None = Field(
-        None, description="the keys themselves; give them as a variable, for others on this machine can read flags"
-    )
     tls_certificate: Path | None = Field(
-        None, description="PEM file of the certificate and those between it and the root; with it, HTTPS is spoken"
+        None, description="PEM file of the certificate and its intermediates; turns HTTPS on"
     )
     tls_key: Path | None = Field(
-        None, description="PEM file of the certificate's key; may be left out if the certificate's file holds it"
+        None, description="PEM file of the certificate's key; optional if the certificate's file holds the key"
     )
-    metrics_without_auth: bool = Field(False, description="where keys are asked for, answer /metrics without one")
+
+    # Single requests
+    max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="maximum size of a request body")
+    max_image_pixels: int = Field(
+        DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="maximum number of pixels of an image file"
+    )
+    body_timeout_s: int = Field(60, ge=1, le=3600, description="time to receive a whole request body")
+    max_queue_size: int = Field(
+        64, ge=0, le=65536, description="maximum number of requests that wait; further requests get 429"
+    )
+    queue_timeout_s: int = Field(10, ge=1, le=3600, description="maximum time in the queue; then the request gets 429")
+    max_buffered_body_bytes: int = Field(
+        128 << 20,
+        ge=1,
+        le=1 << 40,
+        description="maximum total size of the request bodies that a worker buffers (arriving, queued and running); "
+        "further requests get 429. A single request is always accepted",
+    )
+
+    # Batches
+    max_concurrent_batches: int = Field(
+        4, ge=1, le=256, description="maximum number of batches that run at once; further batches get 429"
+    )
+    max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="maximum number of images of a batch")
+    max_batch_bytes: int = Field(1 << 30, ge=1, le=1 << 40, description="maximum size of a batch's body")
+    batch_timeout_s: int = Field(
+        3600, ge=1, le=1 << 20, description="time to receive a batch and to send its whole response"
+    )
+
+    # Processors
+    workers: int = Field(1, ge=0, le=256, description="number of worker processes; 0 starts one per usable processor")
+    max_concurrency: int = Field(
+        default_factory=_default_max_concurrency,
+        ge=1,
+        le=256,
+        description="number of requests that a worker runs at once; by default its share of the processors, from 2 "
+        "to 8",
+    )
+    intra_op_threads: int = Field(
+        1,
+        ge=0,
+        le=256,
+        description="number of threads that a graph uses for one request; 0 divides the processors among the workers",
+    )
+
+    # Access
+    api_keys_file: Path | None = Field(
+        None, description="file of the API keys, read again when it changes; without keys every route is open"
+    )
+    api_keys: SecretStr | None = Field(
+        None, description="the API keys themselves; set them by the variable, other users of the host can read flags"
+    )
+    metrics_without_auth: bool = Field(False, description="answer /metrics without a key")
+
+    # Operation
     drain_period_s: int = Field(
         1,
         ge=0,
         le=3600,
-        description="when told to stop, time in which connections are still accepted while /readyz says 503",
+        description="time after SIGTERM in which connections are still accepted while /readyz answers 503",
     )
     graceful_shutdown_timeout_s: int = Field(
-        8, ge=1, le=3600, description="time in which the process ends when told to stop, whatever runs"
+        8, ge=1, le=3600, description="time after SIGTERM in which the process ends, finished or not"
     )
-    access_log: bool = Field(True, description="one line on standard output for each request")
-    log_format: LogFormat = Field("text", description="lines for people, or each line a JSON object for programs")
+    access_log: bool = Field(True, description="log one line per request to standard output")
+    log_format: LogFormat = Field("text", description="lines for people, or one JSON object per line for programs")
 
     @classmethod
     def settings_customise_sources(
@@ -175,48 +183,48 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment with care; pydantic puts the command line before it."""
-        return init_settings, _Variables(settings_cls)
+        """Return the sources; pydantic puts the command line before them."""
+        return init_settings, _EnvironmentSource(settings_cls)
 
     @field_validator("workers")
     @classmethod
-    def _one_for_each_processor(cls, workers: int) -> int:
-        return workers or processors()
+    def _resolve_workers(cls, workers: int) -> int:
+        return workers or usable_cpus()
 
     @field_validator("intra_op_threads")
     @classmethod
-    def _share_of_the_processors(cls, threads: int, info: ValidationInfo) -> int:
-        return threads or _processors_of_one(info.data)
+    def _resolve_threads(cls, threads: int, info: ValidationInfo) -> int:
+        return threads or _cpus_per_worker(info.data)
 
     @property
-    def asks_for_keys(self) -> bool:
-        """Whether the routes take keys."""
+    def requires_keys(self) -> bool:
+        """Whether clients must send an API key."""
         return self.api_keys is not None or self.api_keys_file is not None
 
     @property
     def encodes(self) -> bool:
-        """Whether this role has the sender's half."""
+        """Whether this role encodes."""
         return self.role != "receiver"
 
     @property
     def decodes(self) -> bool:
-        """Whether this role has the receiver's half."""
+        """Whether this role decodes for clients."""
         return self.role != "sender"
 
     @property
-    def decodes_to_guard(self) -> bool:
-        """Whether each image that is encoded is decoded, too."""
+    def verifies(self) -> bool:
+        """Whether this process decodes each code after encoding, and so knows the reconstruction."""
         return self.encodes and (self.decodes if self.verify_reconstruction is None else self.verify_reconstruction)
 
 
-class _Variables(EnvSettingsSource):
-    """The environment, without what Kubernetes puts there for a service that is named latentwire."""
+class _EnvironmentSource(EnvSettingsSource):
+    """The environment, without the LATENTWIRE_PORT that Kubernetes sets for a service named latentwire."""
 
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
         if str(values.get("port", "")).startswith("tcp://"):
             _log.warning(
-                "LATENTWIRE_PORT is '%s', as Kubernetes sets it for a service of that name, and is not used; "
+                "LATENTWIRE_PORT is '%s', as Kubernetes sets it for a service of that name, and is ignored; "
                 "give the port as --port, or set enableServiceLinks to false",
                 values.pop("port"),
             )
@@ -224,13 +232,13 @@ class _Variables(EnvSettingsSource):
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
-    """Read the settings from flags, then from the environment, then from the defaults.
+    """Return the settings: flags come before environment variables, and those before the defaults.
 
     Args:
-        arguments: of the command line, without the program's name.
+        arguments: command line without the program's name.
 
     Raises:
-        StartupRefused: an unknown flag, or a value that is out of range or of the wrong kind.
+        StartupRefused: an unknown flag, or a value out of range or of the wrong type.
         SystemExit: with code 0, after `--help` has printed its text.
     """
     try:

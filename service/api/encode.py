@@ -56,7 +56,7 @@ async def encode(request: Request) -> Response:
     registry, settings = state.registry, state.settings
     head = read_head(request.scope)
     asked = _read_asked(
-        request.scope["query_string"], head.accept, head.content_type, settings.on_ood, settings.decodes_to_guard
+        request.scope["query_string"], head.accept, head.content_type, settings.on_ood, settings.verifies
     )
     wishes, answer_type, media_type = asked
     guard = registry.guard(wishes.model)

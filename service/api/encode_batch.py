@@ -271,7 +271,7 @@ async def encode_batch(request: Request) -> Response:
             f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
         )
     on_ood = read_on_ood(parameters.get("on_ood", state.settings.on_ood))
-    verify = read_verify(parameters.get("verify", "latent"), sees_delivered=state.settings.decodes_to_guard)
+    verify = read_verify(parameters.get("verify", "latent"), sees_delivered=state.settings.verifies)
     guard = state.registry.guard(encoder.card.name)
     sink = SINKS[answer_type](guard, encoder, _Wishes(on_ood, verify), state.settings)
 

@@ -63,11 +63,11 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             codes = operation.pop("x-problems", [])
-            if settings.asks_for_keys and path not in open_paths(settings):
+            if settings.requires_keys and path not in open_paths(settings):
                 operation["security"] = [{"key": []}]
                 codes = [*codes, *_AUTH_PROBLEMS]
             operation["responses"] |= _problem_responses(codes)
-    if settings.asks_for_keys:
+    if settings.requires_keys:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document
 

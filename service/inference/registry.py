@@ -198,7 +198,7 @@ def open_registry(settings: Settings) -> Registry:
 
             encoders = _open_components(Encoder.open, folders, default, settings.intra_op_threads)
             checks.submit(encoders.check_golden)
-        if settings.decodes or settings.decodes_to_guard:
+        if settings.decodes or settings.verifies:
             from latentwire.decoder import Decoder  # a sender must not load this code
 
             decoders = _open_components(Decoder.open, folders, default, settings.intra_op_threads)
@@ -207,7 +207,7 @@ def open_registry(settings: Settings) -> Registry:
         default,
         encoders,
         decoders if settings.decodes else None,
-        decoders if settings.decodes_to_guard else None,
+        decoders if settings.verifies else None,
     )
 
 

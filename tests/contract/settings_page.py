@@ -1,4 +1,4 @@
-"""`python -m tests.contract.settings_page` writes docs/SETTINGS.md from the fields of the settings."""
+"""`python -m tests.contract.settings_page` writes docs/SETTINGS.md from the fields of `service.settings.Settings`."""
 
 from types import NoneType, UnionType
 from typing import Literal, get_args, get_origin
@@ -12,24 +12,40 @@ PAGE = REPOSITORY / "docs" / "SETTINGS.md"
 COMMAND = "python -m tests.contract.settings_page"
 HEAD = f"""# Settings
 
-`python -m service` takes each setting as a flag or as an environment variable; a flag goes before a variable. A switch
-has two flags, `--access-log` and `--no-access-log`, and takes `true` and `false` as a variable.
-[RUNNING.md](RUNNING.md) tells what some of them are for.
-`{COMMAND}` wrote this page from `service/settings.py`.
-
-| flag | variable | takes | default | meaning |
+`python -m service` takes each setting as a flag or as an environment variable; a flag overrides its variable. A switch
+has two flags, such as `--access-log` and `--no-access-log`; as a variable it takes `true` and `false`.
+[RUNNING.md](RUNNING.md) explains how to choose them.
+`{COMMAND}` generates this page from `service/settings.py`.
+"""
+TABLE_HEAD = """
+| flag | variable | values | default | meaning |
 |---|---|---|---|---|
 """
+# The first setting of each topic.
+TOPICS = {
+    "role": "Models",
+    "host": "Network",
+    "max_body_bytes": "Single requests",
+    "max_concurrent_batches": "Batches",
+    "workers": "Processors",
+    "api_keys_file": "Access",
+    "drain_period_s": "Operation",
+}
 
 
 def settings_page() -> str:
     """Return the text of the page."""
-    return HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
+    page = HEAD
+    for name, field in Settings.model_fields.items():
+        if name in TOPICS:
+            page += f"\n## {TOPICS[name]}\n{TABLE_HEAD}"
+        page += _row(name, field)
+    return page
 
 
 def _row(name: str, field: FieldInfo) -> str:
     if field.default_factory is not None:
-        shown = "see there"
+        shown = "computed"
     elif _is_number(field.default):
         shown = f"`{field.default}`"
     else:

@@ -41,7 +41,7 @@ def test_every_setting_is_a_flag() -> None:
             assert str(getattr(read_settings([f"--{flag}", value]), name)) == value
 
 
-def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_overrides_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTWIRE_PORT", "1")
     monkeypatch.setenv("LATENTWIRE_ROLE", "sender")
     settings = read_settings(["--port", "2"])
@@ -82,12 +82,12 @@ def test_settings_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("role", "encodes", "decodes"), [("both", True, True), ("sender", True, False), ("receiver", False, True)]
 )
-def test_a_role_has_its_halves(role: Role, encodes: bool, decodes: bool) -> None:
+def test_a_role_has_its_components(role: Role, encodes: bool, decodes: bool) -> None:
     settings = Settings(role=role)
     assert (settings.encodes, settings.decodes) == (encodes, decodes)
 
 
-def test_the_port_that_kubernetes_sets_is_not_used(
+def test_the_port_that_kubernetes_sets_is_ignored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("LATENTWIRE_PORT", "tcp://10.0.0.7:80")
@@ -109,10 +109,10 @@ def test_the_port_that_kubernetes_sets_is_not_used(
         (["--max-concurrency", "9"], 1, 1, 9),
     ],
 )
-def test_the_processors_are_shared_out(
+def test_the_processors_are_divided_among_the_workers(
     monkeypatch: pytest.MonkeyPatch, flags: list[str], workers: int, threads: int, max_concurrency: int
 ) -> None:
-    monkeypatch.setattr("service.settings.processors", lambda: 6)
+    monkeypatch.setattr("service.settings.usable_cpus", lambda: 6)
     settings = read_settings(flags)
     assert (settings.workers, settings.intra_op_threads, settings.max_concurrency) == (
         workers,
@@ -121,11 +121,11 @@ def test_the_processors_are_shared_out(
     )
 
 
-def test_on_a_large_machine_not_all_its_processors_run_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.settings.processors", lambda: 64)
+def test_a_worker_runs_at_most_eight_requests_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.settings.usable_cpus", lambda: 64)
     assert read_settings([]).max_concurrency == 8
 
 
-def test_a_wrong_number_of_workers_is_told_as_such() -> None:
+def test_an_invalid_number_of_workers_is_named_in_the_error() -> None:
     with pytest.raises(StartupRefused, match="the setting workers is not valid"):
         read_settings(["--workers", "-1"])
