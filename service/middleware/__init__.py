@@ -1,1 +1,1 @@
-"""What wraps every route: authentication, and the record of each request."""
+"""What every request passes before its route: instrumentation, and authentication if keys are set."""

@@ -33,7 +33,7 @@ class Keys:
     def __init__(self, holders: dict[bytes, Role]) -> None:
         self._holders = tuple(holders.items())
 
-    def holder_of(self, key: bytes) -> Role | None:
+    def role_of(self, key: bytes) -> Role | None:
         """Return whose key this is, or None if it is nobody's. Takes as long for each key."""
         digest = hashlib.sha256(key).digest()
         found = None

@@ -1,7 +1,7 @@
-"""The gate before all routes, where keys are asked for: it answers 401 or 403, before any of the body is read.
+"""Authentication and authorization by API key: answers 401 or 403 before any of the body is read.
 
-Sent as `Authorization: Bearer KEY`, as RFC 6750 has it, and in no other way: clients, proxies and log collectors know
-that this header is secret, and know nothing of the kind of an `X-Api-Key` or a query parameter.
+A key is sent as `Authorization: Bearer KEY` (RFC 6750) and in no other way: clients, proxies and log collectors treat
+this header as secret, but not an `X-Api-Key` header or a query parameter.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,67 +12,63 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import Forbidden, Unauthenticated
 from service.http.problems import PROBLEMS, problem_response
 from service.middleware.api_keys import Keys
-from service.settings import Settings
+from service.settings import Role, Settings
 
 CHALLENGE = 'Bearer realm="latentwire"'
-# A browser cannot send a key when it opens a page, and the pages tell nothing but what routes there are.
+# A browser cannot send a key when it opens a page, and the pages show nothing but the list of routes.
 _PAGES = ("/", "/docs", "/openapi.json")
 _PAGE_FILES = "/static-offline-docs/"
 _PROBES = ("/livez", "/readyz")
 
 
 class AuthMiddleware:
-    """Passes on to `app` what asks for an open path, or brings a key that opens the path.
+    """Passes on requests for open paths, and requests with a key that is valid for their path.
 
-    Every path that is not open takes a key, whether there is a route or not; a half's routes take a key of that half.
+    Every other path needs a key, whether it has a route or not. The routes of a role need a key of that role.
     """
 
     def __init__(self, app: ASGIApp, keys: Callable[[], Keys], open_paths: Iterable[str]) -> None:
+        """Protect `app`; `keys` returns the keys that are valid now."""
         self._app = app
         self._keys = keys
         self._open = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as ASGI has it."""
-        if scope["type"] != "http" or self.is_open(scope["path"]):
-            await self._app(scope, receive, send)
-        elif (refusal := self._refusal(scope)) is not None:
-            await refusal(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    def is_open(self, path: str) -> bool:
-        """Whether the path takes no key."""
-        return path in self._open or path.startswith(_PAGE_FILES)
+        """Pass the request on, or refuse it."""
+        is_open = scope["type"] != "http" or scope["path"] in self._open or scope["path"].startswith(_PAGE_FILES)
+        refusal = None if is_open else self._refusal(scope)
+        await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         credentials = [value for name, value in scope["headers"] if name == b"authorization"]
         if not credentials:
-            return _refuse(Unauthenticated("this route takes a key: send it as 'Authorization: Bearer KEY'"), CHALLENGE)
+            return _refuse(Unauthenticated("this route needs a key: send it as 'Authorization: Bearer KEY'"))
         scheme, _, key = credentials[0].partition(b" ")
         if len(credentials) > 1 or scheme.lower() != b"bearer":
-            sentence = "this route takes one key, as 'Authorization: Bearer KEY', and no other credentials"
-            return _refuse(Unauthenticated(sentence), CHALLENGE)
-        holder = self._keys().holder_of(key.strip())
-        if holder is None:
-            return _refuse(Unauthenticated("the key is not valid here"), f'{CHALLENGE}, error="invalid_token"')
-        needed = _needed(scope["path"])
-        if needed is not None and holder not in (needed, "both"):
-            error = Forbidden(f"the key is a {holder}'s; this route takes a {needed}'s")
-            return _refuse(error, f'{CHALLENGE}, error="insufficient_scope"')
+            message = "this route takes one key, as 'Authorization: Bearer KEY', and no other credentials"
+            return _refuse(Unauthenticated(message))
+        key_role = self._keys().role_of(key.strip())
+        if key_role is None:
+            return _refuse(Unauthenticated("the key is not valid for this service"), "invalid_token")
+        route_role = _role_of(scope["path"])
+        if route_role is not None and key_role not in (route_role, "both"):
+            error = Forbidden(f"the key is for a {key_role}; this route needs a key for a {route_role}")
+            return _refuse(error, "insufficient_scope")
         return None
 
 
 def open_paths(settings: Settings) -> frozenset[str]:
-    """Return the paths that take no key, but for the files of the page at /docs."""
+    """Return the paths that need no key, apart from the files of the page at /docs."""
     return frozenset((*_PAGES, *_PROBES, *(("/metrics",) if settings.metrics_without_auth else ())))
 
 
-def _needed(path: str) -> str | None:
+def _role_of(path: str) -> Role | None:
     if path.startswith("/encode"):
         return "sender"
     return "receiver" if path.startswith("/decode") else None
 
 
-def _refuse(error: Unauthenticated | Forbidden, challenge: str) -> Response:
+def _refuse(error: Unauthenticated | Forbidden, code: str | None = None) -> Response:
+    """Return the response to `error`; `code` is an error code of RFC 6750."""
+    challenge = CHALLENGE if code is None else f'{CHALLENGE}, error="{code}"'
     return problem_response(PROBLEMS[type(error)], str(error), {"WWW-Authenticate": challenge})

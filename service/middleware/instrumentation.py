@@ -1,6 +1,6 @@
-"""The outermost layer: sees each request come and its answer go, and has it counted, logged and traced.
+"""The outermost middleware: counts, logs and traces each request.
 
-It changes nothing but one header of the answer, `X-Request-Id`. What the routes do is not known here.
+It adds one header to each response, `X-Request-Id`, and changes nothing else.
 """
 
 import logging
@@ -19,8 +19,8 @@ from service.observability.tracing import Tracer
 
 REQUEST_ID_HEADER = b"x-request-id"
 MODEL_HEADER = b"latentwire-model"
-# As other systems make them; nothing that could break a log line, a header or a query.
-SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+# The form that other systems use, without characters that could break a log line, a header or a query.
+VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 _log = logging.getLogger(__name__)
 
@@ -29,21 +29,22 @@ class InstrumentationMiddleware:
     """ASGI middleware around a whole application."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None, *, log_requests: bool) -> None:
+        """Instrument `app`; `log_requests` writes one log record per request."""
         self._app = app
         self._metrics = metrics
         self._tracer = tracer
         self._log_requests = log_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, and look at what comes back."""
+        """Pass one request on, and record its way."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         record = open_record(_request_id(scope["headers"]), scope["method"])
         timer = record.timer
-        answer_begun_ns = 0
+        response_started_ns = 0
 
-        async def receive_counted() -> Message:
+        async def receive_recorded() -> Message:
             message = await receive()
             if message["type"] == "http.request":
                 record.bytes_in += len(message.get("body", b""))
@@ -51,42 +52,42 @@ class InstrumentationMiddleware:
                     timer.record("read", record.begun_ns, perf_counter_ns())
             return message
 
-        async def send_counted(message: Message) -> None:
-            nonlocal answer_begun_ns
+        async def send_recorded(message: Message) -> None:
+            nonlocal response_started_ns
             if message["type"] == "http.response.start":
-                answer_begun_ns = perf_counter_ns()
-                _begin_answer(record, message)
+                response_started_ns = perf_counter_ns()
+                _start_response(record, message)
             await send(message)
             if message["type"] == "http.response.body":
                 record.bytes_out += len(message.get("body", b""))
                 if not message.get("more_body", False):
                     record.complete = True
-                    timer.record("respond", answer_begun_ns, perf_counter_ns())
+                    timer.record("respond", response_started_ns, perf_counter_ns())
 
         try:
             with timer_scope(timer):
-                await self._app(scope, receive_counted, send_counted)
+                await self._app(scope, receive_recorded, send_recorded)
         finally:
             self._finish(scope, record)
 
     def _finish(self, scope: Scope, record: RequestRecord) -> None:
         record.duration_ns = perf_counter_ns() - record.begun_ns
-        # A path is known by its route, of which there are a few; paths that clients make up are endless.
+        # The route's path, of which there are few, and not the request's, of which clients can make up any number.
         record.route = getattr(scope.get("route"), "path", record.route)
         if record.answers_codes and record.complete:
             record.image_bytes, record.code_bytes = record.bytes_in, record.bytes_out
         self._metrics.count(record)
         if self._tracer is not None:
-            self._tracer.trace(scope, record)
+            self._tracer.trace(scope["headers"], record)
         if self._log_requests:
             level = logging.ERROR if record.status >= 500 or not record.status else logging.INFO
-            # Without looking for the line of code that logs, which takes longer than the rest.
+            # Made by hand, because _log.log() looks for the line of code that logs, which takes longer than the rest.
             line = logging.LogRecord(_log.name, level, "", 0, "request", None, None)
             line.fields = _log_fields(scope, record)
             _log.handle(line)
 
 
-def _begin_answer(record: RequestRecord, message: Message) -> None:
+def _start_response(record: RequestRecord, message: Message) -> None:
     record.status = message["status"]
     headers = list(message["headers"])
     for name, value in headers:
@@ -97,9 +98,9 @@ def _begin_answer(record: RequestRecord, message: Message) -> None:
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
-        if name == REQUEST_ID_HEADER and SANE_REQUEST_ID.fullmatch(value):
+        if name == REQUEST_ID_HEADER and VALID_REQUEST_ID.fullmatch(value):
             return value.decode()
-    # Only to be told from others: to ask the system for secret bits takes many times as long.
+    # Unique is enough: secret random bits are a system call, which takes many times as long.
     return f"{random.getrandbits(64):016x}"
 
 
@@ -107,7 +108,7 @@ def _log_fields(scope: Scope, record: RequestRecord) -> dict[str, Any]:
     client = scope.get("client")
     fields: dict[str, Any] = {
         "request_id": record.request_id,
-        "method": scope["method"][:16],
+        "method": record.method,
         "route": record.route,
         "status": record.status,
         "outcome": record.outcome,

@@ -1,4 +1,4 @@
-"""Log records -> lines: as uvicorn has them, or each as one JSON object."""
+"""The configuration of logging: uvicorn's own lines, or one JSON object per line."""
 
 import json
 import logging
@@ -12,10 +12,10 @@ from service.settings import LogFormat
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON for each record; what its `fields` hold is put beside the rest."""
+    """Formats a record as one line of JSON; an attribute `fields` of the record adds fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
+        """Return the line, without a line break."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -31,8 +31,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_config(log_format: LogFormat) -> dict[str, Any]:
-    """Return what `logging.config.dictConfig` takes."""
-    # It warns of each form that is not well-formed, of which the answer tells.
+    """Return the configuration for `logging.config.dictConfig`."""
+    # python-multipart warns about every malformed form, which the response already reports.
     quiet = {"python_multipart": {"level": "ERROR"}}
     if log_format == "text":
         return {**LOGGING_CONFIG, "loggers": {**LOGGING_CONFIG["loggers"], **quiet}}

@@ -1,15 +1,14 @@
-"""Requests as OpenTelemetry spans: a record enters, and a span with one child for each stage leaves by OTLP over HTTP.
+"""Requests as OpenTelemetry spans, one child per stage, sent by OTLP over HTTP.
 
-It is all set by OpenTelemetry's own variables, and nothing of its SDK is loaded unless they name an endpoint. A span
-goes under the one that `traceparent` names, so that those of a client, a sender and a receiver become one trace.
-Neither bodies nor queries are sent.
+OpenTelemetry's own variables configure it; without an endpoint in them, nothing of its SDK is loaded. A span becomes a
+child of the one in the `traceparent` header, so the spans of a client, a sender and a receiver form one trace. Spans
+hold neither bodies nor queries.
 """
 
 import os
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
-
-from starlette.types import Scope
 
 from service.errors import StartupRefused
 from service.observability.request_record import RequestRecord
@@ -24,7 +23,7 @@ CLOSE_TIMEOUT_S = 2
 
 
 class Tracer:
-    """Sends spans, in a thread of its own."""
+    """Sends spans from a thread of its own."""
 
     def __init__(self, provider: "TracerProvider", exporter: "SpanExporter", version: str) -> None:
         from opentelemetry.trace import SpanKind, StatusCode
@@ -39,10 +38,10 @@ class Tracer:
 
     @classmethod
     def open(cls, version: str, role: str) -> Self | None:
-        """Return a tracer if the environment names an endpoint.
+        """Return a tracer; None if the environment names no endpoint.
 
         Raises:
-            StartupRefused: it does, and what tracing needs is not installed.
+            StartupRefused: the environment names an endpoint, and the packages for tracing are not installed.
         """
         if not any(os.environ.get(name) for name in ENDPOINTS):
             return None
@@ -53,9 +52,8 @@ class Tracer:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
             raise StartupRefused(
-                "an endpoint for traces is set, but what sends them is not installed: pip install 'latentwire[tracing]'"
+                "an endpoint for traces is set, but their packages are not installed: pip install 'latentwire[tracing]'"
             ) from error
-        # OTEL_SERVICE_NAME goes before this name.
         name = os.environ.get("OTEL_SERVICE_NAME") or ("latentwire" if role == "both" else f"latentwire-{role}")
         resource = Resource.create({"service.name": name, "service.version": version})
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -63,13 +61,13 @@ class Tracer:
         provider.add_span_processor(BatchSpanProcessor(exporter))
         return cls(provider, exporter, version)
 
-    def trace(self, scope: Scope, record: RequestRecord) -> None:
-        """Send what is known of one request that has ended."""
+    def trace(self, headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> None:
+        """Send the span of a request that has ended; `headers` are the request's."""
         from opentelemetry.trace import set_span_in_context
 
-        carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in CARRIERS}
+        carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in CARRIERS}
         span = self._tracer.start_span(
-            f"{scope['method'][:16]} {record.route}",
+            f"{record.method} {record.route}",
             context=self._propagator.extract(carrier),
             kind=self._server,
             start_time=record.begun_at_ns,
@@ -78,7 +76,7 @@ class Tracer:
         if span.is_recording():
             span.set_attributes(
                 {
-                    "http.request.method": scope["method"][:16],
+                    "http.request.method": record.method,
                     "http.route": record.route,
                     "http.response.status_code": record.status,
                     "http.request.body.size": record.bytes_in,
@@ -101,11 +99,11 @@ class Tracer:
         span.end(record.begun_at_ns + record.duration_ns)
 
     def close(self) -> None:
-        """Send what has not been sent yet, if the collector takes it soon."""
+        """Send the remaining spans, for as long as `CLOSE_TIMEOUT_S` at most."""
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(CLOSE_TIMEOUT_S)
         if closing.is_alive():
-            # Ends its wait for the next try, so that a collector that is gone does not hold up the end.
+            # Ends the wait for its next try, so that a dead collector does not delay the shutdown.
             self._exporter.shutdown()
             closing.join(CLOSE_TIMEOUT_S)

@@ -21,9 +21,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_keys_are_read_with_their_holders_past_comments_and_blanks() -> None:
     keys = read_keys(f"# ours\n\n  {FIRST}  # phone\nsender:{SECOND} receiver:{THIRD}\n", "there")
-    assert [keys.holder_of(key.encode()) for key in (FIRST, SECOND, THIRD)] == ["both", "sender", "receiver"]
+    assert [keys.role_of(key.encode()) for key in (FIRST, SECOND, THIRD)] == ["both", "sender", "receiver"]
     for other in (b"", FIRST[:-1].encode(), FIRST.encode() + b"0", f"sender:{SECOND}".encode(), b"\xff" * 300):
-        assert keys.holder_of(other) is None
+        assert keys.role_of(other) is None
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(FIRST)
     file = KeyFile(path)
-    assert file.current().holder_of(FIRST.encode()) == "both"
+    assert file.current().role_of(FIRST.encode()) == "both"
     path.write_text(f"{FIRST}\n{SECOND}\n")
-    assert {file.current().holder_of(key.encode()) for key in (FIRST, SECOND)} == {"both"}
+    assert {file.current().role_of(key.encode()) for key in (FIRST, SECOND)} == {"both"}
     (tmp_path / "new").write_text(f"{SECOND}\n")
     (tmp_path / "new").rename(path)
-    assert file.current().holder_of(FIRST.encode()) is None
-    assert file.current().holder_of(SECOND.encode()) == "both"
+    assert file.current().role_of(FIRST.encode()) is None
+    assert file.current().role_of(SECOND.encode()) == "both"
 
 
 def test_a_file_is_looked_at_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +69,9 @@ def test_a_file_is_looked_at_only_now_and_then(tmp_path: Path, monkeypatch: pyte
     clock_s = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: clock_s[0])
     path.write_text(SECOND)
-    assert file.current().holder_of(FIRST.encode()) == "both"
+    assert file.current().role_of(FIRST.encode()) == "both"
     clock_s[0] += 1.5
-    assert file.current().holder_of(FIRST.encode()) is None
+    assert file.current().role_of(FIRST.encode()) is None
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -93,14 +93,14 @@ def test_the_last_good_keys_stay_when_the_file_goes_bad(tmp_path: Path, caplog: 
     for says, damage in damages.items():
         damage()
         for _ in range(3):
-            assert file.current().holder_of(FIRST.encode()) == "both"
+            assert file.current().role_of(FIRST.encode()) == "both"
         assert [says in record.getMessage() for record in caplog.records] == [True], says
         assert caplog.records[0].levelno == logging.ERROR
         assert "secret" not in caplog.text
         caplog.clear()
     path.write_text(SECOND)
-    assert file.current().holder_of(SECOND.encode()) == "both"
-    assert file.current().holder_of(FIRST.encode()) is None
+    assert file.current().role_of(SECOND.encode()) == "both"
+    assert file.current().role_of(FIRST.encode()) is None
 
 
 def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_keys_come_from_one_place_or_none(tmp_path: Path, monkeypatch: pytest.Mo
     settings = Settings()
     current = open_keys(settings)
     assert current is not None
-    assert current().holder_of(SECOND.encode()) == "sender"
+    assert current().role_of(SECOND.encode()) == "sender"
     assert FIRST not in repr(settings) + str(settings.model_dump())
     with pytest.raises(StartupRefused, match="choose one"):
         open_keys(Settings(api_keys_file=tmp_path / "keys"))

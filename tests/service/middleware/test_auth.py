@@ -128,9 +128,11 @@ def test_each_key_opens_its_halfs_routes_only(keyed: Client, png: bytes) -> None
     assert ask("/decode", bitstream, RECEIVER).content == ask("/decode", bitstream, BOTH).content
     for path in ("/decode", "/decode/batch", "/decode%0A"):
         refused = ask(path, bitstream, SENDER)
-        assert_problem(refused, 403, "forbidden", "is a sender's; this route takes a receiver's")
+        assert_problem(refused, 403, "forbidden", "is for a sender; this route needs a key for a receiver")
         assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
-    assert_problem(ask("/encode", png, RECEIVER), 403, "forbidden", "is a receiver's; this route takes a sender's")
+    assert_problem(
+        ask("/encode", png, RECEIVER), 403, "forbidden", "is for a receiver; this route needs a key for a sender"
+    )
     for key in (BOTH, SENDER, RECEIVER):
         assert keyed.get("/models", headers=bearing(key)).status_code == 200
 
