@@ -5,6 +5,7 @@ know.
 """
 
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from time import perf_counter_ns, time_ns
 from typing import Literal
 
@@ -19,73 +20,40 @@ OUT_OF_DISTRIBUTION = "out-of-distribution"
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
+@dataclass(slots=True)
 class RequestRecord:
-    """One request.
+    """One request."""
 
-    Attributes:
-        request_id: from the client, or made here.
-        method: `other` if HTTP does not define it.
-        route: the route's path with its parameters' names; `other` if no route matched.
-        begun_ns: start, by `time.perf_counter_ns`.
-        begun_at_ns: the same moment, by `time.time_ns`.
-        duration_ns: until the end of the response.
-        timer: the stages of the work.
-        status: of the response; 0 before the response has started.
-        problem: code of the problem in the response.
-        complete: whether the response was sent to its end.
-        bytes_in: of the request's body.
-        bytes_out: of the response's body.
-        model: name and model_id of the model that did the work.
-        answers_codes: whether the request's body holds images and the response their bitstreams, and little else.
-        image_bytes: of the image files that were encoded.
-        code_bytes: of the bitstreams that they became.
-        ood: what was done with out-of-distribution images.
-        ood_images: the number of those.
-        trace_id: of the request's span.
-    """
-
-    __slots__ = (
-        "answers_codes",
-        "begun_at_ns",
-        "begun_ns",
-        "bytes_in",
-        "bytes_out",
-        "code_bytes",
-        "complete",
-        "duration_ns",
-        "image_bytes",
-        "method",
-        "model",
-        "ood",
-        "ood_images",
-        "problem",
-        "request_id",
-        "route",
-        "status",
-        "timer",
-        "trace_id",
-    )
-
-    def __init__(self, request_id: str, method: str) -> None:
-        self.request_id = request_id
-        self.method = method if method in METHODS else OTHER
-        self.route = OTHER
-        self.begun_ns = perf_counter_ns()
-        self.begun_at_ns = time_ns()
-        self.duration_ns = 0
-        self.timer = StageTimer()
-        self.status = 0
-        self.problem: str | None = None
-        self.complete = False
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.model: str | None = None
-        self.answers_codes = False
-        self.image_bytes = 0
-        self.code_bytes = 0
-        self.ood: OodOutcome | None = None
-        self.ood_images = 0
-        self.trace_id: str | None = None
+    request_id: str
+    # One of METHODS, or OTHER.
+    method: str
+    # Path of the route, with the names of its parameters; OTHER if no route matched.
+    route: str = OTHER
+    # Start of the request on two clocks.
+    begun_ns: int = field(default_factory=perf_counter_ns)
+    begun_at_ns: int = field(default_factory=time_ns)
+    duration_ns: int = 0
+    timer: StageTimer = field(default_factory=StageTimer)
+    # Of the response; 0 before it starts.
+    status: int = 0
+    # Code of the problem in the response.
+    problem: str | None = None
+    # Whether the response was sent to its end.
+    complete: bool = False
+    # Sizes of the two bodies.
+    bytes_in: int = 0
+    bytes_out: int = 0
+    # Name and model_id of the model that did the work.
+    model: str | None = None
+    # Whether the request's body holds images and the response their bitstreams, and little else.
+    answers_codes: bool = False
+    # Sizes of the image files that were encoded, and of their bitstreams.
+    image_bytes: int = 0
+    code_bytes: int = 0
+    # What was done with out-of-distribution images, and their number.
+    ood: OodOutcome | None = None
+    ood_images: int = 0
+    trace_id: str | None = None
 
     @property
     def outcome(self) -> str:
@@ -98,7 +66,7 @@ _current: ContextVar[RequestRecord | None] = ContextVar("record", default=None)
 
 def open_record(request_id: str, method: str) -> RequestRecord:
     """Start the record of the request that this task serves. It ends with the task."""
-    record = RequestRecord(request_id, method)
+    record = RequestRecord(request_id, method if method in METHODS else OTHER)
     _current.set(record)
     return record
 
