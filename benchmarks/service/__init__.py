@@ -1,6 +1,7 @@
-"""How fast the service is, beside what it cannot do without: `python -m benchmarks.service`.
+"""How fast the service is, compared with its unavoidable work: `python -m benchmarks.service`.
 
-`servers` starts the real service, and `empty` beside it, a FastAPI route that only reads its body; `load` drives them
-with wrk or, where there is none, with `clients`. `inside` measures alone what a request cannot do without. `parts` are
-the measurements, each of which compares in turns; `figures` and `tables` say what they come to.
+`servers` starts the real service, and `baseline_app`, a FastAPI route that only reads its body; `load_generator` drives
+both with wrk. `in_process` measures the unavoidable steps alone: image files and graphs. `suites` holds the
+measurements, `targets` the figures that the project promises, `tables` their Markdown. `compare` measures the services
+of two checkouts.
 """

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.service.baseline_app PORT`: a FastAPI route that only reads its body, served as the service is.
+"""`python -m benchmarks.service.baseline_app PORT`: a FastAPI route that only reads its body.
 
-What it takes is what any route takes on this machine before it does anything.
+Its time is the least that any FastAPI route takes on this machine.
 """
 
 import socket
@@ -14,20 +14,20 @@ app = FastAPI()
 
 @app.get("/readyz")
 async def readyz() -> Response:
-    """Answer."""
+    """Send an empty response."""
     return Response()
 
 
-@app.post("/empty")
-async def empty(request: Request) -> Response:
-    """Read the body and answer nothing."""
+@app.post("/baseline")
+async def read_body(request: Request) -> Response:
+    """Read the body, and send an empty response."""
     await request.body()
     return Response()
 
 
 def main(port: int, *, log: bool) -> None:
-    """Serve until told to stop, with the options that `service.__main__` gives uvicorn; `log` as its access log."""
-    # Named so that Nagle's delay is off, as in the service.
+    """Serve until told to stop, with the options that the service gives uvicorn; `log` turns the access log on."""
+    # With the protocol named, asyncio turns Nagle's algorithm off, as in the service.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))

@@ -1,8 +1,7 @@
-"""`python -m benchmarks.service.compare BEFORE AFTER`: the services of two or more checkouts, measured in turns.
+"""`python -m benchmarks.service.compare BEFORE AFTER`: measures the services of two or more checkouts in turns.
 
-For each route it prints requests a second and the server's processor time for each request, medians over the rounds,
-and how many times as fast each checkout is as the first. Processor time is what to look at while the machine does
-other things.
+It prints, for each route, requests per second and the server's processor time per request, as medians over the rounds,
+and how many times as fast each checkout is as the first. Processor time is the better figure on a busy machine.
 """
 
 import argparse
@@ -14,19 +13,19 @@ from statistics import median
 
 from benchmarks.rate_distortion.tables import render
 from benchmarks.service.__main__ import images_for, positive
-from benchmarks.service.in_process import Inside
-from benchmarks.service.load_generator import Request, has_wrk
+from benchmarks.service.in_process import InProcessModel
+from benchmarks.service.load_generator import Request
 from benchmarks.service.servers import Cores, Server, service
 from benchmarks.service.suites import (
     DECODE,
     EFFICIENCY_CONNECTIONS,
     ENCODE,
     ENCODE_ALONE,
-    Answered,
+    Measurement,
     Plan,
-    answer,
     decode_requests,
     encode_requests,
+    measure_load,
 )
 from latentwire.errors import ModelError
 
@@ -34,23 +33,23 @@ ROLES = {ENCODE_ALONE: "sender", ENCODE: "both", DECODE: "receiver"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code, 1 for what can go wrong."""
+    """Run the command; return its exit code, 1 for an error while measuring."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service.compare", description=__doc__)
     parser.add_argument(
-        "folders", nargs="+", type=Path, help="checkouts; the first is the one that others are compared with"
+        "folders", nargs="+", type=Path, help="folders of checkouts; the others are compared with the first"
     )
-    parser.add_argument("--rounds", type=positive, default=5, help="times that each is measured (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, default=5, help="measurements of each (default: %(default)s)")
     parser.add_argument(
-        "--flag", action="append", default=[], help="of the service, as in --flag=--verify-reconstruction"
+        "--flag", action="append", default=[], help="flag for the services, as in --flag=--verify-reconstruction"
     )
     parser.add_argument("--default-model", default="mnist-conv-10", help="the model (default: %(default)s)")
     given = parser.parse_args(arguments)
-    plan = Plan(Path("models").resolve(), given.default_model, Cores.of_machine(), given.rounds, 1, by_wrk=has_wrk())
+    plan = Plan(Path("models").resolve(), given.default_model, Cores.of_machine(), given.rounds, 1)
     folder = plan.models_dir / plan.default_model
     try:
-        inside = Inside(folder, images_for(folder, None)[0])
-        images = encode_requests(inside)
-        requests = {ENCODE_ALONE: images, ENCODE: images, DECODE: decode_requests(inside)}
+        in_process = InProcessModel(folder, images_for(folder, None)[0])
+        images = encode_requests(in_process)
+        requests = {ENCODE_ALONE: images, ENCODE: images, DECODE: decode_requests(in_process)}
         print(table(measure(plan, given.folders, requests, given.flag)))
     except (ModelError, RuntimeError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
@@ -60,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(
     plan: Plan, folders: Sequence[Path], requests: dict[str, list[Request]], flags: Sequence[str]
-) -> dict[str, list[list[Answered]]]:
-    """Return, for each route, what each round found of each checkout."""
+) -> dict[str, list[list[Measurement]]]:
+    """Return, for each route and each round, the measurement of each checkout."""
     with ExitStack() as stack:
         servers: dict[str, list[Server]] = {
             route: [
@@ -79,27 +78,36 @@ def measure(
             ]
             for route, role in ROLES.items()
         }
-        found: dict[str, list[list[Answered]]] = {route: [] for route in ROLES}
+        found: dict[str, list[list[Measurement]]] = {route: [] for route in ROLES}
         for number in range(plan.rounds + 1):
             for route, of_route in servers.items():
-                answers = [answer(plan, server, requests[route], EFFICIENCY_CONNECTIONS) for server in of_route]
-                if number:  # the first round does whatever is done once
-                    found[route].append(answers)
+                measurements = [
+                    measure_load(plan, server, requests[route], EFFICIENCY_CONNECTIONS) for server in of_route
+                ]
+                if number:  # the first round warms up
+                    found[route].append(measurements)
     return found
 
 
-def table(found: dict[str, list[list[Answered]]]) -> str:
-    """Return one row for each route and checkout."""
+def table(found: dict[str, list[list[Measurement]]]) -> str:
+    """Return a Markdown table with one row per route and checkout."""
     rows = []
     for route, rounds in found.items():
-        for at in range(len(rounds[0])):
-            speeds = (median(one[at].load.per_s for one in rounds), median(one[at].cpu_s for one in rounds))
+        for index in range(len(rounds[0])):
+            speeds = (median(one[index].load.per_s for one in rounds), median(one[index].cpu_s for one in rounds))
             ratios = (
-                median(one[at].load.per_s / one[0].load.per_s for one in rounds),
-                median(one[0].cpu_s / one[at].cpu_s for one in rounds),
+                median(one[index].load.per_s / one[0].load.per_s for one in rounds),
+                median(one[0].cpu_s / one[index].cpu_s for one in rounds),
             )
             rows.append(
-                [route, str(at), f"{speeds[0]:,.0f}", f"{ratios[0]:.3f}", f"{1e6 * speeds[1]:.0f}", f"{ratios[1]:.3f}"]
+                [
+                    route,
+                    str(index),
+                    f"{speeds[0]:,.0f}",
+                    f"{ratios[0]:.3f}",
+                    f"{1e6 * speeds[1]:.0f}",
+                    f"{ratios[1]:.3f}",
+                ]
             )
     return render(["route", "checkout", "requests/s", "× as many", "CPU µs", "× as fast"], rows)
 

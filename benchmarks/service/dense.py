@@ -1,6 +1,6 @@
-"""An untrained model with a dense encoder of 784-512-128-10, as those serve whom the service is compared with.
+"""An untrained model with a dense encoder of 784-512-128-10: a graph that takes little time beside the request itself.
 
-Its weights are drawn at random, which changes nothing of its speed; its pictures are good for nothing.
+Its weights are random, which does not change its speed.
 """
 
 from itertools import pairwise
@@ -25,7 +25,7 @@ LEVELS = 64
 
 
 def publish_dense(models_dir: Path, scratch: Path) -> Path:
-    """Write the model under `models_dir` and return its folder; its graphs are drafted in `scratch`."""
+    """Write the model into `models_dir`, by way of `scratch`, and return its folder."""
     random = np.random.default_rng(0)
     pixels, _ = draw_digits(200, 1)
     encoder, decoder = scratch / "encoder.onnx", scratch / "decoder.onnx"

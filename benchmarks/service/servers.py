@@ -1,6 +1,6 @@
-"""Commands -> servers in processes of their own, each on its core, and what they use of processor and memory.
+"""Starts servers in processes of their own, each on its processor core, and reads the time and memory that they use.
 
-Linux only: it reads /proc. What the servers answer is not known here.
+Linux only: it reads /proc.
 """
 
 import http.client
@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60
+TIMEOUT_S = 60
 POLL_S = 0.002
 
 
 class Cores(NamedTuple):
-    """Who runs where: what is measured, and what drives it. The same core twice where there is one only."""
+    """The core of the measured server and that of the load generator; equal on a machine with one core."""
 
     measured: int
     driver: int
 
     @classmethod
     def of_machine(cls) -> Self:
-        """Take the first and the last core that this process may use."""
+        """Return the first and the last core that this process may use."""
         allowed = sorted(os.sched_getaffinity(0))
         return cls(allowed[0], allowed[-1])
 
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Keep this thread on one core; what it starts inside stays there."""
+    """Keep this thread, and every process that it starts inside, on one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -44,16 +44,16 @@ def on_core(core: int) -> Iterator[None]:
 
 
 class Server:
-    """A server process, and its workers. Ready when made; `ready_s` is what that took from its start."""
+    """A server process with its workers, ready to serve. `ready_s` is the time from its start until it was ready."""
 
     def __init__(self, command: Sequence[str], port: int, cores: set[int], folder: Path = ROOT) -> None:
         """Start `command`, which serves on `port`, on `cores`.
 
         Raises:
-            RuntimeError: it ended, or did not get ready.
+            RuntimeError: the process ended, or did not get ready.
         """
         self.port = port
-        began = time.perf_counter()
+        started = time.perf_counter()
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores)
         try:
@@ -67,21 +67,21 @@ class Server:
         except BaseException:
             self.stop()
             raise
-        self.ready_s = time.perf_counter() - began
+        self.ready_s = time.perf_counter() - started
 
     def resident_bytes(self) -> int:
-        """Return the memory that the process and its workers have now."""
+        """Return the resident memory of the process and its workers."""
         return sum(_resident_bytes(pid) for pid in self._pids())
 
     def cpu_s(self) -> float:
-        """Return the processor time that the process and its workers have used."""
+        """Return the processor time that the process and its workers have used, in seconds."""
         return sum(_cpu_s(pid) for pid in self._pids())
 
     def stop(self) -> None:
-        """End it, at the latest by force."""
+        """Stop the process; kill it if it does not end in time."""
         self.process.terminate()
         try:
-            self.process.wait(PATIENCE_S)
+            self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -102,12 +102,12 @@ class Server:
         return pids
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}: {self.process.args!r}")
             try:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
                 connection.request("GET", "/readyz")
                 if connection.getresponse().status == http.HTTPStatus.OK:
                     return
@@ -119,21 +119,21 @@ class Server:
 
 
 def service(models_dir: Path, default_model: str, cores: set[int], *flags: str, folder: Path = ROOT) -> Server:
-    """Start the service of a checkout; without `flags` of the role both, and without a line for each request."""
+    """Start the service of the checkout in `folder`, without an access log; `flags` go to the service."""
     port = free_port()
     command = [sys.executable, "-m", "service", "--port", str(port), "--models-dir", str(models_dir)]
     command += ["--default-model", default_model, "--no-access-log", *flags]
     return Server(command, port, cores, folder)
 
 
-def empty_route(cores: set[int], *flags: str) -> Server:
-    """Start the FastAPI route that only reads its body."""
+def baseline(cores: set[int], *flags: str) -> Server:
+    """Start the FastAPI application of `baseline_app`, whose route only reads its body."""
     port = free_port()
     return Server([sys.executable, "-m", "benchmarks.service.baseline_app", str(port), *flags], port, cores)
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment, but that Python keeps what it compiles, as it does of installed packages."""
+    """Return this process's environment, but let Python keep its bytecode, as it does for installed packages."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -150,5 +150,5 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _cpu_s(pid: int) -> float:
-    # The clock of another process, as clock_getcpuclockid(3) makes its number; /proc counts hundredths only.
+    # The clock of another process, numbered as by clock_getcpuclockid(3); /proc counts hundredths of a second only.
     return time.clock_gettime(~pid << 3 | 2)

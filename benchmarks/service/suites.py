@@ -1,6 +1,6 @@
-"""The measurements. Each compares in turns, round by round, and gives what every round found.
+"""The measurements. Each compares its cases in turns, and returns the figures of every round.
 
-What is measured runs on one core and what drives it on another, but where workers are counted.
+The server runs on one core and the load generator on another; only the suite `workers` lets both use all cores.
 """
 
 import base64
@@ -20,17 +20,17 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.service import dense
-from benchmarks.service.in_process import Alone, Inside
+from benchmarks.service.in_process import InProcessModel, StepTimes
 from benchmarks.service.load_generator import Load, Request, drive
-from benchmarks.service.servers import ROOT, Cores, Server, empty_route, environment, on_core, service
+from benchmarks.service.servers import ROOT, Cores, Server, baseline, environment, on_core, service
 
 OCTETS = "application/octet-stream"
 JSON = "application/json"
 NPY = "application/x-npy"
 PNG = "image/png"
 
-EMPTY = "empty route"
-EMPTY_CODE = "empty route, a code's bytes"
+BASELINE = "baseline route"
+BASELINE_CODE = "baseline route, a code's bytes"
 ENCODE, ENCODE_JSON = "/encode, raw", "/encode, JSON"
 ENCODE_ALONE = "/encode, raw, role sender"
 ENCODE_DENSE = "/encode, raw, dense graph, role sender"
@@ -38,108 +38,109 @@ DECODE, DECODE_JSON = "/decode, raw to PNG", "/decode, JSON to JSON"
 
 CONNECTIONS = (1, 8, 64)
 EFFICIENCY_CONNECTIONS = 8
-WARM_S = 0.3
+WARM_UP_S = 1
 
 
 class Plan(NamedTuple):
-    """What is measured, and for how long."""
+    """What to measure, and for how long."""
 
     models_dir: Path
     default_model: str
     cores: Cores
     rounds: int
-    seconds: float
-    by_wrk: bool
+    seconds: int
 
-    def drive(self, server: Server, requests: Sequence[Request], connections: int, seconds: float = 0) -> Load:
-        """Drive a server for so many seconds, else for those of one measurement."""
-        return drive(server.port, requests, connections, seconds or self.seconds, self.cores.driver, by_wrk=self.by_wrk)
+    def drive(self, server: Server, requests: Sequence[Request], connections: int, seconds: int | None = None) -> Load:
+        """Drive a server for `seconds`, by default those of one measurement."""
+        return drive(server.port, requests, connections, seconds or self.seconds, self.cores.driver)
 
     def serve(self, *flags: str, cores: set[int] | None = None) -> Server:
-        """Start the service with these models."""
+        """Start the service with this plan's models; `flags` go to the service."""
         return service(self.models_dir, self.default_model, cores or {self.cores.measured}, *flags)
 
 
-class Answered(NamedTuple):
-    """One run against one route: what came of it, and processor seconds of the server for each request."""
+class Measurement(NamedTuple):
+    """One run against one route: its load, and the server's processor time per request in seconds."""
 
     load: Load
     cpu_s: float
 
 
 class Round(NamedTuple):
-    """One round: each route at each number of connections, and what is measured alone."""
+    """One round: each route at each number of connections, and the steps alone."""
 
-    answered: dict[tuple[str, int], Answered]
-    alone: Alone
+    measurements: dict[tuple[str, int], Measurement]
+    steps: StepTimes
 
 
-def routes(plan: Plan, inside: Inside, scratch: Path, connections: Sequence[int] = CONNECTIONS) -> list[Round]:
-    """Measure all routes, and the empty one beside them."""
+def routes(
+    plan: Plan, in_process: InProcessModel, scratch: Path, connections: Sequence[int] = CONNECTIONS
+) -> list[Round]:
+    """Measure all routes, and the baseline route."""
     models = scratch / "dense"
     dense.publish_dense(models, scratch)
     here = {plan.cores.measured}
-    images, codes = encode_requests(inside), decode_requests(inside)
+    images, codes = encode_requests(in_process), decode_requests(in_process)
     rounds = []
     for _ in range(plan.rounds):
-        # New processes each time: by the luck of its memory, one is some percent faster than the next for all its life.
+        # New processes in each round: memory layout makes each process a few percent faster or slower.
         with ExitStack() as stack:
-            empty, both, sender, small = (
+            base, both, sender, small = (
                 stack.enter_context(server)
                 for server in (
-                    empty_route(here),
+                    baseline(here),
                     plan.serve(),
                     plan.serve("--role", "sender"),
                     service(models, dense.NAME, here, "--role", "sender"),
                 )
             )
             cases: dict[str, tuple[Server, list[Request]]] = {
-                EMPTY: (empty, [request._replace(path="/empty") for request in images]),
+                BASELINE: (base, [request._replace(path="/baseline") for request in images]),
                 ENCODE: (both, images),
                 ENCODE_ALONE: (sender, images),
                 ENCODE_DENSE: (small, images),
                 ENCODE_JSON: (both, [request._replace(headers={"Content-Type": PNG}) for request in images]),
-                EMPTY_CODE: (empty, [request._replace(path="/empty") for request in codes]),
+                BASELINE_CODE: (base, [request._replace(path="/baseline") for request in codes]),
                 DECODE: (both, codes),
-                DECODE_JSON: (both, [_decode_json(code) for code in inside.codes]),
+                DECODE_JSON: (both, [_decode_json(code) for code in in_process.codes]),
             }
             for server, requests in cases.values():
-                plan.drive(server, requests, 1, WARM_S)  # whatever is done once
-            answered = {
-                (name, count): answer(plan, server, requests, count)
+                plan.drive(server, requests, 1, WARM_UP_S)
+            measurements = {
+                (name, count): measure_load(plan, server, requests, count)
                 for count in connections
                 for name, (server, requests) in cases.items()
             }
             with on_core(plan.cores.measured):
-                rounds.append(Round(answered, inside.alone()))
+                rounds.append(Round(measurements, in_process.time_steps()))
     return rounds
 
 
 class Stages(NamedTuple):
-    """Mean seconds of one route's requests, and of each in every stage, as the server itself counts them."""
+    """The server's own figures of one route: mean seconds of a request and of each stage, images per micro-batch."""
 
     request_s: float
+    images_per_micro_batch: float
     stage_s: dict[str, float]
 
 
-def stages(plan: Plan, inside: Inside, connections: Sequence[int]) -> dict[tuple[str, int], Stages]:
-    """Measure where the time of requests goes."""
+def stages(plan: Plan, in_process: InProcessModel, connections: Sequence[int]) -> dict[tuple[str, int], Stages]:
+    """Measure how the time of a request divides into stages, and how large the micro-batches are."""
     found = {}
-    images, codes = encode_requests(inside), decode_requests(inside)
+    images, codes = encode_requests(in_process), decode_requests(in_process)
     with plan.serve() as both, plan.serve("--role", "sender") as sender:
         for name, server, requests in (ENCODE_ALONE, sender, images), (ENCODE, both, images), (DECODE, both, codes):
             for count in connections:
-                plan.drive(server, requests, count)  # whatever is done once
-                before = _counted(server, requests[0].path)
+                plan.drive(server, requests, count, WARM_UP_S)
+                before = _scrape(server, requests[0].path)
                 plan.drive(server, requests, count)
-                sums = {key: value - before.get(key, 0) for key, value in _counted(server, requests[0].path).items()}
-                per_request = {key: value / sums["requests"] for key, value in sums.items() if key != "requests"}
-                found[name, count] = Stages(per_request.pop("all"), per_request)
+                after = _scrape(server, requests[0].path)
+                found[name, count] = _stages({key: value - before.get(key, 0) for key, value in after.items()})
     return found
 
 
 class BatchRound(NamedTuple):
-    """Images a second: over HTTP, and of the graph alone by how many are run at once."""
+    """Images per second: over HTTP, and of the graph alone by the number of images per run."""
 
     encoded_per_s: float
     encoder_per_s: dict[int, float]
@@ -147,9 +148,9 @@ class BatchRound(NamedTuple):
     decoder_per_s: dict[int, float]
 
 
-def batches(plan: Plan, inside: Inside, images: int) -> list[BatchRound]:
-    """Measure batches over HTTP beside the same graphs in this process, on one core."""
-    pixels = np.resize(inside.pixels, (images, *inside.pixels.shape[1:]))
+def batches(plan: Plan, in_process: InProcessModel, images: int) -> list[BatchRound]:
+    """Measure batches over HTTP, and the same graphs alone in this process, each on one core."""
+    pixels = np.resize(in_process.pixels, (images, *in_process.pixels.shape[1:]))
     array = io.BytesIO()
     np.save(array, pixels)
     rounds = []
@@ -160,39 +161,39 @@ def batches(plan: Plan, inside: Inside, images: int) -> list[BatchRound]:
                 encode_s = _seconds(lambda: _post(server, "/encode/batch", array.getvalue(), NPY))
                 decode_s = _seconds(lambda: _post(server, "/decode/batch", container, OCTETS))
             with on_core(plan.cores.measured):
-                encoder, decoder = inside.encoded_per_s(images), inside.decoded_per_s(images)
+                encoder, decoder = in_process.encoded_per_s(images), in_process.decoded_per_s(images)
             rounds.append(BatchRound(images / encode_s, encoder, images / decode_s, decoder))
     return rounds
 
 
 class StartRound(NamedTuple):
-    """Seconds from the start of a process until it is ready, and of one that only imports."""
+    """Seconds from the start of a service until it is ready, and of a process that only imports its packages."""
 
     ready_s: float
     import_s: float
 
 
 def starts(plan: Plan) -> list[StartRound]:
-    """Measure starts, beside those of a process that imports fastapi and onnxruntime; each may use all cores."""
+    """Measure the start of the service, and of a process that imports fastapi and onnxruntime, on all cores."""
     found = []
     for _ in range(plan.rounds):
         with plan.serve(cores=set(plan.cores)) as server:
             ready_s = server.ready_s
         found.append(StartRound(ready_s, _import_s()))
-    return found[1:] or found  # the first reads the files from the disk
+    return found[1:] or found  # the first start reads the files from the disk
 
 
 class Memory(NamedTuple):
-    """Resident bytes: at rest, the most under load, and after some and after all requests."""
+    """Resident bytes: at rest, the maximum under load, and by the number of requests that were sent."""
 
     rest: int
     load: int
     after: dict[int, int]
 
 
-def memory(plan: Plan, inside: Inside, first: int, all_requests: int) -> Memory:
-    """Send mixed requests, of which some are refused, and look at the server's memory."""
-    requests = mixed_requests(inside)
+def memory(plan: Plan, in_process: InProcessModel, first: int, all_requests: int) -> Memory:
+    """Send mixed requests, some of them invalid, and watch the server's memory."""
+    requests = mixed_requests(in_process)
     with plan.serve() as server:
         rest = server.resident_bytes()
         sent, most, after = 0, rest, {}
@@ -207,14 +208,14 @@ def memory(plan: Plan, inside: Inside, first: int, all_requests: int) -> Memory:
 
 
 class WorkersRound(NamedTuple):
-    """Requests a second of /encode by the number of workers."""
+    """Requests per second of /encode by the number of workers."""
 
     per_s: dict[int, float]
 
 
-def workers(plan: Plan, inside: Inside, counts: Sequence[int] = (1, 2)) -> list[WorkersRound]:
-    """Measure /encode with so many workers, each server free to use all cores, which it shares with what drives it."""
-    requests = encode_requests(inside)
+def workers(plan: Plan, in_process: InProcessModel, counts: Sequence[int] = (1, 2)) -> list[WorkersRound]:
+    """Measure /encode by the number of workers, on all cores, which the load generator shares."""
+    requests = encode_requests(in_process)
     rounds = []
     with ExitStack() as stack:
         cores = set(plan.cores)
@@ -226,20 +227,20 @@ def workers(plan: Plan, inside: Inside, counts: Sequence[int] = (1, 2)) -> list[
     return rounds
 
 
-def encode_requests(inside: Inside) -> list[Request]:
-    """Return requests of /encode as raw bytes, both ways."""
-    return [Request("/encode", file, {"Content-Type": PNG, "Accept": OCTETS}) for file in inside.files]
+def encode_requests(in_process: InProcessModel) -> list[Request]:
+    """Return requests of /encode, image files to bitstreams."""
+    return [Request("/encode", file, {"Content-Type": PNG, "Accept": OCTETS}) for file in in_process.files]
 
 
-def decode_requests(inside: Inside) -> list[Request]:
-    """Return requests of /decode, from bitstream to PNG."""
-    return [Request("/decode", code, {"Content-Type": OCTETS, "Accept": PNG}) for code in inside.codes]
+def decode_requests(in_process: InProcessModel) -> list[Request]:
+    """Return requests of /decode, bitstreams to PNG files."""
+    return [Request("/decode", code, {"Content-Type": OCTETS, "Accept": PNG}) for code in in_process.codes]
 
 
-def mixed_requests(inside: Inside) -> list[Request]:
-    """Return requests of all kinds; every eighth is refused."""
+def mixed_requests(in_process: InProcessModel) -> list[Request]:
+    """Return requests of all kinds; every eighth is invalid."""
     mixed = []
-    for file, code in zip(inside.files, inside.codes, strict=True):
+    for file, code in zip(in_process.files, in_process.codes, strict=True):
         encode, decode = (
             Request("/encode", file, {"Content-Type": PNG, "Accept": OCTETS}),
             Request("/decode", code, {"Content-Type": OCTETS, "Accept": PNG}),
@@ -267,8 +268,8 @@ def _form(file: bytes) -> bytes:
     return head + file + b"\r\n--b--\r\n"
 
 
-def answer(plan: Plan, server: Server, requests: Sequence[Request], connections: int) -> Answered:
-    """Drive a server, and look at what it takes of the processor.
+def measure_load(plan: Plan, server: Server, requests: Sequence[Request], connections: int) -> Measurement:
+    """Drive a server, and measure its processor time.
 
     Raises:
         RuntimeError: requests were refused, or connections broke.
@@ -277,48 +278,56 @@ def answer(plan: Plan, server: Server, requests: Sequence[Request], connections:
     load = plan.drive(server, requests, connections)
     if load.refused:
         raise RuntimeError(f"{load.refused} requests of {requests[0].path} were refused")
-    return Answered(load, (server.cpu_s() - before_s) / load.requests)
+    return Measurement(load, (server.cpu_s() - before_s) / load.requests)
 
 
-def _counted(server: Server, route: str) -> dict[str, float]:
-    """Return what a server has counted of a route: `requests`, seconds of `all` of it, and those of each stage."""
-    counted = {}
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-    for sample in (sample for family in families for sample in family.samples if sample.labels.get("route") == route):
-        if sample.name == "latentwire_http_request_duration_seconds_count":
-            counted["requests"] = sample.value
-        elif sample.name == "latentwire_http_request_duration_seconds_sum":
-            counted["all"] = sample.value
-        elif sample.name == "latentwire_stage_duration_seconds_sum":
-            counted[sample.labels["stage"]] = sample.value
-    return counted
+def _scrape(server: Server, route: str) -> dict[tuple[str, str], float]:
+    """Return the server's metrics of a route, by the metric's name and its label `stage`."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as response:
+        families = text_string_to_metric_families(response.read().decode())
+    return {
+        (sample.name.removeprefix("latentwire_"), sample.labels.get("stage", "")): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("route") == route and sample.name.endswith(("_sum", "_count"))
+    }
+
+
+def _stages(metrics: dict[tuple[str, str], float]) -> Stages:
+    requests = metrics["http_request_duration_seconds_count", ""]
+    # No micro-batch ran if the cost model sent all work to threads.
+    micro_batches = metrics.get(("micro_batch_size_count", ""), 0)
+    return Stages(
+        metrics["http_request_duration_seconds_sum", ""] / requests,
+        metrics["micro_batch_size_sum", ""] / micro_batches if micro_batches else 1,
+        {stage: value / requests for (name, stage), value in metrics.items() if name == "stage_duration_seconds_sum"},
+    )
 
 
 def _post(server: Server, path: str, body: bytes, content_type: str) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     try:
         connection.request("POST", path, body, {"Content-Type": content_type})
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
     finally:
         connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise RuntimeError(f"{path} was answered {answer.status}: {content[:500]!r}")
+    if response.status != http.HTTPStatus.OK:
+        raise RuntimeError(f"{path} got status {response.status}: {content[:500]!r}")
     return content
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def _import_s() -> float:
     code = "import fastapi, onnxruntime; print(flush=True)"
-    began = time.perf_counter()
+    started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, env=environment()
     ) as process:
         process.stdout.readline()  # type: ignore[union-attr]
-        return time.perf_counter() - began
+        return time.perf_counter() - started
