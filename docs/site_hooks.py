@@ -14,8 +14,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = "docs"
-START_PAGE = "README.md"
-ROOT_PAGES = (START_PAGE, "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md")
+PAGES = ("*.md", "deploy/README.md", "models/*/README.md")
 
 # A fenced block, which has no links, or a link or image with a relative target.
 _FENCE_OR_LINK = re.compile(
@@ -26,9 +25,9 @@ _FENCE_OR_LINK = re.compile(
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that lie outside `docs/`."""
-    model_pages = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("models/*/README.md"))]
-    for source in (*ROOT_PAGES, *model_pages):
-        files.append(File.generated(config, _page_of(source), abs_src_path=str(ROOT / source)))
+    for path in sorted(path for pattern in PAGES for path in ROOT.glob(pattern)):
+        uri = _page_of(path.relative_to(ROOT).as_posix())
+        files.append(File.generated(config, uri, abs_src_path=str(path)))
     return files
 
 
@@ -54,8 +53,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def _page_of(source: str) -> str:
     """Return the path on the site of a file of the repository."""
-    if source == START_PAGE:
-        return "index.md"
-    if source.startswith("models/"):
-        return f"models/{posixpath.basename(posixpath.dirname(source))}.md"
+    if posixpath.basename(source) == "README.md":
+        return posixpath.join(posixpath.dirname(source), "index.md")
     return source.removeprefix(f"{DOCS}/")

@@ -73,8 +73,9 @@ class Checkout:
                 ["bash", "-c", here], cwd=folder, env=self.environment(), stdout=log, stderr=log, start_new_session=True
             )
         self._started[here] = process
-        scheme = "https" if "tls" in here else "http"
-        port = next((port for port in self._ports.values() if port in here), self._ports["8000"])
+        scheme = "https" if "_TLS_" in here else "http"
+        named = re.search("|".join(self._ports.values()), here)
+        port = named[0] if named else self._ports["8000"]
         url = f"{scheme}://localhost:{port}/readyz"
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:

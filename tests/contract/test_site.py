@@ -52,3 +52,12 @@ def test_links_between_pages_of_the_repository_lead_to_pages_of_the_site(site: P
     page = (site / "API.html").read_text(encoding="utf-8")
     assert 'href="FORMAT.html' in page
     assert "../SECURITY.md" not in page
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_paths_that_a_page_names_exist(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_.]+/)+[\w.]*|[\w-]+\.(?:py|md|toml|txt|yml|json))`", text)
+    made = ("build/", ".venv", "card.json")
+    assert named
+    assert not [path for path in named if not path.startswith(made) and not (REPOSITORY / path).exists()]
