@@ -15,7 +15,7 @@ LOWEST := .venv-lowest
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-lowest soak check bench format docs train data image image-check lock clean
+.PHONY: help serve test test-lowest coverage soak check bench format docs train data image image-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ serve: $(SERVE)/installed ## Run the service on PORT with the shipped models (RO
 
 test: $(DEV)/installed ## Run all tests, on all cores; those on data sets need LATENTWIRE_DATA
 	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+coverage: $(DEV)/installed ## Run all tests and measure their coverage, which has a floor
+	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
 
 test-lowest: $(LOWEST)/installed ## Run the tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -W default --numprocesses auto --maxprocesses 4 --dist loadfile

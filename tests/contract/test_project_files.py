@@ -48,7 +48,9 @@ def test_the_workflow_tests_the_lowest_and_the_highest_python_that_is_announced(
 def test_commit_hooks_are_the_tools_of_make_check() -> None:
     checks = (REPOSITORY / "Makefile").read_text(encoding="utf-8").split("\ncheck:")[1].split("\n\n")[0]
     tools = set(re.findall(r"\$\(DEV\)/bin/([a-z-]+)", checks))
-    hooks = [hook for repository in _load(REPOSITORY / ".pre-commit-config.yaml")["repos"] for hook in repository["hooks"]]
+    hooks = [
+        hook for repository in _load(REPOSITORY / ".pre-commit-config.yaml")["repos"] for hook in repository["hooks"]
+    ]
     assert {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks} == tools
 
 
