@@ -21,7 +21,7 @@ RUN cp -r /both /sender && find /sender -name decoder.onnx -delete \
 FROM python:3.11-slim-bookworm AS edge
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends nginx-light \
- && rm -rf /var/lib/apt/lists/* \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
  && useradd --system --uid 10001 --no-create-home latentwire
 COPY deploy/edge.py deploy/nginx.conf.template /opt/edge/
 ENV PYTHONDONTWRITEBYTECODE=1 \

@@ -99,7 +99,8 @@ def configuration(environment: Mapping[str, str]) -> str:
         "listen": values["edge_listen"] + (" ssl" if tls else ""),
         "tls": tls,
         "trusted_proxies": "".join(f"set_real_ip_from {one}; " for one in values["edge_trusted_proxies"].split()),
-        "upstreams": "".join(f"server {one} max_fails=0; " for one in _addresses(values["edge_upstreams"])),
+        # Each address stands twice, so that a request can be sent again to a single replica with several workers.
+        "upstreams": "".join(f"server {one} max_fails=0; " for one in 2 * _addresses(values["edge_upstreams"])),
         "path_prefix": _path_prefix(values["edge_path_prefix"]),
         "problems": "\n        ".join(_problem(code, *told) for code, told in PROBLEMS.items()),
     }
@@ -117,7 +118,9 @@ def run() -> int:
     state = _state()
     file.write_text(state[0], encoding="utf-8")
     command = ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(file)]
-    nginx = subprocess.Popen(command)  # noqa: S603 - the command is ours but for the operator's folder
+    # nginx opens /dev/stdout anew for its access log. Not every standard output can be opened; a pipe of this user can.
+    log = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # noqa: S607
+    nginx = subprocess.Popen(command, stdout=log.stdin)  # noqa: S603 - the command is ours but for the folder's name
     while nginx.poll() is None:
         received = signal.sigtimedwait({*stop_signals, signal.SIGCHLD}, REFRESH_S)
         if received is not None and received.si_signo in stop_signals:

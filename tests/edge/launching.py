@@ -69,6 +69,10 @@ class Edge:
         """Return a new connection."""
         return socket.create_connection(self.address, PATIENCE_S)
 
+    def reload(self) -> None:
+        """Let new nginx processes take the place of those that run."""
+        os.kill(int((self.folder / "nginx.pid").read_text(encoding="ascii")), signal.SIGHUP)
+
     def output(self) -> str:
         """Return what nginx has logged."""
         return Path(self.log.name).read_text(encoding="utf-8")

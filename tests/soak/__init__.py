@@ -1,6 +1,8 @@
-"""Drives the real server for long, with good requests and hostile ones mixed: `python -m tests.soak --minutes 10`.
+"""Drives the real service for minutes with valid, hostile and misbehaving clients: `python -m tests.soak --minutes 10`.
 
-Every answer is known beforehand, as the codec gives it in this process: right to the byte, or the refusal that the
-documentation tells. What counts as a failure: a wrong answer, a 5xx, an answer that does not come, a traceback in the
-log, and places, files or memory that are not given back.
+The correct response to each request is computed beforehand by the library in this process: its exact bytes, or the
+refusal that docs/API.md describes. A soak fails on a wrong response, a 5xx, a missing response, a traceback in a log,
+and on queue places, files or memory that are not released.
+
+By default the service is two replicas behind the edge, and the last part of the soak stops and kills replicas.
 """

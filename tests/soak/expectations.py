@@ -1,9 +1,10 @@
-"""A request and how its answer is judged."""
+"""A request, and how its response is checked."""
 
 import json
 import math
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -27,17 +28,29 @@ PNG = "image/png"
 _PROBLEM_OF_CODE = {problem.code: problem for problem in ALL_PROBLEMS}
 
 
-class WrongAnswer(Exception):
-    """An answer is not the one that it must be; the message says what is different."""
+class WrongResponse(Exception):
+    """A response is not what it must be; the message says what is different."""
 
 
-class ServerFault(WrongAnswer):
-    """The service says that it has failed."""
+class IncompleteResponse(WrongResponse):
+    """A response ends early, or does not come at all."""
+
+
+class ServerFault(WrongResponse):
+    """The service reports a fault of its own."""
+
+
+class NotReady(ServerFault):
+    """No service is there to respond."""
+
+
+class Interrupted(Exception):
+    """A batch has no complete response, as when the process that works on it ends. Its client may send it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request to one half of the service, and what its answer must be."""
+    """One request to one half of the service, and the check of its response."""
 
     half: Half
     path: str
@@ -45,6 +58,22 @@ class Exchange:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     method: str = "POST"
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a batch, which the edge passes on as it comes and cannot send again."""
+        return self.path.partition("?")[0].endswith("/batch")
+
+
+@contextmanager
+def interruptible(exchange: Exchange) -> Iterator[None]:
+    """Raise Interrupted where a batch has no complete response. Other requests have no such excuse."""
+    try:
+        yield
+    except (IncompleteResponse, NotReady, httpx.TransportError, ConnectionError) as error:
+        if exchange.streams:
+            raise Interrupted(repr(error)) from error
+        raise
 
 
 def route(path: str, **parameters: object) -> str:
@@ -57,13 +86,13 @@ def gives(content: bytes, media_type: str, **headers: str) -> Check:
     """Expect this very content, and these headers, with `_` for `-`."""
     expected = {"content-type": media_type} | {name.replace("_", "-"): value for name, value in headers.items()}
 
-    def check(answer: httpx.Response) -> None:
-        _expect_status(answer, 200)
+    def check(response: httpx.Response) -> None:
+        _expect_status(response, 200)
         for name, value in expected.items():
-            if answer.headers.get(name) != value:
-                raise WrongAnswer(f"{name} is {answer.headers.get(name)!r}, not {value!r}")
-        if answer.content != content:
-            raise WrongAnswer(f"other bytes: {_shown(answer.content)}, not {_shown(content)}")
+            if response.headers.get(name) != value:
+                raise WrongResponse(f"{name} is {response.headers.get(name)!r}, not {value!r}")
+        if response.content != content:
+            raise WrongResponse(f"other bytes: {_shown(response.content)}, not {_shown(content)}")
 
     return check
 
@@ -71,28 +100,28 @@ def gives(content: bytes, media_type: str, **headers: str) -> Check:
 def gives_json(expected: object) -> Check:
     """Expect JSON of this meaning; numbers must be equal in every digit."""
 
-    def check(answer: httpx.Response) -> None:
-        _expect_status(answer, 200)
-        if answer.headers.get("content-type") != JSON:
-            raise WrongAnswer(f"content-type is {answer.headers.get('content-type')!r}, not JSON")
-        if (found := answer.json()) != expected:
-            raise WrongAnswer(f"other JSON: {_first_difference(found, expected)}")
+    def check(response: httpx.Response) -> None:
+        _expect_status(response, 200)
+        if response.headers.get("content-type") != JSON:
+            raise WrongResponse(f"content-type is {response.headers.get('content-type')!r}, not JSON")
+        if (found := response.json()) != expected:
+            raise WrongResponse(f"other JSON: {_first_difference(found, expected)}")
 
     return check
 
 
-def gives_well(answer: httpx.Response) -> None:
+def succeeds(response: httpx.Response) -> None:
     """Expect a 200 of any content."""
-    _expect_status(answer, 200)
+    _expect_status(response, 200)
 
 
 def refuses(*codes: str) -> Check:
     """Expect a problem document with one of these codes, complete and as the table of problems has it."""
 
-    def check(answer: httpx.Response) -> None:
-        found = check_problem(answer)
+    def check(response: httpx.Response) -> None:
+        found = check_problem(response)
         if found not in codes:
-            raise WrongAnswer(f"the problem is {found}, not {' or '.join(codes)}: {answer.json()['detail']}")
+            raise WrongResponse(f"the problem is {found}, not {' or '.join(codes)}: {response.json()['detail']}")
 
     return check
 
@@ -105,20 +134,20 @@ def expected_of(work: Callable[[], Check]) -> Check:
         return refuses(PROBLEMS[type(error)].code)
 
 
-def check_problem(answer: httpx.Response) -> str:
+def check_problem(response: httpx.Response) -> str:
     """Return the code of a problem document, which must be complete and as the table of problems has it."""
-    shown = f"{answer.status_code} {_shown(answer.content)}"
-    if answer.status_code < 400:
-        raise WrongAnswer(f"accepted: {shown}")
-    if answer.headers.get("content-type") != PROBLEM_MEDIA_TYPE:
-        raise WrongAnswer(f"not a problem document: {shown}")
-    document = answer.json()
+    shown = f"{response.status_code} {_shown(response.content)}"
+    if response.status_code < 400:
+        raise WrongResponse(f"accepted: {shown}")
+    if response.headers.get("content-type") != PROBLEM_MEDIA_TYPE:
+        raise WrongResponse(f"not a problem document: {shown}")
+    document = response.json()
     problem = _PROBLEM_OF_CODE.get(document.get("code"))
-    told = (answer.status_code, document.get("status"))
+    told = (response.status_code, document.get("status"))
     if problem is None or told != (problem.status, problem.status) or not document.get("detail"):
-        raise WrongAnswer(f"not a problem of the table: {shown}")
-    if (problem.status == 429) != ("retry-after" in answer.headers):
-        raise WrongAnswer(f"Retry-After goes with 429 and nothing else: {shown}")
+        raise WrongResponse(f"not a problem of the table: {shown}")
+    if (problem.status == 429) != ("retry-after" in response.headers):
+        raise WrongResponse(f"Retry-After goes with 429 and nothing else: {shown}")
     return problem.code
 
 
@@ -158,10 +187,12 @@ def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedI
     return gives(bytes_of(sent.encoded), OCTETS, **headers)
 
 
-def check_no_fault(answer: httpx.Response) -> None:
-    """Refuse a 5xx, which no request may be answered with."""
-    if answer.status_code >= 500:
-        raise ServerFault(f"status {answer.status_code}: {_shown(answer.content)}")
+def check_no_fault(response: httpx.Response) -> None:
+    """Refuse a 5xx, which is never a correct response."""
+    if response.status_code == 503 and check_problem(response) == "not-ready":
+        raise NotReady(f"status 503: {_shown(response.content)}")
+    if response.status_code >= 500:
+        raise ServerFault(f"status {response.status_code}: {_shown(response.content)}")
 
 
 def json_bytes(content: object) -> bytes:
@@ -169,9 +200,9 @@ def json_bytes(content: object) -> bytes:
     return json.dumps(content).encode()
 
 
-def _expect_status(answer: httpx.Response, status: int) -> None:
-    if answer.status_code != status:
-        raise WrongAnswer(f"status {answer.status_code}, not {status}: {_shown(answer.content)}")
+def _expect_status(response: httpx.Response, status: int) -> None:
+    if response.status_code != status:
+        raise WrongResponse(f"status {response.status_code}, not {status}: {_shown(response.content)}")
 
 
 def _shown(content: bytes) -> str:

@@ -1,7 +1,6 @@
-"""Hostile requests in sound HTTP: damaged, lying, oversized and misaddressed ones, made anew each time.
+"""Hostile requests in valid HTTP: damaged, lying, oversized and misaddressed ones, made anew each time.
 
-What each must be answered with is what the codec says of the same bytes in this process, or what the documentation
-tells.
+The correct response is what the library says about the same bytes in this process, or what docs/API.md describes.
 """
 
 import io
@@ -46,13 +45,13 @@ POSTED: dict[str, Half] = {
     "/encode/batch": "sender",
     "/decode/batch": "receiver",
 }
-# A container says that it is damaged, or something else that follows from the damage.
+# The refusals of a damaged container: the damage itself, or what follows from it.
 CONTAINER_CODES = ("damaged-chunk", "invalid-code", "unsupported-version", "model-mismatch", "batch-too-large")
 VECTOR_CODES = ("invalid-code", "invalid-json", "invalid-vector")
 
 
 def damaged(data: bytes, random: Random) -> bytes:
-    """Return `data` with something wrong: bits flipped, cut, appended to, a piece of it twice, or other bytes."""
+    """Return `data` cut, with a flipped bit, appended to, with a piece missing or replaced, or random bytes instead."""
     at = random.randrange(len(data) + 1)
     some = random.randbytes(random.randint(1, 12))
     return random.choice(
@@ -68,10 +67,10 @@ def damaged(data: bytes, random: Random) -> bytes:
 
 
 class Hostile:
-    """Makes hostile requests. The methods that are no underscore's are the kinds."""
+    """Makes hostile requests; `kinds` lists them."""
 
     def __init__(self, known: Known) -> None:
-        """Know the service, which has its limits at their defaults."""
+        """Take the models and images; the service has the default limits."""
         self._known = known
         self._names = sorted(known.images)
         self._files = sorted(FOLDER.iterdir())
@@ -94,7 +93,7 @@ class Hostile:
             "wrong type": self._wrong_type,
             "wrong path": self._wrong_path,
             "wrong parameter": self._wrong_parameter,
-            "too long a body": self._too_long,
+            "body over the limit": self._too_long,
             **({"other half's route": self._wrong_half} if self._known.sender is not self._known.receiver else {}),
         }
 
@@ -302,7 +301,8 @@ class Hostile:
         wrong = random.choice(
             ["/nope", f"{path}/", f"/{path[1:].upper()}", f"{path}/..%2f..%2fetc%2fpasswd", "/models/", "/.git/config"]
         )
-        return Exchange(half, wrong, refuses("not-found"), b"x" * random.randint(0, 100))
+        # nginx refuses a path that leads out of the root.
+        return Exchange(half, wrong, refuses("not-found", "invalid-request"), b"x" * random.randint(0, 100))
 
     def _wrong_half(self, random: Random) -> Exchange:
         path, half = random.choice(list(POSTED.items()))

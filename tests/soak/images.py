@@ -1,4 +1,4 @@
-"""Images for each model: test images of what it was trained on, if they are there, else digits that are drawn."""
+"""Images for each model: test images of its training data set if they are installed, else drawn digits."""
 
 import numpy as np
 

@@ -3,14 +3,14 @@
 from statistics import median
 from typing import NamedTuple
 
-# Until then caches, arenas and threads come to their size: of ten minutes, in up to the first three.
+# Caches, arenas and threads reach their size in this part of the samples.
 WARM_UP = 0.35
-MOST_GROWTH = 1.05
-LEAST_SAMPLES = 60
+MAX_GROWTH = 1.05
+MIN_SAMPLES = 60
 
 
 class Sample(NamedTuple):
-    """Memory at a time after so many requests."""
+    """Memory at a time, after a number of requests."""
 
     time_s: float
     requests: int
@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the samples say. `flat` is None if there are too few of them."""
+    """The result of a soak's samples. `flat` is None if there are too few of them."""
 
     start_bytes: int
     warm_bytes: int
@@ -35,11 +35,11 @@ class Verdict(NamedTuple):
 def assess(samples: list[Sample]) -> Verdict:
     """Compare the first tenth after warming up with the last one, each by its median.
 
-    Medians, as single samples are taken while requests hold what they need for a moment.
+    A single sample may be taken while requests hold memory for a moment, so medians are compared.
     """
     sizes = [sample.resident_bytes for sample in samples]
     warm = sizes[int(len(sizes) * WARM_UP) :]
     tenth = max(1, len(warm) // 10)
     first, last = int(median(warm[:tenth])), int(median(warm[-tenth:]))
-    flat = None if len(sizes) < LEAST_SAMPLES else last <= MOST_GROWTH * first
+    flat = None if len(sizes) < MIN_SAMPLES else last <= MAX_GROWTH * first
     return Verdict(sizes[0], first, last, max(sizes), flat)

@@ -1,6 +1,6 @@
-"""Clients that misbehave below HTTP: that leave, dawdle, lie about lengths, or do not speak HTTP at all.
+"""Clients that misbehave below HTTP: they leave, are slow, lie about lengths, or do not speak HTTP at all.
 
-A server's address enters; what came of it leaves, in a word. Whatever the server answers must be a refusal, or right.
+Each returns its outcome in a word. Every response that it gets must be correct or a refusal.
 """
 
 import http.client
@@ -15,64 +15,71 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.soak.expectations import Exchange, Half, WrongAnswer, check_no_fault, check_problem
+from tests.soak.expectations import (
+    Exchange,
+    Half,
+    IncompleteResponse,
+    WrongResponse,
+    check_no_fault,
+    check_problem,
+    interruptible,
+)
 
-PATIENCE_S = 90
+TIMEOUT_S = 90
 Addresses = dict[Half, tuple[str, int]]
-Rude = Callable[[Random], str]
+Misbehavior = Callable[[Random], str]
 
 
-class Manners(NamedTuple):
-    """How long the patient ones dawdle, in seconds, and how many come at once in a burst."""
+class SlowClientTiming(NamedTuple):
+    """How long slow clients take, in seconds, and how many clients come at once in a burst."""
 
-    dawdle_s: float
+    delay_s: float
     burst: int
 
 
-class RudeClients:
-    """Misbehaves towards the servers at these addresses."""
+class MisbehavingClients:
+    """Misbehaves towards the service at these addresses."""
 
-    def __init__(self, addresses: Addresses, good: dict[str, list[Exchange]], manners: Manners) -> None:
-        """Know what single requests are answered with, from `good`."""
+    def __init__(self, addresses: Addresses, valid: dict[str, list[Exchange]], timing: SlowClientTiming) -> None:
+        """Take valid requests, by kind, with the checks of their responses."""
         self._addresses = addresses
-        self._good = good
-        self._singles = [one for kind in ("encode, wire", "encode, JSON", "decode, PNG") for one in good[kind]]
-        self._batches = good["encode a batch"] + good["decode a batch"]
-        self._manners = manners
+        self._singles = [one for kind in ("encode, bitstream", "encode, JSON", "decode, PNG") for one in valid[kind]]
+        self._batches = valid["encode a batch"] + valid["decode a batch"]
+        self._timing = timing
 
-    def kinds(self) -> dict[str, Rude]:
-        """Return what misbehaves in each way; it returns what came of it."""
+    def kinds(self) -> dict[str, Misbehavior]:
+        """Return a function for each kind, which misbehaves once and returns the outcome."""
         return {
-            "says nothing": self._says_nothing,
-            "leaves within the head": self._leaves_within_the_head,
+            "sends nothing": self._sends_nothing,
+            "leaves within the headers": self._leaves_within_the_headers,
             "leaves within the body": self._leaves_within_the_body,
-            "leaves before the answer": self._leaves_before_the_answer,
-            "leaves within the answer": self._leaves_within_the_answer,
+            "leaves before the response": self._leaves_before_the_response,
+            "leaves within the response": self._leaves_within_the_response,
             "ends the body early": self._ends_early,
             "sends more than it says": self._sends_more,
             "sends slowly": self._sends_slowly,
             "reads slowly": self._reads_slowly,
-            "asks many at once": self._pipelines,
-            "asks for a word first": self._expects_a_word,
+            "pipelines": self._pipelines,
+            "expects 100 Continue": self._expects_continue,
             "speaks no HTTP": self._speaks_no_http,
-            "sends a long head": self._sends_a_long_head,
+            "sends long headers": self._sends_long_headers,
             "comes in a crowd": self._comes_in_a_crowd,
         }
 
-    def _says_nothing(self, random: Random) -> str:
+    def _sends_nothing(self, random: Random) -> str:
         with self._connected(random.choice(list(self._addresses))) as connection:
-            time.sleep(self._manners.dawdle_s * random.random())
+            time.sleep(self._timing.delay_s * random.random())
             if random.random() < 0.5:
                 connection.shutdown(socket.SHUT_WR)
                 return _only_refusals(received(connection))
         return "left"
 
-    def _leaves_within_the_head(self, random: Random) -> str:
+    def _leaves_within_the_headers(self, random: Random) -> str:
         one = self._one(random)
         with self._connected(one.half) as connection:
             data = head(one)
             connection.sendall(data[: random.randrange(1, len(data))])
-            time.sleep(self._manners.dawdle_s * random.random() / 4)
+            time.sleep(self._timing.delay_s * random.random() / 4)
             _leave(connection, random)
         return "left"
 
@@ -80,18 +87,18 @@ class RudeClients:
         one = self._one(random)
         with self._connected(one.half) as connection:
             connection.sendall(head(one) + one.body[: random.randrange(len(one.body))])
-            time.sleep(self._manners.dawdle_s * random.random() / 4)
+            time.sleep(self._timing.delay_s * random.random() / 4)
             _leave(connection, random)
         return "left"
 
-    def _leaves_before_the_answer(self, random: Random) -> str:
+    def _leaves_before_the_response(self, random: Random) -> str:
         one = self._one(random)
         with self._connected(one.half) as connection:
             connection.sendall(head(one) + one.body)
             _leave(connection, random)
         return "left"
 
-    def _leaves_within_the_answer(self, random: Random) -> str:
+    def _leaves_within_the_response(self, random: Random) -> str:
         one = random.choice(self._batches)
         with self._connected(one.half) as connection:
             connection.sendall(head(one) + one.body)
@@ -104,7 +111,8 @@ class RudeClients:
         with self._connected(one.half) as connection:
             connection.sendall(head(one) + one.body[: random.randrange(len(one.body))])
             connection.shutdown(socket.SHUT_WR)
-            return _only_refusals(received(connection))
+            with interruptible(one):
+                return _only_refusals(received(connection))
 
     def _sends_more(self, random: Random) -> str:
         one = random.choice(self._singles)
@@ -113,34 +121,34 @@ class RudeClients:
                 connection.sendall(head(one) + one.body + random.randbytes(random.randint(8, 2000)))
                 connection.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # the server has closed it, which it may
-            answers = received(connection)
-        if answers and answers[0].status_code == 200:
-            one.check(answers.pop(0))
-        return _only_refusals(answers)
+                pass  # The server may have closed the connection.
+            responses = received(connection)
+        if responses and responses[0].status_code == 200:
+            one.check(responses.pop(0))
+        return _only_refusals(responses)
 
     def _sends_slowly(self, random: Random) -> str:
         one = self._one(random)
         data = head(one, "Connection: close") + one.body
         pieces = random.randint(2, 8)
-        with self._connected(one.half) as connection:
+        with self._connected(one.half) as connection, interruptible(one):
             try:
                 for number in range(pieces):
                     connection.sendall(data[number * len(data) // pieces : (number + 1) * len(data) // pieces])
-                    time.sleep(self._manners.dawdle_s / pieces)
+                    time.sleep(self._timing.delay_s / pieces)
             except ConnectionError:
                 return _turned_away_meanwhile(received(connection))
             return _right_or_busy(one, received(connection))
 
     def _reads_slowly(self, random: Random) -> str:
         one = random.choice(self._batches)
-        with self._connected(one.half) as connection:
+        with self._connected(one.half) as connection, interruptible(one):
             connection.sendall(head(one, "Connection: close") + one.body)
             data = b""
             try:
                 for _ in range(4):
                     data += connection.recv(1000)
-                    time.sleep(self._manners.dawdle_s / 4)
+                    time.sleep(self._timing.delay_s / 4)
             except ConnectionError:
                 return _turned_away_meanwhile(received(connection, data))
             return _right_or_busy(one, received(connection, data))
@@ -153,12 +161,14 @@ class RudeClients:
             *most, last = many
             connection.sendall(b"".join(head(one) + one.body for one in most))
             connection.sendall(head(last, "Connection: close") + last.body)
-            answers = received(connection)
-        if len(answers) != len(many):
-            raise WrongAnswer(f"{len(answers)} answers to {len(many)} requests")
-        return "; ".join(sorted({_right_or_busy(one, [answer]) for one, answer in zip(many, answers, strict=True)}))
+            responses = received(connection)
+        if len(responses) != len(many):
+            raise WrongResponse(f"{len(responses)} responses to {len(many)} requests")
+        return "; ".join(
+            sorted({_right_or_busy(one, [response]) for one, response in zip(many, responses, strict=True)})
+        )
 
-    def _expects_a_word(self, random: Random) -> str:
+    def _expects_continue(self, random: Random) -> str:
         one = random.choice(self._singles)
         with self._connected(one.half) as connection:
             connection.sendall(head(one, "Connection: close", "Expect: 100-continue"))
@@ -197,7 +207,7 @@ class RudeClients:
         )
         return self._refusals_of(one.half, data)
 
-    def _sends_a_long_head(self, random: Random) -> str:
+    def _sends_long_headers(self, random: Random) -> str:
         one = random.choice(self._singles)
         size = random.choice([70_000, 300_000, 2_000_000])
         kind = random.randrange(3)
@@ -221,12 +231,12 @@ class RudeClients:
             return _only_refusals(received(connection))
 
     def _comes_in_a_crowd(self, random: Random) -> str:
-        many = [random.choice(self._singles) for _ in range(self._manners.burst)]
+        many = [random.choice(self._singles) for _ in range(self._timing.burst)]
         connections: list[socket.socket] = []
         outcomes = set()
         try:
             for one in many:
-                connections.append(socket.create_connection(self._addresses[one.half], PATIENCE_S))
+                connections.append(socket.create_connection(self._addresses[one.half], TIMEOUT_S))
                 connections[-1].sendall(head(one, "Connection: close") + one.body)
             for one, connection in zip(many, connections, strict=True):
                 outcomes.add(_right_or_busy(one, received(connection)))
@@ -240,7 +250,7 @@ class RudeClients:
 
     @contextmanager
     def _connected(self, half: Half) -> Iterator[socket.socket]:
-        with socket.create_connection(self._addresses[half], PATIENCE_S) as connection:
+        with socket.create_connection(self._addresses[half], TIMEOUT_S) as connection:
             yield connection
 
 
@@ -252,34 +262,35 @@ def head(exchange: Exchange, *more: str) -> bytes:
 
 
 def received(connection: socket.socket, data: bytes = b"") -> list[httpx.Response]:
-    """Return all answers until the connection is closed; `data` has been received already.
+    """Return all responses until the connection is closed; `data` has been received already.
 
     Raises:
-        WrongAnswer: the connection stays open without a byte, or an answer is not whole.
+        WrongResponse: the connection stays open without a byte, or a response is a 5xx.
+        IncompleteResponse: a response ends early.
     """
     pieces = [data]
     try:
         while piece := connection.recv(1 << 16):
             pieces.append(piece)
     except TimeoutError as error:
-        raise WrongAnswer(f"the connection was still open after {PATIENCE_S} s: {b''.join(pieces)[:100]!r}") from error
+        raise WrongResponse(f"the connection was still open after {TIMEOUT_S} s: {b''.join(pieces)[:100]!r}") from error
     except ConnectionError:
-        pass  # closed with a reset, as it may be where bytes have been sent that the server did not read
+        pass  # The server may close with a reset if it has not read everything.
     stream = _Stream(b"".join(pieces))
-    answers = []
+    responses = []
     while stream.peek():
-        answer = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
+        response = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
         try:
-            answer.begin()
-            answers.append(httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read()))
-            check_no_fault(answers[-1])
+            response.begin()
+            responses.append(httpx.Response(response.status, headers=response.getheaders(), content=response.read()))
+            check_no_fault(responses[-1])
         except http.client.HTTPException as error:
-            raise WrongAnswer(f"an answer is not whole: {error!r}") from error
-    return answers
+            raise IncompleteResponse(f"a response ends early: {error!r}") from error
+    return responses
 
 
 class _Stream(io.BytesIO):
-    """Bytes that `http.client` takes for a socket, and leaves open after each answer."""
+    """Bytes that `http.client` takes for a socket, and leaves open after each response."""
 
     def makefile(self, _mode: str) -> io.BytesIO:
         return self
@@ -291,34 +302,36 @@ class _Stream(io.BytesIO):
         pass
 
 
-def _right_or_busy(one: Exchange, answers: list[httpx.Response]) -> str:
-    if len(answers) != 1:
-        raise WrongAnswer(f"{len(answers)} answers to one request")
-    if answers[0].status_code == 429:
-        check_problem(answers[0])
+def _right_or_busy(one: Exchange, responses: list[httpx.Response]) -> str:
+    if not responses:
+        raise IncompleteResponse("the connection was closed without a response")
+    if len(responses) != 1:
+        raise WrongResponse(f"{len(responses)} responses to one request")
+    if responses[0].status_code == 429:
+        check_problem(responses[0])
         return "turned away"
-    one.check(answers[0])
+    one.check(responses[0])
     return "right"
 
 
-def _turned_away_meanwhile(answers: list[httpx.Response]) -> str:
-    """Expect a 429 or nothing: where a client still sends, or is late to read, a closed connection loses the answer."""
-    for answer in answers:
-        if answer.status_code != 429:
-            raise WrongAnswer(f"the connection was closed after a status {answer.status_code}")
-        check_problem(answer)
-    return "turned away" if answers else "closed"
+def _turned_away_meanwhile(responses: list[httpx.Response]) -> str:
+    """Expect a 429 or nothing: a client that still sends, or is late to read, can lose its response by a reset."""
+    for response in responses:
+        if response.status_code != 429:
+            raise WrongResponse(f"the connection was closed after a status {response.status_code}")
+        check_problem(response)
+    return "turned away" if responses else "closed"
 
 
-def _only_refusals(answers: list[httpx.Response]) -> str:
-    """Expect that nothing but refusals came, or just the end of the connection."""
-    for answer in answers:
-        check_problem(answer)
-    return "refused" if answers else "closed"
+def _only_refusals(responses: list[httpx.Response]) -> str:
+    """Expect refusals only, or just the end of the connection."""
+    for response in responses:
+        check_problem(response)
+    return "refused" if responses else "closed"
 
 
 def _leave(connection: socket.socket, random: Random) -> None:
-    """Close, half of the time with a reset."""
+    """Close the connection, with a reset half of the time."""
     if random.random() < 0.5:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

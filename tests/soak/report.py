@@ -1,9 +1,9 @@
-"""What a soak has found -> the page that is printed, and whether it is good."""
+"""The findings of a soak -> the page that is printed, and whether the soak passed."""
 
 from dataclasses import dataclass, field
 
 from tests.service.conformance import Finding
-from tests.soak.memory import MOST_GROWTH, Verdict
+from tests.soak.memory import MAX_GROWTH, Verdict
 from tests.soak.tally import Tally
 
 _MIB = 1 << 20
@@ -11,10 +11,10 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found.
+    """All findings.
 
-    `load` is how many of the requests came in `seconds`, before everything was asked once more; `faults` and `missing`,
-    kinds of requests that never came, are to be empty.
+    `load` is the number of requests within `seconds`, before each valid request was sent once more. `faults`, and
+    `missing`, the kinds of requests that never came, must be empty.
     """
 
     tally: Tally
@@ -23,6 +23,7 @@ class Report:
     memory: Verdict
     faults: list[str]
     missing: set[str]
+    restarts: int = 0
     conformance: list[Finding] = field(default_factory=list)
 
     @property
@@ -39,9 +40,10 @@ class Report:
             self.tally.table(),
             "",
             f"{self.tally.requests:,} requests, {self.load:,} of them in {self.seconds:.0f} s, the others one by one",
+            f"{self.restarts} restarts of replicas, by SIGTERM and SIGKILL",
             f"resident memory: {memory.start_bytes / _MIB:.1f} MiB at the start, {memory.warm_bytes / _MIB:.1f} after "
             f"warming up, {memory.end_bytes / _MIB:.1f} at the end, {memory.peak_bytes / _MIB:.1f} at most: "
-            f"× {memory.growth:.3f} (at most {MOST_GROWTH}): {flat}",
+            f"× {memory.growth:.3f} (at most {MAX_GROWTH}): {flat}",
         ]
         for finding in self.conformance:
             lines.append(f"schemathesis, meanwhile: {finding.requests:,} requests, exit code {finding.code}")
@@ -49,6 +51,6 @@ class Report:
         lines += [
             f"FAULT: {fault}" for fault in (*self.faults, *(f"no request '{kind}'" for kind in sorted(self.missing)))
         ]
-        lines += self.tally.told
+        lines += self.tally.messages
         lines.append("good" if self.good else "NOT GOOD")
         return "\n".join(lines)

@@ -1,16 +1,20 @@
-"""The service under test: one process of both roles, or a sender and a receiver that share no file."""
+"""The service under test: replicas behind the edge, or one process; of both roles, or a sender and a receiver."""
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE
 from service.inference.registry import Registry, open_registry
 from service.settings import Role, read_settings
-from tests.service.launching import Server
+from tests.edge.launching import Edge, run_edge
+from tests.service.launching import PATIENCE_S, Server
+from tests.service.load import wait_until
 from tests.soak.expectations import Half
 
 GAUGES = (
@@ -19,56 +23,147 @@ GAUGES = (
     "latentwire_batches_in_flight",
     "latentwire_body_buffered_bytes",
 )
-BAD_WORDS = ("Traceback", "ERROR", "CRITICAL")
-REST_S = 30
-# Of each process: connections that are just being closed, and files of metrics that came with the load.
+LOG_FAULTS = ("Traceback", "ERROR", "CRITICAL")
+EDGE_LOG_FAULTS = ("[crit]", "[alert]", "[emerg]")
+# Time for everything to be released, on a slow machine.
+RELEASE_TIMEOUT_S = 90
+# Files that each process may have open more than before: closing connections, and metrics that came with the load.
 SPARE_FILES = 4
 
 
-class Service:
-    """The running servers, by the half that they have, and what they have opened, opened in this process, too."""
+class Target(NamedTuple):
+    """Where clients connect to."""
 
-    def __init__(self, servers: dict[Half, Server], registries: dict[Half, Registry]) -> None:
-        self.servers = servers
-        self.registries = registries
+    address: tuple[str, int]
+    base_url: str
+
+
+class Replica:
+    """One `python -m service`, which can be stopped and started again on its port."""
+
+    def __init__(self, name: str, flags: Sequence[str], scratch: Path) -> None:
+        self.name = name
+        self.faults: list[str] = []
+        self._flags = flags
+        self._scratch = scratch
+        self._starts = 0
+        self.server = self._start("0")
 
     @property
-    def processes(self) -> list[Server]:
-        """Each server once."""
-        return list(dict.fromkeys(self.servers.values()))
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self.server.address
+
+    def restart(self, number: signal.Signals) -> None:
+        """End it by a signal and start it again; with workers, SIGKILL ends one, which its parent starts again."""
+        server = self.server
+        workers = children(server.process.pid)
+        if number == signal.SIGKILL and len(workers) > 1:
+            os.kill(workers[-1], number)
+            wait_until(
+                lambda: workers[-1] not in (now := children(server.process.pid)) and len(now) >= len(workers),
+                f"another worker of {self.name} has started",
+            )
+            wait_until(lambda: server.client.get("/readyz").status_code == 200, f"{self.name} is ready")
+            return
+        port = str(self.address[1])
+        server.process.send_signal(number)
+        code = server.process.wait(PATIENCE_S)
+        if code != (0 if number == signal.SIGTERM else -number):
+            self.faults.append(f"{self.name} has ended with exit code {code} on {number.name}")
+        self._check_log()
+        server.client.close()
+        server.log.close()
+        self.server = self._start(port)
+
+    def check(self) -> list[str]:
+        """Return a sentence for each thing that is wrong after the load."""
+        if (code := self.server.process.poll()) is not None:
+            self.faults.append(f"{self.name} has ended with exit code {code}")
+        elif held := self._not_released():
+            self.faults.append(f"{self.name} still counts work: {', '.join(held)}")
+        self._check_log()
+        return self.faults
+
+    def stop(self) -> None:
+        """End it."""
+        if self.server.process.poll() is None:
+            self.server.stop()
+        self.server.client.close()
+        self.server.log.close()
+
+    def _start(self, port: str) -> Server:
+        log = (self._scratch / f"{self.name}-{self._starts}.log").open("wb")
+        self._starts += 1
+        return Server(*self._flags, "--port", port, log=log)
+
+    def _check_log(self) -> None:
+        output = self.server.output()
+        self.faults += [f"the log of {self.name} has a line with {word}" for word in LOG_FAULTS if word in output]
+
+    def _not_released(self) -> list[str]:
+        deadline = time.monotonic() + RELEASE_TIMEOUT_S
+        while True:
+            lines = self.server.client.get("/metrics").text.splitlines()
+            held = [line for line in lines if line.startswith(GAUGES) and float(line.split()[-1]) != 0]
+            if not held or time.monotonic() > deadline:
+                return held
+            time.sleep(0.1)
+
+
+class Service:
+    """Everything that runs, where each half is reached, and the models of each half, opened in this process, too."""
+
+    def __init__(
+        self,
+        replicas: list[Replica],
+        edges: list[Edge],
+        targets: dict[Half, Target],
+        registries: dict[Half, Registry],
+    ) -> None:
+        self.replicas = replicas
+        self.edges = edges
+        self.targets = targets
+        self.registries = registries
 
     def faults(self, files_before: int) -> list[str]:
-        """Look for what is left when all clients have gone, and return a sentence for each fault."""
-        faults = []
-        for server in self.processes:
-            if server.process.poll() is not None:
-                faults.append(f"a server has ended, with exit code {server.process.returncode}")
-                continue
-            if taken := _wait_for_rest(server):
-                faults.append(f"places are still taken: {', '.join(taken)}")
-            faults += [f"the log has a line with {word}" for word in BAD_WORDS if word in server.output()]
-        if (files := self.open_files()) > files_before + SPARE_FILES * len(self._pids()):
-            faults.append(f"{files} files are open, {files_before} at the start")
+        """Return a sentence for each thing that is wrong when all clients have gone."""
+        faults = [fault for replica in self.replicas for fault in replica.check()]
+        for edge in self.edges:
+            if (code := edge.process.poll()) is not None:
+                faults.append(f"an edge has ended with exit code {code}")
+            faults += [f"the edge's log has a line with {word}" for word in EDGE_LOG_FAULTS if word in edge.output()]
+            # New nginx processes have no idle connections to the replicas, which would count as open files.
+            edge.reload()
+        allowed = files_before + SPARE_FILES * len(self._pids())
+        deadline = time.monotonic() + RELEASE_TIMEOUT_S
+        while (files := self.open_files()) > allowed:
+            if time.monotonic() > deadline:
+                faults.append(f"{files} files are open, {files_before} at the start")
+                break
+            time.sleep(0.5)
         return faults
 
     def resident_bytes(self) -> int:
-        """Return the memory of all processes, workers too."""
+        """Return the memory of all processes, with workers and nginx."""
         return sum(_resident_bytes(pid) for pid in self._pids())
 
     def open_files(self) -> int:
-        """Return the number of open files of all processes, workers too."""
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self._pids())  # noqa: PTH208
+        """Return the number of open files of all processes, with workers and nginx."""
+        return sum(_open_files(pid) for pid in self._pids())
 
     def _pids(self) -> list[int]:
-        found = [server.process.pid for server in self.processes]
+        found = [each.server.process.pid for each in self.replicas] + [each.process.pid for each in self.edges]
         for pid in found:
-            found += _children(pid)
+            found += children(pid)
         return found
 
 
 @contextmanager
-def serve(models_dir: Path, default: str, scratch: Path, flags: Sequence[str], *, pair: bool) -> Iterator[Service]:
-    """Start the servers, and end them afterwards.
+def serve(
+    models_dir: Path, default: str, scratch: Path, flags: Sequence[str], *, pair: bool, replicas: int
+) -> Iterator[Service]:
+    """Start the service, and end it afterwards.
 
     Args:
         models_dir: the models.
@@ -76,39 +171,44 @@ def serve(models_dir: Path, default: str, scratch: Path, flags: Sequence[str], *
         scratch: a folder to write in.
         flags: more of `python -m service`.
         pair: start a sender and a receiver, each with a folder that lacks the other half of each model.
+        replicas: number of processes of each role behind the role's edge; 0 starts one process without an edge.
     """
     with ExitStack() as stack:
+        started: list[Replica] = []
+        edges: list[Edge] = []
 
-        def start(role: Role, folder: Path) -> tuple[Server, Registry]:
-            log = stack.enter_context((scratch / f"{role}.log").open("wb"))
+        def start(role: Role, folder: Path) -> tuple[Target, Registry]:
             given = ["--role", role, "--models-dir", str(folder), "--default-model", default, *flags]
-            server = Server(*given, log=log)
-            stack.callback(_stop, server)
-            return server, open_registry(read_settings(given))
+            if replicas:
+                given += ["--drain-period-s", "1"]
+            own = []
+            for number in range(max(1, replicas)):
+                own.append(Replica(f"{role}-{number}", given, scratch))
+                stack.callback(own[-1].stop)
+            started.extend(own)
+            target = Target(own[0].address, str(own[0].server.client.base_url))
+            if replicas:
+                edge = stack.enter_context(run_edge([each.address for each in own], scratch, f"{role}-edge"))
+                edges.append(edge)
+                target = Target(edge.address, str(edge.client.base_url))
+            return target, open_registry(read_settings(given))
 
         if pair:
             sender, sending = start("sender", _without(models_dir, scratch / "sender", DECODER_FILE))
             receiver, receiving = start("receiver", _without(models_dir, scratch / "receiver", ENCODER_FILE))
         else:
             sender, sending = receiver, receiving = start("both", models_dir)
-        yield Service({"sender": sender, "receiver": receiver}, {"sender": sending, "receiver": receiving})
+        targets: dict[Half, Target] = {"sender": sender, "receiver": receiver}
+        yield Service(started, edges, targets, {"sender": sending, "receiver": receiving})
 
 
-def _wait_for_rest(server: Server) -> list[str]:
-    """Wait until nothing is being worked on; return the gauges that still say otherwise after some time."""
-    deadline = time.monotonic() + REST_S
-    while True:
-        lines = server.client.get("/metrics").text.splitlines()
-        taken = [line for line in lines if line.startswith(GAUGES) and float(line.split()[-1]) != 0]
-        if not taken or time.monotonic() > deadline:
-            return taken
-        time.sleep(0.1)
-
-
-def _stop(server: Server) -> None:
-    if server.process.poll() is None:
-        server.stop()
-    server.client.close()
+def children(pid: int) -> list[int]:
+    """Return the processes that `pid` has started and that have not ended."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return []
+    return [int(child) for child in found]
 
 
 def _without(models_dir: Path, folder: Path, file: str) -> Path:
@@ -121,11 +221,12 @@ def _resident_bytes(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     except OSError:  # it has ended
         return 0
-    return 1024 * int(status.partition("VmRSS:")[2].split()[0] or 0)
+    # A process that has ended and is not waited for has no such line.
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0]) if "VmRSS:" in status else 0
 
 
-def _children(pid: int) -> list[int]:
+def _open_files(pid: int) -> int:
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
-    except OSError:
-        return []
+        return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
+    except OSError:  # it has ended
+        return 0

@@ -1,13 +1,15 @@
-"""Counts what came of each request, from several threads."""
+"""Counts the outcome of each request, from several threads."""
 
 import threading
 from collections import Counter
 from collections.abc import Sequence
 
-# What must not happen.
-WRONG, SERVER_ERROR, NO_ANSWER = "WRONG", "5xx", "NO ANSWER"
-FAILURES = (WRONG, SERVER_ERROR, NO_ANSWER)
-MOST_TOLD = 20
+# A batch that a restart of its replica interrupted, and that was sent again.
+INTERRUPTED = "interrupted"
+# Outcomes that must not occur.
+WRONG, SERVER_ERROR, NO_RESPONSE = "WRONG", "5xx", "NO RESPONSE"
+FAILURES = (WRONG, SERVER_ERROR, NO_RESPONSE)
+MAX_MESSAGES = 20
 
 
 class Tally:
@@ -16,42 +18,44 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
-    def count(self, kind: str, outcome: str, story: str | None = None) -> None:
-        """Count one request; `story` says what was wrong with it, if something was."""
+    def count(self, kind: str, outcome: str, message: str | None = None) -> None:
+        """Count one request; `message` says what was wrong, if anything was."""
         with self._lock:
             self._counts[kind, outcome] += 1
-            if story is not None and len(self.told) < MOST_TOLD:
-                self.told.append(f"{kind}: {outcome}: {story}")
+            if message is not None and len(self.messages) < MAX_MESSAGES:
+                self.messages.append(f"{kind}: {outcome}: {message}")
 
     @property
     def requests(self) -> int:
-        """How many there were."""
+        """Number of requests."""
         return self._counts.total()
 
     @property
     def failures(self) -> int:
-        """How many of them must not have come out so."""
+        """Number of requests with an outcome that must not occur."""
         return sum(self.of(outcome) for outcome in FAILURES)
 
     def of(self, outcome: str) -> int:
-        """Return how many requests had this outcome."""
+        """Return the number of requests with this outcome."""
         with self._lock:
             return sum(count for (_, found), count in self._counts.items() if found == outcome)
 
     def kinds(self) -> set[str]:
-        """Return the kinds of requests that there were."""
+        """Return the kinds of the requests."""
         return {kind for kind, _ in self._counts}
 
     def table(self) -> str:
         """Return all counts, a line for each kind."""
-        outcomes = sorted({outcome for _, outcome in self._counts}, key=lambda one: (one in FAILURES, -self.of(one)))
-        shown = [*(one for one in outcomes if one not in FAILURES), *FAILURES]
+        outcomes = sorted(
+            {outcome for _, outcome in self._counts}, key=lambda outcome: (outcome in FAILURES, -self.of(outcome))
+        )
+        shown = [*(outcome for outcome in outcomes if outcome not in FAILURES), *FAILURES]
         kinds = sorted(self.kinds())
         rows = [["requests", *shown]]
-        rows += [[kind, *(f"{self._counts[kind, one]:,}" for one in shown)] for kind in kinds]
-        rows += [["all", *(f"{self.of(one):,}" for one in shown)]]
+        rows += [[kind, *(f"{self._counts[kind, outcome]:,}" for outcome in shown)] for kind in kinds]
+        rows += [["all", *(f"{self.of(outcome):,}" for outcome in shown)]]
         return _columns(rows)
 
 

@@ -1,4 +1,4 @@
-"""Good requests: every route, type and parameter, with the answers that the codec gives in this process.
+"""Good requests: every route, type and parameter, with the responses that the codec gives in this process.
 
 The halves of a service and images enter; exchanges leave, by kind.
 """
@@ -33,10 +33,11 @@ from tests.soak.expectations import (
     gives,
     gives_code,
     gives_json,
-    gives_well,
     json_bytes,
     model_fields,
+    refuses,
     route,
+    succeeds,
 )
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ if TYPE_CHECKING:
 Found = Iterator[tuple[str, Exchange]]
 
 TARGETS_BYTES = (4, 12, 14, 18, 24, 200, 2000)
-LEAST_PSNRS_DB = (5, 18, 21.5, 24, 40)
-# Of each model's images; the others are for batches.
+MIN_PSNRS_DB = (5, 18, 21.5, 24, 40)
+# Images of each model that are sent alone; the others are for batches.
 SINGLE = 12
 
 
 class Known:
-    """The halves of a service, opened in this process with the same settings, and images for each model."""
+    """The models of a service, opened in this process with the same settings, and images for each model."""
 
     def __init__(self, sender: Registry, receiver: Registry, images: Mapping[str, Pixels]) -> None:
         """Take registries of a process that encodes and of one that decodes, and uint8 (N, H, W, C) by model."""
@@ -69,14 +70,14 @@ class Known:
         return cast("ComponentSet[Decoder]", self.receiver.decoders).by_fingerprint(fingerprint)
 
 
-def good_exchanges(known: Known) -> dict[str, list[Exchange]]:
-    """Return the exchanges of each kind."""
+def valid_exchanges(known: Known, *, metrics_are_hidden: bool) -> dict[str, list[Exchange]]:
+    """Return the exchanges of each kind; `/metrics` is hidden behind the edge."""
     kinds: dict[str, list[Exchange]] = {}
     for name, pixels in known.images.items():
         for found in (_single_images, _ood_images, _single_codes, _image_batches, _code_batches):
             for kind, exchange in found(known, name, pixels):
                 kinds.setdefault(kind, []).append(exchange)
-    for kind, exchange in (*_ladder(known), *_pages(known)):
+    for kind, exchange in (*_ladder(known), *_pages(known, metrics_are_hidden)):
         kinds.setdefault(kind, []).append(exchange)
     return kinds
 
@@ -104,14 +105,14 @@ def container(
     *,
     verify: Verify = "latent",
 ) -> bytes:
-    """Return the container that a batch of these images is answered with."""
+    """Return the container that is the response to a batch of these images."""
     encoder, guard = known.encoder(name), known.sender.guard(name)
     writer = encoder.open_container(announced)
     chunks = (guard.encode_chunk(part, on_ood, verify) for part in image.slices(pixels, encoder.card.image))
     return b"".join([*(writer.add(chunk.chunk) for chunk in chunks), writer.finish()])
 
 
-def strange_image(card: ModelCard, seed: int) -> Pixels:
+def noise_image(card: ModelCard, seed: int) -> Pixels:
     """Return noise, uint8 (H, W, C)."""
     return np.random.default_rng(seed).integers(0, 256, card.image.as_tuple(), dtype=np.uint8)
 
@@ -137,7 +138,7 @@ def _single_images(known: Known, name: str, pixels: Pixels) -> Found:
         whole, told = gives_code(card, sent, _whole), _one_json(card, sent)
         model = route("/encode", model=None if name == known.sender.default and number % 2 else name)
         bitstream = {"Accept": OCTETS}
-        yield "encode, wire", Exchange("sender", model, whole, png, {"Content-Type": PNG, **bitstream})
+        yield "encode, bitstream", Exchange("sender", model, whole, png, {"Content-Type": PNG, **bitstream})
         yield "encode, JSON", Exchange("sender", model, told, png, {"Content-Type": OCTETS})
         body, content_type = form(png)
         yield "encode a form", Exchange("sender", model, told, body, {"Content-Type": content_type})
@@ -163,7 +164,7 @@ def _single_images(known: Known, name: str, pixels: Pixels) -> Found:
 def _ood_images(known: Known, name: str, pixels: Pixels) -> Found:
     guard = known.sender.guard(name)
     card = guard.card
-    some = [strange_image(card, seed) for seed in range(2)] + list(pixels[:2])
+    some = [noise_image(card, seed) for seed in range(2)] + list(pixels[:2])
     for one in some:
         png = image.write_png(one)
         for on_ood in ON_OOD:
@@ -179,7 +180,7 @@ def _ood_images(known: Known, name: str, pixels: Pixels) -> Found:
 def _ladder(known: Known) -> Found:
     ladder = known.sender.ladder()
     default = known.sender.card(known.sender.default)
-    for one in (*known.images[default.name][:4], strange_image(default, 3)):
+    for one in (*known.images[default.name][:4], noise_image(default, 3)):
         png = image.write_png(one)
         for on_ood in ON_OOD:
             for target_bytes in TARGETS_BYTES:
@@ -190,7 +191,7 @@ def _ladder(known: Known) -> Found:
                     return gives_code(card, sent, _whole)
 
                 yield "encode, target_bytes", Exchange("sender", path, expected_of(fitting), png, {"Accept": OCTETS})
-            for least in LEAST_PSNRS_DB:
+            for least in MIN_PSNRS_DB:
                 path = route("/encode", min_psnr=least, on_ood=on_ood)
 
                 def reaching(one: Pixels = one, least: float = least, on_ood: OnOod = on_ood) -> Check:
@@ -203,7 +204,7 @@ def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
     encoder, decoder, guard = known.encoder(name), known.decoder(name), known.sender.guard(name)
     card = decoder.card
     headers = {"latentwire_model": card.full_name}
-    for one in (*pixels[:SINGLE], strange_image(card, 5)):
+    for one in (*pixels[:SINGLE], noise_image(card, 5)):
         sent = guard.encode(one)
         bitstream = sent.encoded.bitstream
         (delivered,) = decoder.decode([bitstream])
@@ -224,7 +225,7 @@ def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
         content = json_bytes({"bitstream": b64encode(bitstream).decode()})
         yield "decode a payload", Exchange("receiver", "/decode", shown, content, as_json)
         content = json_bytes(model_fields(card) | fields_of(card, sent))
-        yield "decode an answer", Exchange("receiver", "/decode", shown, content, as_json)
+        yield "decode a response of /encode", Exchange("receiver", "/decode", shown, content, as_json)
         for called in (name, card.full_name):
             path = route("/decode", framing="raw", model=called)
             yield "decode, raw", Exchange("receiver", path, shown, sent.encoded.payload, typed)
@@ -240,7 +241,7 @@ def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
     card = encoder.card
     path = route("/encode/batch", model=name)
     headers = {"latentwire_model": card.full_name}
-    mixed = np.concatenate([pixels, strange_image(card, 7)[None], pixels[:1]])
+    mixed = np.concatenate([pixels, noise_image(card, 7)[None], pixels[:1]])
     array = {"Content-Type": NPY}
     for images in (pixels, mixed, pixels[:1], pixels[:0]):
         whole = gives(container(known, name, images, len(images)), OCTETS, **headers)
@@ -253,7 +254,7 @@ def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
 
             judged = route("/encode/batch", model=name, on_ood=on_ood, verify=verify)
             yield "encode a batch, guarded", Exchange("sender", judged, expected_of(work), npy(mixed), array)
-    # One run of the graph, as another number of images at once may change the last digits of what is not quantized.
+    # Another batch size may change the last digits of values that are not quantized, so these fit one run of the graph.
     few = next(image.slices(pixels, card.image))
     numbers = gives(npy(encoder.y(few).astype("<f4")), NPY, **headers)
     yield "encode a batch, npy", Exchange("sender", path, numbers, npy(few), {**array, "Accept": NPY})
@@ -270,7 +271,7 @@ def _code_batches(known: Known, name: str, pixels: Pixels) -> Found:
     encoder, decoder = known.encoder(name), known.decoder(name)
     card = decoder.card
     headers = {"latentwire_model": card.full_name}
-    mixed = np.concatenate([pixels, strange_image(card, 7)[None], pixels[:1]])
+    mixed = np.concatenate([pixels, noise_image(card, 7)[None], pixels[:1]])
     for images in (pixels, mixed, pixels[:1]):
         codes = container(known, name, images, len(images))
         delivered = np.concatenate(list(decoder.decode_batch([codes])))
@@ -285,7 +286,7 @@ def _code_batches(known: Known, name: str, pixels: Pixels) -> Found:
     yield "decode a batch of numbers", Exchange("receiver", path, array, npy(y), {"Content-Type": NPY})
 
 
-def _pages(known: Known) -> Found:
+def _pages(known: Known, metrics_are_hidden: bool) -> Found:
     halves: tuple[tuple[Half, Registry], ...] = (("sender", known.sender), ("receiver", known.receiver))
     for half, registry in halves:
         cards = {name: card.model_dump(mode="json") for name, card in registry.cards.items()}
@@ -295,5 +296,7 @@ def _pages(known: Known) -> Found:
             yield "show a model", Exchange(half, f"/models/{name}", gives_json(card), method="GET")
         yield "probe", Exchange(half, "/livez", gives_json({"status": "alive"}), method="GET")
         yield "probe", Exchange(half, "/readyz", gives_json({"status": "ready"}), method="GET")
-        for page in ("/metrics", "/openapi.json", "/docs"):
-            yield "open a page", Exchange(half, page, gives_well, method="GET")
+        for page in ("/openapi.json", "/docs"):
+            yield "open a page", Exchange(half, page, succeeds, method="GET")
+        metrics = refuses("not-found") if metrics_are_hidden else succeeds
+        yield "open a page", Exchange(half, "/metrics", metrics, method="GET")
