@@ -19,7 +19,7 @@ from benchmarks.rate_distortion.measure import (
     name_images,
 )
 from benchmarks.rate_distortion.plots import plot_points
-from benchmarks.rate_distortion.points import ALONE, AS_ITSELF, TOGETHER, Arrangement, Point
+from benchmarks.rate_distortion.points import ALONE, LOSSLESS, TOGETHER, Arrangement, Point
 from benchmarks.rate_distortion.tables import full_text, summary_text
 from latentwire.errors import CodecError
 from latentwire.imaging.image import Pixels
@@ -193,7 +193,7 @@ def _measure(
         for folder in folders:
             bar.set_description(folder.name)
             ours += measure_model(folder, pixels, bar.update)
-        bar.set_description(AS_ITSELF)
+        bar.set_description(LOSSLESS)
         ours += measure_lossless(folders[0], few, bar.update)
         bar.update(sum(units[at] for at in found))
         for at in left:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.rate_distortion.classical import Grey, Setting
-from benchmarks.rate_distortion.points import ALONE, AS_ITSELF, BATCH, FULL, PAYLOAD, TOGETHER, Arrangement, Point
+from benchmarks.rate_distortion.points import ALONE, BATCH, FULL, LOSSLESS, PAYLOAD, TOGETHER, Arrangement, Point
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.imaging.image import Pixels
@@ -92,7 +92,7 @@ def measure_lossless(folder: Path, pixels: Pixels, advance: Advance) -> list[Poi
         bitstream_bytes += len(encoded.bitstream)
         error += _error(one, decoder.decode([encoded.bitstream]))
         advance(1)
-    names = (AS_ITSELF, encoder.card.full_name)
+    names = (LOSSLESS, encoder.card.full_name)
     return [
         _point((PAYLOAD, *names), ALONE, pixels, payload_bytes, error),
         _point((FULL, *names), ALONE, pixels, bitstream_bytes, error),

@@ -17,8 +17,8 @@ FULL = "Latentwire, full framing"
 BATCH = "Latentwire, one container"
 OURS = (PAYLOAD, FULL, BATCH)
 
-# In place of a model's name, where images are sent without loss.
-AS_ITSELF = "image losslessly"
+# Stands for a model's name where images are sent losslessly.
+LOSSLESS = "lossless fallback"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.rate_distortion.points import (
     ALONE,
-    AS_ITSELF,
     BATCH,
     FULL,
+    LOSSLESS,
     OURS,
     PAYLOAD,
     TOGETHER,
@@ -19,7 +19,8 @@ from benchmarks.rate_distortion.points import (
     cost_of,
 )
 
-# What article 001's ten numbers give, a quick trial's codes of 4, 9 and 16 bytes, WebP's quality 1, and a good picture.
+# The PSNR of article 001 with ten numbers, of codes of 4, 9 and 16 bytes in a short trial, of WebP at quality 1, and of
+# a good picture.
 LEVELS_DB = (17.9, 20.4, 22.4, 24.1, 25.4, 30.0)
 
 NEVER = "–"
@@ -29,50 +30,50 @@ WIDTH = 120
 
 
 def full_text(points: Sequence[Point], dataset: str) -> str:
-    """Return all tables, each under a heading and with what one must know to read it."""
+    """Return all tables, each under a heading and with an explanation."""
     count = max(point.count for point in points)
     few = min(point.count for point in points)
     chosen = (
-        f"; the classical codecs, each image alone, over {few:,} of them, drawn with a fixed seed"
+        f"; each classical codec, each image alone, over {few:,} of them, drawn with a fixed seed"
         if few < count
         else ""
     )
     return _wrapped(f"""\
-Over {count:,} {dataset} images{chosen}. Bytes are the mean of an image's bytes with all headers; PSNR is that of
-the mean squared error over all pixels, pixels in [0, 1], of the images as delivered.
+Over {count:,} {dataset} images{chosen}. Bytes are the mean of an image's bytes with all headers. PSNR is that of the
+mean squared error over all pixels of the decoded images, pixels in [0, 1].
 
 ### The shipped models
 
 {models_table(points)}
 
-The payload is what travels where the link already says which model is meant; the full framing names the model and has a
-checksum. The last three columns are of images alone: the classical codec that reaches the model's PSNR with the fewest
-bytes, and how many times the payload that is.
+The payload is what travels where the link already says which model is meant; the full framing names the model and adds
+a checksum. The last three columns concern images alone: the classical codec that reaches the model's PSNR with the
+fewest bytes, and the ratio of its bytes to the payload.
 
-### Bytes that a PSNR costs, each image alone
+### Bytes for a PSNR, each image alone
 
 {levels_table(points, ALONE)}
 
-### Bytes an image that a PSNR costs, all images together
+### Bytes per image for a PSNR, all images together
 
-Here the classical codecs get all images as one picture of tiles, and a model's codes are in one container.
+Here each classical codec codes all images as one picture of tiles, and each model's codes are in one container.
 
 {levels_table(points, TOGETHER)}
 
-For a classical codec, the best of its settings count, and between two of them the logarithm of the bytes is taken as
-linear in the PSNR. For ours only what ships counts: the model of fewest bytes that reaches the PSNR, and the PSNR that
-it gives; *{AS_ITSELF}* is the form that holds an image without loss. {NEVER}: not reached. {CHEAPEST}: the cheapest
-setting, which gives a higher PSNR than asked for. A setting without loss reaches any PSNR.
+A classical codec counts with the best of its settings; between two settings, the logarithm of the bytes is interpolated
+linearly in the PSNR. Latentwire counts with the shipped model of the fewest bytes that reaches the PSNR, and the PSNR
+of that model stands beside it; *{LOSSLESS}* is the lossless form of a bitstream. {NEVER}: not reached. {CHEAPEST}: the
+cheapest setting, which gives a higher PSNR than this. A lossless setting reaches any PSNR.
 
-### What was tried
+### Settings that were measured
 
 {settings_table(points)}""")
 
 
 def summary_text(points: Sequence[Point], dataset: str) -> str:
-    """Return the table of the shipped models, with a line that says what it is of."""
+    """Return the table of the shipped models, after a line that names the images."""
     count = max(point.count for point in points)
-    return f"Mean bytes of one of {count:,} {dataset} images:\n\n{models_table(points)}"
+    return f"Mean bytes per image over {count:,} {dataset} images:\n\n{models_table(points)}"
 
 
 def models_table(points: Sequence[Point]) -> str:
@@ -80,7 +81,7 @@ def models_table(points: Sequence[Point]) -> str:
     rivals = by_codec(classical([point for point in points if point.arrangement == ALONE]))
     grouped = by_codec(points)
     rows = []
-    models = [point for point in grouped.get(PAYLOAD, []) if point.setting != AS_ITSELF]
+    models = [point for point in grouped.get(PAYLOAD, []) if point.setting != LOSSLESS]
     for payload in sorted(models, key=lambda point: point.bytes):
         other = {
             form: next(point for point in grouped[form] if point.setting == payload.setting) for form in (FULL, BATCH)

@@ -17,7 +17,7 @@ POINTS = [
     point("WebP", 100, 23, "quality 0", count=4),
     point("WebP", 200, 33, "quality 50", count=4),
     point("PNG", 250, None, count=4),
-    point(PAYLOAD, 202, None, "image losslessly", count=4),
+    point(PAYLOAD, 202, None, "lossless fallback", count=4),
     point("WebP", 40, 22, "quality 0", TOGETHER),
 ]
 
@@ -40,7 +40,7 @@ def test_models_without_classical_codecs_have_a_table_too() -> None:
 
 
 def test_ours_reach_a_psnr_with_a_model_that_ships_and_classical_codecs_between_settings() -> None:
-    encode_lossless = ["202.00 (image losslessly)"] * 2
+    encode_lossless = ["202.00 (lossless fallback)"] * 2
     table = levels_table(POINTS, ALONE, (17.0, 20.0, 28.0, 40.0))
     assert cells(table, f"**{PAYLOAD}**")[1:] == [
         "5.00 (small, 19.0 dB)",
@@ -56,9 +56,9 @@ def test_ours_reach_a_psnr_with_a_model_that_ships_and_classical_codecs_between_
 
 def test_the_text_says_how_many_images_were_measured() -> None:
     text = full_text(POINTS, "drawn")
-    assert "Over 10 drawn images; the classical codecs, each image alone, over 4 of them" in text
+    assert "Over 10 drawn images; each classical codec, each image alone, over 4 of them" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 120
-    assert summary_text(POINTS, "drawn").startswith("Mean bytes of one of 10 drawn images:")
+    assert summary_text(POINTS, "drawn").startswith("Mean bytes per image over 10 drawn images:")
 
 
 def test_columns_of_numbers_stand_to_the_right() -> None:
