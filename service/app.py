@@ -4,7 +4,7 @@ Knows which routes a role has and what they share. `service.api` knows what a ro
 """
 
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import decode, decode_batch, docs, encode, encode_batch, health, models
+from service.api.bodies.streams import StreamingEndpoint
 from service.api.state import State
 from service.errors import WrongRole
 from service.http.problems import EXCEPTION_HANDLERS
@@ -31,6 +32,7 @@ from service.scheduling.admission import Admission
 from service.settings import Settings
 
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+Endpoint = Callable[..., Awaitable[object]]
 
 
 class Application(Starlette):
@@ -114,11 +116,17 @@ def installed_version() -> str:
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
-    sender = [("/encode", encode.encode), ("/encode/batch", encode_batch.encode_batch)]
-    receiver = [("/decode", decode.decode), ("/decode/batch", decode_batch.decode_batch)]
+    sender: dict[str, Endpoint] = {
+        "/encode": encode.encode,
+        "/encode/batch": StreamingEndpoint(encode_batch.encode_batch),
+    }
+    receiver: dict[str, Endpoint] = {
+        "/decode": decode.decode,
+        "/decode/batch": StreamingEndpoint(decode_batch.decode_batch),
+    }
     return [
-        *(_codec_route(*route, settings.encodes, "sender", "receiver") for route in sender),
-        *(_codec_route(*route, settings.decodes, "receiver", "sender") for route in receiver),
+        *(_codec_route(path, sender[path], settings.encodes, "sender", "receiver") for path in sender),
+        *(_codec_route(path, receiver[path], settings.decodes, "receiver", "sender") for path in receiver),
         NamedRoute("/livez", health.get_liveness),
         NamedRoute("/readyz", health.get_readiness),
         NamedRoute("/metrics", health.get_metrics),
@@ -132,7 +140,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     ]
 
 
-def _codec_route(path: str, endpoint: Callable[..., object], served: bool, role: str, other_role: str) -> Route:
+def _codec_route(path: str, endpoint: Endpoint, served: bool, role: str, other_role: str) -> Route:
     async def refuse(_request: Request) -> Response:
         raise WrongRole(f"this process is a {other_role}; {path} is answered by a {role}")
 

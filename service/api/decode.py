@@ -1,11 +1,14 @@
-"""`POST /decode`: a code enters, its image leaves."""
+"""`POST /decode`: a code enters, its image leaves.
+
+The steps of a request, in the order of this file: parse, admit, batch, decode, respond.
+"""
 
 import base64
 import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -15,13 +18,18 @@ from starlette.responses import Response
 from latentwire.errors import CodecError, ModelMismatch
 from latentwire.format.bitstream import read_bitstream
 from latentwire.imaging import image
-from service import errors
-from service.api.decode_body import CodeJson, read_code_json
+from latentwire.options import FRAMINGS, Framing
+from service.api.bodies.decode_json import CodeJson, parse_code_json
+from service.api.bodies.json_fields import model_fields
+from service.api.bodies.raw_response import RawResponse
+from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.state import state_of
-from service.api.unary import Answer, work_on_body
-from service.http.headers import read_head
-from service.http.negotiation import choose_answer, media_type_of
-from service.http.query import parse_query, read_framing
+from service.errors import InvalidParameter, ServiceError, UnsupportedMediaType
+from service.http.headers import parse_content_headers
+from service.http.media_types import JSON, NPY, OCTETS, PNG, WEBP
+from service.http.negotiation import media_type_of, negotiate
+from service.http.query import parse_choice, parse_query
+from service.scheduling.batching import map_ok
 from service.scheduling.cost_model import BatchKey
 
 if TYPE_CHECKING:
@@ -29,150 +37,120 @@ if TYPE_CHECKING:
     from latentwire.model.card import ModelCard
     from service.inference.registry import ComponentSet
 
-JSON = "application/json"
-TAKEN = frozenset({"application/octet-stream", JSON, ""})
 PARAMETERS = frozenset({"model", "framing"})
-# Of a body: codes have some tens, JSON and images losslessly some thousands.
-QUICK_BYTES = 16_384
+BODY_TYPES = frozenset({OCTETS, JSON, ""})
+# Longest body of predictable cost: codes have some tens of bytes, JSON and lossless images some thousands.
+MAX_INLINE_BODY_BYTES = 16_384
 
 
-def _to_npy(pixels: image.Pixels, _card: "ModelCard") -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, pixels, allow_pickle=False)
-    return buffer.getvalue()
+class _RequestSpec(NamedTuple):
+    """What the query and the headers of a request ask for. Requests with equal specs may share a micro-batch."""
+
+    model: str | None
+    framing: Framing
+    response_type: str
+    body_type: str
 
 
-def _to_json(pixels: image.Pixels, card: "ModelCard") -> bytes:
-    answer = {
-        "model": card.name,
-        "model_id": card.model_id,
-        "shape": card.image.as_tuple(),
-        "image": base64.b64encode(image.write_png(pixels)).decode(),
-    }
-    return json.dumps(answer).encode()
+class _Code(NamedTuple):
+    """The code of one request: the payload of a bitstream, or a point of the latent space."""
 
-
-WRITERS: dict[str, Callable[[image.Pixels, "ModelCard"], bytes]] = {
-    "image/png": lambda pixels, _card: image.write_png(pixels),
-    "image/webp": lambda pixels, _card: image.write_webp(pixels),
-    "application/x-npy": _to_npy,
-    JSON: _to_json,
-}
-OFFERED = tuple(WRITERS)
-
-
-async def decode(request: Request) -> Response:
-    """Decode one code; each answer names the model in `Latentwire-Model`."""
-    state = state_of(request)
-    decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
-    head = read_head(request.scope)
-    asked = _read_asked(request.scope["query_string"], head.accept, head.content_type)
-    if asked.raw:
-        _bare_decoder(decoders, asked.wanted)
-    elif asked.wanted is not None:
-        decoders.by_name(asked.wanted)  # refuses an unknown name before the body is read
-    work = _Work(asked, decoders).decode_all
-    decoded: _Decoded = await work_on_body(
-        request, head.content_length, state, work, BatchKey("/decode", asked), QUICK_BYTES
-    )
-    return Answer(decoded.content, asked.answer_type, decoded.card.full_name)
-
-
-class _Asked(NamedTuple):
-    """What the head of a request asks for: the model, the form and the type of the body, and that of the answer."""
-
-    wanted: str | None
-    raw: bool
-    answer_type: str
-    media_type: str
+    decoder: "Decoder"
+    payload: bytes | None
+    vector: Sequence[float]
 
 
 class _Decoded(NamedTuple):
-    """What became of one request's code: whose it is, and the answer's body."""
+    """The result for one request; `content` is the response body."""
 
     card: "ModelCard"
     content: bytes
 
 
-class _Work(NamedTuple):
-    """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
-
-    asked: _Asked
-    decoders: "ComponentSet[Decoder]"
-
-    def decode_all(self, bodies: Sequence[bytes]) -> list[_Decoded | Exception]:
-        """Decode the code in each body."""
-        done: dict[int, _Decoded | Exception] = {}
-        payloads: defaultdict[Decoder, dict[int, bytes]] = defaultdict(dict)
-        for at, body in enumerate(bodies):
-            try:
-                decoder, code = self._read(body)
-                if isinstance(code, bytes):
-                    payloads[decoder][at] = code
-                else:
-                    done[at] = self._finish(decoder.card, decoder.decode_vector(code))
-            except (CodecError, errors.ServiceError) as error:
-                done[at] = error
-        for decoder, of_decoder in payloads.items():
-            for at, pixels in zip(of_decoder, decoder.decode_each(list(of_decoder.values())), strict=True):
-                done[at] = pixels if isinstance(pixels, Exception) else self._finish(decoder.card, pixels)
-        return [done[at] for at in range(len(bodies))]
-
-    def _finish(self, card: "ModelCard", pixels: image.Pixels) -> _Decoded:
-        return _Decoded(card, WRITERS[self.asked.answer_type](pixels, card))
-
-    def _read(self, body: bytes) -> tuple["Decoder", bytes | list[float]]:
-        """Return who is to decode a body, and the payload in it, or a point of the code space."""
-        if self.asked.raw:
-            return _bare_decoder(self.decoders, self.asked.wanted), body
-        if self.asked.media_type == JSON:
-            return self._read_json(read_code_json(body))
-        return self._read_wire(body)
-
-    def _read_wire(self, bitstream: bytes) -> tuple["Decoder", bytes]:
-        code, wanted = read_bitstream(bitstream), self.asked.wanted
-        if wanted is None:
-            return self.decoders.by_fingerprint(code.fingerprint), code.payload
-        decoder = self.decoders.by_name(wanted)
-        decoder.check_fingerprint(code.fingerprint)
-        return decoder, code.payload
-
-    def _read_json(self, content: CodeJson) -> tuple["Decoder", bytes | list[float]]:
-        bitstream, wanted = content.decoded_bitstream(), self.asked.wanted
-        code: bytes | list[float]
-        if bitstream is not None:
-            # `model` is not looked at here: a receiver may know the same model, of this model_id, by another name.
-            decoder, code = self._read_wire(bitstream)
-        elif wanted is not None and content.model is not None and content.model != wanted:
-            raise errors.InvalidParameter("the query and the JSON name different models")
-        else:
-            decoder, code = self.decoders.by_name(wanted or content.model), content.code or []
-        _check_model_id(decoder, content.model_id)
-        return decoder, code
+async def decode(request: Request) -> Response:
+    """Decode one code."""
+    state = state_of(request)
+    decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
+    headers = parse_content_headers(request.scope)
+    spec = _parse(request.scope["query_string"], headers.accept, headers.content_type)
+    if spec.model is not None or spec.framing == "raw":
+        _named_decoder(spec, decoders)  # refuses an unknown name before the body is read
+    work = partial(_decode_bodies, spec, decoders)
+    with state.admission.reserve() as budget:
+        body = await read_body(request, headers, state.settings, budget)
+        batch_key = BatchKey("/decode", spec) if len(body) <= MAX_INLINE_BODY_BYTES else None
+        decoded = await state.admission.run(work, body, partial(wait_for_disconnect, request), batch_key)
+    return RawResponse(decoded.content, spec.response_type, decoded.card.full_name)
 
 
-# Most requests of a client have the same head.
+# Most requests of a client have the same query and headers.
 @lru_cache(maxsize=64)
-def _read_asked(query: bytes, accept: bytes, content_type: bytes) -> _Asked:
+def _parse(query: bytes, accept: bytes, content_type: bytes) -> _RequestSpec:
     parameters = parse_query(query, PARAMETERS)
-    raw = read_framing(parameters.get("framing", "full")) == "raw"
-    answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
-    media_type = media_type_of(content_type.decode("latin-1"))
-    if media_type not in TAKEN:
-        raise errors.UnsupportedMediaType(
-            f"/decode takes a code, not {media_type[:64]}; name its type, for example with curl's "
-            f"-H 'Content-Type: application/octet-stream' for bitstream or -H 'Content-Type: {JSON}' for JSON"
+    framing = parse_choice("framing", FRAMINGS, parameters.get("framing", "full"))
+    response_type = negotiate(accept.decode("latin-1"), RESPONSE_TYPES)
+    body_type = media_type_of(content_type.decode("latin-1"))
+    if body_type not in BODY_TYPES:
+        raise UnsupportedMediaType(
+            f"/decode takes a code, not {body_type[:64]}; name its type, for example with curl's "
+            f"-H 'Content-Type: {OCTETS}' for a bitstream or -H 'Content-Type: {JSON}' for JSON"
         )
-    if raw and media_type == JSON:
-        raise errors.InvalidParameter("framing=raw takes the payload itself, as application/octet-stream, not in JSON")
-    return _Asked(parameters.get("model"), raw, answer_type, media_type)
+    if framing == "raw" and body_type == JSON:
+        raise InvalidParameter(f"framing=raw takes the payload itself, as {OCTETS}, not in JSON")
+    return _RequestSpec(parameters.get("model"), framing, response_type, body_type)
 
 
-def _bare_decoder(decoders: "ComponentSet[Decoder]", wanted: str | None) -> "Decoder":
-    """Return the decoder that `model`, a name or `name@model_id`, names for a payload that cannot tell it itself."""
-    if wanted is None:
-        raise errors.InvalidParameter("framing=raw needs model=, as a payload alone does not say which model made it")
-    name, _, model_id = wanted.partition("@")
+def _decode_bodies(
+    spec: _RequestSpec, decoders: "ComponentSet[Decoder]", bodies: Sequence[bytes]
+) -> list[_Decoded | Exception]:
+    """Decode the code in each body; an error takes the place of its own result only."""
+    return map_ok([_read_code(spec, decoders, body) for body in bodies], partial(_decode_codes, spec))
+
+
+def _read_code(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", body: bytes) -> _Code | Exception:
+    try:
+        if spec.framing == "raw":
+            return _Code(_named_decoder(spec, decoders), body, ())
+        if spec.body_type == JSON:
+            return _code_of_json(spec, decoders, parse_code_json(body))
+        return _code_of_bitstream(spec, decoders, body)
+    except (CodecError, ServiceError) as error:
+        return error
+
+
+def _code_of_bitstream(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", bitstream: bytes) -> _Code:
+    code = read_bitstream(bitstream)
+    if spec.model is None:
+        return _Code(decoders.by_fingerprint(code.fingerprint), code.payload, ())
+    decoder = decoders.by_name(spec.model)
+    decoder.check_fingerprint(code.fingerprint)
+    return _Code(decoder, code.payload, ())
+
+
+def _code_of_json(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", content: CodeJson) -> _Code:
+    bitstream = content.decoded_bitstream()
+    if bitstream is not None:
+        # The field `model` is not used: a receiver may have the same model, by its model_id, under another name.
+        code = _code_of_bitstream(spec, decoders, bitstream)
+    elif spec.model is not None and content.model is not None and content.model != spec.model:
+        raise InvalidParameter("the query and the JSON name different models")
+    else:
+        code = _Code(decoders.by_name(spec.model or content.model), None, content.code or ())
+    card = code.decoder.card
+    if content.model_id is not None and content.model_id != card.model_id:
+        raise ModelMismatch(
+            f"the JSON gives the model_id {content.model_id[:64]}; model '{card.name}' has {card.model_id}"
+        )
+    return code
+
+
+def _named_decoder(spec: _RequestSpec, decoders: "ComponentSet[Decoder]") -> "Decoder":
+    """Return the decoder that the parameter `model` names; for a raw payload, it may be `name@model_id`."""
+    if spec.framing == "full":
+        return decoders.by_name(spec.model)
+    if spec.model is None:
+        raise InvalidParameter("framing=raw needs model=, because a payload alone does not identify its model")
+    name, _, model_id = spec.model.partition("@")
     decoder = decoders.by_name(name)
     if model_id and model_id != decoder.card.model_id:
         raise ModelMismatch(
@@ -182,8 +160,47 @@ def _bare_decoder(decoders: "ComponentSet[Decoder]", wanted: str | None) -> "Dec
     return decoder
 
 
-def _check_model_id(decoder: "Decoder", model_id: str | None) -> None:
-    if model_id is not None and model_id != decoder.card.model_id:
-        raise ModelMismatch(
-            f"the JSON gives the model_id {model_id[:64]}; model '{decoder.card.name}' has {decoder.card.model_id}"
-        )
+def _decode_codes(spec: _RequestSpec, codes: list[_Code]) -> list[_Decoded | Exception]:
+    """Decode all payloads of a model by one run of its graph, and each vector by itself."""
+    results: dict[int, _Decoded | Exception] = {}
+    indices_of: defaultdict[Decoder, list[int]] = defaultdict(list)
+    for index, code in enumerate(codes):
+        if code.payload is None:
+            results[index] = _decode_vector(spec, code)
+        else:
+            indices_of[code.decoder].append(index)
+    for decoder, indices in indices_of.items():
+        images = decoder.decode_each([cast(bytes, codes[index].payload) for index in indices])
+        for index, pixels in zip(indices, images, strict=True):
+            results[index] = pixels if isinstance(pixels, Exception) else _write(spec, decoder.card, pixels)
+    return [results[index] for index in range(len(codes))]
+
+
+def _decode_vector(spec: _RequestSpec, code: _Code) -> _Decoded | Exception:
+    try:
+        return _write(spec, code.decoder.card, code.decoder.decode_vector(code.vector))
+    except CodecError as error:
+        return error
+
+
+def _write(spec: _RequestSpec, card: "ModelCard", pixels: image.Pixels) -> _Decoded:
+    return _Decoded(card, IMAGE_WRITERS[spec.response_type](pixels, card))
+
+
+def _to_npy(pixels: image.Pixels, _card: "ModelCard") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, pixels, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _to_json(pixels: image.Pixels, card: "ModelCard") -> bytes:
+    return json.dumps({**model_fields(card), "image": base64.b64encode(image.write_png(pixels)).decode()}).encode()
+
+
+IMAGE_WRITERS: dict[str, Callable[[image.Pixels, "ModelCard"], bytes]] = {
+    PNG: lambda pixels, _card: image.write_png(pixels),
+    WEBP: lambda pixels, _card: image.write_webp(pixels),
+    NPY: _to_npy,
+    JSON: _to_json,
+}
+RESPONSE_TYPES = tuple(IMAGE_WRITERS)

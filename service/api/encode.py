@@ -1,212 +1,193 @@
-"""`POST /encode`: an image file enters, its code leaves."""
+"""`POST /encode`: an image file enters, its code leaves.
 
-import base64
+The steps of a request, in the order of this file: parse, admit, batch, encode, respond.
+"""
+
 import json
-import math
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from latentwire import errors as codec_errors
+from latentwire.errors import ImageError
 from latentwire.imaging import image
 from latentwire.options import OnOod
-from service import errors
-from service.api.encode_options import PARAMETERS, EncodeWishes, read_wishes
+from service.api.bodies.json_fields import code_fields, model_fields
+from service.api.bodies.raw_response import RawResponse
+from service.api.bodies.read_body import read_body, wait_for_disconnect
+from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
 from service.api.state import state_of
-from service.api.unary import Answer, work_on_body
-from service.http.headers import read_head
+from service.errors import InvalidMultipart, InvalidParameter, UnsupportedMediaType
+from service.http.headers import parse_content_headers
+from service.http.media_types import FORM, JSON, OCTETS
 from service.http.multipart import read_single_file
-from service.http.negotiation import choose_answer, media_type_of
+from service.http.negotiation import media_type_of, negotiate
 from service.http.query import parse_query
 from service.observability.request_record import OodOutcome, record_code
+from service.scheduling.batching import map_ok
 from service.scheduling.cost_model import BatchKey
 
 if TYPE_CHECKING:
     from latentwire.encoder import EncodedImage
     from latentwire.model.card import ModelCard
-    from latentwire.selection.guard import Guard, GuardedImage, OodFinding
+    from latentwire.selection.guard import Guard, GuardedImage
     from latentwire.selection.ladder import Ladder
 
-FORM = "multipart/form-data"
-# The type is not believed: the codec looks at the bytes. An absent type and octet-stream say "look yourself" anyway.
-IMAGE_TYPES = (
-    "image/png",
-    "image/jpeg",
-    "image/webp",
-    "image/bmp",
-    "image/x-ms-bmp",
-    "image/gif",
-    "application/octet-stream",
-)
-TAKEN = frozenset({*IMAGE_TYPES, FORM, ""})
-JSON = "application/json"
-OFFERED = (JSON, "application/octet-stream")
+# The codec identifies the format by the bytes of the file, not by these.
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/x-ms-bmp", "image/gif")
+BODY_TYPES = frozenset({*IMAGE_TYPES, OCTETS, FORM, ""})
+RESPONSE_TYPES = (JSON, OCTETS)
 
-# Of a file, for what is not its pixels.
-HEADER_BYTES = 1024
+# Allowance for everything in an image file except pixel data.
+FILE_OVERHEAD_BYTES = 1024
 
 
-async def encode(request: Request) -> Response:
-    """Encode one image file; each answer names the model in `Latentwire-Model`."""
-    state = state_of(request)
-    registry, settings = state.registry, state.settings
-    head = read_head(request.scope)
-    asked = _read_asked(
-        request.scope["query_string"], head.accept, head.content_type, settings.on_ood, settings.verifies
-    )
-    wishes, answer_type, media_type = asked
-    guard = registry.guard(wishes.model)
-    ladder = registry.ladder() if wishes.of_ladder else None
+class _RequestSpec(NamedTuple):
+    """What the query and the headers of a request ask for. Requests with equal specs may share a micro-batch."""
 
-    work = _Work(asked, head.content_type, guard, ladder, settings.max_image_pixels)
-    # A file that is longer than the pixels, or that must be fitted, may take any time.
-    batch_key = BatchKey("/encode", asked) if media_type != FORM and wishes.fit == "strict" and ladder is None else None
-    quick_bytes = guard.card.image.pixels * guard.card.image.channels + HEADER_BYTES
-    encoded: _Encoded = await work_on_body(request, head.content_length, state, work.encode_all, batch_key, quick_bytes)
-    guarded = encoded.guarded
-    record_code(encoded.image_bytes, encoded.code_bytes, _done_with(guarded))
-    figures = None if answer_type == JSON else _figures(guarded)
-    return Answer(encoded.content, answer_type, encoded.card.full_name, figures)
+    options: EncodeOptions
+    response_type: str
+    body_type: str
 
 
-class _Asked(NamedTuple):
-    """What the head of a request asks for: also the type of the answer, and that of the body."""
+class _Image(NamedTuple):
+    """The image of one request."""
 
-    wishes: EncodeWishes
-    answer_type: str
-    media_type: str
+    file_bytes: int
+    pixels: image.Pixels
 
 
 class _Encoded(NamedTuple):
-    """What became of one request's image: bytes of its file and of its code, what that is, and the answer's body."""
+    """The result for one request; `content` is the response body."""
 
-    image_bytes: int
+    file_bytes: int
     code_bytes: int
     card: "ModelCard"
     guarded: "GuardedImage"
     content: bytes
 
 
-class _Work(NamedTuple):
-    """The work on bodies of requests whose heads ask for the same: what is wrong with one is told to that one only."""
-
-    asked: _Asked
-    content_type: bytes
-    guard: "Guard"
-    ladder: "Ladder | None"
-    max_pixels: int
-
-    def encode_all(self, bodies: Sequence[bytes]) -> list[_Encoded | Exception]:
-        """Encode the image in each body."""
-        images = [self._read(body) for body in bodies]
-        sound = [one[1] for one in images if not isinstance(one, Exception)]
-        encoded = iter(self._encode(np.stack(sound)) if sound else ())
-        return [one if isinstance(one, Exception) else self._finish(one[0], *next(encoded)) for one in images]
-
-    def _read(self, body: bytes) -> tuple[int, image.Pixels] | Exception:
-        """Return the number of bytes of the file, and its pixels."""
-        try:
-            data = (
-                read_single_file(body, self.content_type.decode("latin-1")) if self.asked.media_type == FORM else body
-            )
-            return len(data), image.read_image(data, self.guard.card.image, self.asked.wishes.fit, self.max_pixels)
-        except (codec_errors.ImageError, errors.InvalidMultipart) as error:
-            return error
-
-    def _encode(self, pixels: image.Pixels) -> Iterable[tuple["ModelCard", "GuardedImage | Exception"]]:
-        wishes = self.asked.wishes
-        if self.ladder is None:
-            each = self.guard.encode_each(pixels, wishes.on_ood, wishes.max_mse)
-            return [(self.guard.card, one) for one in each]
-        return [self._choose(self.ladder, one) for one in pixels]
-
-    def _choose(self, ladder: "Ladder", pixels: image.Pixels) -> tuple["ModelCard", "GuardedImage"]:
-        wishes = self.asked.wishes
-        if wishes.target_bytes is not None:
-            return ladder.best_within(
-                pixels, wishes.target_bytes, lambda code: len(self._bytes_of(code)), wishes.on_ood, wishes.max_mse
-            )
-        return ladder.smallest_reaching(pixels, cast(float, wishes.min_psnr_db), wishes.on_ood)
-
-    def _finish(self, image_bytes: int, card: "ModelCard", guarded: "GuardedImage | Exception") -> _Encoded | Exception:
-        if isinstance(guarded, Exception):
-            return guarded
-        code = self._bytes_of(guarded.encoded)
-        content = _to_json(card, guarded) if self.asked.answer_type == JSON else code
-        return _Encoded(image_bytes, len(code), card, guarded, content)
-
-    def _bytes_of(self, code: "EncodedImage") -> bytes:
-        return code.payload if self.asked.wishes.framing == "raw" else code.bitstream
+async def encode(request: Request) -> Response:
+    """Encode one image file."""
+    state = state_of(request)
+    headers = parse_content_headers(request.scope)
+    settings = state.settings
+    spec = _parse(
+        request.scope["query_string"], headers.accept, headers.content_type, settings.on_ood, settings.verifies
+    )
+    guard = state.registry.guard(spec.options.model)
+    ladder = state.registry.ladder() if spec.options.selects_model else None
+    work = partial(_encode_images, spec, headers.content_type, guard, ladder, settings.max_image_pixels)
+    with state.admission.reserve() as budget:
+        body = await read_body(request, headers, settings, budget)
+        batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
+        encoded = await state.admission.run(work, body, partial(wait_for_disconnect, request), batch_key)
+    return _respond(spec, encoded)
 
 
-# Most requests of a client have the same head.
+# Most requests of a client have the same query and headers.
 @lru_cache(maxsize=64)
-def _read_asked(query: bytes, accept: bytes, content_type: bytes, on_ood: OnOod, sees_delivered: bool) -> _Asked:
-    wishes = read_wishes(parse_query(query, PARAMETERS), on_ood, sees_delivered=sees_delivered)
-    answer_type = choose_answer(accept.decode("latin-1"), OFFERED)
-    if wishes.framing == "raw" and answer_type == JSON:
-        raise errors.InvalidParameter(
-            "framing=raw goes with 'Accept: application/octet-stream'; JSON has the full framing"
-        )
-    media_type = media_type_of(content_type.decode("latin-1"))
-    if media_type not in TAKEN:
-        raise errors.UnsupportedMediaType(
-            f"/encode takes an image file, not {media_type[:64]}; name its type, "
+def _parse(query: bytes, accept: bytes, content_type: bytes, on_ood: OnOod, has_decoder: bool) -> _RequestSpec:
+    options = parse_encode_options(parse_query(query, PARAMETERS), on_ood, has_decoder=has_decoder)
+    response_type = negotiate(accept.decode("latin-1"), RESPONSE_TYPES)
+    if options.framing == "raw" and response_type == JSON:
+        raise InvalidParameter("framing=raw goes with 'Accept: application/octet-stream'; JSON has the full framing")
+    body_type = media_type_of(content_type.decode("latin-1"))
+    if body_type not in BODY_TYPES:
+        raise UnsupportedMediaType(
+            f"/encode takes an image file, not {body_type[:64]}; name its type, "
             "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"
         )
-    return _Asked(wishes, answer_type, media_type)
+    return _RequestSpec(options, response_type, body_type)
 
 
-def _figures(guarded: "GuardedImage") -> dict[bytes, str]:
-    """Return, as headers, what the JSON tells of the image as delivered."""
-    headers = {b"latentwire-ood": _scores_in_words(guarded.ood)}
+def _has_predictable_cost(spec: _RequestSpec, card: "ModelCard", body: bytes) -> bool:
+    """Whether encoding takes about as long as for other requests with this spec, so that it may run inline."""
+    is_plain = spec.body_type != FORM and spec.options.fit == "strict" and not spec.options.selects_model
+    return is_plain and len(body) <= card.image.pixels * card.image.channels + FILE_OVERHEAD_BYTES
+
+
+def _encode_images(
+    spec: _RequestSpec,
+    content_type: bytes,
+    guard: "Guard",
+    ladder: "Ladder | None",
+    max_pixels: int,
+    bodies: Sequence[bytes],
+) -> list[_Encoded | Exception]:
+    """Encode the image in each body; an error takes the place of its own result only."""
+    images = [_read_image(spec, content_type, guard.card, max_pixels, body) for body in bodies]
+    return map_ok(images, partial(_encode_pixels, spec, guard, ladder))
+
+
+def _read_image(
+    spec: _RequestSpec, content_type: bytes, card: "ModelCard", max_pixels: int, body: bytes
+) -> _Image | Exception:
+    try:
+        file = read_single_file(body, content_type.decode("latin-1")) if spec.body_type == FORM else body
+        return _Image(len(file), image.read_image(file, card.image, spec.options.fit, max_pixels))
+    except (ImageError, InvalidMultipart) as error:
+        return error
+
+
+def _encode_pixels(
+    spec: _RequestSpec, guard: "Guard", ladder: "Ladder | None", images: list[_Image]
+) -> Iterable[_Encoded | Exception]:
+    """Encode all images by one run of each graph; or each by itself, where the model depends on the image."""
+    options = spec.options
+    if ladder is not None:
+        selections = [_select_model(spec, ladder, read.pixels) for read in images]
+    else:
+        pixels = np.stack([read.pixels for read in images])
+        selections = [(guard.card, result) for result in guard.encode_each(pixels, options.on_ood, options.max_mse)]
+    for read, (card, result) in zip(images, selections, strict=True):
+        if isinstance(result, Exception):
+            yield result
+        else:
+            code = _framed(spec, result.encoded)
+            content = _to_json(card, result) if spec.response_type == JSON else code
+            yield _Encoded(read.file_bytes, len(code), card, result, content)
+
+
+def _select_model(
+    spec: _RequestSpec, ladder: "Ladder", pixels: image.Pixels
+) -> tuple["ModelCard", "GuardedImage | Exception"]:
+    options = spec.options
+    if options.target_bytes is None:
+        return ladder.smallest_reaching(pixels, cast(float, options.min_psnr_db), options.on_ood)
+    return ladder.best_within(
+        pixels, options.target_bytes, lambda code: len(_framed(spec, code)), options.on_ood, options.max_mse
+    )
+
+
+def _framed(spec: _RequestSpec, code: "EncodedImage") -> bytes:
+    return code.payload if spec.options.framing == "raw" else code.bitstream
+
+
+def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
+    model, code = model_fields(card), code_fields(card, guarded)
+    # The documented order has `code` before `shape`.
+    shape = {"shape": model.pop("shape")}
+    return json.dumps({**model, "code": code.pop("code"), **shape, **code}).encode()
+
+
+def _respond(spec: _RequestSpec, encoded: _Encoded) -> Response:
+    guarded = encoded.guarded
+    outcome: OodOutcome | None = None if guarded.ood is None else "warned" if guarded.sent_as is None else "fallback"
+    record_code(encoded.file_bytes, encoded.code_bytes, outcome)
+    headers = None if spec.response_type == JSON else _quality_headers(guarded)
+    return RawResponse(encoded.content, spec.response_type, encoded.card.full_name, headers)
+
+
+def _quality_headers(guarded: "GuardedImage") -> dict[bytes, str]:
+    """Return as headers what the JSON says about the reconstruction."""
+    exceeded = "none" if guarded.ood is None else ", ".join(limit.score for limit in guarded.ood.exceeded)
+    headers = {b"latentwire-ood": exceeded or "uncodable"}
     if guarded.psnr_db is not None:
         headers[b"latentwire-psnr-db"] = f"{guarded.psnr_db:.2f}"
     if guarded.max_error is not None:
         headers[b"latentwire-max-error"] = f"{guarded.max_error:.4f}"
     return headers
-
-
-def _done_with(guarded: "GuardedImage") -> OodOutcome | None:
-    if guarded.ood is None:
-        return None
-    return "warned" if guarded.sent_as is None else "fallback"
-
-
-def _scores_in_words(ood: "OodFinding | None") -> str:
-    if ood is None:
-        return "none"
-    return ", ".join(exceeded_limit.score for exceeded_limit in ood.exceeded) or "uncodable"
-
-
-def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
-    fields = image_fields(card, guarded)
-    start = {"model": card.name, "model_id": card.model_id, "code": fields.pop("code"), "shape": card.image.as_tuple()}
-    return json.dumps({**start, **fields}).encode()
-
-
-def image_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:
-    """Return what JSON tells of one image, but for its model and shape."""
-    encoded, ood = guarded.encoded, guarded.ood
-    numbers = encoded.y.tolist()
-    return {
-        # The shortest decimals that give the same float32 again. An image losslessly may have no code in numbers.
-        "code": [float(str(element)) for element in encoded.y] if all(map(math.isfinite, numbers)) else None,
-        "bitstream": base64.b64encode(encoded.bitstream).decode(),
-        "payload_bytes": len(encoded.payload),
-        "bitstream_bytes": len(encoded.bitstream),
-        "bpp": 8 * len(encoded.bitstream) / card.image.pixels,
-        "mse": guarded.mse,
-        "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
-        "max_error": guarded.max_error,
-        "ood": ood
-        and {
-            "sentence": ood.sentence,
-            "scores": {one.score: {"value": one.value, "limit": one.limit} for one in ood.exceeded},
-        },
-        "sent_as": guarded.sent_as or "code",
-    }

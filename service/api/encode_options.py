@@ -1,21 +1,17 @@
-"""The parameters of `/encode` -> what is asked for, checked. Knows neither images nor models."""
+"""The query parameters of `/encode` -> the options that they express, checked."""
 
 import math
-import re
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from latentwire.options import FITS, ON_OOD, VERIFY, Fit, Framing, OnOod, Verify
+from latentwire.options import FITS, FRAMINGS, ON_OOD, VERIFY, Fit, Framing, OnOod, Verify
 from service.errors import InvalidParameter
-from service.http.query import read_framing
+from service.http.query import parse_choice, parse_number, parse_positive_integer
 
 PARAMETERS = frozenset({"model", "fit", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr"})
 
-_WHOLE = re.compile(r"[0-9]{1,9}")
-_NUMBER = re.compile(r"([0-9]{1,9}(\.[0-9]{0,15})?|\.[0-9]{1,15})([eE][-+]?[0-9]{1,2})?")
 
-
-class EncodeWishes(NamedTuple):
-    """What a request asks of `/encode`; None where it leaves the choice."""
+class EncodeOptions(NamedTuple):
+    """What a request asks of `/encode`; None for an option that it leaves open."""
 
     model: str | None
     fit: Fit
@@ -26,92 +22,52 @@ class EncodeWishes(NamedTuple):
     min_psnr_db: float | None
 
     @property
-    def of_ladder(self) -> bool:
-        """Whether the model is to be chosen for the image."""
+    def selects_model(self) -> bool:
+        """Whether the service chooses the model for the image."""
         return self.target_bytes is not None or self.min_psnr_db is not None
 
 
-def read_wishes(parameters: dict[str, str], on_ood: OnOod, *, sees_delivered: bool) -> EncodeWishes:
-    """Check the parameters of a request.
+def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decoder: bool) -> EncodeOptions:
+    """Check the parameters of a request, and return its options.
 
     Args:
-        parameters: of the query, each of `PARAMETERS`.
-        on_ood: where the request has none.
-        sees_delivered: whether this process decodes what it encodes, without which there is no error to be limited.
+        parameters: of the query; their names are in `PARAMETERS`.
+        on_ood: the value for a request without this parameter.
+        has_decoder: whether this process decodes what it encodes. Without a decoder it cannot know the error.
 
     Raises:
-        InvalidParameter: a value that does not exist, or two that contradict one another.
+        InvalidParameter: a parameter has a value that it does not take, or two parameters contradict each other.
     """
-    wishes = EncodeWishes(
+    options = EncodeOptions(
         model=parameters.get("model"),
-        fit=read_fit(parameters.get("fit", "strict")),
-        framing=read_framing(parameters.get("framing", "full")),
-        on_ood=read_on_ood(parameters.get("on_ood", on_ood)),
-        max_mse=_number("max_mse", parameters.get("max_mse"), "from 0 to 1", most=1),
-        target_bytes=_whole("target_bytes", parameters.get("target_bytes")),
-        min_psnr_db=_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", most=math.inf),
+        fit=parse_choice("fit", FITS, parameters.get("fit", "strict")),
+        framing=parse_choice("framing", FRAMINGS, parameters.get("framing", "full")),
+        on_ood=parse_choice("on_ood", ON_OOD, parameters.get("on_ood", on_ood)),
+        max_mse=parse_number("max_mse", parameters.get("max_mse"), 1, "from 0 to 1"),
+        target_bytes=parse_positive_integer("target_bytes", parameters.get("target_bytes")),
+        min_psnr_db=parse_number("min_psnr", parameters.get("min_psnr"), math.inf, "of dB, 0 or more"),
     )
-    if wishes.target_bytes is not None and wishes.min_psnr_db is not None:
+    if options.target_bytes is not None and options.min_psnr_db is not None:
         raise InvalidParameter("target_bytes and min_psnr each choose the model; ask for one of them")
-    if wishes.of_ladder and wishes.model is not None:
-        target = "target_bytes" if wishes.target_bytes is not None else "min_psnr"
+    if options.selects_model and options.model is not None:
+        target = "target_bytes" if options.target_bytes is not None else "min_psnr"
         raise InvalidParameter(f"{target} chooses the model for the image; leave out model, or {target}")
-    if wishes.min_psnr_db is not None and wishes.max_mse is not None:
-        raise InvalidParameter("min_psnr and max_mse both say how good the picture must be; ask for one of them")
-    if wishes.max_mse is not None and not sees_delivered:
+    if options.min_psnr_db is not None and options.max_mse is not None:
+        raise InvalidParameter("min_psnr and max_mse both limit the error; ask for one of them")
+    if options.max_mse is not None and not has_decoder:
         raise InvalidParameter("max_mse needs the decoder; start this sender with --verify-reconstruction")
-    return wishes
+    return options
 
 
-def read_fit(value: str) -> Fit:
-    """Return what `fit` says.
-
-    Raises:
-        InvalidParameter: something that it does not take.
-    """
-    return cast(Fit, _one_of("fit", FITS, value))
-
-
-def read_on_ood(value: str) -> OnOod:
-    """Return what `on_ood` says.
+def parse_verify(value: str, *, has_decoder: bool) -> Verify:
+    """Return how the images of a batch are assessed.
 
     Raises:
-        InvalidParameter: something that it does not take.
+        InvalidParameter: an unknown value, or one that needs a decoder where there is none.
     """
-    return cast(OnOod, _one_of("on_ood", ON_OOD, value))
-
-
-def read_verify(value: str, *, sees_delivered: bool) -> Verify:
-    """Return what `verify` says.
-
-    Raises:
-        InvalidParameter: something that it does not take, or that is not known here.
-    """
-    verify = cast(Verify, _one_of("verify", VERIFY, value))
-    if verify == "reconstruction" and not sees_delivered:
+    verify = parse_choice("verify", VERIFY, value)
+    if verify == "reconstruction" and not has_decoder:
         raise InvalidParameter(
             "verify=reconstruction needs the decoder; start this sender with --verify-reconstruction"
         )
     return verify
-
-
-def _one_of(name: str, known: tuple[str, ...], value: str) -> str:
-    if value not in known:
-        raise InvalidParameter(f"{name} takes {', '.join(known[:-1])} or {known[-1]}, not '{value[:64]}'")
-    return value
-
-
-def _whole(name: str, value: str | None) -> int | None:
-    if value is None:
-        return None
-    if not _WHOLE.fullmatch(value) or int(value) == 0:
-        raise InvalidParameter(f"{name} takes a whole number from 1 to 999999999, not '{value[:64]}'")
-    return int(value)
-
-
-def _number(name: str, value: str | None, which: str, most: float) -> float | None:
-    if value is None:
-        return None
-    if not _NUMBER.fullmatch(value) or float(value) > most:
-        raise InvalidParameter(f"{name} takes a number {which}, not '{value[:64]}'")
-    return float(value)

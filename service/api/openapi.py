@@ -12,10 +12,9 @@ import yaml
 from pydantic.json_schema import models_json_schema
 
 from latentwire.model.card import ModelCard
-from service.api.decode_body import CodeJson
+from service.api.bodies.decode_json import CodeJson
 from service.errors import Forbidden, Unauthenticated
-from service.http.media_types import PROBLEM
-from service.http.problems import ALL_PROBLEMS, PROBLEMS
+from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 from service.middleware.auth import open_paths
 from service.settings import Settings
 
@@ -86,8 +85,8 @@ def _problem_responses(codes: list[str]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for problem in (known[code] for code in codes):
         content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
-        empty = {"description": HTTPStatus(problem.status).phrase, "content": {PROBLEM: content}}
+        empty = {"description": HTTPStatus(problem.status).phrase, "content": {PROBLEM_MEDIA_TYPE: content}}
         response = responses.setdefault(str(problem.status), empty)
         value = problem.document("A sentence that says what is wrong with this request.")
-        response["content"][PROBLEM]["examples"][problem.code] = {"summary": problem.title, "value": value}
+        response["content"][PROBLEM_MEDIA_TYPE]["examples"][problem.code] = {"summary": problem.title, "value": value}
     return responses

@@ -1,7 +1,7 @@
 """The bytes of a `multipart/form-data` body -> the bytes of the one file in it, or of each of many.
 
-A body with one file is whole and bounded when it comes here; one with many comes in pieces, and each of its files is
-bounded. So nothing is spooled to a disk. Knows nothing of images.
+A body with one file is complete and bounded before it is parsed. A body with many files is parsed as it arrives, and
+each file is bounded. So nothing is spooled to disk, as Starlette's own parser would do.
 """
 
 from collections import deque
@@ -12,14 +12,15 @@ from python_multipart.multipart import parse_options_header
 
 from service.errors import BodyTooLarge, InvalidMultipart
 
-MAX_BOUNDARY_CHARACTERS = 70  # RFC 2046 allows no more
+# The limit of RFC 2046.
+MAX_BOUNDARY_CHARACTERS = 70
 
 _MANY_ADVICE = "send the images as files, for example with curl's -F file=@a.png -F file=@b.png"
 _ADVICE = "send the image as the form's only part, for example with curl's -F file=@image.png"
 
 
 def read_single_file(body: bytes, content_type: str) -> bytes:
-    """Return the content of the form's only part, which must be a file; the name of its field is free.
+    """Return the content of the form's only part, which must be a file in a field of any name.
 
     Args:
         body: the whole body.
@@ -28,7 +29,7 @@ def read_single_file(body: bytes, content_type: str) -> bytes:
     Raises:
         InvalidMultipart: not a form, cut short, or one that holds something other than one file.
     """
-    form = _Form(most_parts=1)
+    form = _Form(max_parts=1)
     parser = _parser(form, content_type)
     _write(parser, body, _ADVICE)
     _finish(parser, form, _ADVICE)
@@ -36,10 +37,10 @@ def read_single_file(body: bytes, content_type: str) -> bytes:
 
 
 class FileForm:
-    """Reads a form of any number of files: feed bytes, take files, and call `finish` when there are no more bytes."""
+    """Reads a form of any number of files: feed bytes, take files, and call `finish` after the last bytes."""
 
     def __init__(self, content_type: str, max_file_bytes: int) -> None:
-        """Read the form whose boundary is in the request's header `content_type`, with files of at most so many bytes.
+        """Read the form whose boundary is in the Content-Type header; `max_file_bytes` limits each file.
 
         Raises:
             InvalidMultipart: the header names no boundary, or one that is too long.
@@ -57,7 +58,7 @@ class FileForm:
         _write(self._parser, data, _MANY_ADVICE)
 
     def take(self) -> bytes | None:
-        """Return the content of the next file, or None if none has come as a whole."""
+        """Return the content of the next file, or None if none is complete."""
         return self._form.files.popleft() if self._form.files else None
 
     def finish(self) -> None:
@@ -110,13 +111,13 @@ def _finish(parser: MultipartParser, form: "_Form", advice: str) -> None:
 
 
 class _Form:
-    """What the parser has seen so far. The parser itself bounds the number and the length of a part's headers."""
+    """What the parser has read so far. The parser itself limits the number and the length of a part's headers."""
 
-    def __init__(self, most_parts: int | None = None, max_file_bytes: int | None = None) -> None:
+    def __init__(self, max_parts: int | None = None, max_file_bytes: int | None = None) -> None:
         self.parts = 0
         self.ended = False
         self.files: deque[bytes] = deque()
-        self._most_parts = most_parts
+        self._max_parts = max_parts
         self._max_file_bytes = max_file_bytes
         self._data: list[bytes] = []
         self._file_bytes = 0
@@ -126,7 +127,7 @@ class _Form:
 
     def begin_part(self) -> None:
         self.parts += 1
-        if self._most_parts is not None and self.parts > self._most_parts:
+        if self._max_parts is not None and self.parts > self._max_parts:
             raise InvalidMultipart(f"the form has more than one part; {_ADVICE}")
 
     def add_to_header_name(self, data: bytes, start: int, end: int) -> None:
@@ -144,7 +145,7 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         self._disposition = b""
         if b"filename" not in options:
-            advice = _ADVICE if self._most_parts == 1 else _MANY_ADVICE
+            advice = _ADVICE if self._max_parts == 1 else _MANY_ADVICE
             raise InvalidMultipart(f"the form's part is a text field, not a file; {advice}")
 
     def add_data(self, data: bytes, start: int, end: int) -> None:

@@ -1,7 +1,7 @@
 """Accept and Content-Type headers -> one media type.
 
-Knows nothing of what the types carry. An answer's type is chosen by the quality that the client gives it, then by how
-exactly the client names it, then by the route's own order.
+A response's type is the one to which the client gives the highest quality, then the one that the client names most
+exactly, then the first in the route's own order.
 """
 
 from functools import lru_cache
@@ -14,15 +14,15 @@ MAX_ACCEPT_CHARACTERS = 2048
 
 
 @lru_cache(maxsize=256)
-def choose_answer(accept: str, offered: tuple[str, ...]) -> str:
-    """Return the offered type that an Accept header likes best.
+def negotiate(accept: str, offered: tuple[str, ...]) -> str:
+    """Return the offered type that an Accept header prefers.
 
     Args:
-        accept: the header, several of them joined by commas; an empty one, or none, accepts everything.
-        offered: what the route can send, the preferred first.
+        accept: the header, several of them joined by commas; an empty one accepts everything.
+        offered: the types that the route can send, the preferred first.
 
     Raises:
-        NotAcceptable: none of them, or the header cannot be read.
+        NotAcceptable: the header accepts none of them, or cannot be read.
     """
     if not accept.strip():
         return offered[0]
@@ -30,7 +30,7 @@ def choose_answer(accept: str, offered: tuple[str, ...]) -> str:
     if len(accept) > MAX_ACCEPT_CHARACTERS:
         raise NotAcceptable(f"the Accept header has more than {MAX_ACCEPT_CHARACTERS} characters; {choices}")
     try:
-        # mimeparse prefers the last among equals, and compares letters as they are.
+        # mimeparse prefers the last among equals, and compares case-sensitively.
         chosen: str = mimeparse.best_match(offered[::-1], accept.lower())
     except (mimeparse.MimeTypeParseException, IndexError) as error:
         raise NotAcceptable(f"the Accept header cannot be read; {choices}") from error
@@ -39,6 +39,6 @@ def choose_answer(accept: str, offered: tuple[str, ...]) -> str:
     return chosen
 
 
-def media_type_of(content_type: str | None) -> str:
-    """Return the bare type of a Content-Type header in small letters, without parameters; "" if there is none."""
-    return content_type.partition(";")[0].strip().lower() if content_type else ""
+def media_type_of(content_type: str) -> str:
+    """Return the media type of a Content-Type header in lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()

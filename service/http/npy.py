@@ -1,29 +1,29 @@
-"""NumPy's npy files, as their bytes come, <-> blocks of rows.
+"""Reads an npy file as its bytes arrive, in blocks of rows, and writes npy headers.
 
-Only plain numbers in C order are read, and nothing is ever unpickled. A header is bounded before it is parsed, and
-parsed as a literal. What the numbers mean is not known here.
+numpy parses the header, as a literal and within a bound. Only arrays of plain numbers in C order are read, and nothing
+is ever unpickled.
 """
 
-import ast
 import io
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidArray
 
-MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 4096
 MAX_DIMENSIONS = 4
 
-# Bytes of the field that holds the header's length, by the file's major version.
-_LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
-_FIELDS = {"descr", "fortran_order", "shape"}
+# By format version: bytes of the field that holds the header's length, and the function that reads both.
+_HEADER_FORMATS = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
 
 
 def npy_header(dtype: npt.DTypeLike, shape: tuple[int, ...]) -> bytes:
-    """Return what stands before the numbers in the file of an array."""
+    """Return the bytes that precede the numbers in the file of an array."""
     buffer = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
@@ -31,108 +31,102 @@ def npy_header(dtype: npt.DTypeLike, shape: tuple[int, ...]) -> bytes:
 
 
 class NpyReader:
-    """Reads one npy file: feed bytes, take blocks of rows, and call `finish` when there are no more bytes."""
+    """Reads one npy file: feed bytes, take blocks of rows, and call `finish` after the last bytes.
 
-    def __init__(self, dtypes: Mapping[str, npt.DTypeLike], wanted: str) -> None:
-        """Read an array of one of these kinds.
+    `shape` is None until the header has arrived.
+    """
 
-        Args:
-            dtypes: what is taken: the `descr` of a header -> its type.
-            wanted: the kind in words, for the sentence of an error.
-        """
-        self._dtypes: dict[str, np.dtype[np.generic]] = {descr: np.dtype(dtype) for descr, dtype in dtypes.items()}
-        self._wanted = wanted
-        self._held = bytearray()
-        self._dtype: np.dtype[np.generic] = np.dtype(np.uint8)
-        self._left = 0
+    def __init__(self, dtypes: Collection[npt.DTypeLike], expected: str) -> None:
+        """Read an array of one of these types; `expected` names them in error messages."""
+        self._dtypes = [np.dtype(dtype) for dtype in dtypes]
+        self._expected = expected
+        self._buffer = bytearray()
+        self._dtype = self._dtypes[0]
+        self._rows_left = 0
         self.shape: tuple[int, ...] | None = None
 
     @property
-    def held_bytes(self) -> int:
-        """How many bytes have been fed and not been taken."""
-        return len(self._held)
+    def buffered_bytes(self) -> int:
+        """The number of bytes that were fed and not taken."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Take in the bytes that come next; `shape` is there as soon as the header is.
+        """Take in the bytes that come next.
 
         Raises:
-            InvalidArray: not an npy file, or not one of the wanted kind, or bytes after its end.
+            InvalidArray: not an npy file, not of an expected type, or bytes after its end.
         """
-        self._held += data
-        if self.shape is None and not self._read_header():
-            return
-        if len(self._held) > self._left * self._row_bytes:
+        self._buffer += data
+        if self.shape is None:
+            self._read_header()
+        if self.shape is not None and len(self._buffer) > self._rows_left * self._row_bytes:
             raise InvalidArray("the array has bytes after its end")
 
     def take(self, rows: int) -> npt.NDArray[np.generic] | None:
-        """Return the next rows, so many or else the last ones, or None if they have not all come or there are none."""
-        rows = min(rows, self._left)
+        """Return the next `rows` rows, or all that are left; None if they have not arrived, or if none is left."""
+        rows = min(rows, self._rows_left)
         size = rows * self._row_bytes
-        if not rows or len(self._held) < size or self.shape is None:
+        if not rows or len(self._buffer) < size or self.shape is None:
             return None
-        data = bytes(memoryview(self._held)[:size])
-        del self._held[:size]
-        self._left -= rows
+        data = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        self._rows_left -= rows
         return np.frombuffer(data, self._dtype).reshape(rows, *self.shape[1:])
 
     def finish(self) -> None:
-        """Check that the array has come to its end.
+        """Check that the array is complete.
 
         Raises:
-            InvalidArray: it has not.
+            InvalidArray: it is not.
         """
         if self.shape is None:
-            raise InvalidArray("the array is cut short: its header is not whole" if self._held else "the body is empty")
-        if self._left * self._row_bytes > len(self._held):
-            missing = self._left - len(self._held) // self._row_bytes
+            incomplete = "the array is cut short: its header is not complete"
+            raise InvalidArray(incomplete if self._buffer else "the body is empty")
+        if self._rows_left * self._row_bytes > len(self._buffer):
+            missing = self._rows_left - len(self._buffer) // self._row_bytes
             raise InvalidArray(f"the array is cut short: its last {missing:,} of {self.shape[0]:,} rows are missing")
 
     @property
     def _row_bytes(self) -> int:
-        # Python's own integers cannot overflow, whatever a header claims.
+        # Python's integers do not overflow, whatever a header claims.
         size = self._dtype.itemsize
         for length in (self.shape or ())[1:]:
             size *= length
         return size
 
-    def _read_header(self) -> bool:
-        start = bytes(self._held[: len(MAGIC) + 2])
-        if not start.startswith(MAGIC[: len(start)]):
+    def _read_header(self) -> None:
+        """Set `shape` if the whole header has arrived."""
+        magic = bytes(self._buffer[: np.lib.format.MAGIC_LEN])
+        if not magic.startswith(np.lib.format.MAGIC_PREFIX[: len(magic)]):
             raise InvalidArray("the body is not an npy file, as numpy.save writes it")
-        if len(start) < len(MAGIC) + 2:
-            return False
-        length_bytes = _LENGTH_BYTES.get(start[len(MAGIC)])
-        if length_bytes is None:
-            raise InvalidArray(f"the array is of npy version {start[len(MAGIC)]}, which is not known here")
-        begin = len(start) + length_bytes
-        length = int.from_bytes(self._held[len(start) : begin], "little")
+        if len(magic) < np.lib.format.MAGIC_LEN:
+            return
+        version = (magic[-2], magic[-1])
+        if version not in _HEADER_FORMATS:
+            raise InvalidArray(f"the array is of npy version {version[0]}, which is not supported; use version 1 or 2")
+        length_bytes, read_header = _HEADER_FORMATS[version]
+        start = len(magic) + length_bytes
+        length = int.from_bytes(self._buffer[len(magic) : start], "little")
+        if len(self._buffer) < start:
+            return
         if length > MAX_HEADER_BYTES:
             raise InvalidArray(f"the array's header claims {length:,} bytes; {MAX_HEADER_BYTES:,} are allowed")
-        if len(self._held) < begin + length:
-            return False
-        self.shape = self._parse(bytes(self._held[begin : begin + length]))
-        self._left = self.shape[0]
-        del self._held[: begin + length]
-        return True
-
-    def _parse(self, text: bytes) -> tuple[int, ...]:
+        if len(self._buffer) < start + length:
+            return
         try:
-            header = ast.literal_eval(text.decode("latin-1").strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+            header = io.BytesIO(self._buffer[len(magic) : start + length])
+            shape, fortran_order, self._dtype = read_header(header, max_header_size=MAX_HEADER_BYTES)
+        except Exception as error:  # numpy passes on what ast, tokenize and dtype raise
             raise InvalidArray("the array's header cannot be read") from error
-        if not isinstance(header, dict) or set(header) != _FIELDS:
-            raise InvalidArray("the array's header does not have just the fields descr, fortran_order and shape")
-        descr, shape = header["descr"], header["shape"]
-        dtype = self._dtypes.get(descr) if isinstance(descr, str) else None
-        if dtype is None:
-            raise InvalidArray(f"the array is of the type {str(descr)[:64]}; {self._wanted} is taken")
-        if (
-            not isinstance(shape, tuple)
-            or not 1 <= len(shape) <= MAX_DIMENSIONS
-            or not all(type(length) is int and 0 <= length < 1 << 63 for length in shape)
-        ):
-            raise InvalidArray(f"the array has the shape {str(shape)[:64]}, which no array here can have")
-        if header["fortran_order"] is not False:
+        self._check(shape, fortran_order)
+        del self._buffer[: start + length]
+        self._rows_left = shape[0]
+        self.shape = shape
+
+    def _check(self, shape: tuple[int, ...], fortran_order: bool) -> None:
+        if self._dtype not in self._dtypes:
+            raise InvalidArray(f"the array is of the type {str(self._dtype)[:64]}; send {self._expected}")
+        if not 1 <= len(shape) <= MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
+            raise InvalidArray(f"the array has the shape {str(shape)[:64]}, which is not valid here")
+        if fortran_order:
             raise InvalidArray("the array is in Fortran order; send numpy.ascontiguousarray of it")
-        self._dtype = dtype
-        return shape

@@ -1,7 +1,7 @@
-"""Every error -> its status, its stable code and its title, in one table; answered as RFC 9457 problem documents.
+"""Every error -> its status, its stable code and its title, in one table; sent as RFC 9457 problem documents.
 
-An exception enters, an `application/problem+json` response leaves. The `detail` is the error's own sentence; what was
-not raised on purpose gets a sentence that says nothing of the inside.
+The `detail` is the error's own sentence. An error that was not raised on purpose gets a general sentence, which tells
+nothing about the inside of the service.
 """
 
 import json
@@ -14,14 +14,15 @@ from starlette.responses import Response
 
 from latentwire import errors as codec_errors
 from service import errors
+from service.http.media_types import PROBLEM
 from service.observability.request_record import record_problem
 
-PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_MEDIA_TYPE = PROBLEM
 RETRY_AFTER_S = 1
 
 
 class Problem(NamedTuple):
-    """What is the same each time an error is answered."""
+    """What all responses to one kind of error have in common."""
 
     status: int
     code: str
@@ -29,7 +30,7 @@ class Problem(NamedTuple):
 
     @property
     def type_uri(self) -> str:
-        """The problem's type: a name, not an address to be opened."""
+        """The problem's type, a name that cannot be opened."""
         return f"urn:problem-type:latentwire:{self.code}"
 
     def document(self, detail: str) -> dict[str, str | int]:
@@ -49,9 +50,9 @@ NOT_FOUND = Problem(404, "not-found", "No such route")
 METHOD_NOT_ALLOWED = Problem(405, "method-not-allowed", "The route does not take this method")
 INTERNAL_ERROR = Problem(500, "internal-error", "Internal error")
 STALLED = Problem(408, "request-timeout", "Request timed out")
-# What the server answers itself, before there is a request.
+# The server sends these itself, without a request.
 INVALID_REQUEST = Problem(400, "invalid-request", "Not an HTTP request")
-HEAD_TOO_LARGE = Problem(431, "headers-too-large", "The request's head is too large")
+HEAD_TOO_LARGE = Problem(431, "headers-too-large", "The request's headers are too large")
 INVALID_PARAMETER = Problem(400, "invalid-parameter", "Not a parameter or value of this route")
 
 PROBLEMS: dict[type[Exception], Problem] = {
@@ -79,18 +80,18 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidJson: Problem(400, "invalid-json", "Not the JSON of a code"),
     errors.InvalidMultipart: Problem(400, "invalid-multipart", "Not a form with exactly one file"),
     errors.InvalidParameter: INVALID_PARAMETER,
-    errors.NotAcceptable: Problem(406, "not-acceptable", "No acceptable type of answer"),
+    errors.NotAcceptable: Problem(406, "not-acceptable", "No acceptable response type"),
     errors.NotReady: NOT_READY,
     errors.Overloaded: Problem(429, "overloaded", "Too many requests at the moment"),
     errors.Unauthenticated: Problem(401, "unauthenticated", "No valid key"),
     errors.UnknownModel: Problem(404, "unknown-model", "No such model"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "The body is of another type"),
-    errors.WrongRole: Problem(404, "wrong-role", "The other half's route"),
+    errors.WrongRole: Problem(404, "wrong-role", "The route of the other role"),
 }
 
 _HEADERS: dict[type[Exception], dict[str, str]] = {
     errors.Overloaded: {"Retry-After": str(RETRY_AFTER_S)},
-    # The rest of the body may come when it will; nobody waits for it.
+    # The server does not wait for the rest of the body.
     errors.BodyStalled: {"Connection": "close"},
 }
 
@@ -99,45 +100,44 @@ ALL_PROBLEMS = frozenset({*PROBLEMS.values(), *_OTHERS})
 
 
 def problem_response(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Build the answer for one problem; `detail` is a sentence for the person who sent the request."""
+    """Return the response for a problem; `detail` is a sentence for the person who sent the request."""
     record_problem(problem.code)
     return Response(problem_json(problem, detail), problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 
 def problem_json(problem: Problem, detail: str) -> bytes:
-    """Write the document of one problem."""
+    """Return the problem document as JSON."""
     return json.dumps(problem.document(detail)).encode()
 
 
-async def answer_known(_request: Request, error: Exception) -> Response:
-    """Answer an error of the table."""
+async def handle_known_error(_request: Request, error: Exception) -> Response:
+    """Return the response for an error of the table."""
     problem = PROBLEMS[type(error)]
     return problem_response(problem, str(error), _HEADERS.get(type(error)))
 
 
-async def _answer_http_exception(_request: Request, error: Exception) -> Response:
-    # Starlette's own routing raises these; the routes of this service raise errors of the table.
+async def handle_http_exception(_request: Request, error: Exception) -> Response:
+    """Return the response for an error of Starlette's routing."""
     if not isinstance(error, HTTPException):
         raise error
     headers = dict(error.headers) if error.headers else None
     if error.status_code == NOT_FOUND.status:
-        return problem_response(NOT_FOUND, "there is no such route; /docs lists those there are", headers)
+        return problem_response(NOT_FOUND, "this route does not exist; /docs lists the routes", headers)
     if error.status_code == METHOD_NOT_ALLOWED.status:
-        listed = ", ".join(sorted(method.strip() for method in (headers or {}).get("Allow", "").split(",")))
-        return problem_response(METHOD_NOT_ALLOWED, f"this route takes {listed}", {"Allow": listed})
+        allowed = ", ".join(sorted(method.strip() for method in (headers or {}).get("Allow", "").split(",")))
+        return problem_response(METHOD_NOT_ALLOWED, f"this route takes {allowed}", {"Allow": allowed})
     other = Problem(error.status_code, "http-error", HTTPStatus(error.status_code).phrase)
     return problem_response(other, other.title, headers)
 
 
-async def answer_unexpected(_request: Request, _error: Exception) -> Response:
-    """Answer what nobody expected."""
-    # The error is raised again after this answer, so that the server logs it with its traceback.
+async def handle_unexpected_error(_request: Request, _error: Exception) -> Response:
+    """Return the response for any other error, which Starlette then raises again for the server's log."""
     return problem_response(INTERNAL_ERROR, "the service failed on this request; its log says why")
 
 
 EXCEPTION_HANDLERS = {
-    codec_errors.CodecError: answer_known,
-    errors.ServiceError: answer_known,
-    HTTPException: _answer_http_exception,
-    Exception: answer_unexpected,
+    codec_errors.CodecError: handle_known_error,
+    errors.ServiceError: handle_known_error,
+    HTTPException: handle_http_exception,
+    Exception: handle_unexpected_error,
 }

@@ -1,31 +1,32 @@
-"""The query string of a request -> its parameters, each at most once and none unknown."""
+"""The query string of a request -> its parameters, each at most once and none unknown; and their values."""
 
+import re
 from collections.abc import Collection
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-
-from latentwire.options import FRAMINGS, Framing
 from service.errors import InvalidParameter
 
+MAX_PARAMETERS = 16
 
-def read_query(request: Request, known: Collection[str]) -> dict[str, str]:
-    """Return the query parameters of a request by name; raise as `parse_query` does."""
-    return parse_query(request.scope["query_string"], known)
+Choice = TypeVar("Choice", bound=str)
+
+_INTEGER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"([0-9]{1,9}(\.[0-9]{0,15})?|\.[0-9]{1,15})([eE][-+]?[0-9]{1,2})?")
 
 
 def parse_query(raw: bytes, known: Collection[str]) -> dict[str, str]:
     """Return the parameters of a query string by name.
 
     Raises:
-        InvalidParameter: one that is not in `known`, or that is given twice.
+        InvalidParameter: a name that is not in `known`, or that occurs twice.
     """
     if not raw:
         return {}
     try:
-        pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=16)
+        pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError as error:
-        raise InvalidParameter("the query has more than 16 parameters") from error
+        raise InvalidParameter(f"the query has more than {MAX_PARAMETERS} parameters") from error
     parameters: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
@@ -36,12 +37,39 @@ def parse_query(raw: bytes, known: Collection[str]) -> dict[str, str]:
     return parameters
 
 
-def read_framing(value: str) -> Framing:
-    """Return `full` or `raw`.
+def parse_choice(name: str, choices: tuple[Choice, ...], value: str) -> Choice:
+    """Return the choice that equals `value`.
 
     Raises:
-        InvalidParameter: it is neither.
+        InvalidParameter: none does.
     """
-    if value not in FRAMINGS:
-        raise InvalidParameter(f"framing takes full or raw, not '{value[:64]}'")
-    return value
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise InvalidParameter(f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not '{value[:64]}'")
+
+
+def parse_positive_integer(name: str, value: str | None) -> int | None:
+    """Return a whole number, or None if the parameter is missing.
+
+    Raises:
+        InvalidParameter: the value is not a whole number from 1 to 999,999,999.
+    """
+    if value is None:
+        return None
+    if not _INTEGER.fullmatch(value) or int(value) == 0:
+        raise InvalidParameter(f"{name} takes a whole number from 1 to 999999999, not '{value[:64]}'")
+    return int(value)
+
+
+def parse_number(name: str, value: str | None, maximum: float, description: str) -> float | None:
+    """Return a number from 0 to `maximum`, or None if the parameter is missing.
+
+    Raises:
+        InvalidParameter: the value is not such a number; the message uses `description`.
+    """
+    if value is None:
+        return None
+    if not _NUMBER.fullmatch(value) or float(value) > maximum:
+        raise InvalidParameter(f"{name} takes a number {description}, not '{value[:64]}'")
+    return float(value)

@@ -16,7 +16,7 @@ from latentwire.format.container import FrameReader, FrameWriter
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
 from latentwire.options import FITS, Fit
-from service.api.decode_body import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
+from service.api.bodies.decode_json import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
 from service.settings import Settings
 from tests.contract.hostile_codes import FOLDER
 from tests.service.hostile import BAD_IMAGES, png_that_claims

@@ -85,7 +85,7 @@ def test_decode_takes_the_answer_of_encode_as_it_is(client: Client, png: bytes, 
     assert decode_json(client, client.encode(png).content).content == client.decode(bitstream).content
 
 
-def test_decode_takes_a_bare_code(client: Client, decoder: Decoder) -> None:
+def test_decode_takes_a_latent_vector(client: Client, decoder: Decoder) -> None:
     response = decode_json(client, {"code": GOOD_CODE}, accept="application/x-npy")
     assert np.array_equal(np.load(io.BytesIO(response.content)), decoder.decode_vector(GOOD_CODE))
 
@@ -102,7 +102,9 @@ def test_decode_chooses_the_model_from_the_code(client: Client, png: bytes) -> N
 
 
 @pytest.mark.parametrize(("query", "field"), [("other", None), (None, "other"), ("other", "other")])
-def test_decode_chooses_the_model_of_a_bare_code_by_name(client: Client, query: str | None, field: str | None) -> None:
+def test_decode_chooses_the_model_of_a_latent_vector_by_name(
+    client: Client, query: str | None, field: str | None
+) -> None:
     params = {} if query is None else {"model": query}
     response = decode_json(client, {"code": GOOD_CODE, "model": field}, **params)
     assert response.headers["latentwire-model"].startswith("other@")
@@ -125,7 +127,7 @@ def test_decode_refuses_wire_bytes_of_another_model_than_the_query_names(client:
     assert client.decode(bitstream, model="tiny").status_code == 200
 
 
-def test_decode_takes_the_bare_form_of_a_model_that_is_named(client: Client, png: bytes, bitstream: bytes) -> None:
+def test_decode_takes_a_raw_payload_of_a_named_model(client: Client, png: bytes, bitstream: bytes) -> None:
     raw = client.encode(png, accept=OCTETS, framing="raw")
     expected = client.decode(bitstream).content
     for model in ("tiny", raw.headers["latentwire-model"]):
@@ -134,7 +136,7 @@ def test_decode_takes_the_bare_form_of_a_model_that_is_named(client: Client, png
         assert response.headers["latentwire-model"] == raw.headers["latentwire-model"]
 
 
-def test_decode_refuses_a_bare_form_that_could_be_of_any_model(client: Client, bitstream: bytes) -> None:
+def test_decode_refuses_a_raw_payload_without_a_model(client: Client, bitstream: bytes) -> None:
     raw = bitstream[6:-2]
     assert_problem(client.decode(raw, framing="raw"), 400, "invalid-parameter", "needs model=")
     assert_problem(client.decode(raw, framing="raw", model=""), 404, "unknown-model")
@@ -146,7 +148,7 @@ def test_decode_refuses_a_bare_form_that_could_be_of_any_model(client: Client, b
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xff", b"\xff\xff\x07abc", bytes(100_000)])
-def test_decode_refuses_what_is_no_bare_form(client: Client, payload: bytes) -> None:
+def test_decode_refuses_what_is_not_a_payload(client: Client, payload: bytes) -> None:
     assert_problem(client.decode(payload, framing="raw", model="tiny"), 400, "invalid-code")
 
 

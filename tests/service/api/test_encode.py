@@ -151,7 +151,7 @@ def test_encode_refuses_a_picture_of_more_pixels_than_the_setting(start, png: by
     assert_problem(client.encode(png_that_claims(7, 8), fit="resize"), 413, "image-too-large", "at most 48")
 
 
-def test_encode_answers_the_bare_form_when_asked(client: Client, png: bytes, encoder: Encoder) -> None:
+def test_encode_answers_a_raw_payload_on_request(client: Client, png: bytes, encoder: Encoder) -> None:
     response = client.encode(png, accept=OCTETS, framing="raw")
     assert response.content == encoder.encode_file(png).payload
     assert response.headers["latentwire-model"] == f"tiny@{encoder.card.model_id}"
@@ -159,13 +159,13 @@ def test_encode_answers_the_bare_form_when_asked(client: Client, png: bytes, enc
     assert len(full.content) - len(response.content) == 8
 
 
-def test_encode_has_no_bare_form_in_json(client: Client, png: bytes) -> None:
+def test_json_has_no_raw_framing(client: Client, png: bytes) -> None:
     assert_problem(client.encode(png, framing="raw"), 400, "invalid-parameter", "Accept: application/octet-stream")
     assert client.encode(png, framing="full").json() == client.encode(png).json()
 
 
 @pytest.mark.parametrize("value", ["", "Raw", "raw ", "half", "x" * 10_000])
-def test_encode_refuses_an_unknown_form(client: Client, png: bytes, value: str) -> None:
+def test_encode_refuses_an_unknown_framing(client: Client, png: bytes, value: str) -> None:
     assert_problem(client.encode(png, accept=OCTETS, framing=value), 400, "invalid-parameter", "full or raw")
 
 

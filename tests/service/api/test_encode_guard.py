@@ -65,7 +65,7 @@ def test_wire_bytes_come_with_the_same_as_headers(guarded: Client) -> None:
     assert headers["latentwire-ood"] == "none"
 
 
-def test_a_misfit_comes_back_exactly_by_default_and_the_answer_says_so(guarded: Client, decoder: Decoder) -> None:
+def test_an_ood_image_is_sent_losslessly_by_default_and_the_response_says_so(guarded: Client, decoder: Decoder) -> None:
     answer = guarded.encode(NOISE).json()
     assert answer["sent_as"] == "raw"
     assert (answer["mse"], answer["psnr_db"], answer["max_error"]) == (0, None, 0)
@@ -84,7 +84,7 @@ def test_no_answer_is_longer_than_the_image_as_itself_with_its_header(guarded: C
         assert len(guarded.encode(image.write_png(pixels), accept=OCTETS).content) <= pixels.size + 8 + 3
 
 
-def test_a_misfit_is_refused_or_sent_as_a_code_when_that_is_asked_for(guarded: Client) -> None:
+def test_an_ood_image_is_refused_or_encoded_on_request(guarded: Client) -> None:
     assert_problem(guarded.encode(NOISE, on_ood="refuse"), 422, "out-of-distribution", "on_ood=fallback")
     answer = guarded.encode(NOISE, on_ood="warn").json()
     assert answer["sent_as"] == "code"
@@ -109,7 +109,7 @@ def test_an_own_limit_of_the_error_is_kept(guarded: Client) -> None:
     assert_problem(guarded.encode(DIGIT, max_mse="0", on_ood="refuse"), 422, "out-of-distribution", "mse")
 
 
-def test_a_sender_finds_misfits_too_but_does_not_know_the_errors(sender: Client) -> None:
+def test_a_sender_finds_ood_images_but_does_not_know_the_errors(sender: Client) -> None:
     answer = sender.encode(DIGIT).json()
     assert (answer["mse"], answer["psnr_db"], answer["max_error"], answer["ood"]) == (None, None, None, None)
     assert sender.encode(NOISE).json()["sent_as"] == "raw"
@@ -170,7 +170,7 @@ def test_min_psnr_takes_a_code_that_reaches_it(guarded: Client) -> None:
         {"min_psnr": "-3"},
     ],
 )
-def test_bad_wishes_are_refused_before_the_body_is_read(guarded: Client, params: dict[str, str]) -> None:
+def test_invalid_options_are_refused_before_the_body_is_read(guarded: Client, params: dict[str, str]) -> None:
     assert_problem(guarded.encode(b"no image", **params), 400, "invalid-parameter")
 
 
@@ -182,7 +182,7 @@ def test_a_sender_with_a_guard_needs_the_decoders(tmp_path: Path, start: Callabl
         start(models_dir=tmp_path / "models", default_model="alone", role="sender", verify_reconstruction=True)
 
 
-def test_batches_keep_misfits_as_themselves_too(guarded: Client) -> None:
+def test_batches_hold_ood_images_losslessly(guarded: Client) -> None:
     files = [("file", ("digit.png", DIGIT)), ("file", ("noise.png", NOISE))]
     answer = guarded.request("POST", "/encode/batch", files=files, headers={"Accept": "application/json"}).json()
     assert [entry["sent_as"] for entry in answer["images"]] == ["code", "raw"]

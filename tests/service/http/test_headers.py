@@ -1,7 +1,7 @@
-from service.http.headers import Head, read_head
+from service.http.headers import ContentHeaders, parse_content_headers
 
 
-def test_a_head_is_read() -> None:
+def test_content_headers_are_parsed() -> None:
     headers = [(b"accept", b"a"), (b"content-type", b"t"), (b"accept", b"b"), (b"content-type", b"u")]
-    assert read_head({"headers": headers}) == Head(b"a,b", b"t", b"")
-    assert read_head({"headers": [(b"content-length", b"7")]}) == Head(b"", b"", b"7")
+    assert parse_content_headers({"headers": headers}) == ContentHeaders(b"a,b", b"t", b"")
+    assert parse_content_headers({"headers": [(b"content-length", b"7")]}) == ContentHeaders(b"", b"", b"7")

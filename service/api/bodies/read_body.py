@@ -1,18 +1,16 @@
-"""A request's body, as it streams in -> bytes, never more than the limit.
-
-One mechanism for raw bytes, JSON and forms, with or without a Content-Length. What the bytes mean is not known here.
-"""
+"""Reads the whole body of a request, within limits of size and time, with or without a Content-Length."""
 
 import asyncio
 
 from starlette.requests import Request
 
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from service.http.headers import ContentHeaders
 from service.scheduling.admission import BodyBudget
 from service.settings import Settings
 
 
-async def read_body(request: Request, content_length: bytes, settings: Settings, budget: BodyBudget) -> bytes:
+async def read_body(request: Request, headers: ContentHeaders, settings: Settings, budget: BodyBudget) -> bytes:
     """Read the whole body, and return it.
 
     A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
@@ -20,7 +18,7 @@ async def read_body(request: Request, content_length: bytes, settings: Settings,
 
     Args:
         request: nothing of its body has been read.
-        content_length: the header, empty if the request has none.
+        headers: of the request.
         settings: for the limits of size and time.
         budget: takes the bytes as they arrive.
 
@@ -30,7 +28,7 @@ async def read_body(request: Request, content_length: bytes, settings: Settings,
         ClientGone: the client went away in the middle.
         Overloaded: the bodies of all requests together are too long.
     """
-    if announced_bytes(content_length) > settings.max_body_bytes:
+    if headers.announced_bytes > settings.max_body_bytes:
         raise body_too_large(settings.max_body_bytes)
     time_s = asyncio.get_running_loop().time
     deadline_s = time_s() + settings.body_timeout_s
@@ -57,22 +55,16 @@ async def read_body(request: Request, content_length: bytes, settings: Settings,
 
 
 async def wait_for_disconnect(request: Request) -> None:
-    """Return when the client has gone away. Call it only after the whole body has been read."""
+    """Return when the client has closed the connection. Call it only after the whole body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def announced_bytes(content_length: bytes) -> int:
-    """Return what a Content-Length announces, 0 if it is empty."""
-    # Longer numbers than 18 digits are no lengths either way, and int() must not be fed with megabytes of digits.
-    return int(content_length[:19]) if content_length.isdigit() else 0
-
-
 def body_too_large(max_bytes: int) -> BodyTooLarge:
-    """Return the error of a body over the limit."""
+    """Return the error for a body over the limit."""
     return BodyTooLarge(f"the body is longer than the {max_bytes:,} bytes that are allowed")
 
 
 def body_stalled(io_idle_timeout_s: float) -> BodyStalled:
-    """Return the error of a body of which nothing more has come."""
+    """Return the error for a body that has stopped arriving."""
     return BodyStalled(f"no more of the body came within {io_idle_timeout_s} seconds")

@@ -6,8 +6,9 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.api.body import read_body, wait_for_disconnect
+from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from service.http.headers import ContentHeaders
 from service.scheduling.admission import Admission
 from service.settings import Settings
 from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
@@ -43,7 +44,7 @@ def read(
         settings = Settings.model_construct(**limits)
         try:
             with admission.reserve() as budget:
-                return await read_body(request, length.encode("latin-1"), settings, budget)
+                return await read_body(request, ContentHeaders(b"", b"", length.encode("latin-1")), settings, budget)
         finally:
             admission.close()
 
@@ -117,7 +118,9 @@ def test_a_request_that_is_cancelled_does_not_count_as_stalled() -> None:
             queue_timeout_s=1,
         )
         with admission.reserve() as budget:
-            reading = asyncio.create_task(read_body(trickle(every_s=60), b"", Settings(), budget))
+            reading = asyncio.create_task(
+                read_body(trickle(every_s=60), ContentHeaders(b"", b"", b""), Settings(), budget)
+            )
             await asyncio.sleep(0)
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):

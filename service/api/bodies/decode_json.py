@@ -1,7 +1,7 @@
 """The JSON body of `/decode` -> a checked `CodeJson`.
 
-Bounded before it is parsed: a body has as many bytes as `service.api.body` lets through, and only as many lists,
-objects and elements as a code needs, so that neither depth nor a mass of small things costs anything.
+The number of lists, objects and elements is limited before the JSON is parsed, so that neither deep nesting nor a mass
+of small elements costs much.
 """
 
 import base64
@@ -16,21 +16,21 @@ from service.errors import InvalidJson
 
 MAX_LISTS_AND_OBJECTS = 32
 MAX_CODE_ELEMENTS = 65536
-# Those of a code, and of what else there may be.
+# The elements of `code`, and an allowance for the other fields.
 MAX_COMMAS = MAX_CODE_ELEMENTS + 1000
 
 
 class CodeJson(BaseModel):
-    """What `/decode` takes as JSON: `bitstream`, or else `code`. An answer of `/encode` is both, and fits as it is."""
+    """What `/decode` takes as JSON: `bitstream`, or else `code`. A response of `/encode` has both, and can be sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
-    bitstream: str | None = Field(None, description="bitstream in base64; when it is there, `code` is not used")
+    bitstream: str | None = Field(None, description="bitstream in base64; `code` is then not used")
     code: Annotated[list[float], Field(max_length=MAX_CODE_ELEMENTS)] | None = Field(
-        None, description="any point of the code space, before quantization"
+        None, description="any point of the latent space, before quantization"
     )
-    model: str | None = Field(None, description="name of the model that is to decode `code`")
-    model_id: str | None = Field(None, description="refused if the model that decodes has another one")
+    model: str | None = Field(None, description="name of the model to decode `code` with")
+    model_id: str | None = Field(None, description="refused if the decoding model has another one")
     shape: Any = Field(None, description="not used")
     payload_bytes: Any = Field(None, description="not used")
     bitstream_bytes: Any = Field(None, description="not used")
@@ -42,7 +42,7 @@ class CodeJson(BaseModel):
     sent_as: Any = Field(None, description="not used")
 
     def decoded_bitstream(self) -> bytes | None:
-        """Return the bitstream of `bitstream`, or None if there is none.
+        """Return the decoded `bitstream`, or None if the field is missing.
 
         Raises:
             InvalidCode: `bitstream` is not base64.
@@ -55,13 +55,13 @@ class CodeJson(BaseModel):
             raise InvalidCode("bitstream is not base64") from error
 
 
-def read_code_json(body: bytes) -> CodeJson:
+def parse_code_json(body: bytes) -> CodeJson:
     """Parse and check a JSON body.
 
     Raises:
         InvalidJson: not UTF-8, not JSON, not an object, too many lists and objects, a name twice, or a number that
             JSON does not have (NaN, Infinity).
-        InvalidCode: JSON, but with fields of the wrong kind, unknown ones, or neither `bitstream` nor `code`.
+        InvalidCode: a field of the wrong type, an unknown field, or neither `bitstream` nor `code`.
     """
     if body.count(b"[") + body.count(b"{") > MAX_LISTS_AND_OBJECTS:
         raise InvalidJson(
@@ -72,7 +72,7 @@ def read_code_json(body: bytes) -> CodeJson:
             f"the JSON has more than {MAX_COMMAS:,} commas; a code is a list of {MAX_CODE_ELEMENTS:,} numbers"
         )
     try:
-        content = json.loads(body.decode(), object_pairs_hook=_without_twins, parse_constant=_refuse_constant)
+        content = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
     except ValueError as error:  # also the base of UnicodeDecodeError, and of too long an integer
         raise InvalidJson("the body is not valid JSON") from error
     if not isinstance(content, dict):
@@ -88,7 +88,7 @@ def read_code_json(body: bytes) -> CodeJson:
     return code
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
         raise InvalidJson("the JSON names a field twice")

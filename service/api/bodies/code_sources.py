@@ -1,0 +1,132 @@
+"""The codes of a batch, as the bytes of the request body arrive."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from latentwire.errors import InvalidVector
+from latentwire.format.container import Frame, FrameReader
+from latentwire.imaging import image
+from service.api.bodies.streams import check_batch_size
+from service.http.npy import NpyReader
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from latentwire.decoder import Decoder
+    from service.inference.registry import ComponentSet
+
+
+class CodeSource(Protocol):
+    """Parses and decodes a body: feed bytes, decode images, and call `finish` after the last bytes.
+
+    `decoder` and `count`, the number of images, are None until they are known.
+    """
+
+    decoder: "Decoder | None"
+    count: int | None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """The number of bytes that wait to be decoded."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next, and check them as far as possible without decoding them."""
+
+    def decode_next(self) -> image.Pixels | None:
+        """Decode a few images, uint8 (N, H, W, C); return None if none is left, or if more bytes are needed."""
+
+    def finish(self) -> None:
+        """Check that the body is complete."""
+
+
+class ContainerCodes:
+    """A container, which identifies its model."""
+
+    def __init__(self, decoders: "ComponentSet[Decoder]", model: str | None, settings: Settings) -> None:
+        self._decoders = decoders
+        self._model = model
+        self._settings = settings
+        self._reader = FrameReader(max_chunk_bytes=settings.max_body_bytes)
+        self._frames: deque[Frame] = deque()
+        self._decoding: Iterator[image.Pixels] = iter(())
+        self.decoder: Decoder | None = None
+        self.count: int | None = None
+        self.buffered_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next, and check each frame's checksum."""
+        self._reader.feed(data)
+        frame = self._reader.take()
+        if self.decoder is None and self._reader.header is not None:
+            self._open(self._reader.header.fingerprint, self._reader.header.announced)
+        while frame is not None:
+            self._frames.append(frame)
+            self.buffered_bytes += len(frame.body)
+            check_batch_size(self._reader.images, self._settings.max_batch_images)
+            frame = self._reader.take()
+
+    def decode_next(self) -> image.Pixels | None:
+        """Decode a few images."""
+        while (pixels := next(self._decoding, None)) is None:
+            if not self._frames or self.decoder is None:
+                return None
+            frame = self._frames.popleft()
+            self.buffered_bytes -= len(frame.body)
+            self._decoding = self.decoder.decode_frame(frame)
+        return pixels
+
+    def finish(self) -> None:
+        """Check that the container is complete."""
+        self._reader.finish()
+        self.count = self._reader.images
+
+    def _open(self, fingerprint: bytes, announced: int) -> None:
+        if self._model is None:
+            decoder = self._decoders.by_fingerprint(fingerprint)
+        else:
+            decoder = self._decoders.by_name(self._model)
+            decoder.check_fingerprint(fingerprint)
+        check_batch_size(announced, self._settings.max_batch_images)
+        self.decoder = decoder
+        self.count = announced or None
+
+
+class LatentVectors:
+    """Points of the latent space as an array, float32 (N, code size)."""
+
+    def __init__(self, decoder: "Decoder", settings: Settings) -> None:
+        self._reader = NpyReader(["<f4", ">f4"], "float32")
+        self._settings = settings
+        self._decoder = decoder
+        self.decoder: Decoder | None = decoder
+        self.count: int | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """The number of bytes that wait to be decoded."""
+        return self._reader.buffered_bytes
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next, and check the shape."""
+        self._reader.feed(data)
+        if self.count is None and (shape := self._reader.shape) is not None:
+            card = self._decoder.card
+            if len(shape) != 2 or shape[1] != card.code_size:
+                raise InvalidVector(
+                    f"the array has the shape {str(shape)[:64]}; model '{card.name}' takes (N, {card.code_size})"
+                )
+            check_batch_size(shape[0], self._settings.max_batch_images)
+            self.count = shape[0]
+
+    def decode_next(self) -> image.Pixels | None:
+        """Decode a few images."""
+        shape = self._decoder.card.image
+        rows = max(1, min(image.DECODE_BATCH_SIZE, image.MAX_BATCH_VALUES // (shape.pixels * shape.channels)))
+        vectors = self._reader.take(rows)
+        return None if vectors is None else self._decoder.decode_vectors(vectors.astype(np.float32))
+
+    def finish(self) -> None:
+        """Check that the array is complete."""
+        self._reader.finish()

@@ -1,0 +1,117 @@
+"""The images of a batch, as the bytes of the request body arrive."""
+
+from typing import Protocol, cast
+
+import numpy as np
+
+from latentwire.errors import ImageError, ImageMismatch, ImageTooLarge
+from latentwire.imaging import image
+from latentwire.model.card import ImageShape
+from latentwire.options import Fit
+from service.api.bodies.streams import check_batch_size
+from service.errors import InvalidArray
+from service.http.multipart import FileForm
+from service.http.npy import NpyReader
+from service.settings import Settings
+
+
+class ImageSource(Protocol):
+    """Parses a body: feed bytes, take images, and call `finish` after the last bytes.
+
+    `count` is the number of images if it is known, and `opened` whether it is, or never will be before the end.
+    """
+
+    count: int | None
+    opened: bool
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next."""
+
+    def take(self) -> image.Pixels | None:
+        """Return the next images, uint8 (N, H, W, C) of the model's shape, or None if more bytes are needed."""
+
+    def finish(self) -> None:
+        """Check that the body is complete."""
+
+
+class NpyImages:
+    """Images as an array, uint8 (N, H, W) or (N, H, W, C)."""
+
+    def __init__(self, shape: ImageShape, fit: Fit, settings: Settings) -> None:
+        self._reader = NpyReader([np.uint8], "uint8")
+        self._shape = shape
+        self._fit = fit
+        self._settings = settings
+        self._rows_at_once = 0
+        self.count: int | None = None
+        self.opened = False
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next."""
+        self._reader.feed(data)
+        if not self.opened and self._reader.shape is not None:
+            self._check(self._reader.shape)
+            self.count = self._reader.shape[0]
+            self.opened = True
+
+    def take(self) -> image.Pixels | None:
+        """Return the next images, or None if more bytes are needed."""
+        block = self._reader.take(self._rows_at_once) if self.opened else None
+        if block is None:
+            return None
+        return image.fit_pixels(cast(image.Pixels, block.reshape(*block.shape[:3], -1)), self._shape, self._fit)
+
+    def finish(self) -> None:
+        """Check that the array is complete."""
+        self._reader.finish()
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) not in (3, 4):
+            raise InvalidArray(f"the array has {len(shape)} dimensions; images have 3 (N, H, W) or 4 (N, H, W, C)")
+        count, height, width = shape[:3]
+        check_batch_size(count, self._settings.max_batch_images)
+        if height * width > self._settings.max_image_pixels:
+            raise ImageTooLarge(
+                f"the images have {height} × {width} pixels; at most {self._settings.max_image_pixels:,} in all are "
+                "allowed"
+            )
+        channels = shape[3] if len(shape) == 4 else 1
+        if channels > max(image.MODE_OF_CHANNELS):
+            raise ImageMismatch(f"the images have {channels:,} channels; the model takes {self._shape}")
+        # Refuses a shape that does not fit before any image has arrived.
+        image.fit_pixels(np.empty((0, height, width, channels), dtype=np.uint8), self._shape, self._fit)
+        values = max(1, height * width * channels)
+        self._rows_at_once = max(1, min(image.ENCODE_BATCH_SIZE, image.MAX_BATCH_VALUES // values))
+
+
+class FormImages:
+    """Images as the files of a form; their number is known only at the end."""
+
+    def __init__(self, shape: ImageShape, fit: Fit, settings: Settings, content_type: str) -> None:
+        self._form = FileForm(content_type, settings.max_body_bytes)
+        self._shape = shape
+        self._fit = fit
+        self._settings = settings
+        self._taken = 0
+        self.count: int | None = None
+        self.opened = True
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that come next."""
+        self._form.feed(data)
+
+    def take(self) -> image.Pixels | None:
+        """Return the next images, or None if more bytes are needed."""
+        pixels: list[image.Pixels] = []
+        while len(pixels) < image.ENCODE_BATCH_SIZE and (file := self._form.take()) is not None:
+            check_batch_size(self._taken + 1, self._settings.max_batch_images)
+            try:
+                pixels.append(image.read_image(file, self._shape, self._fit, self._settings.max_image_pixels))
+            except ImageError as error:
+                raise type(error)(f"file {self._taken} of the form: {error}") from error
+            self._taken += 1
+        return np.stack(pixels) if pixels else None
+
+    def finish(self) -> None:
+        """Check that the form is complete."""
+        self._form.finish()
