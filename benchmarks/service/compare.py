@@ -15,7 +15,7 @@ from benchmarks.rate_distortion.tables import render
 from benchmarks.service.__main__ import images_for, positive
 from benchmarks.service.in_process import InProcessModel
 from benchmarks.service.load_generator import Request
-from benchmarks.service.servers import Cores, Server, service
+from benchmarks.service.servers import Cores, service
 from benchmarks.service.suites import (
     DECODE,
     EFFICIENCY_CONNECTIONS,
@@ -26,6 +26,7 @@ from benchmarks.service.suites import (
     decode_requests,
     encode_requests,
     measure_load,
+    post,
 )
 from latentwire.errors import ModelError
 
@@ -47,10 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(Path("models").resolve(), given.default_model, Cores.of_machine(), given.rounds, 1)
     folder = plan.models_dir / plan.default_model
     try:
-        in_process = InProcessModel(folder, images_for(folder, None)[0])
-        images = encode_requests(in_process)
-        requests = {ENCODE_ALONE: images, ENCODE: images, DECODE: decode_requests(in_process)}
-        print(table(measure(plan, given.folders, requests, given.flag)))
+        images = encode_requests(InProcessModel(folder, images_for(folder, None)[0]))
+        print(table(measure(plan, given.folders, images, given.flag)))
     except (ModelError, RuntimeError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -58,31 +57,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(
-    plan: Plan, folders: Sequence[Path], requests: dict[str, list[Request]], flags: Sequence[str]
+    plan: Plan, folders: Sequence[Path], images: Sequence[Request], flags: Sequence[str]
 ) -> dict[str, list[list[Measurement]]]:
-    """Return, for each route and each round, the measurement of each checkout."""
+    """Return, for each route and each round, the measurement of each checkout.
+
+    Each checkout serves its own models, and decodes the bitstreams that it encodes itself: their formats may differ.
+    """
     with ExitStack() as stack:
-        servers: dict[str, list[Server]] = {
-            route: [
-                stack.enter_context(
-                    service(
-                        plan.models_dir,
-                        plan.default_model,
-                        {plan.cores.measured},
-                        f"--role={role}",
-                        *flags,
-                        folder=folder.resolve(),
-                    )
+        checkouts = []
+        for folder in (each.resolve() for each in folders):
+            servers = {
+                route: stack.enter_context(
+                    service(folder / "models", plan.default_model, {plan.cores.measured}, *of_role, folder=folder)
                 )
-                for folder in folders
-            ]
-            for route, role in ROLES.items()
-        }
+                for route, of_role in ((route, (f"--role={role}", *flags)) for route, role in ROLES.items())
+            }
+            bitstreams = [post(servers[ENCODE], request) for request in images]
+            requests = {ENCODE_ALONE: images, ENCODE: images, DECODE: decode_requests(bitstreams)}
+            checkouts.append((servers, requests))
         found: dict[str, list[list[Measurement]]] = {route: [] for route in ROLES}
         for number in range(plan.rounds + 1):
-            for route, of_route in servers.items():
+            for route in ROLES:
                 measurements = [
-                    measure_load(plan, server, requests[route], EFFICIENCY_CONNECTIONS) for server in of_route
+                    measure_load(plan, servers[route], requests[route], EFFICIENCY_CONNECTIONS)
+                    for servers, requests in checkouts
                 ]
                 if number:  # the first round warms up
                     found[route].append(measurements)

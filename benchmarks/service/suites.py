@@ -80,7 +80,7 @@ def routes(
     models = scratch / "dense"
     dense.publish_dense(models, scratch)
     here = {plan.cores.measured}
-    images, codes = encode_requests(in_process), decode_requests(in_process)
+    images, codes = encode_requests(in_process), decode_requests(in_process.codes)
     rounds = []
     for _ in range(plan.rounds):
         # New processes in each round: memory layout makes each process a few percent faster or slower.
@@ -127,7 +127,7 @@ class Stages(NamedTuple):
 def stages(plan: Plan, in_process: InProcessModel, connections: Sequence[int]) -> dict[tuple[str, int], Stages]:
     """Measure how the time of a request divides into stages, and how large the micro-batches are."""
     found = {}
-    images, codes = encode_requests(in_process), decode_requests(in_process)
+    images, codes = encode_requests(in_process), decode_requests(in_process.codes)
     with plan.serve() as both, plan.serve("--role", "sender") as sender:
         for name, server, requests in (ENCODE_ALONE, sender, images), (ENCODE, both, images), (DECODE, both, codes):
             for count in connections:
@@ -155,11 +155,12 @@ def batches(plan: Plan, in_process: InProcessModel, images: int) -> list[BatchRo
     np.save(array, pixels)
     rounds = []
     with plan.serve() as server:
-        container = _post(server, "/encode/batch", array.getvalue(), NPY)
+        encode = Request("/encode/batch", array.getvalue(), {"Content-Type": NPY})
+        decode = Request("/decode/batch", post(server, encode), {"Content-Type": OCTETS})
         for _ in range(plan.rounds):
             with on_core(plan.cores.driver):
-                encode_s = _seconds(lambda: _post(server, "/encode/batch", array.getvalue(), NPY))
-                decode_s = _seconds(lambda: _post(server, "/decode/batch", container, OCTETS))
+                encode_s = _seconds(lambda: post(server, encode))
+                decode_s = _seconds(lambda: post(server, decode))
             with on_core(plan.cores.measured):
                 encoder, decoder = in_process.encoded_per_s(images), in_process.decoded_per_s(images)
             rounds.append(BatchRound(images / encode_s, encoder, images / decode_s, decoder))
@@ -232,9 +233,9 @@ def encode_requests(in_process: InProcessModel) -> list[Request]:
     return [Request("/encode", file, {"Content-Type": PNG, "Accept": OCTETS}) for file in in_process.files]
 
 
-def decode_requests(in_process: InProcessModel) -> list[Request]:
+def decode_requests(bitstreams: Sequence[bytes]) -> list[Request]:
     """Return requests of /decode, bitstreams to PNG files."""
-    return [Request("/decode", code, {"Content-Type": OCTETS, "Accept": PNG}) for code in in_process.codes]
+    return [Request("/decode", each, {"Content-Type": OCTETS, "Accept": PNG}) for each in bitstreams]
 
 
 def mixed_requests(in_process: InProcessModel) -> list[Request]:
@@ -304,16 +305,21 @@ def _stages(metrics: dict[tuple[str, str], float]) -> Stages:
     )
 
 
-def _post(server: Server, path: str, body: bytes, content_type: str) -> bytes:
+def post(server: Server, request: Request) -> bytes:
+    """Send one request, and return the response's body.
+
+    Raises:
+        RuntimeError: the response's status is not 200.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     try:
-        connection.request("POST", path, body, {"Content-Type": content_type})
+        connection.request(request.method, request.path, request.body, request.headers)
         response = connection.getresponse()
         content = response.read()
     finally:
         connection.close()
     if response.status != http.HTTPStatus.OK:
-        raise RuntimeError(f"{path} got status {response.status}: {content[:500]!r}")
+        raise RuntimeError(f"{request.path} got status {response.status}: {content[:500]!r}")
     return content
 
 
