@@ -31,6 +31,14 @@ MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 MICRO_BATCH_BUCKETS = (1, 2, 4, 8, 16)
 
+GAUGES = {
+    "requests_in_flight": "Requests that are running",
+    "requests_queued": "Requests that wait for their turn",
+    "batches_in_flight": "Batches that are running",
+    "body_buffered_bytes": "Bytes of request bodies in memory",
+    "connections_open": "Open connections",
+}
+
 Metric = TypeVar("Metric", bound=Counter | Gauge | Histogram)
 
 
@@ -83,14 +91,8 @@ class Metrics:
         self._closed_connections = self._counter(
             "connections_closed", "Connections that the server closed because of client behaviour", "reason"
         )
-        self._load_gauges = (
-            self._gauge("requests_in_flight", "Requests that are running"),
-            self._gauge("requests_queued", "Requests that wait for their turn"),
-            self._gauge("batches_in_flight", "Batches that are running"),
-        )
-        self._load = (0, 0, 0)
-        self._body_buffered_bytes = self._gauge("body_buffered_bytes", "Bytes of request bodies in memory")
-        self._connections_open = self._gauge("connections_open", "Open connections")
+        self._values = dict.fromkeys(GAUGES, 0)
+        self._gauges = {name: self._gauge(name, text) for name, text in GAUGES.items()}
         self._models = self._info("model_info", "Loaded models", "model", "model_id", "default")
         self._info("build_info", "Program that is running", "version", "role", "python").labels(
             version, role, platform.python_version()
@@ -103,18 +105,17 @@ class Metrics:
 
     def set_load(self, running: int, queued: int, batches: int) -> None:
         """Show how many requests run and wait, and how many batches run."""
-        previous, self._load = self._load, (running, queued, batches)
-        for gauge, value, value_before in zip(self._load_gauges, self._load, previous, strict=True):
-            if value != value_before:
-                gauge.set(value)
+        self._show("requests_in_flight", running)
+        self._show("requests_queued", queued)
+        self._show("batches_in_flight", batches)
 
     def set_buffered_bytes(self, buffered_bytes: int) -> None:
         """Show how many bytes of request bodies are in memory."""
-        self._body_buffered_bytes.set(buffered_bytes)
+        self._show("body_buffered_bytes", buffered_bytes)
 
     def set_open_connections(self, connections: int) -> None:
         """Show how many connections are open."""
-        self._connections_open.set(connections)
+        self._show("connections_open", connections)
 
     def observe_micro_batch(self, key: BatchKey, size: int) -> None:
         """Count a micro-batch of `size` items that ran in the event loop."""
@@ -155,6 +156,13 @@ class Metrics:
         if self._folder is not None:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
+    def _show(self, gauge: str, value: int) -> None:
+        if self._values[gauge] != value:
+            self._values[gauge] = value
+            # Of a single process, the gauge reads the value when /metrics is asked for, which is faster than set().
+            if self._folder is not None:
+                self._gauges[gauge].set(value)
+
     def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:
         return _Children(Counter(f"latentwire_{name}", text, labels, registry=self._registry))
 
@@ -162,7 +170,10 @@ class Metrics:
         return _Children(Histogram(f"latentwire_{name}", text, labels, registry=self._registry, buckets=buckets))
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"latentwire_{name}", text, registry=self._registry, multiprocess_mode="livesum")
+        gauge = Gauge(f"latentwire_{name}", text, registry=self._registry, multiprocess_mode="livesum")
+        if self._folder is None:
+            gauge.set_function(lambda: self._values[name])
+        return gauge
 
     def _info(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"latentwire_{name}", text, labels, registry=self._registry, multiprocess_mode="livemax")
