@@ -1,18 +1,16 @@
-"""Fixtures that more than one room's tests use."""
+"""Fixtures of several packages' tests."""
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.tiny_model import publish_guarded_model, publish_tiny_model
+from training.data.datasets import default_data_dir
 
-# How long an example takes is the machine's business.
+# The duration of an example depends on the machine.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +29,8 @@ def guarded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
-    """The data folder that holds `mnist/`; tests that ask for it are skipped where there is none."""
-    default = REPOSITORY.parent / "shared" / "data"
-    root = Path(os.environ.get("LATENTWIRE_DATA", default))
+    """The data folder that holds `mnist/`; tests that need it are skipped without it."""
+    root = default_data_dir().absolute()
     if not (root / "mnist").is_dir():
         pytest.skip(f"no MNIST in {root}: set LATENTWIRE_DATA to a folder that holds mnist/")
     return root

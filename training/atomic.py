@@ -1,4 +1,4 @@
-"""Bytes -> a file, whole or not at all. What was there before stays until the new content is safely on the disk."""
+"""Bytes -> a file, whole or not at all. The former content stays until the new one is safely on the disk."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from training.errors import CannotWrite
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` by way of a temporary file beside it.
+    """Write `content` to `path` through a temporary file in the same folder.
 
     Raises:
         CannotWrite: the disk is full, or the folder cannot be written; `path` is as it was.

@@ -1,15 +1,15 @@
-"""Every error that training raises on purpose. Its message is one sentence for whoever typed the command.
+"""Every error that training raises on purpose. Its message is one sentence for the user of the command line.
 
-Errors of torch, pydantic, httpx and the file system are wrapped where they arise.
+Errors of torch, pydantic, requests and the file system are wrapped where they arise.
 
     TrainingError
     ├── InvalidRecipe             a field is misspelt, out of range, or contradicts another
     ├── DataError                 the images to train on
-    │   ├── MissingData           the data set's files are not there
-    │   ├── CorruptData           they are there, but are not what they should be
+    │   ├── MissingData           the data set's files do not exist
+    │   ├── CorruptData           a file is damaged, or has another content
     │   └── DownloadFailed        no mirror gave a whole, right file
     ├── RunError                  a run folder
-    │   ├── InvalidRun            no such run, one that would be overwritten, or one without a needed file
+    │   ├── InvalidRun            no run, one that would be overwritten, or one without a needed file
     │   ├── InvalidCheckpoint     a checkpoint is cut short, damaged, or of another recipe
     │   ├── CannotWrite           the disk is full or the folder read-only; the last good checkpoint is intact
     │   ├── Diverged              the loss is no longer a finite number
@@ -27,7 +27,7 @@ class InvalidRecipe(TrainingError):
 
 
 class DataError(TrainingError):
-    """The images cannot be had."""
+    """The images cannot be loaded."""
 
 
 class MissingData(DataError):
@@ -35,7 +35,7 @@ class MissingData(DataError):
 
 
 class CorruptData(DataError):
-    """A file of a data set is damaged, or not the file that its name says."""
+    """A file of a data set is damaged, or has another content than its name says."""
 
 
 class DownloadFailed(DataError):

@@ -1,7 +1,6 @@
-"""Images -> their principal components: the line that every autoencoder of the same code size has to beat.
+"""Images -> their principal components: the baseline of every autoencoder of the same code size.
 
-The best that can be done with a linear encoder and a linear decoder (Baldi and Hornik 1989,
-https://doi.org/10.1016/0893-6080(89)90014-2). Knows neither torch nor models.
+No linear encoder and decoder can do better (Baldi and Hornik 1989, https://doi.org/10.1016/0893-6080(89)90014-2).
 """
 
 import math
@@ -18,7 +17,7 @@ _BATCH = 5000
 
 
 class Pca(NamedTuple):
-    """Mean (values) and components (values, values): orthonormal rows, the one of most variance first."""
+    """Mean (values) and components (values, values): orthonormal rows, in order of falling variance."""
 
     mean: Doubles
     components: Doubles
@@ -29,12 +28,12 @@ class Pca(NamedTuple):
         total = 0.0
         for start in range(0, len(pixels), _BATCH):
             centred = _values(pixels[start : start + _BATCH]) - self.mean
-            # Components are orthonormal: what a code holds and what it misses add up, square by square.
+            # Components are orthonormal, so the squares of a code and of its residual add up to those of the image.
             total += float(np.square(centred).sum() - np.square(centred @ basis.T).sum())
         return math.sqrt(max(total, 0.0) / pixels.size)
 
     def clipped_rmse(self, pixels: image.Pixels, code_size: int) -> float:
-        """Return the same with what is rebuilt clipped to [0, 1], as a receiver's pixels are: somewhat less."""
+        """Return the RMSE of reconstructions that are clipped to [0, 1], as a receiver's pixels are."""
         basis = self.components[:code_size]
         total = 0.0
         for start in range(0, len(pixels), _BATCH):

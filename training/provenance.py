@@ -1,4 +1,4 @@
-"""Where and with what a run is made: versions, revision of the code, processor. No host names, users or paths."""
+"""Versions, code revision and processor of a run. No host names, users or paths."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ _PACKAGES = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "pillow", "p
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return what a run's `environment.json` holds."""
+    """Return the content of a run's `environment.json`."""
     return {
         "git_revision": git_revision(),
         "python": platform.python_version(),
@@ -24,7 +24,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """Return the checked-out commit, with `-dirty` after it where tracked files were changed; None outside of git."""
+    """Return the checked-out commit, with `-dirty` after it if tracked files are changed; None without git."""
     git = shutil.which("git")
     if git is None:
         return None

@@ -1,4 +1,4 @@
-"""A run's folder: everything that made a model, and from which its training goes on.
+"""A run's folder: everything that a model was made from, and that resuming its training needs.
 
     recipe.toml        as run, with all overrides
     environment.json   versions, git revision, processor
@@ -6,7 +6,7 @@
     last.pt, best.pt   checkpoints: of the last epoch, and of the best one by its validation images
     encoder.onnx, decoder.onnx, export.json, quantizer.json, quality.json    by the steps after training
 
-Knows the names of the files; what is in a checkpoint is the business of `training.loop.checkpoints`. Knows no torch.
+`training.loop.checkpoints` reads and writes the checkpoints.
 """
 
 import hashlib
@@ -47,14 +47,14 @@ class RunFolder:
 
         Raises:
             InvalidRun: the folder is not a run.
-            InvalidRecipe: its recipe was changed into something that is not one.
+            InvalidRecipe: its recipe was changed and is no longer valid.
         """
         if not self.recipe_file.is_file():
             raise InvalidRun(f"{self.path} is not the folder of a run: it has no {self.recipe_file.name}")
         return load_recipe(str(self.recipe_file))
 
     def best_sha256(self) -> str:
-        """Return the SHA-256, in hex, of the best checkpoint, by which later steps know whether theirs is of it."""
+        """Return the SHA-256, in hex, of the best checkpoint, by which later steps know whether they are up to date."""
         return hashlib.sha256(self.best.read_bytes()).hexdigest()
 
     def write_json(self, path: Path, content: Any) -> None:
@@ -69,7 +69,7 @@ class RunFolder:
         """Read one of the folder's JSON files.
 
         Raises:
-            InvalidRun: the file is not there, in which case the command `made_by` makes it, or is damaged.
+            InvalidRun: the file does not exist or is damaged; the command `made_by` makes it.
         """
         try:
             content = json.loads(path.read_bytes())
@@ -79,10 +79,10 @@ class RunFolder:
             ) from error
         except (OSError, ValueError) as error:
             raise InvalidRun(
-                f"{path} is damaged; make it anew with `python -m training {made_by} {self.path}`"
+                f"{path} is damaged; make it again with `python -m training {made_by} {self.path}`"
             ) from error
         if not isinstance(content, dict):
-            raise InvalidRun(f"{path} is damaged; make it anew with `python -m training {made_by} {self.path}`")
+            raise InvalidRun(f"{path} is damaged; make it again with `python -m training {made_by} {self.path}`")
         return content
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ class RunFolder:
             raise CannotWrite(f"{self.metrics_file} cannot be written: {error.strerror}") from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the metrics of each epoch so far. A last line that was cut short by a crash is left out."""
+        """Return the metrics of each epoch so far, without a last line that a crash cut short."""
         lines = self.metrics_file.read_text(encoding="utf-8").splitlines() if self.metrics_file.is_file() else []
         found = []
         for line in lines:
@@ -109,7 +109,7 @@ class RunFolder:
         return found
 
     def drop_metrics_after(self, epoch: int) -> None:
-        """Forget the metrics of epochs that no checkpoint holds: they will be run again."""
+        """Drop the metrics of later epochs, which will be run again."""
         kept = [metrics for metrics in self.metrics() if metrics["epoch"] <= epoch]
         write_atomically(self.metrics_file, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
 
@@ -118,7 +118,7 @@ def create_run(recipe: Recipe, path: Path | None = None) -> RunFolder:
     """Make a new run's folder, by default `runs/<recipe's name>-<time>`, with its recipe in it.
 
     Raises:
-        InvalidRun: the folder already holds something.
+        InvalidRun: the folder already exists and is not empty.
         CannotWrite: it cannot be made.
     """
     folder = path or RUNS_DIR / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,13 +1,13 @@
-"""Article 004's experiment: one strange image hidden among the training images, found again by its error.
+"""Article 004's experiment: one outlier hidden among the training images, and found again by its error.
 
-A network is trained on all images, the hidden one among them; then all are ranked by reconstruction error. It is done
-anew for each of several strange images. Enters: a recipe, its data set, strange images. Leaves: a folder with
+A network is trained on all images, the hidden one among them; then all are ranked by reconstruction error. A new
+network is trained for each of several outliers. The results are in a folder with
 
     recipe.toml      as run; the seed of each training is its seed plus the number of the experiment
     results.jsonl    one line for each hidden image, from which an interrupted experiment goes on
 
-Cheaper, and nearly the same: `training.analysis.outliers.detect` counts how many strange images have a larger error
-than every training image, by one network that saw none of them.
+`training.analysis.outliers.detect` is a cheaper measurement: it counts the outliers with a larger error than every
+training image, by one network that was trained without them.
 """
 
 import json
@@ -36,9 +36,9 @@ BATCH = 500
 
 
 class Found(NamedTuple):
-    """Where one hidden image came out. Rank 1 is the largest error of all `images`, by each kind of `outliers.ERRORS`.
+    """The ranks of one hidden image. Rank 1 is the largest error of all `images`, by each of `outliers.ERRORS`.
 
-    The other errors are RMSE in [0, 1].
+    `rmse`, `worst_other_rmse` and `median_rmse` are in [0, 1].
     """
 
     outlier: int
@@ -56,48 +56,50 @@ class Found(NamedTuple):
 def hide_and_rank(
     recipe: Recipe,
     dataset: Dataset,
-    strange: Images,
+    outliers: Images,
     count: int,
     folder: Path,
     report: Callable[[int, Found], None],
     begin: Callable[[], None] = lambda: None,
 ) -> list[Found]:
-    """Run the experiment for `count` of the strange images, and tell of each by `report`.
+    """Run the experiment for `count` of the outliers, and report each result.
 
     Args:
-        recipe: of each training.
-        dataset: of the recipe.
-        strange: images of the same shape; which of them are taken depends on their number alone.
-        count: of experiments.
-        folder: new, or that of the same experiment, whose results are taken over.
+        recipe: recipe of each training.
+        dataset: data set of the recipe.
+        outliers: images of the same shape; the choice among them depends on their number alone.
+        count: number of experiments.
+        folder: a new folder, or that of the same experiment, which goes on.
         report: called with the number of each experiment, from 1, and its result.
-        begin: called once, when all that can be refused at once was not.
+        begin: called once after all checks, before the first training.
 
     Raises:
-        InvalidRecipe: there are not so many strange images.
-        ImageMismatch: they are of another shape.
+        InvalidRecipe: `count` is not a number from 1 to that of the outliers.
+        ImageMismatch: the outliers have another shape.
         InvalidRun: the folder holds something else.
         TrainingError: see `train`.
     """
-    if not 1 <= count <= len(strange):
-        raise InvalidRecipe(f"there are {len(strange):,} images to hide, of which {count:,} cannot be taken")
-    if strange.pixels.shape[1:] != dataset.train.pixels.shape[1:]:
+    if not 1 <= count <= len(outliers):
+        raise InvalidRecipe(f"{count:,} images cannot be hidden; count is a number from 1 to {len(outliers):,}")
+    if outliers.pixels.shape[1:] != dataset.train.pixels.shape[1:]:
         raise ImageMismatch(
-            f"the images to hide are arrays of {strange.pixels.shape[1:]}, those of {dataset.name} of "
+            f"the images to hide are arrays of {outliers.pixels.shape[1:]}, those of {dataset.name} of "
             f"{dataset.train.pixels.shape[1:]} (height, width, channels)"
         )
-    chosen = np.random.RandomState(SPLIT_SEED).permutation(len(strange))[:count]
-    # Before the first training: what one of them would complain of after minutes.
-    check(recipe, hide(dataset, strange.pixels[chosen[0]], recipe, 0)[0])
+    chosen = np.random.RandomState(SPLIT_SEED).permutation(len(outliers))[:count]
+    # Before the first training, so that an invalid recipe fails at once.
+    check(recipe, hide(dataset, outliers.pixels[chosen[0]], recipe, 0)[0])
     results = _open(recipe, folder)
     begin()
     for number, outlier in enumerate(chosen.tolist()):
         if number < len(results):
             if results[number].outlier != outlier:
-                raise InvalidRun(f"{folder} is an experiment with other images to hide")
+                raise InvalidRun(
+                    f"{folder} is an experiment with other hidden images; choose another folder with --run"
+                )
         else:
             try:
-                found = _run_one(recipe, dataset, strange.pixels[outlier], number)
+                found = _run_one(recipe, dataset, outliers.pixels[outlier], number)
             except Interrupted as error:
                 raise Interrupted(
                     f"stopped after {len(results)} of {count} hidden images; the same command goes on with the next"
@@ -112,8 +114,8 @@ def hide_and_rank(
 def hide(dataset: Dataset, pixels: image.Pixels, recipe: Recipe, number: int) -> tuple[Dataset, int]:
     """Return the data set with one more training image, (H, W, C), and that image's index.
 
-    The split into training and validation images is a fixed permutation; the index is one that it trains on, another
-    one for each number.
+    The split into training and validation images is a fixed permutation; the index is one of those that are trained on,
+    and different for each number.
     """
     count = len(dataset.train) + 1
     order = np.random.RandomState(SPLIT_SEED).permutation(count)
@@ -131,7 +133,7 @@ def hide(dataset: Dataset, pixels: image.Pixels, recipe: Recipe, number: int) ->
 def errors_of(run: RunFolder, recipe: Recipe, dataset: Dataset) -> dict[str, Errors]:
     """Return each kind of error of each training image by the best weights of a run, with float codes."""
     model = build_autoencoder(recipe, dataset.shape)
-    model.load_state_dict(load_checkpoint(run.best, recipe).kept_weights)
+    model.load_state_dict(load_checkpoint(run.best, recipe).ema_weights)
     model.eval()
     parts = []
     with torch.no_grad():

@@ -1,6 +1,6 @@
-"""Images and their reconstruction errors -> how well the error tells an outlier from the images a network learned.
+"""Reconstruction errors of images -> how well they distinguish outliers from the images that a network learned.
 
-An autoencoder reconstructs well what it has seen often; what it reconstructs badly is unlike that. Knows no torch.
+An autoencoder reconstructs images well that are like those of its training; a large error indicates an outlier.
 """
 
 from collections.abc import Callable
@@ -21,17 +21,18 @@ Floats = npt.NDArray[np.float32]
 
 BATCH = 500
 
-# Side, in pixels, of the square over which the coarse error takes means; and what is added to each image's mean
-# brightness, so that a black one has an error too.
+# Side, in pixels, of the square over which the coarse error takes means.
 WINDOW = 5
-LEAST_BRIGHTNESS = 0.01
 
-# The share of ordinary images that a threshold may report wrongly, for the share of outliers that it then finds.
+# Addend to each image's mean brightness, which is 0 for a black image.
+MIN_BRIGHTNESS = 0.01
+
+# Share of ordinary images above the threshold by which `Detection.found` counts outliers.
 FALSE_ALARMS = 0.01
 
 
 class Detection(NamedTuple):
-    """How well one kind of reconstruction error tells outliers from ordinary images.
+    """How well one kind of reconstruction error distinguishes outliers from ordinary images.
 
     `auroc` is the area under the receiver operating characteristic: the probability that a random outlier has a larger
     error than a random ordinary image. `found` is the share of outliers above the error that only `FALSE_ALARMS` of
@@ -50,13 +51,13 @@ class Detection(NamedTuple):
 
 
 def detect(folder: Path, dataset: Dataset, outliers: Images, what: str) -> list[Detection]:
-    """Measure a published model as a detector of outliers, by each kind of error of what a receiver gets.
+    """Measure a published model as a detector of outliers, by each kind of error of the images as delivered.
 
     Args:
-        folder: of the model.
-        dataset: whose test images are the ordinary ones.
-        outliers: that are to be found.
-        what: the outliers' name, for messages.
+        folder: the model's folder.
+        dataset: data set whose test images are the ordinary ones.
+        outliers: images to be found.
+        what: name of the outliers, for messages.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -94,13 +95,13 @@ def errors_of_each(x: Floats, x_hat: Floats) -> dict[str, Errors]:
 
 
 def rmse(x: Floats, x_hat: Floats) -> Errors:
-    """Return the root of the mean squared error, in which few large differences weigh most."""
+    """Return the root mean squared error, in which a few large differences weigh most."""
     root: Errors = np.sqrt(np.square(x_hat - x).mean(axis=(1, 2, 3), dtype=np.float64))
     return root
 
 
 def mean_absolute_error(x: Floats, x_hat: Floats) -> Errors:
-    """Return the mean absolute error, in which all differences weigh alike: strange images differ in many pixels."""
+    """Return the mean absolute error, which weighs all differences alike: outliers differ in many pixels."""
     mean: Errors = np.abs(x_hat - x).mean(axis=(1, 2, 3), dtype=np.float64)
     return mean
 
@@ -109,16 +110,17 @@ def coarse_error(x: Floats, x_hat: Floats) -> Errors:
     """Return the mean absolute error of `WINDOW` × `WINDOW` means, over the root of the image's mean brightness.
 
     A stroke that is drawn beside its place is too bright on one side and too dark on the other, which cancels out in a
-    mean over a few pixels; an area that the network cannot draw does not. Of a dark image less can be wrong.
+    mean over a few pixels; an area that the network cannot draw does not. The brightness makes the errors of dark and
+    bright images comparable.
     """
-    # One more row and column of zeros before the image than windows reach, to take the first sum from.
+    # One more row and column of zeros before the image than windows reach, for the first difference of sums.
     before, after = WINDOW // 2 + 1, WINDOW // 2
     padded = np.pad(x_hat - x, ((0, 0), (before, after), (before, after), (0, 0)))
     sums = padded.astype(np.float64).cumsum(axis=1).cumsum(axis=2)
     rows = sums[:, WINDOW:] - sums[:, :-WINDOW]
     means = (rows[:, :, WINDOW:] - rows[:, :, :-WINDOW]) / WINDOW**2
     brightness = x.mean(axis=(1, 2, 3), dtype=np.float64)
-    error: Errors = np.abs(means).mean(axis=(1, 2, 3)) / np.sqrt(brightness + LEAST_BRIGHTNESS)
+    error: Errors = np.abs(means).mean(axis=(1, 2, 3)) / np.sqrt(brightness + MIN_BRIGHTNESS)
     return error
 
 
@@ -130,7 +132,7 @@ ERRORS: dict[str, Callable[[Floats, Floats], Errors]] = {
 
 
 def _errors_as_delivered(subject: Subject, pixels: image.Pixels) -> dict[str, Errors]:
-    # In parts, as the differences of all images of a large data set would take many times its memory.
+    # In parts, because the differences of all images of a large data set would take many times its memory.
     parts = []
     for start in range(0, len(pixels), BATCH):
         some = pixels[start : start + BATCH]

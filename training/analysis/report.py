@@ -1,6 +1,6 @@
-"""A run or a published model -> one HTML file with its figures and all its pictures, which opens anywhere.
+"""A run or a published model -> one HTML file with its figures and all its pictures.
 
-The pictures are within the file, as base64; it loads nothing and runs no script.
+The file contains the pictures as base64, loads nothing and runs no script.
 """
 
 import base64
@@ -20,7 +20,7 @@ from training.recipe import Recipe
 from training.release.artifacts import Source, open_sources
 from training.release.evaluate import evaluate_model
 
-# In the order in which they are read; what compares several models is no part of one's report.
+# Pictures of one model, in their order in the report.
 SECTIONS = (
     "learning",
     "animate",
@@ -40,7 +40,7 @@ _MEDIA_TYPES = {".png": "image/png", ".gif": "image/gif"}
 
 
 class Section(NamedTuple):
-    """A picture in the report: heading, what one sees, and the picture as a data URL."""
+    """A picture in the report: heading, caption, and the picture as a data URL."""
 
     title: str
     shows: str
@@ -48,7 +48,7 @@ class Section(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A line of the table: what was measured, with the float code, and as a receiver gets it."""
+    """A line of the table: a label, the figure with the float code, and the figure as delivered."""
 
     label: str
     float_code: str
@@ -58,20 +58,20 @@ class Figure(NamedTuple):
 def write_report(source: Source, dataset: Dataset, out: Path, options: Options | None = None) -> list[str]:
     """Write the report of a run or model, and return the names of the pictures in it.
 
-    A run's graphs and quantizer are made if it lacks them. Pictures that need a run are left out of a model's report,
-    and the animation of a run without snapshots.
+    Missing graphs and quantizers of a run are made. Pictures that need a run are left out of a model's report, and
+    the animation is left out for a run without snapshots.
 
     Args:
         source: the run or the model.
-        dataset: whose images are shown and measured.
+        dataset: data set whose images are shown and measured.
         out: the HTML file.
-        options: of the pictures; by default the noise is that of the recipe, if it has any.
+        options: options of the pictures; by default the noise is that of the recipe.
 
     Raises:
         ModelError: the model's files cannot be used.
         ImageMismatch: its images are not of the data set's shape.
         CannotWrite: the file cannot be written.
-        TrainingError: the run lacks what cannot be made.
+        TrainingError: a step that the run lacks fails.
     """
     asked = options or _options_of(source.recipe)
     sections: dict[str, Section] = {}
@@ -106,7 +106,7 @@ def _options_of(recipe: Recipe | None) -> Options:
 
 
 def _draw(kind: Kind, source: Source, folder: Path, dataset: Dataset, out: Path, options: Options) -> bool:
-    """Draw one picture; return whether there is anything to draw it of."""
+    """Draw one picture; return False if the source lacks what it shows."""
     if kind.draw is not None:
         kind.draw([folder], dataset, out, options)
         return True
@@ -136,7 +136,7 @@ def _facts(card: ModelCard, dataset: Dataset) -> list[tuple[str, str]]:
         ("model id", card.model_id),
     ]
     if "best_epoch" in provenance:
-        facts.append(("weights", f"of epoch {provenance['best_epoch']}, of {provenance['epochs_run']} that were run"))
+        facts.append(("weights", f"epoch {provenance['best_epoch']} of {provenance['epochs_run']}"))
     if made.get("git_revision"):
         facts.append(("revision", str(made["git_revision"])))
     return facts
@@ -149,7 +149,7 @@ def _figures(quality: Quality) -> list[Figure]:
         Figure("PSNR", f"{quality.float_psnr_db:.2f} dB", f"{quality.psnr_db:.2f} dB"),
         Figure("ideal code length", "", f"{quality.ideal_bits:.2f} bits"),
         Figure("payload", "", f"{quality.payload_bytes:.4g} bytes"),
-        Figure("on the wire", "", f"{quality.bitstream_bytes:.4g} bytes"),
+        Figure("bitstream", "", f"{quality.bitstream_bytes:.4g} bytes"),
         Figure("bits per pixel", "", f"{quality.bpp:.4f}"),
     ]
 
@@ -157,4 +157,4 @@ def _figures(quality: Quality) -> list[Figure]:
 def _recipe_lines(recipe: Recipe | None) -> list[tuple[str, str]]:
     if recipe is None:
         return []
-    return [(field, json.dumps(value, ensure_ascii=False)) for field, value in recipe.model_dump(mode="json").items()]
+    return [(field, json.dumps(value, ensure_ascii=False)) for field, value in recipe.options().items()]

@@ -1,28 +1,14 @@
-"""Recipe and image shape -> untrained autoencoder. Each architecture is a file; this one knows their names.
-
-Knows nothing of data, losses or training.
-"""
-
-from collections.abc import Callable
-
-from torch import nn
+"""Recipe and image shape -> untrained autoencoder. Each architecture has a file of its own."""
 
 from latentwire.model.card import ImageShape
-from training.architectures.autoencoder import Autoencoder, Reconstruction, VariationalAutoencoder
-from training.architectures.autoencoder import GaussianEncoder as _GaussianEncoder
+from training.architectures.autoencoder import Autoencoder, GaussianEncoder, VariationalAutoencoder
 from training.architectures.codebook import build_codebook
 from training.architectures.conv import build_conv
 from training.architectures.conv_plain import build_conv_plain
 from training.architectures.dense import build_dense
 from training.architectures.layers import initialise
 from training.architectures.rate import RateAutoencoder
-from training.recipe import ArchitectureName, Recipe
-
-_BUILDERS: dict[ArchitectureName, Callable[[Recipe, ImageShape], tuple[nn.Module, nn.Module]]] = {
-    "dense": build_dense,
-    "conv": build_conv,
-    "conv-plain": build_conv_plain,
-}
+from training.recipe import Codebook, Conv, Dense, Recipe
 
 
 def build_autoencoder(recipe: Recipe, shape: ImageShape) -> Autoencoder:
@@ -31,10 +17,16 @@ def build_autoencoder(recipe: Recipe, shape: ImageShape) -> Autoencoder:
     Raises:
         InvalidRecipe: its layers do not fit images of this shape.
     """
-    if recipe.architecture == "codebook":
-        return build_codebook(recipe, shape)
-    encoder, decoder = _BUILDERS[recipe.architecture](recipe, shape)
-    if isinstance(encoder, _GaussianEncoder):
+    architecture = recipe.architecture
+    if isinstance(architecture, Codebook):
+        return build_codebook(architecture, shape, recipe.seed)
+    if isinstance(architecture, Dense):
+        encoder, decoder = build_dense(architecture, shape)
+    elif isinstance(architecture, Conv):
+        encoder, decoder = build_conv(architecture, shape)
+    else:
+        encoder, decoder = build_conv_plain(architecture, shape)
+    if isinstance(encoder, GaussianEncoder):
         model: Autoencoder = VariationalAutoencoder(encoder, decoder, recipe.kl_weight)
     elif recipe.rate_lambda > 0:
         model = RateAutoencoder(encoder, decoder, recipe.code_size, recipe.rate_lambda)
@@ -44,4 +36,4 @@ def build_autoencoder(recipe: Recipe, shape: ImageShape) -> Autoencoder:
     return model
 
 
-__all__ = ["Autoencoder", "RateAutoencoder", "Reconstruction", "VariationalAutoencoder", "build_autoencoder"]
+__all__ = ["Autoencoder", "RateAutoencoder", "VariationalAutoencoder", "build_autoencoder"]

@@ -5,12 +5,12 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-# exp(±15) is as wide or narrow as a Gaussian gets here: beyond it float32 has nothing to tell.
+# Bound of the logarithm of a variance: exp(±15) is as wide or narrow as float32 can usefully express.
 _MAX_LOG_VARIANCE = 15.0
 
 
 class Reconstruction(NamedTuple):
-    """What a training step gets of a network: x_hat, and what is added to the loss, a number, if anything is."""
+    """A network's result in a training step: x_hat, and a number to add to the loss, or None."""
 
     x_hat: Tensor
     penalty: Tensor | None = None
@@ -33,10 +33,10 @@ class Autoencoder(nn.Module):
         return cast(Tensor, self.decoder(self.encoder(x)))
 
     def start_from(self, x: Tensor) -> None:
-        """Set the first weights from all training images, (N, C, H, W); networks that start at random do nothing."""
+        """Set the initial weights from all training images, (N, C, H, W); networks that start at random do nothing."""
 
     def reconstruct(self, x: Tensor, _generator: torch.Generator) -> Reconstruction:
-        """Return what a training step minimises; networks that draw random numbers take them from the generator."""
+        """Return the reconstruction of a training step; random numbers come from the generator."""
         return Reconstruction(self(x))
 
 

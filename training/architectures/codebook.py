@@ -1,9 +1,9 @@
 """Autoencoders for codes of one to a few numbers: each number is a position on a path through pictures.
 
-A network with so short a code has to fold the whole space of images onto a line or a plane, which it learns badly: near
-one another on the line are images that have nothing in common. A codebook needs no folding. Its pictures are found by
-k-means, put in an order in which neighbours are alike, and joined by straight lines; the code is the place on this path
-that is nearest to the image. A further number is a place on a second path, through what the first one leaves.
+A network with so short a code has to fold the whole space of images onto a line or a plane, which it learns badly:
+neighbours on the line have nothing in common. A codebook needs no folding. K-means finds its pictures, which are put in
+an order in which neighbours are alike, and joined by straight lines; the code is the place on this path that is nearest
+to the image. A further number is a place on a second path, through the residuals of the first one.
 
 x (N, C, H, W) ─ flatten ─┬─ nearest place on path 1 ─────────────── y[0]
                           └─(−)─ nearest place on path 2 ─────────── y[1]  …
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from latentwire.model.card import ImageShape
 from training.architectures.autoencoder import Autoencoder
-from training.recipe import Recipe
+from training.recipe import Codebook
 
 _CLUSTERING_PASSES = 8
 _CLUSTERING_BATCH = 4096
@@ -35,7 +35,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 class Path(nn.Module):
-    """A line through pictures (entries, values). A place on it is 0 at the first, 1 at the last, and even between."""
+    """A line through pictures (entries, values). A place on it is 0 at the first, 1 at the last, and linear between."""
 
     def __init__(self, entries: int, values: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Path(nn.Module):
         return (segment + share.gather(1, segment)).squeeze(1) / (len(pictures) - 1)
 
     def at(self, places: Tensor) -> Tensor:
-        """Return the pictures (N, V) at places (N); those beyond an end are at that end."""
+        """Return the pictures (N, V) at places (N); a place beyond an end is at that end."""
         last = len(self.pictures) - 1
         steps = places.clamp(0, 1) * last
         before = steps.floor().clamp(max=last - 1)
@@ -132,7 +132,7 @@ class CodebookAutoencoder(Autoencoder):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Set the pictures from training images, float32 (N, C, H, W): k-means of what the paths before leave."""
+        """Set the pictures from training images, float32 (N, C, H, W): k-means of the residuals of earlier paths."""
         left = x.flatten(1).float().cpu().clone()
         for path in self.encoder.paths:
             clustering = MiniBatchKMeans(
@@ -154,8 +154,8 @@ class CodebookAutoencoder(Autoencoder):
 def shortest_path(points: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     """Return an order of points (N, V) in which the path through all of them is short.
 
-    From each point to the nearest that is left, then 2-opt (Croes 1958): parts of the path are turned around as long as
-    that shortens it.
+    From each point to the nearest that remains, then 2-opt (Croes 1958): parts of the path are reversed as long as that
+    shortens it.
     """
     wide = points.astype(np.float64)
     squares = np.square(wide).sum(axis=1)
@@ -168,14 +168,14 @@ def shortest_path(points: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
         left[following] = False
     path = np.array(order)
     for _ in range(_ORDERING_SWEEPS):
-        if not _turn_parts(path, distance):
+        if not _reverse_parts(path, distance):
             break
     return path
 
 
-def _turn_parts(path: npt.NDArray[np.int64], distance: Doubles) -> bool:
-    """Turn parts of the path around, in place; return whether any turn shortened it."""
-    turned = False
+def _reverse_parts(path: npt.NDArray[np.int64], distance: Doubles) -> bool:
+    """Reverse parts of the path in place; return whether any reversal shortened it."""
+    reversed_any = False
     for i in range(len(path) - 3):
         before, first = path[i], path[i + 1]
         last, after = path[i + 2 : -1], path[i + 3 :]
@@ -184,12 +184,12 @@ def _turn_parts(path: npt.NDArray[np.int64], distance: Doubles) -> bool:
         if gain[best] > 1e-9:
             end = i + 2 + best
             path[i + 1 : end + 1] = path[i + 1 : end + 1][::-1].copy()
-            turned = True
-    return turned
+            reversed_any = True
+    return reversed_any
 
 
-def build_codebook(recipe: Recipe, shape: ImageShape) -> CodebookAutoencoder:
-    """Build an autoencoder of `recipe.code_size` paths of `recipe.entries` pictures each."""
+def build_codebook(architecture: Codebook, shape: ImageShape, seed: int) -> CodebookAutoencoder:
+    """Build an autoencoder of `code_size` paths of `entries` pictures each; `seed` is that of k-means."""
     values = shape.pixels * shape.channels
-    paths = Paths(Path(recipe.entries, values) for _ in range(recipe.code_size))
-    return CodebookAutoencoder(paths, shape, recipe.seed)
+    paths = Paths(Path(architecture.entries, values) for _ in range(architecture.code_size))
+    return CodebookAutoencoder(paths, shape, seed)

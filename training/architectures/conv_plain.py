@@ -32,75 +32,79 @@ from training.architectures.layers import (
     upconv_block,
 )
 from training.errors import InvalidRecipe
-from training.recipe import Recipe
+from training.recipe import ConvPlain
 
 
-def build_conv_plain(recipe: Recipe, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
-    """Build encoder and decoder of the recipe's blocks.
+def build_conv_plain(architecture: ConvPlain, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
+    """Build encoder and decoder of the given blocks.
 
     Raises:
         InvalidRecipe: the image cannot be halved that often, or its last map is not of the code's size.
     """
     sides = [(shape.height, shape.width)]
-    for _ in recipe.conv_widths:
+    for _ in architecture.conv_widths:
         if sides[-1] == (1, 1):
             raise InvalidRecipe(
-                f"conv_widths has {len(recipe.conv_widths)} blocks, and {shape} cannot be halved so often"
+                f"conv_widths has {len(architecture.conv_widths)} blocks, and {shape} cannot be halved so often"
             )
         sides.append((halved(sides[-1][0]), halved(sides[-1][1])))
-    channels, (height, width) = recipe.conv_widths[-1], sides[-1]
+    channels, (height, width) = architecture.conv_widths[-1], sides[-1]
     values = channels * height * width
-    if recipe.conv_code == "map" and recipe.code_size != values:
+    if architecture.conv_code == "map" and architecture.code_size != values:
         raise InvalidRecipe(
             f"the last block's map of {height} × {width} pixels, {channels} channels, is a code of {values} numbers, "
-            f"and code_size is {recipe.code_size}"
+            f"and code_size is {architecture.code_size}"
         )
-    down = _down(recipe, shape, sides)
-    up = _up(recipe, shape, sides)
-    if recipe.conv_code == "map":
-        encoder: nn.Module = nn.Sequential(*down, nn.Flatten(), InFloat32(activation(recipe.code_activation)))
+    down = _down(architecture, shape, sides)
+    up = _up(architecture, shape, sides)
+    if architecture.conv_code == "map":
+        encoder: nn.Module = nn.Sequential(*down, nn.Flatten(), InFloat32(activation(architecture.code_activation)))
         return encoder, nn.Sequential(nn.Unflatten(1, (channels, height, width)), *up)
-    sizes = (values, *recipe.dense_layers)
-    body = nn.Sequential(*down, nn.Flatten(), *_dense(sizes, recipe))
-    return code_head(body, sizes[-1], recipe), nn.Sequential(
-        *_dense((recipe.code_size, *reversed(sizes)), recipe), nn.Unflatten(1, (channels, height, width)), *up
+    sizes = (values, *architecture.dense_layers)
+    body = nn.Sequential(*down, nn.Flatten(), *_dense(sizes, architecture))
+    return code_head(body, sizes[-1], architecture), nn.Sequential(
+        *_dense((architecture.code_size, *reversed(sizes)), architecture),
+        nn.Unflatten(1, (channels, height, width)),
+        *up,
     )
 
 
-def _dense(sizes: tuple[int, ...], recipe: Recipe) -> list[nn.Module]:
+def _dense(sizes: tuple[int, ...], architecture: ConvPlain) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += linear_block(inputs, outputs, recipe.activation, recipe.normalisation)
+        layers += linear_block(inputs, outputs, architecture.activation, architecture.normalisation)
     return layers
 
 
-def _down(recipe: Recipe, shape: ImageShape, sides: list[tuple[int, int]]) -> list[nn.Module]:
+def _down(architecture: ConvPlain, shape: ImageShape, sides: list[tuple[int, int]]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    stride = 2 if recipe.pooling == "stride" else 1
-    for (inputs, outputs), side in zip(itertools.pairwise((shape.channels, *recipe.conv_widths)), sides, strict=False):
+    stride = 2 if architecture.pooling == "stride" else 1
+    for (inputs, outputs), side in zip(
+        itertools.pairwise((shape.channels, *architecture.conv_widths)), sides, strict=False
+    ):
         layers += conv_block(
             inputs,
             outputs,
-            recipe.activation,
-            recipe.normalisation,
-            kernel=recipe.kernel_size,
+            architecture.activation,
+            architecture.normalisation,
+            kernel=architecture.kernel_size,
             stride=stride,
-            padding=recipe.kernel_size // 2,
+            padding=architecture.kernel_size // 2,
         )
         odd = side[0] % 2 == 1 or side[1] % 2 == 1
-        if recipe.pooling == "max":
+        if architecture.pooling == "max":
             layers.append(nn.MaxPool2d(2, ceil_mode=odd))
-        elif recipe.pooling == "average":
+        elif architecture.pooling == "average":
             layers.append(nn.AvgPool2d(2, ceil_mode=odd))
     return layers
 
 
-def _up(recipe: Recipe, shape: ImageShape, sides: list[tuple[int, int]]) -> list[nn.Module]:
-    widths = (recipe.conv_widths[-1], *(recipe.decoder_widths or reversed(recipe.conv_widths)))
-    kinds, kernel = (recipe.activation, recipe.normalisation), recipe.kernel_size
+def _up(architecture: ConvPlain, shape: ImageShape, sides: list[tuple[int, int]]) -> list[nn.Module]:
+    widths = (architecture.conv_widths[-1], *(architecture.decoder_widths or reversed(architecture.conv_widths)))
+    kinds, kernel = (architecture.activation, architecture.normalisation), architecture.kernel_size
     layers: list[nn.Module] = []
     for (inputs, outputs), side in zip(itertools.pairwise(widths), reversed(sides[:-1]), strict=True):
-        if recipe.upsampling == "transposed":
+        if architecture.upsampling == "transposed":
             padding = (1 - side[0] % 2, 1 - side[1] % 2)
             layers += upconv_block(inputs, outputs, *kinds, kernel=kernel, output_padding=padding)
         else:
@@ -109,5 +113,5 @@ def _up(recipe: Recipe, shape: ImageShape, sides: list[tuple[int, int]]) -> list
     return [
         *layers,
         *conv_block(widths[-1], shape.channels, "none", "none", kernel=kernel, padding=kernel // 2),
-        InFloat32(activation(recipe.output_activation)),
+        InFloat32(activation(architecture.output_activation)),
     ]

@@ -1,6 +1,6 @@
 """Fully connected autoencoders.
 
-They see an image as a list of values, and know nothing of which are neighbours. `layers` of 784, 128, 10 makes
+They see an image as a list of values, without knowing which are neighbours. `layers` of 784, 128, 10 makes
 
 x (N, C, H, W) ─ flatten (784) ─ linear ─ norm ─ activation (128) ─ linear ─ code activation ─ y (N, 10)
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from latentwire.model.card import ImageShape
 from training.architectures.layers import InFloat32, activation, code_head, linear_block
 from training.errors import InvalidRecipe
-from training.recipe import Recipe
+from training.recipe import Dense
 
 
 class TiedLinear(nn.Module):
@@ -31,34 +31,37 @@ class TiedLinear(nn.Module):
         return F.linear(values, self.weight.t(), self.bias)
 
 
-def build_dense(recipe: Recipe, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
-    """Build encoder and decoder; the decoder mirrors the encoder unless `recipe.decoder_layers` is given.
+def build_dense(architecture: Dense, shape: ImageShape) -> tuple[nn.Module, nn.Module]:
+    """Build encoder and decoder; the decoder mirrors the encoder unless `decoder_layers` is given.
 
     Raises:
-        InvalidRecipe: `recipe.layers` does not start with the image's number of values.
+        InvalidRecipe: `layers` does not start with the image's number of values.
     """
     height, width, channels = shape.as_tuple()
     values = height * width * channels
-    if recipe.layers[0] != values:
+    if architecture.layers[0] != values:
         raise InvalidRecipe(
-            f"layers start with {recipe.layers[0]}, and must start with the {values} values of an image of {shape}"
+            f"layers start with {architecture.layers[0]}, and must start with the {values} values of "
+            f"an image of {shape}"
         )
-    decoder_sizes = recipe.decoder_layers or tuple(reversed(recipe.layers))
-    encoder = code_head(nn.Sequential(nn.Flatten(), *_hidden(recipe.layers, recipe)), recipe.layers[-2], recipe)
-    decoder = [*_hidden(decoder_sizes, recipe), nn.Linear(decoder_sizes[-2], values)]
-    if recipe.tied:
+    decoder_sizes = architecture.decoder_layers or tuple(reversed(architecture.layers))
+    encoder = code_head(
+        nn.Sequential(nn.Flatten(), *_hidden(architecture.layers, architecture)), architecture.layers[-2], architecture
+    )
+    decoder = [*_hidden(decoder_sizes, architecture), nn.Linear(decoder_sizes[-2], values)]
+    if architecture.tied:
         decoder = _tied(decoder, encoder)
     return encoder, nn.Sequential(
         *decoder,
         nn.Unflatten(1, (channels, height, width)),
-        InFloat32(activation(recipe.output_activation)),
+        InFloat32(activation(architecture.output_activation)),
     )
 
 
-def _hidden(sizes: tuple[int, ...], recipe: Recipe) -> list[nn.Module]:
+def _hidden(sizes: tuple[int, ...], architecture: Dense) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes[:-1]):
-        layers += linear_block(inputs, outputs, recipe.activation, recipe.normalisation)
+        layers += linear_block(inputs, outputs, architecture.activation, architecture.normalisation)
     return layers
 
 

@@ -1,11 +1,11 @@
-"""An encoder that looks at its own reconstruction once, and corrects the code.
+"""An encoder that corrects its code once, by its own reconstruction.
 
     x ─┬─ first ─────────────── y₀ ───────────────────────(+)── y
        │                        └─ decoder ─ x̂₀ ─┐         │
        └─ (x, x − x̂₀) ─ corrector ────────────────┴────────┘
 
-An encoder alone misses the best code of an image by some per cent of the error, more so on images that it was not
-trained on. Its own decoder tells it where (Marino et al. 2018, "Iterative amortized inference",
+The code of one pass has an error some per cent above that of the best code, more for images that the encoder was not
+trained on. The residual shows what to correct (Marino et al. 2018, "Iterative amortized inference",
 https://arxiv.org/abs/1807.09356). The decoder becomes part of the encoder's graph; the receiver's graph stays as it is.
 """
 
@@ -24,13 +24,13 @@ class CorrectingEncoder(nn.Module):
         Args:
             first: (N, C, H, W) -> (N, code size).
             decoder: the autoencoder's own; its weights are shared.
-            corrector: (N, 2 C, H, W), image and what is left of it, -> (N, code size).
+            corrector: (N, 2 C, H, W), image and residual, -> (N, code size).
         """
         super().__init__()
         self.first = first
         self.decoder = decoder
         self.corrector = corrector
-        # Without a correction at first, so that a trained encoder which gets a corrector starts as good as it is.
+        # The first correction is 0, so that a trained encoder that gets a corrector keeps its quality.
         last = [layer for layer in corrector.modules() if isinstance(layer, nn.Linear)][-1]
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

@@ -1,7 +1,4 @@
-"""The layers that architectures are built of: names in a recipe -> torch modules.
-
-Knows no image's shape.
-"""
+"""The layers that architectures are built of: names in a recipe -> torch modules."""
 
 from collections.abc import Callable
 from typing import cast
@@ -9,10 +6,10 @@ from typing import cast
 from torch import Tensor, nn
 
 from training.architectures.autoencoder import GaussianEncoder
-from training.recipe import ActivationName as Activation
-from training.recipe import InitialisationName as Initialisation
-from training.recipe import NormalisationName as Normalisation
-from training.recipe import Recipe
+from training.recipe import Layered
+from training.recipe.architecture import ActivationName as Activation
+from training.recipe.architecture import NormalisationName as Normalisation
+from training.recipe.recipe import InitialisationName as Initialisation
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
@@ -28,7 +25,7 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 class InFloat32(nn.Module):
     """Computes an activation in float32, also where autocast made its input bfloat16.
 
-    A pixel in bfloat16 has 8 bits of precision at best, and squared errors of such pixels are too coarse to train on.
+    A pixel in bfloat16 has at most 8 bits of precision, which makes squared errors too coarse to train on.
     """
 
     def __init__(self, activation: nn.Module) -> None:
@@ -61,11 +58,12 @@ def initialise(model: nn.Module, name: Initialisation) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def code_head(body: nn.Sequential, features: int, recipe: Recipe) -> nn.Module:
-    """Add the layer that makes the code of values (N, features): an encoder, variational if the recipe says so."""
-    if recipe.variational:
-        return GaussianEncoder(body, features, recipe.code_size)
-    return nn.Sequential(*body, nn.Linear(features, recipe.code_size), InFloat32(activation(recipe.code_activation)))
+def code_head(body: nn.Sequential, features: int, architecture: Layered) -> nn.Module:
+    """Append the layer that makes the code of values (N, features); return the encoder."""
+    if architecture.variational:
+        return GaussianEncoder(body, features, architecture.code_size)
+    code = nn.Linear(features, architecture.code_size)
+    return nn.Sequential(*body, code, InFloat32(activation(architecture.code_activation)))
 
 
 def halved(side: int) -> int:
@@ -120,7 +118,7 @@ def _ending(
     activation_name: Activation,
     normalisation: Normalisation,
 ) -> list[nn.Module]:
-    # What follows a layer, which has a bias of its own only where no normalisation brings one.
+    # The layer before has a bias only without a normalisation, which has one of its own.
     normalise: list[nn.Module] = [batch_norm(outputs)] if normalisation == "batch" else []
     return normalise if activation_name == "none" else [*normalise, activation(activation_name)]
 

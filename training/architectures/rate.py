@@ -1,10 +1,10 @@
-"""Autoencoders that are trained for what their codes cost: squared error and bits, weighed by the recipe's rate_lambda.
+"""Autoencoders that are trained for rate and distortion: bits and squared error, weighed by the recipe's rate_lambda.
 
     x (N, C, H, W) ─ encoder ─ × gain ─ y ─ round ─ symbols (N, code size) ─ ÷ gain ─ decoder ─ x_hat
                                         └ + noise ─ prior ─ bits, in training only
 
 The gain, one for each number of the code, is part of both exported halves: codes are in units of the quantizer's step.
-The prior stays here, as a model's own tables are counted.
+The prior is used in training only: a model's frequency tables are counted.
 """
 
 import math
@@ -21,18 +21,18 @@ COMPONENTS = 3
 # Standard deviation of a logistic distribution of scale 1.
 _LOGISTIC_STD = math.pi / math.sqrt(3)
 
-# The components of a new prior, in standard deviations of the codes: together they have the codes' variance.
+# Initial means and spread of a prior's components, in standard deviations of the codes: the mixture has their variance.
 _COMPONENT_MEANS = (-0.9, 0.0, 0.9)
 _COMPONENT_STD = 0.68
 
-# Of the codes in steps, where no trained decoder tells how much a number matters; and bounds where one does.
-_FIRST_STD = 8.0
+# Initial standard deviation of codes in steps, for an untrained decoder; and its bounds for a trained one.
+_INITIAL_STD = 8.0
 _MIN_STD, _MAX_STD = 0.3, 1000.0
 
-# Images that gains and prior are fitted to.
+# Number of images that gains and prior are fitted to.
 FITTED = 4000
 
-# Codes that are changed in each number, to see how much it matters.
+# Number of codes by which the sensitivity to each number is measured.
 _PROBED = 64
 
 
@@ -75,7 +75,7 @@ class GainedDecoder(nn.Module):
         return cast(Tensor, self.body(y / self.gain()))
 
 
-class LogisticMixtures(nn.Module):
+class LogisticMixturePrior(nn.Module):
     """A distribution of integers for each number of a code: a mixture of logistics, over bins of width 1."""
 
     def __init__(self, code_size: int) -> None:
@@ -121,11 +121,11 @@ class RateAutoencoder(Autoencoder):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, code_size: int, rate_lambda: float) -> None:
         gain = Gain(code_size)
         super().__init__(GainedEncoder(encoder, gain), GainedDecoder(decoder, gain))
-        self.prior = LogisticMixtures(code_size)
+        self.prior = LogisticMixturePrior(code_size)
         self.rate_lambda = rate_lambda
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x_hat as a receiver has it: of the rounded code."""
+        """Return x_hat as a receiver gets it, from the rounded code."""
         return cast(Tensor, self.decoder(self.encoder(x).round()))
 
     def reconstruct(self, x: Tensor, generator: torch.Generator) -> Reconstruction:
@@ -138,24 +138,24 @@ class RateAutoencoder(Autoencoder):
         return Reconstruction(self.decoder(symbols), bits / (self.rate_lambda * x.numel()))
 
     def start_from(self, x: Tensor) -> None:
-        """Set the first gains and prior for a network that knows nothing yet."""
+        """Set the initial gains and prior of an untrained network."""
         self.fit_gain(x[:FITTED], trained=False)
 
     @torch.no_grad()
     def fit_gain(self, x: Tensor, *, trained: bool) -> None:
-        """Choose gains and prior for the network as it is, by a few thousand images, float32 (N, C, H, W).
+        """Fit gains and prior to the network, by a few thousand images, float32 (N, C, H, W).
 
         A trained network gets the steps of high-resolution theory (Gersho and Gray 1992): rounding costs step²/12 times
         what a unit of squared change in the code adds to the squared error, and each halving of a step costs one bit,
         so the sum is least at step² = 6 / (ln 2 · rate_lambda · that sensitivity).
         """
         self.encoder.gain.logarithm.zero_()
-        # As training will see the codes: what knows nothing yet has not counted yet what it is to normalise by, either.
+        # In training mode, because an untrained BatchNorm has no statistics to normalise codes by in evaluation mode.
         self.train()
         y = torch.cat([self.encoder(part) for part in torch.split(x, 500)])
         self.eval()
         std = y.std(dim=0).clamp(min=1e-6)
-        gain = _FIRST_STD / std
+        gain = _INITIAL_STD / std
         if trained:
             gain = (self._sensitivity(y[:_PROBED], std) * self.rate_lambda * math.log(2) / 6).sqrt()
             gain = torch.minimum(torch.maximum(gain, _MIN_STD / std), _MAX_STD / std)

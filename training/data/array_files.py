@@ -1,10 +1,8 @@
 """Files of arrays -> images: `.npz` of numpy, and the IDX files of MNIST and its like.
 
-    images, labels                        in one .npz; labels may be missing
-    x_train, y_train, x_test, y_test      in one .npz, as Keras has them
-    [any-]train-images-idx3-ubyte[.gz]    IDX files in a folder, labels-idx1 beside images-idx3; test or t10k to test
-
-Enters: a path. Leaves: images for training, and for testing where the files have them. Knows no recipe.
+images, labels                        in one .npz; labels may be missing
+x_train, y_train, x_test, y_test      in one .npz, as Keras has them
+[any-]train-images-idx3-ubyte[.gz]    IDX files in a folder, labels-idx1 beside images-idx3; test or t10k to test
 """
 
 import re
@@ -34,10 +32,10 @@ def load_npz(path: Path) -> Parts:
 
     Raises:
         MissingData: it cannot be read.
-        CorruptData: it is damaged, too large, or does not hold images and labels by their names.
+        CorruptData: it is damaged, too large, or lacks arrays of the above names.
     """
     try:
-        # Opened here, as numpy leaves a damaged file open.
+        # Opened here, because numpy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = set(archive.files)
             if "images" in names:

@@ -1,7 +1,7 @@
 """Names and paths of data sets -> their images and labels, as numpy arrays of pixels.
 
-Knows where data lies, in which forms it may lie there, and how training, validation and test images are told apart;
-knows no torch and no network.
+A data set is found by its name in the data folder, or by its path; its training images are split into those that are
+trained on and those that validate.
 """
 
 import difflib
@@ -16,26 +16,25 @@ import numpy as np
 from latentwire.model.card import ImageShape
 from training.data.array_files import idx_files, load_idx, load_npz
 from training.data.image_folder import Skipped, load_folder
-from training.data.images import Images, Labels, Wanted, fit_pixels, shape_of
+from training.data.images import Images, Labels, TargetShape, fit_pixels, shape_of
 from training.data.mnist import load_mnist
 from training.data.synthetic import draw_digits
 from training.errors import CorruptData, InvalidRecipe, MissingData
 from training.recipe import Recipe
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 DATA_VARIABLE = "LATENTWIRE_DATA"
 
-# Which images validate does not depend on a recipe's seed, so that runs which differ in it can be compared.
+# Seed of the split, apart from the recipe's seed, so that runs with different seeds can be compared.
 SPLIT_SEED = 1
 
-# Of images that have no part for testing of their own.
+# Fraction of images that are cut out for testing, if a data set has no test images of its own.
 TEST_FRACTION = 0.1
 
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 2000, 500
 
-AS_THEY_ARE = Wanted()
+AS_THEY_ARE = TargetShape()
 
-# Files that could not be read and are named one by one.
+# Number of unreadable files that an error names one by one.
 _NAMED = 20
 
 
@@ -59,22 +58,19 @@ class Dataset(NamedTuple):
 
 
 class TrainingSplit(NamedTuple):
-    """A data set's training images, cut in two: those that are trained on, and those that choose among epochs."""
+    """A data set's training images, cut in two: those to train on, and those to choose the best epoch by."""
 
     train: Images
     validation: Images
 
 
 def default_data_dir() -> Path:
-    """Return the folder of LATENTWIRE_DATA, else `../shared/data` beside the repository, else `data/` in it."""
-    if configured := os.environ.get(DATA_VARIABLE):
-        return Path(configured)
-    beside = REPOSITORY.parent / "shared" / "data"
-    return beside if beside.is_dir() else REPOSITORY / "data"
+    """Return the folder that LATENTWIRE_DATA names, else `data` in the working directory."""
+    return Path(os.environ.get(DATA_VARIABLE) or "data")
 
 
 def load_dataset(
-    name: str, data_dir: Path | None = None, wanted: Wanted = AS_THEY_ARE, *, strict: bool = False
+    name: str, data_dir: Path | None = None, target: TargetShape = AS_THEY_ARE, *, strict: bool = False
 ) -> Dataset:
     """Load a data set.
 
@@ -82,17 +78,17 @@ def load_dataset(
         name: `mnist`, `synthetic`, a file or folder in the data folder, or the path of one anywhere: a `.npz` file, or
             a folder with one, with `train.npz` and `test.npz`, with IDX files, or with image files.
         data_dir: the data folder; None takes the default one.
-        wanted: size, channels and fit of the images.
-        strict: whether a file that cannot be read is an error; else it is passed over and named in `skipped`.
+        target: size, channels and fit of the images.
+        strict: whether an unreadable file is an error; otherwise it is skipped and named in `skipped`.
 
-    Where the images have no part for testing, a tenth of them is cut out for it, always the same.
+    If the data set has no test images, a fixed tenth of its images is cut out for testing.
 
     Raises:
-        InvalidRecipe: there is no such data set, or its images do not fit.
-        MissingData: its files are not there.
-        CorruptData: they are not what they should be.
+        InvalidRecipe: the data set is unknown, or its images do not fit.
+        MissingData: its files do not exist.
+        CorruptData: they are damaged, or have another content.
     """
-    found = _load(name, data_dir, wanted)
+    found = _load(name, data_dir, target)
     train, test = (found.train, found.test) if found.test is not None else _cut(found)
     dataset = Dataset(found.name, train, test, found.classes, found.skipped)
     if dataset.skipped and strict:
@@ -105,12 +101,12 @@ def load_dataset(
     return dataset
 
 
-def load_images(name: str, data_dir: Path | None = None, wanted: Wanted = AS_THEY_ARE) -> Images:
+def load_images(name: str, data_dir: Path | None = None, target: TargetShape = AS_THEY_ARE) -> Images:
     """Load all images of a data set, in their order, for training and for testing together.
 
-    For images that are only looked at or judged. Arguments and errors are as of `load_dataset`.
+    Arguments and errors are those of `load_dataset`.
     """
-    found = _load(name, data_dir, wanted)
+    found = _load(name, data_dir, target)
     if found.test is None:
         return found.train
     if shape_of(found.train.pixels, found.name) != shape_of(found.test.pixels, found.name):
@@ -121,9 +117,9 @@ def load_images(name: str, data_dir: Path | None = None, wanted: Wanted = AS_THE
     )
 
 
-def wanted_by(recipe: Recipe) -> Wanted:
-    """Return as which images a recipe wants its data set."""
-    return Wanted(recipe.image_height, recipe.image_width, recipe.channels, recipe.fit)
+def target_shape(recipe: Recipe) -> TargetShape:
+    """Return the shape and fit in which a recipe wants its images."""
+    return TargetShape(recipe.image_height, recipe.image_width, recipe.channels, recipe.fit)
 
 
 def skipped_in_words(dataset: Dataset) -> str:
@@ -135,15 +131,15 @@ def skipped_in_words(dataset: Dataset) -> str:
 
 
 def split_training(dataset: Dataset, recipe: Recipe) -> TrainingSplit:
-    """Cut the training images by a fixed permutation; the test images have no part in it.
+    """Split the training images by a fixed permutation; test images play no part.
 
     Raises:
-        InvalidRecipe: it asks for more images than there are.
+        InvalidRecipe: it asks for more images than the data set has.
     """
     count = len(dataset.train)
     left = count - recipe.validation_images
-    wanted = recipe.training_images or max(left, recipe.batch_size)
-    if wanted > left or recipe.batch_size > wanted:
+    count_trained = recipe.training_images or max(left, recipe.batch_size)
+    if count_trained > left or recipe.batch_size > count_trained:
         raise InvalidRecipe(
             f"{dataset.name} has {count:,} training images: not enough for validation_images "
             f"{recipe.validation_images:,}, training_images {recipe.training_images:,} and batch_size "
@@ -151,12 +147,12 @@ def split_training(dataset: Dataset, recipe: Recipe) -> TrainingSplit:
         )
     # numpy promises the stream of RandomState for good, but not that of its newer generators.
     order = np.random.RandomState(SPLIT_SEED).permutation(count)
-    validation, train = order[: recipe.validation_images], order[recipe.validation_images :][:wanted]
+    validation, train = order[: recipe.validation_images], order[recipe.validation_images :][:count_trained]
     return TrainingSplit(dataset.train.take(train), dataset.train.take(validation))
 
 
 class _Found(NamedTuple):
-    """What lies under a name: a data set, perhaps without images for testing."""
+    """A data set as found, perhaps without test images."""
 
     name: str
     train: Images
@@ -165,21 +161,21 @@ class _Found(NamedTuple):
     skipped: tuple[Skipped, ...] = ()
 
 
-def _load(name: str, data_dir: Path | None, wanted: Wanted) -> _Found:
+def _load(name: str, data_dir: Path | None, target: TargetShape) -> _Found:
     folder = data_dir or default_data_dir()
-    found = _LOADERS[name](folder) if name in _LOADERS else _from_path(_find(name, folder), wanted)
+    found = _LOADERS[name](folder) if name in _LOADERS else _from_path(_find(name, folder), target)
 
     def fitted(images: Images) -> Images:
-        return Images(fit_pixels(images.pixels, wanted, found.name), images.labels)
+        return Images(fit_pixels(images.pixels, target, found.name), images.labels)
 
     return found._replace(train=fitted(found.train), test=None if found.test is None else fitted(found.test))
 
 
 def _cut(found: _Found) -> tuple[Images, Images]:
-    """Cut images for testing out of those that have none."""
+    """Cut test images out of the training images."""
     count = len(found.train)
     if count < 2:
-        raise CorruptData(f"{found.name} holds one image only; there must be one to train on and one to test with")
+        raise CorruptData(f"{found.name} holds only one image; at least two are needed, to train and to test")
     order = np.random.RandomState(SPLIT_SEED).permutation(count)
     tested = max(1, round(TEST_FRACTION * count))
     return found.train.take(np.sort(order[tested:])), found.train.take(np.sort(order[:tested]))
@@ -207,7 +203,7 @@ def _synthetic(_data_dir: Path) -> _Found:
 
 
 def _find(name: str, data_dir: Path) -> Path:
-    # `.` and `./pictures` are meant as anywhere else on a command line.
+    # `.` and `./pictures` are relative to the working directory alone, as elsewhere on a command line.
     places = [Path(name)] if name.startswith(".") else list(dict.fromkeys([data_dir / name, Path(name)]))
     for place in places:
         if place.exists():
@@ -220,7 +216,7 @@ def _find(name: str, data_dir: Path) -> Path:
     raise MissingData(f"there is no {' and no '.join(map(str, places))} to take images from")
 
 
-def _from_path(path: Path, wanted: Wanted) -> _Found:
+def _from_path(path: Path, target: TargetShape) -> _Found:
     name = path.resolve().stem if path.is_file() else path.resolve().name
     try:
         if path.is_file():
@@ -234,10 +230,12 @@ def _from_path(path: Path, wanted: Wanted) -> _Found:
         if len(archives) == 1:
             return _Found(name, *load_npz(archives[0]))
         if archives:
-            raise CorruptData(f"{path} holds {len(archives)} .npz files; name one of them, or call them train and test")
+            raise CorruptData(
+                f"{path} holds {len(archives)} .npz files; name one of them, or rename them to train.npz and test.npz"
+            )
         if idx_files(path):
             return _Found(name, *load_idx(path))
-        found = load_folder(path, wanted)
+        found = load_folder(path, target)
     except OSError as error:
         raise MissingData(f"{path} cannot be read: {error.strerror}") from error
     return _Found(name, *found)
@@ -250,12 +248,12 @@ __all__ = [
     "Dataset",
     "Images",
     "Labels",
+    "TargetShape",
     "TrainingSplit",
-    "Wanted",
     "default_data_dir",
     "load_dataset",
     "load_images",
     "skipped_in_words",
     "split_training",
-    "wanted_by",
+    "target_shape",
 ]

@@ -2,7 +2,6 @@
 
 Layout: two zero bytes, 0x08 for uint8, the number of dimensions, each dimension as a big-endian uint32, then the
 values.
-Knows no data set.
 """
 
 import gzip
@@ -29,7 +28,7 @@ def read_unpacked(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
         packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     try:
-        # Reading one byte more than allowed tells a file that is too long without unpacking all of it.
+        # One byte more than allowed detects a file that is too long without unpacking all of it.
         with gzip.open(path) if packed else path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -43,8 +42,8 @@ def parse_idx(content: bytes, what: str) -> npt.NDArray[np.uint8]:
     """Return the array of an IDX file of uint8 values.
 
     Args:
-        content: of the file, unpacked.
-        what: the file's name, for the message of an error.
+        content: the file's unpacked bytes.
+        what: the file's name, for error messages.
 
     Raises:
         CorruptData: not an IDX file of uint8, or not exactly as long as its header says.

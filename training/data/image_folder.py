@@ -1,11 +1,10 @@
-"""A folder of image files -> images: of any layout, where the first level of folders, if there is one, is the class.
+"""A folder of image files -> images. The first level of folders, if any, is the class.
 
     pictures/cat/1.png            pictures/train/cat/1.png       pictures/1.png
     pictures/dog/a/2.jpg          pictures/test/cat/9.png        pictures/more/2.png
 
-Each file is read as the service reads what is sent to it, by `latentwire.imaging.image.read_image`. Files and folders
-whose names start with a dot are passed over. The order is that of the paths' names, whatever the file system's is.
-Knows no recipe.
+Each file is read as the service reads an image, by `latentwire.imaging.image.read_image`. Files and folders whose names
+start with a dot are skipped. The order is that of the paths' names, whatever the file system's is.
 """
 
 import io
@@ -19,12 +18,12 @@ from PIL import Image
 from latentwire.errors import ImageError, ImageMismatch, InvalidImage
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
-from training.data.images import Images, Wanted, check_size
+from training.data.images import Images, TargetShape, check_size
 from training.errors import CorruptData, InvalidRecipe
 
 MAX_FILE_BYTES = 1 << 28
 
-# More than a camera's picture has, and little enough for any machine that trains.
+# Largest image file in pixels: more than a camera's picture has, and few enough for any machine that trains.
 MAX_PIXELS = 1 << 26
 
 _SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
@@ -32,14 +31,14 @@ _ORIENTATION = 0x0112
 
 
 class Skipped(NamedTuple):
-    """A file that could not be read, by its path within the folder, and why."""
+    """An unreadable file, by its path within the folder, and the reason."""
 
     path: str
     reason: str
 
 
 class FolderImages(NamedTuple):
-    """What a folder holds. Labels count `classes`; `test` is None where the folder has no `train` and `test`."""
+    """A folder's images. Labels are indices of `classes`; `test` is None unless the folder has `train` and `test`."""
 
     train: Images
     test: Images | None
@@ -47,16 +46,16 @@ class FolderImages(NamedTuple):
     skipped: tuple[Skipped, ...]
 
 
-def load_folder(folder: Path, wanted: Wanted) -> FolderImages:
+def load_folder(folder: Path, target: TargetShape) -> FolderImages:
     """Read all image files below a folder.
 
     Raises:
         CorruptData: none of them can be read.
-        InvalidRecipe: a readable file does not fit and `wanted.fit` is strict, or all would take too much memory.
+        InvalidRecipe: a readable file does not fit and `target.fit` is strict, or they would take too much memory.
     """
     roots = (folder / "train", folder / "test") if _has_parts(folder) else (folder,)
     files = [_files(root) for root in roots]
-    shape = _shape([path for part in files for path in part], folder, wanted)
+    shape = _shape([path for part in files for path in part], folder, target)
     classes = sorted({name for root, part in zip(roots, files, strict=True) for name in _classes(root, part)})
     labels = {name: at for at, name in enumerate(classes)}
     check_size(sum(map(len, files)), shape, str(folder))
@@ -67,9 +66,9 @@ def load_folder(folder: Path, wanted: Wanted) -> FolderImages:
         found: list[int] = []
         for path, name in zip(part, _classes(root, part), strict=True):
             try:
-                pixels[len(found)] = image.read_image(_read(path), shape, wanted.fit, MAX_PIXELS)
+                pixels[len(found)] = image.read_image(_read(path), shape, target.fit, MAX_PIXELS)
             except ImageMismatch as error:
-                if wanted.fit == "strict":
+                if target.fit == "strict":
                     raise InvalidRecipe(f"{path}: {error}") from error
                 skipped.append(_skip(path, folder, error))
             except ImageError as error:
@@ -99,8 +98,8 @@ def _classes(root: Path, files: Sequence[Path]) -> list[str]:
     return [part[0] if len(part) > 1 else "" for part in parts]
 
 
-def _shape(files: Sequence[Path], folder: Path, wanted: Wanted) -> ImageShape:
-    """Return the shape that all images get: the wanted one, completed by that of the first readable file."""
+def _shape(files: Sequence[Path], folder: Path, target: TargetShape) -> ImageShape:
+    """Return the shape that all images get: the target, completed by that of the first readable file."""
     for path in files:
         try:
             with Image.open(io.BytesIO(_read(path)), formats=image.FORMATS) as header:
@@ -110,13 +109,13 @@ def _shape(files: Sequence[Path], folder: Path, wanted: Wanted) -> ImageShape:
                 mode = header.mode
         except Exception:  # noqa: S112 - Pillow raises many kinds; what cannot be read is told where it is read
             continue
-        if max(wanted.height or height, wanted.width or width) > 4096:
+        if max(target.height or height, target.width or width) > 4096:
             raise InvalidRecipe(
                 f"{path} has {height} × {width} pixels, and a model takes at most 4,096 a side; "
                 "set image_height, image_width and fit"
             )
         channels = 1 if mode in ("1", "L") or mode.startswith("I") else 4 if mode in ("LA", "PA", "RGBA") else 3
-        return wanted.shape(ImageShape.model_validate({"height": height, "width": width, "channels": channels}))
+        return target.shape(ImageShape.model_validate({"height": height, "width": width, "channels": channels}))
     raise CorruptData(
         f"{folder} holds {len(files)} files, and none of them is a readable image ({', '.join(image.FORMATS)})"
     )
@@ -132,6 +131,6 @@ def _read(path: Path) -> bytes:
 
 
 def _skip(path: Path, folder: Path, error: ImageError) -> Skipped:
-    # The codec speaks to whoever sent a request's body.
+    # The library's messages are about a request's body.
     reason = "the file is empty" if "is empty" in str(error) else str(error).replace("the body", "the file")
     return Skipped(str(path.relative_to(folder)), reason)

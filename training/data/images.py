@@ -1,4 +1,4 @@
-"""What a data set's images are in memory, and as which images a recipe wants them. Knows no file and no data set."""
+"""A data set's images in memory, and the shape in which a recipe wants them."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from latentwire.model.card import ImageShape
 from latentwire.options import Fit
 from training.errors import CorruptData, InvalidRecipe
 
-# All of a data set is held in memory, at 1 byte a value; 60,000 images of 128 × 128 in colour take this much.
+# Largest data set, in bytes of memory at 1 byte a value: about 60,000 images of 128 × 128 pixels in colour.
 MAX_DATASET_BYTES = 3 << 30
 
 Labels = npt.NDArray[np.integer[Any]]
@@ -29,7 +29,7 @@ class Images:
         return len(self.pixels)
 
     def take(self, indices: npt.NDArray[np.int64]) -> "Images":
-        """Return those of these indices, in their order."""
+        """Return the images at these indices, in their order."""
         return Images(self.pixels[indices], self.labels[indices])
 
 
@@ -40,10 +40,10 @@ def choose_examples(images: Images, count: int) -> npt.NDArray[np.int64]:
     return np.array(turns[:count], dtype=np.int64)
 
 
-class Wanted(NamedTuple):
-    """As which images a recipe wants a data set: 0 leaves a size or the channels as the data has them.
+class TargetShape(NamedTuple):
+    """The shape that a recipe wants images to have, in pixels and channels; 0 takes that of the data.
 
-    `fit` is that of `latentwire.imaging.image.read_image`: what does not fit is refused, stretched, or padded.
+    `fit` is that of `latentwire.imaging.image.read_image`: an image of another shape is refused, stretched, or padded.
     """
 
     height: int = 0
@@ -66,7 +66,7 @@ def shape_of(pixels: npt.NDArray[np.uint8], what: str) -> ImageShape:
     """Return the shape of each of uint8 (N, H, W, C) pixels.
 
     Raises:
-        CorruptData: there are none, or they are not images of 1, 3 or 4 channels and at most 4,096 pixels a side.
+        CorruptData: the array is empty, or its images do not have 1, 3 or 4 channels and at most 4,096 pixels a side.
     """
     count, height, width, channels = pixels.shape
     if not count:
@@ -80,7 +80,7 @@ def shape_of(pixels: npt.NDArray[np.uint8], what: str) -> ImageShape:
 
 
 def check_size(count: int, shape: ImageShape, what: str) -> None:
-    """See that so many images fit into memory, before it is spent.
+    """Check that `count` images fit into memory, before it is allocated.
 
     Raises:
         InvalidRecipe: they do not.
@@ -93,25 +93,25 @@ def check_size(count: int, shape: ImageShape, what: str) -> None:
         )
 
 
-def fit_pixels(pixels: npt.NDArray[np.uint8], wanted: Wanted, what: str) -> npt.NDArray[np.uint8]:
-    """Turn uint8 (N, H, W, C) pixels into those that a recipe wants, in the same way as the service fits an image.
+def fit_pixels(pixels: npt.NDArray[np.uint8], target: TargetShape, what: str) -> npt.NDArray[np.uint8]:
+    """Fit uint8 (N, H, W, C) pixels to the shape that a recipe wants, as the service fits an image.
 
     Raises:
-        InvalidRecipe: they are not of the wanted shape, and `fit` is strict; or they would take too much memory.
+        InvalidRecipe: they have another shape, and `fit` is strict; or they would take too much memory.
     """
     found = shape_of(pixels, what)
-    shape = wanted.shape(found)
+    shape = target.shape(found)
     if shape == found:
         return pixels
-    if wanted.fit == "strict":
+    if target.fit == "strict":
         raise InvalidRecipe(
             f"the images of {what} are {found}, and the recipe wants {shape}; set its fit to resize or pad"
         )
     check_size(len(pixels), shape, what)
     fitted = np.empty((len(pixels), *shape.as_tuple()), np.uint8)
     try:
-        for at, one in enumerate(pixels):
-            fitted[at] = image.read_image(image.write_png(one), shape, wanted.fit, max_pixels=found.pixels)
+        for index, picture in enumerate(pixels):
+            fitted[index] = image.read_image(image.write_png(picture), shape, target.fit, max_pixels=found.pixels)
     except ImageError as error:
         raise CorruptData(f"an image of {what} cannot be fitted: {error}") from error
     return fitted

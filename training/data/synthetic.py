@@ -1,7 +1,7 @@
-"""Digits drawn by code, so that tests and newcomers can train without a data set.
+"""Drawn digits like those of MNIST, for tests and first steps without a data set.
 
-Seven strokes, as on a pocket calculator; their ends wander, the whole is turned, scaled and shifted, and the pen's
-width varies. Enters: a seed and a count. Leaves: pictures like those of MNIST, and their labels.
+Seven strokes, as on a pocket calculator; their ends, the rotation, scale and position of the digit and the width of the
+pen vary at random.
 """
 
 import numpy as np

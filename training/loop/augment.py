@@ -1,4 +1,4 @@
-"""Random warps of images: each is turned, scaled, slanted, shifted and bent a little, another way in each epoch."""
+"""Random warps of images: rotation, scale, slant, shift and bending, drawn anew for each image in each epoch."""
 
 import torch
 from torch import Tensor
@@ -8,8 +8,8 @@ from torch.nn import functional as F
 _TURN, _SCALE, _SLANT, _SHIFT, _BEND, _KNOTS = 0.2, 0.1, 0.15, 0.06, 0.03, 4
 
 
-def warp(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Return warped copies of x, float32 (N, C, H, W) in [0, 1]; what comes in from outside an image is 0.
+def random_warp(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Return warped copies of x, float32 (N, C, H, W) in [0, 1]; pixels from outside an image are 0.
 
     Args:
         x: images.

@@ -1,10 +1,6 @@
-"""A run's state <-> a file: written whole or not at all, and read without running any code that a file may hold.
-
-Knows nothing of training; whoever holds the state says what is in it.
-"""
+"""A run's state <-> a file: written whole or not at all, and read without running any code that a file may hold."""
 
 import io
-import math
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,30 +15,33 @@ FORMAT = 1
 
 
 class Checkpoint(NamedTuple):
-    """The state after `epoch` epochs. `shape` is (height, width, channels) of the images."""
+    """The state after `epoch` epochs.
+
+    `shape` is (height, width, channels) of the images, `ema` the state of the averaged weights if the recipe averages.
+    `best_bits` are the bits of the best epoch's codes, 0 unless a rate is trained; `lowest_loss` and `epochs_waited`
+    are the state of early stopping.
+    """
 
     recipe: dict[str, Any]
     shape: tuple[int, int, int]
     epoch: int
     best_epoch: int
     best_rmse: float
+    best_bits: float
     model: dict[str, torch.Tensor]
-    average: dict[str, torch.Tensor] | None
+    ema: dict[str, torch.Tensor] | None
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
-    # Of early stopping; checkpoints from before there was any lack both.
-    lowest_loss: float = math.inf
-    epochs_waited: int = 0
-    # Of the best epoch's codes, where a rate is trained.
-    best_bits: float = 0.0
+    lowest_loss: float
+    epochs_waited: int
 
     @property
-    def kept_weights(self) -> dict[str, torch.Tensor]:
-        """The weights that a model is made of: averaged ones where the recipe averages."""
-        if self.average is None:
+    def ema_weights(self) -> dict[str, torch.Tensor]:
+        """The weights that a model is made of: the averaged ones, or the network's own if the recipe averages none."""
+        if self.ema is None:
             return self.model
-        prefix = "module."  # of torch's AveragedModel, beside its own counter
-        return {name.removeprefix(prefix): values for name, values in self.average.items() if name.startswith(prefix)}
+        prefix = "module."  # torch's AveragedModel holds the network under this name
+        return {name.removeprefix(prefix): values for name, values in self.ema.items() if name.startswith(prefix)}
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -64,8 +63,9 @@ def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
         InvalidCheckpoint: it is cut short, damaged, or was made by another recipe.
     """
     checkpoint, made_by = read_checkpoint(path)
-    for field in Recipe.model_fields:
-        was, wanted = getattr(made_by, field), getattr(recipe, field)
+    before = made_by.options()
+    for field, wanted in recipe.options().items():
+        was = before.get(field)
         if was != wanted and field not in _WITHOUT_EFFECT_ON_WEIGHTS:
             raise InvalidCheckpoint(
                 f"the checkpoint {path} was made by another recipe: its {field} is {was!r}, that of the run {wanted!r}"
@@ -82,31 +82,30 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, Recipe]:
     """
     try:
         file = io.BytesIO(path.read_bytes())
-        # torch writes a checksum with each tensor, but does not look at it when it reads.
+        # torch writes a checksum with each tensor, but does not verify it.
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
         file.seek(0)
         content = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise InvalidRun(f"{path.parent} has no {path.name}: no training has reached that far in it") from error
+        raise InvalidRun(f"{path.parent} has no {path.name}: training has not reached that point") from error
     except Exception as error:  # torch raises many kinds for damaged files; all mean the same here
         raise InvalidCheckpoint(f"the checkpoint {path} is cut short, damaged, or not a checkpoint") from error
     if damaged:
         raise InvalidCheckpoint(f"the checkpoint {path} is damaged: a checksum in it does not match")
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT or not _is_state(content):
+    if (
+        not isinstance(content, dict)
+        or content.pop("format", None) != FORMAT
+        or set(content) != set(Checkpoint._fields)
+    ):
         raise InvalidCheckpoint(f"the file {path} is not a checkpoint that this version reads")
     checkpoint = Checkpoint(**content)
     try:
-        made_by = make_recipe(checkpoint.recipe)  # fields that are newer than the checkpoint get their defaults
+        made_by = make_recipe(checkpoint.recipe)
     except InvalidRecipe as error:
         raise InvalidCheckpoint(f"the checkpoint {path} is of another version: {error}") from error
     return checkpoint, made_by
 
 
-def _is_state(content: dict[str, Any]) -> bool:
-    fields = set(Checkpoint._fields)
-    return fields - set(Checkpoint._field_defaults) <= set(content) <= fields
-
-
-# What comes after training, or only says where it happens, may be changed in a run's recipe.
+# Fields that concern the steps after training, or the machine, and may be changed in a run's recipe.
 _WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "max_rmse_increase", "weights"}

@@ -10,11 +10,12 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, O
 from torch.optim.swa_utils import AveragedModel
 
 from training.architectures import RateAutoencoder
-from training.recipe import OptimizerName, Recipe
+from training.recipe import Recipe
+from training.recipe.recipe import OptimizerName
 
 _MOMENTUM = 0.9
 
-# The prior's parameters are in steps of the quantizer, and follow codes that move by many of them.
+# Factor on the prior's learning rate: its parameters are in quantizer steps, and follow codes that move by many.
 _PRIOR_RATE = 5.0
 
 _Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -29,7 +30,7 @@ _OPTIMIZERS: dict[OptimizerName, Callable[[_Groups, float, float], Optimizer]] =
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
-    """Make the optimiser that the recipe names. What a rate adds to a network knows no weight decay."""
+    """Make the optimiser that the recipe names. Gains and prior of a rate have no weight decay."""
     groups: _Groups = [{"params": list(model.parameters())}]
     if isinstance(model, RateAutoencoder):
         gain, prior = list(model.encoder.gain.parameters()), list(model.prior.parameters())
@@ -48,7 +49,7 @@ def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRSchedul
     one-cycle: Smith and Topin 2018, https://arxiv.org/abs/1708.07120. cosine and constant rise linearly during warmup.
     """
     if recipe.schedule == "one-cycle":
-        # One step more than are taken, as the last would have a rate of nearly 0.
+        # One step more than the run takes, as the last one has a rate of nearly 0.
         peaks = [group["lr"] for group in optimizer.param_groups]
         return OneCycleLR(optimizer, peaks, total_steps=steps + 1, pct_start=recipe.warmup)
     warmup_steps = round(recipe.warmup * steps)
@@ -59,10 +60,10 @@ def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRSchedul
     return SequentialLR(optimizer, [rise, fall], [warmup_steps])
 
 
-def make_average(recipe: Recipe, model: nn.Module) -> AveragedModel | None:
-    """Make the exponential moving average of weights and buffers, or None if the recipe wants none.
+def make_ema_model(recipe: Recipe, model: nn.Module) -> AveragedModel | None:
+    """Make the model of the exponential moving average of weights and buffers, or None if the recipe averages none.
 
-    The decay rises from 0.1 to `ema_decay` as steps go by, lest the initial weights linger.
+    The decay rises from 0.1 to `ema_decay` over the steps, so that the initial weights do not linger.
     """
     if recipe.ema_decay == 0:
         return None

@@ -1,4 +1,4 @@
-"""A network and images -> the bits that their codes cost, and the cost by which the best epoch of a run is chosen."""
+"""A network and images -> the bits of their codes, and the cost by which the best epoch of a run is chosen."""
 
 import math
 from typing import NamedTuple
@@ -12,7 +12,7 @@ BATCH = 500
 
 
 class CodeRate(NamedTuple):
-    """Bits of one image's code, by the frequencies of the images' own symbols and by the network's prior."""
+    """Mean bits of a code, by the frequencies of the images' own symbols and by the network's prior."""
 
     bits: float
     prior_bits: float
@@ -20,7 +20,7 @@ class CodeRate(NamedTuple):
 
 @torch.no_grad()
 def measure_rate(model: RateAutoencoder, pixels: Tensor) -> CodeRate:
-    """Measure the codes of uint8 (N, C, H, W) pixels, each number of a code coded alone."""
+    """Measure the codes of uint8 (N, C, H, W) pixels, with each number of a code coded by itself."""
     model.eval()
     symbols = torch.cat([model.encoder(batch.float() / 255).round() for batch in torch.split(pixels, BATCH)])
     prior_bits = sum(model.prior(part).double().sum().item() for part in torch.split(symbols, BATCH))
@@ -35,7 +35,7 @@ def _entropy(symbols: Tensor) -> float:
 
 
 def rate_loss(mean_squared_error: float, bits: float, rate_lambda: float, values: int) -> float:
-    """Return what a network with a rate minimises: squared error per value, plus what the bits of an image weigh."""
+    """Return the loss of a network with a rate: squared error per value plus the weighted bits of an image."""
     return mean_squared_error + bits / (rate_lambda * values)
 
 

@@ -1,8 +1,8 @@
 """Recipe and images -> a run folder with checkpoints of a trained autoencoder.
 
-One epoch is one pass over the training images in a new order; after each, the validation images tell whether it is the
-best so far. All randomness of an epoch comes from generators seeded by the recipe's seed and the epoch's number, so a
-run that was interrupted goes on exactly as if it had not been. Knows nothing of graphs, quantizers or codes.
+One epoch is one pass over the training images in a new order; after each, the validation images decide whether it is
+the best so far. All randomness of an epoch comes from generators seeded by the recipe's seed and the epoch's number, so
+an interrupted run goes on exactly as if it had not been interrupted.
 """
 
 import math
@@ -26,29 +26,29 @@ from training.architectures import Autoencoder, RateAutoencoder, build_autoencod
 from training.architectures.rate import FITTED
 from training.data.datasets import Dataset, split_training
 from training.errors import Diverged, Interrupted, InvalidCheckpoint, InvalidRecipe
-from training.loop.augment import warp
+from training.loop.augment import random_warp
 from training.loop.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from training.loop.early_stopping import EarlyStopping
 from training.loop.losses import LOSSES, Loss
 from training.loop.noise import add_noise
-from training.loop.optim import make_average, make_optimizer, make_schedule
+from training.loop.optim import make_ema_model, make_optimizer, make_schedule
 from training.loop.rate import measure_rate, psnr_db, rate_loss
-from training.loop.warm_start import Start, load_weights
+from training.loop.warm_start import InitialWeights, load_weights
 from training.provenance import describe_environment
-from training.recipe import Recipe
+from training.recipe import Codebook, Recipe
 from training.runs import RunFolder
 
 VALIDATION_BATCH = 500
 
 
 class EpochReport(NamedTuple):
-    """What one epoch came to.
+    """The figures of one epoch.
 
-    `train_loss` is the mean over its steps, with whatever the network adds to the recipe's loss. `validation_loss` is
-    the recipe's loss alone, on clean validation images, and `validation_rmse` theirs per pixel in [0, 1].
+    `train_loss` is the mean over its steps, including what the network adds to the recipe's loss. `validation_loss` is
+    the recipe's loss alone, on clean validation images, and `validation_rmse` their RMSE per pixel in [0, 1].
 
-    Where a rate is trained, codes are rounded as in use, `validation_loss` weighs their bits as training does, and
-    `validation_bits` are those of one image by the frequencies of its kind, `validation_prior_bits` by the prior.
+    If a rate is trained, codes are rounded as in use, `validation_loss` weighs their bits as training does, and
+    `validation_bits` are the mean bits of an image by the symbols' frequencies, `validation_prior_bits` by the prior.
     """
 
     epoch: int
@@ -74,12 +74,12 @@ class EpochReport(NamedTuple):
         )
 
     def metrics(self) -> dict[str, Any]:
-        """Return what `metrics.jsonl` holds of the epoch."""
+        """Return the epoch's line of `metrics.jsonl`."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class EpochEnd(NamedTuple):
-    """What a listener gets after each epoch: the figures, and the network in evaluation mode, with the kept weights."""
+    """An epoch's figures, and the network in evaluation mode, with averaged weights if the recipe averages."""
 
     report: EpochReport
     model: nn.Module
@@ -93,34 +93,34 @@ def train(
     dataset: Dataset,
     run: RunFolder,
     listeners: Sequence[Listener] = (),
-    start: Start | None = None,
+    initial_weights: InitialWeights | None = None,
 ) -> None:
     """Train from the first epoch to the last.
 
     Args:
-        recipe: of the run; its `recipe.toml` is there already.
-        dataset: that the recipe names.
+        recipe: the recipe of the run, which its folder already holds.
+        dataset: the data set that the recipe names.
         run: a new folder.
-        listeners: each is called after each epoch, when its checkpoint is safe.
-        start: another run's weights, in place of random ones.
+        listeners: each is called after each epoch, when its checkpoint is on the disk.
+        initial_weights: another run's weights, in place of random ones.
 
     Raises:
-        InvalidRecipe: the recipe asks for what this machine or data set does not have.
+        InvalidRecipe: the machine or the data set lacks what the recipe asks for.
         CannotWrite: the disk is full; the last checkpoint is intact.
-        Diverged: the loss is not a number any more.
+        Diverged: the loss is no longer a number.
         Interrupted: Ctrl-C; `resume` goes on from the last whole epoch.
     """
-    with _reproducibly(recipe):
+    with deterministic_torch(recipe):
         training = _Training(recipe, dataset, run)
-        training.begin(start)
+        training.begin(initial_weights)
         environment = {
             **describe_environment(),
             "device": str(training.device),
             "threads": torch.get_num_threads(),
-            **({} if start is None else {"started_from": start.record}),
+            **({} if initial_weights is None else {"started_from": initial_weights.record}),
         }
         run.write_json(run.environment_file, environment)
-        # A checkpoint before the first epoch: it can be resumed from, and a full disk is found at once.
+        # A checkpoint before the first epoch allows to resume, and finds a full disk at once.
         training.save()
         training.run_epochs(listeners)
 
@@ -137,10 +137,10 @@ def resume(run: RunFolder, dataset: Dataset, listeners: Sequence[Listener] = ())
     checkpoint = load_checkpoint(run.last, recipe)
     if checkpoint.epoch >= recipe.epochs:
         return False
-    with _reproducibly(recipe):
+    with deterministic_torch(recipe):
         training = _Training(recipe, dataset, run)
         training.restore(checkpoint)
-        if training.ends:
+        if training.is_finished:
             return False
         run.drop_metrics_after(checkpoint.epoch)
         training.run_epochs(listeners)
@@ -148,21 +148,21 @@ def resume(run: RunFolder, dataset: Dataset, listeners: Sequence[Listener] = ())
 
 
 def check(recipe: Recipe, dataset: Dataset) -> None:
-    """Find what a recipe asks for in vain, before a run's folder is made for it.
+    """Check that a recipe can be run on this machine with this data set, before a run's folder is made.
 
     Raises:
-        InvalidRecipe: more images than there are, layers that do not fit them, or a GPU that is not there.
+        InvalidRecipe: too few images, layers that do not fit them, or no GPU.
     """
     images = len(split_training(dataset, recipe).train.pixels)
-    if recipe.architecture == "codebook" and recipe.entries > images:
-        raise InvalidRecipe(f"{recipe.entries} entries cannot be made of {images} training images")
+    if isinstance(recipe.architecture, Codebook) and recipe.architecture.entries > images:
+        raise InvalidRecipe(f"{recipe.architecture.entries} entries cannot be made of {images} training images")
     _device(recipe)
-    with torch.device("meta"):  # where a network has a shape, but takes no memory
+    with torch.device("meta"):  # networks on this device have shapes, but take no memory
         build_autoencoder(recipe, dataset.shape)
 
 
 class _Training:
-    """A run in memory: network, optimiser, schedule, averaged weights, and how far they are."""
+    """A run in memory: network, optimiser, schedule, averaged weights, and progress."""
 
     def __init__(self, recipe: Recipe, dataset: Dataset, run: RunFolder) -> None:
         self.recipe = recipe
@@ -181,7 +181,7 @@ class _Training:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer: Optimizer = make_optimizer(recipe, self.model)
         self.schedule: LRScheduler = make_schedule(recipe, self.optimizer, self.steps)
-        self.average: AveragedModel | None = make_average(recipe, self.model)
+        self.ema_model: AveragedModel | None = make_ema_model(recipe, self.model)
         self.loss: Loss = LOSSES[recipe.loss]
         self.stopping = EarlyStopping(recipe.patience, recipe.min_change)
         self.epoch = 0
@@ -189,27 +189,27 @@ class _Training:
         self.best_rmse = math.inf
         self.best_bits = 0.0
 
-    def begin(self, start: Start | None) -> None:
-        """Set the weights of the first step, as far as they are not random."""
-        if start is None:
+    def begin(self, initial_weights: InitialWeights | None) -> None:
+        """Set the weights of the first step, unless they are random."""
+        if initial_weights is None:
             self.model.start_from(self._to_x(self.images))
         else:
-            load_weights(start, self.recipe, self.model)
-            if isinstance(self.model, RateAutoencoder) and not start.with_rate:
+            load_weights(initial_weights, self.recipe, self.model)
+            if isinstance(self.model, RateAutoencoder) and not initial_weights.has_rate:
                 self.model.fit_gain(self._to_x(self.images[:FITTED]), trained=True)
-        if self.average is not None:
-            self.average.module.load_state_dict(self.model.state_dict())
+        if self.ema_model is not None:
+            self.ema_model.module.load_state_dict(self.model.state_dict())
 
     @property
-    def ends(self) -> bool:
-        return self.epoch >= self.recipe.epochs or (self.recipe.stop_on != "none" and self.stopping.ends)
+    def is_finished(self) -> bool:
+        return self.epoch >= self.recipe.epochs or (self.recipe.stop_on != "none" and self.stopping.should_stop)
 
     def run_epochs(self, listeners: Sequence[Listener]) -> None:
         try:
-            while not self.ends:
+            while not self.is_finished:
                 report = self._run_epoch()
                 for listener in listeners:
-                    listener(EpochEnd(report, self._kept().eval()))
+                    listener(EpochEnd(report, self._evaluated().eval()))
         except KeyboardInterrupt as error:
             raise Interrupted(
                 f"stopped; go on after epoch {self.epoch} of {self.recipe.epochs} with "
@@ -219,8 +219,8 @@ class _Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         try:
             self.model.load_state_dict(checkpoint.model)
-            if self.average is not None:
-                self.average.load_state_dict(checkpoint.average or {})
+            if self.ema_model is not None:
+                self.ema_model.load_state_dict(checkpoint.ema or {})
             self.optimizer.load_state_dict(checkpoint.optimizer)
             self.schedule.load_state_dict(checkpoint.schedule)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -239,7 +239,7 @@ class _Training:
             best_epoch=self.best_epoch,
             best_rmse=self.best_rmse,
             model=self.model.state_dict(),
-            average=None if self.average is None else self.average.state_dict(),
+            ema=None if self.ema_model is None else self.ema_model.state_dict(),
             optimizer=self.optimizer.state_dict(),
             schedule=self.schedule.state_dict(),
             lowest_loss=self.stopping.lowest,
@@ -254,9 +254,9 @@ class _Training:
         epoch, started = self.epoch + 1, time.monotonic()
         learning_rate = self.optimizer.param_groups[0]["lr"]
         train_loss = self._train_epoch(epoch)
-        kept = self._kept()
-        validation_loss, rmse = validate(kept, self.validation, self.loss)
-        rate = measure_rate(kept, self.validation) if isinstance(kept, RateAutoencoder) else None
+        model = self._evaluated()
+        validation_loss, rmse = validate(model, self.validation, self.loss)
+        rate = measure_rate(model, self.validation) if isinstance(model, RateAutoencoder) else None
         bits = 0.0 if rate is None else rate.bits
         if not math.isfinite(train_loss + rmse + bits):
             raise Diverged(
@@ -268,7 +268,7 @@ class _Training:
         if self._cost(rmse, bits) < self._cost(self.best_rmse, self.best_bits):
             self.best_epoch, self.best_rmse, self.best_bits = epoch, rmse, bits
         if self.recipe.stop_on != "none":
-            self.stopping.see(train_loss if self.recipe.stop_on == "training" else validation_loss)
+            self.stopping.record(train_loss if self.recipe.stop_on == "training" else validation_loss)
         report = EpochReport(
             epoch=epoch,
             epochs=self.recipe.epochs,
@@ -281,20 +281,20 @@ class _Training:
             validation_bits=None if rate is None else rate.bits,
             validation_prior_bits=None if rate is None else rate.prior_bits,
         )
-        # The metrics first: those of an epoch whose checkpoint is not written are dropped when the run goes on.
+        # Metrics before the checkpoint: `resume` drops the metrics of an epoch without a checkpoint.
         self.folder.append_metrics(report.metrics())
         self.epoch = epoch
         self.save()
         return report
 
     def _cost(self, rmse: float, bits: float) -> float:
-        """Return what the best epoch has least of."""
+        """Return the quantity that is least in the best epoch."""
         if self.recipe.rate_lambda == 0:
             return rmse
         return rate_loss(rmse**2, bits, self.recipe.rate_lambda, math.prod(self.shape.as_tuple()))
 
     def _train_epoch(self, epoch: int) -> float:
-        # A generator of its own for order, warps and noise, and the global one for layers that draw.
+        # One generator for order, warps and noise; torch's global one serves layers that draw.
         seed = self.recipe.seed * 1_000_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
@@ -312,7 +312,7 @@ class _Training:
             batch = order[step * self.recipe.batch_size :][: self.recipe.batch_size]
             x = self._to_x(self.images[batch])
             if self.recipe.augment > 0 and self._progress(epoch, step) < self.recipe.augment_until:
-                x = warp(x, self.recipe.augment, generator)
+                x = random_warp(x, self.recipe.augment, generator)
             total += self._take_step(x, generator)
             if not bar.disable and step % 20 == 19:
                 bar.set_postfix(loss=f"{total.item() / (step + 1):.5f}", refresh=False)
@@ -321,9 +321,9 @@ class _Training:
     def _take_step(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.recipe.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        seen = add_noise(x, self.recipe.noise, self.recipe.noise_std, generator)
+        x_noisy = add_noise(x, self.recipe.noise, self.recipe.noise_std, generator)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            x_hat, penalty = self.model.reconstruct(seen, generator)
+            x_hat, penalty = self.model.reconstruct(x_noisy, generator)
         loss = self.loss(x_hat, x)
         if penalty is not None:
             loss = loss + penalty
@@ -331,15 +331,15 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
+        if self.ema_model is not None:
+            self.ema_model.update_parameters(self.model)
         return loss.detach()
 
     def _progress(self, epoch: int, step: int) -> float:
         return ((epoch - 1) * self.steps_per_epoch + step) / self.steps
 
-    def _kept(self) -> Autoencoder:
-        return self.model if self.average is None else cast(Autoencoder, self.average.module)
+    def _evaluated(self) -> Autoencoder:
+        return self.model if self.ema_model is None else cast(Autoencoder, self.ema_model.module)
 
     def _on_device(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(self.device)
@@ -364,13 +364,13 @@ def validate(model: nn.Module, pixels: Tensor, loss: Loss) -> tuple[float, float
 
 def _device(recipe: Recipe) -> torch.device:
     if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise InvalidRecipe("the recipe's device is cuda, and torch finds no such GPU here")
+        raise InvalidRecipe("the recipe's device is cuda, but torch finds no GPU; set device to auto or cpu")
     return torch.device("cuda" if recipe.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
-def _reproducibly(recipe: Recipe) -> Iterator[None]:
-    """Have torch use the recipe's threads and deterministic algorithms only, and put its settings back afterwards."""
+def deterministic_torch(recipe: Recipe) -> Iterator[None]:
+    """Let torch use the recipe's threads and deterministic algorithms only; restore its settings afterwards."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
     before: dict[str, Any] = {
         "threads": torch.get_num_threads(),
@@ -379,7 +379,7 @@ def _reproducibly(recipe: Recipe) -> Iterator[None]:
     }
     torch.set_num_threads(recipe.threads or before["threads"])
     torch.use_deterministic_algorithms(True)
-    # Filling takes time, and nothing here reads memory that it has not written.
+    # Filling takes time, and no code here reads uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training.loop.snapshots import load_snapshots
 from training.plots.canvas import figure, show, write_picture
 from training.runs import RunFolder
+from training.snapshots import load_snapshots
 
-# Of a run of many epochs only so many are shown; the early ones, in which most happens, all of them.
+# Largest number of epochs shown; early epochs, which change most, are shown more densely than late ones.
 MAX_FRAMES = 60
 
 FRAME_MS, LAST_FRAME_MS = 250, 3000
@@ -22,10 +22,10 @@ _COLOURS = 128
 
 
 def animate_snapshots(run: RunFolder, out: Path) -> None:
-    """Draw originals over their reconstructions, one frame for each epoch, 1,000 pixels wide; it repeats for ever.
+    """Draw originals over their reconstructions, one frame for each epoch, 1,000 pixels wide; it repeats forever.
 
     Args:
-        run: that was trained with snapshots.
+        run: a run that was trained with snapshots.
         out: the GIF file.
 
     Raises:
@@ -46,15 +46,15 @@ def animate_snapshots(run: RunFolder, out: Path) -> None:
         for row, pixels in enumerate((snapshots.originals, snapshots.reconstructions[epochs[0]])):
             bottom = (0.1 + (1 - row) * (tall + 0.07)) / total
             made.text(_LEFT - 0.012, bottom + tall / total / 2, ("original", "decoded")[row], ha="right", va="center")
-            for at, one in enumerate(pixels):
-                axes = made.add_axes((_LEFT + at * side / 10, bottom, 0.95 * side / 10, tall / total))
-                show(axes, one)
+            for index, picture in enumerate(pixels):
+                axes = made.add_axes((_LEFT + index * side / 10, bottom, 0.95 * side / 10, tall / total))
+                show(axes, picture)
                 if row:
                     painted.append(axes.images[0])
         title = made.text(0.012, 1 - 0.12 / total, "", va="top", fontsize=12, weight="bold")
         for epoch in epochs:
-            for shown, one in zip(painted, snapshots.reconstructions[epoch], strict=True):
-                shown.set_data(one[:, :, 0] if one.shape[2] == 1 else one)
+            for shown, picture in zip(painted, snapshots.reconstructions[epoch], strict=True):
+                shown.set_data(picture[:, :, 0] if picture.shape[2] == 1 else picture)
             rmse = metrics[epoch]["validation_rmse"]
             title.set_text(f"{name}: epoch {epoch} of {max(metrics)}, validation RMSE {rmse:.4f}")
             made.canvas.draw()
@@ -67,7 +67,7 @@ def animate_snapshots(run: RunFolder, out: Path) -> None:
 
 
 def choose_epochs(epochs: list[int]) -> list[int]:
-    """Return all of these epochs, or if they are too many, the early ones densely and the late ones sparsely."""
+    """Return at most MAX_FRAMES of these epochs, the early ones more densely than the late ones."""
     if len(epochs) <= MAX_FRAMES:
         return epochs
     places = np.unique(np.rint(np.geomspace(1, len(epochs), MAX_FRAMES)).astype(int)) - 1

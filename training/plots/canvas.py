@@ -1,7 +1,4 @@
-"""What all pictures share: a figure 1,000 pixels wide, rows of images with a label, and the file it becomes.
-
-Knows no model and no data set.
-"""
+"""The parts of all pictures: a figure 1,000 pixels wide, labelled rows of images, and the file."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +19,7 @@ from training.errors import CannotWrite
 WIDTH_INCHES = 10
 DPI = 100
 
-# Ten colours that most people can tell apart, on white; Okabe and Ito's eight have too few for ten digits.
+# Ten colours that most people can tell apart on white; Okabe and Ito's palette has only eight.
 CLASS_COLOURS = mpl.colormaps["tab10"]
 
 BLUE, ORANGE, GREY = "#1f5f9e", "#d1600a", "#777777"
@@ -33,14 +30,14 @@ _GAP_INCHES = 0.07
 _MAX_SIDE_INCHES = 1.5
 _MAX_OUTLINED = 24
 
-# Columns of cells that are taller than this many images would dwarf the pictures.
+# Height of a column of cells, in heights of an image.
 CODE_HEIGHT = 1.9
 
 Painter = Callable[[Any], None]
 
 
 class Row(NamedTuple):
-    """A row of a picture: its label at the left, what paints each of its cells, and their height ÷ width."""
+    """A row of a picture: its label at the left, a painter for each cell, and the cells' height ÷ width."""
 
     label: str
     painters: Sequence[Painter]
@@ -51,15 +48,15 @@ def image_row(label: str, pixels: image.Pixels, captions: Sequence[str] = ()) ->
     """Make a row of uint8 (N, H, W, C) images, perhaps with a small caption below each."""
     _, height, width, _ = pixels.shape
 
-    def painter(at: int) -> Painter:
+    def painter(index: int) -> Painter:
         def paint(axes: Any) -> None:
-            show(axes, pixels[at])
+            show(axes, pixels[index])
             if captions:
-                axes.set_xlabel(captions[at], fontsize=8.5, labelpad=2)
+                axes.set_xlabel(captions[index], fontsize=8.5, labelpad=2)
 
         return paint
 
-    return Row(label, [painter(at) for at in range(len(pixels))], height / width + (0.2 if captions else 0))
+    return Row(label, [painter(index) for index in range(len(pixels))], height / width + (0.2 if captions else 0))
 
 
 def code_row(label: str, cells: npt.NDArray[np.float64], height: float = CODE_HEIGHT) -> Row:
@@ -103,7 +100,7 @@ def draw_rows(rows: Sequence[Row], out: Path, title: str = "") -> None:
 
 @contextmanager
 def figure(height_inches: float) -> Iterator[Figure]:
-    """Give an empty figure, 1,000 pixels wide, in the style of all pictures."""
+    """Yield an empty figure, 1,000 pixels wide, in the style of all pictures."""
     with mpl.rc_context(_STYLE):
         made = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI)
         FigureCanvasAgg(made)
@@ -111,7 +108,7 @@ def figure(height_inches: float) -> Iterator[Figure]:
 
 
 def save(made: Figure, out: Path) -> None:
-    """Write a figure as a PNG file, and make the folder it lies in.
+    """Write a figure as a PNG file, and make its folder.
 
     Raises:
         CannotWrite: the file cannot be written.
@@ -122,7 +119,7 @@ def save(made: Figure, out: Path) -> None:
 
 
 def write_picture(out: Path, content: bytes) -> None:
-    """Write a picture's bytes, and make the folder it lies in.
+    """Write a picture's bytes, and make its folder.
 
     Raises:
         CannotWrite: the file cannot be written.
@@ -145,7 +142,7 @@ def show(axes: Any, pixels: image.Pixels) -> None:
 
 def show_code(axes: Any, cells: npt.NDArray[np.float64]) -> None:
     """Show one code, (code size) in [0, 1], as a column of coloured cells; the first number is at the top."""
-    # A light line between cells, as long as there are few enough to tell apart.
+    # A light line between cells, unless they are too many to tell apart.
     lines = {"edgecolors": "white", "linewidth": 0.8} if len(cells) <= _MAX_OUTLINED else {}
     axes.pcolormesh(cells[::-1, None], cmap="viridis", vmin=0, vmax=1, **lines)
     axes.set_xlim(-0.9, 1.9)
@@ -159,7 +156,7 @@ def nothing(axes: Any) -> None:
 
 
 def without_ticks(axes: Any) -> None:
-    """Remove what marks an image's axes."""
+    """Remove the ticks of an image's axes."""
     axes.set_xticks([])
     axes.set_yticks([])
 

@@ -1,7 +1,4 @@
-"""The kinds of pictures by name: what each shows, what it is drawn of, and the call that draws it.
-
-Enters: names and options as typed. Leaves: files. The report goes through the same list.
-"""
+"""The kinds of pictures by name, each with its title, its caption and the function that draws it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,24 +9,28 @@ from training.data.datasets import Dataset
 from training.errors import InvalidRecipe
 from training.plots.animation import animate_snapshots
 from training.plots.code_space import SHOWN_CODES, plot_codes, plot_histograms
-from training.plots.comparison import plot_comparison
 from training.plots.denoising import NoiseName, plot_denoising
 from training.plots.generation import plot_interpolations, plot_random_codes
 from training.plots.learning import plot_learning
-from training.plots.reconstructions import plot_reconstructions, plot_side_by_side, plot_two_rows
+from training.plots.reconstructions import (
+    plot_comparison,
+    plot_reconstructions,
+    plot_side_by_side,
+    plot_two_rows,
+    plot_worst,
+)
 from training.plots.sweep import plot_sweep
-from training.plots.worst import plot_worst
 from training.runs import RunFolder
 
 MAX_IMAGES = 40
 
-# Kernel PCA takes memory for the square of their number, and time for its cube.
+# Kernel PCA takes memory for the square of the number of points, and time for its cube.
 MAX_POINTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What may be asked of a picture; `count` None takes what suits its kind."""
+    """Options of a picture; a `count` of None takes the default of its kind."""
 
     count: int | None = None
     noise: NoiseName = "gaussian"
@@ -40,8 +41,8 @@ class Options:
 class Kind(NamedTuple):
     """One kind of picture.
 
-    `draw` takes models' folders, a data set, the file to write and options; `draw_run` takes a run instead, for what
-    only a run knows. `several` says whether more than one model can be drawn.
+    `draw` takes models' folders, a data set, the file to write and options; `draw_run` takes a run instead, for
+    pictures of its training. `several` tells whether the picture can show more than one model.
     """
 
     title: str
@@ -55,12 +56,12 @@ KINDS: dict[str, Kind] = {
     "reconstructions": Kind(
         "Reconstructions",
         "Test images, their codes as columns of cells (dark is lower than in most training images, bright higher), "
-        "and what a receiver makes of them.",
+        "and their reconstructions.",
         lambda folders, dataset, out, options: plot_reconstructions(folders[0], dataset, out, options.count or 10),
     ),
     "two-rows": Kind(
         "Originals over reconstructions",
-        "Test images, and below each what a receiver makes of its code.",
+        "Test images, and below each its reconstruction.",
         lambda folders, dataset, out, options: plot_two_rows(folders[0], dataset, out, options.count or 10),
     ),
     "side-by-side": Kind(
@@ -76,8 +77,8 @@ KINDS: dict[str, Kind] = {
     ),
     "denoise": Kind(
         "Noise",
-        "Noisy test images, what a receiver makes of their codes, and the clean images; a network that was not trained "
-        "on noise cannot be expected to remove it.",
+        "Noisy test images, their reconstructions, and the clean images; a network that was not trained on noise "
+        "cannot be expected to remove it.",
         lambda folders, dataset, out, options: plot_denoising(
             folders[0], dataset, out, options.count or 10, options.noise, options.noise_level
         ),
@@ -90,25 +91,25 @@ KINDS: dict[str, Kind] = {
     ),
     "histograms": Kind(
         "The numbers of the code",
-        "How often each number of the code takes which value, beside the normal distribution of the same mean and "
+        "The distribution of each number of the code, beside the normal distribution of the same mean and "
         "variance (orange); grey lies beyond the model's tables.",
         lambda folders, dataset, out, _options: plot_histograms(folders[0], dataset, out),
     ),
     "random": Kind(
         "Random codes",
-        "What random codes decode to. Poor images mean gaps: regions of the space in which no real image's code lies.",
+        "Reconstructions of random codes. Poor images mean gaps: regions of the space without codes of real images.",
         lambda folders, dataset, out, options: plot_random_codes(
             folders[0], dataset, out, options.count or 10, options.seed
         ),
     ),
     "interpolate": Kind(
         "From one image to another",
-        "What evenly spaced codes between those of two test images decode to.",
+        "Reconstructions of evenly spaced codes between those of two test images.",
         lambda folders, dataset, out, options: plot_interpolations(folders[0], dataset, out, options.count or 5),
     ),
     "outliers": Kind(
         "The worst reconstructions",
-        "The test images with the largest reconstruction errors, worst first: what the model has seen least of.",
+        "The test images with the largest reconstruction errors, worst first: images unlike those of the training.",
         lambda folders, dataset, out, options: plot_worst(folders[0], dataset, out, options.count or 20),
     ),
     "sweep": Kind(
@@ -137,19 +138,19 @@ def suffix_of(kind: str) -> str:
 
 
 def check_request(kind: str, sources: int, out: Path, options: Options) -> None:
-    """See that a kind of picture can be drawn of so many sources, with these options, into that file.
+    """Check that a kind of picture can be drawn of `sources` models, with these options, into a file.
 
     Raises:
-        InvalidRecipe: it cannot.
+        InvalidRecipe: it cannot be drawn.
     """
     if not sources:
         raise InvalidRecipe(f"plot {kind} needs the folder of a run, or --model with that of a published model")
     if sources > 1 and not KINDS[kind].several:
-        raise InvalidRecipe(f"plot {kind} draws one run or model, and {sources} are given")
+        raise InvalidRecipe(f"plot {kind} draws one run or model, but {sources} were given")
     most = MAX_POINTS if kind == "codes" else MAX_IMAGES
     if options.count is not None and not 1 <= options.count <= most:
         raise InvalidRecipe(f"the count of plot {kind} is a number from 1 to {most:,}, not {options.count:,}")
     if options.noise == "dropout" and options.noise_level > 1:
         raise InvalidRecipe(f"dropout takes a fraction of the pixels, from 0 to 1, not {options.noise_level:g}")
     if out.suffix.lower() != suffix_of(kind):
-        raise InvalidRecipe(f"plot {kind} writes a {suffix_of(kind)} file, which '{out}' is not by its name")
+        raise InvalidRecipe(f"plot {kind} writes a {suffix_of(kind)} file; '{out}' has another suffix")

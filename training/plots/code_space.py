@@ -1,11 +1,14 @@
-"""Where the codes of images lie: all of them in the plane and in space, and each coordinate by itself."""
+"""The distribution of codes: all of them in the plane and in space, and each number by itself."""
 
 import math
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.lines import Line2D
+from sklearn.decomposition import KernelPCA
 
 from training.data.datasets import Dataset
 from training.plots.canvas import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, save
@@ -17,7 +20,7 @@ SHOWN_COORDINATES = 20
 Floats = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
 
-# More classes than this have no colours and no legend that one could tell apart.
+# Largest number of classes with colours that can be told apart, and thus a legend.
 _MAX_CLASSES = 20
 
 
@@ -28,10 +31,10 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
     with a Gaussian kernel (Schölkopf, Smola, Müller 1998) of the codes, each coordinate scaled to a variance of 1.
 
     Args:
-        folder: of a model.
-        dataset: whose test images are coded.
+        folder: a model's folder.
+        dataset: data set whose test images are encoded.
         out: the PNG file, 1,000 pixels wide.
-        count: of images, at most; kernel PCA needs memory for its square.
+        count: largest number of images; kernel PCA needs memory for its square.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -73,8 +76,8 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
 def plot_histograms(folder: Path, dataset: Dataset, out: Path) -> None:
     """Draw the histogram of each coordinate of the test images' codes, the first twenty of them.
 
-    Beside it stands the normal distribution of the same mean and variance; the shaded part lies beyond the
-    symbols of the table, and costs more bytes. Arguments and errors are as of `plot_codes`.
+    A line shows the normal distribution of the same mean and variance; the shaded part lies beyond the symbols of
+    the table, and costs more bytes. Arguments and errors are those of `plot_codes`.
     """
     subject = Subject(folder, dataset)
     y = subject.codes(dataset.test.pixels).astype(np.float64)
@@ -114,8 +117,6 @@ def plot_histograms(folder: Path, dataset: Dataset, out: Path) -> None:
 
 def kernel_pca(y: Points, components: int = 3) -> Points:
     """Return the first components, (N, components), of codes (N, code size) by kernel PCA with a Gaussian kernel."""
-    from sklearn.decomposition import KernelPCA  # takes a second to load, which other pictures need not wait for
-
     spread = y.std(axis=0)
     scaled = (y - y.mean(axis=0)) / np.where(spread > 0, spread, 1)
     method = KernelPCA(min(components, len(y)), kernel="rbf", gamma=1 / y.shape[1], random_state=0)
@@ -147,7 +148,7 @@ def _scatter(axes: Any, points: Points, labels: npt.NDArray[Any], names: tuple[s
         axes.set_xlabel(names[0])
         axes.set_ylabel(names[1])
         return
-    axes.patch.set_visible(False)  # it would cover what stands beside it
+    axes.patch.set_visible(False)  # it would cover the plot beside it
     axes.scatter(*points.T, c=colours, s=5, linewidths=0, alpha=0.75, depthshade=False)
     for name, setter in zip(names, (axes.set_xlabel, axes.set_ylabel, axes.set_zlabel), strict=True):
         setter(name, fontsize=9, labelpad=-4)
@@ -159,8 +160,6 @@ def _legend(made: Any, labels: npt.NDArray[Any], dataset: Dataset) -> None:
     if not 1 < len(classes) <= _MAX_CLASSES:
         return
     colours = _colours(len(classes))
-    from matplotlib.lines import Line2D
-
     points = [
         Line2D([], [], color=colours(at), marker="o", linestyle="", markersize=7, label=_name(label, dataset))
         for at, label in enumerate(classes)
@@ -179,17 +178,15 @@ def _draw_normal(axes: Any, values: Points) -> None:
 
 
 def _colours(count: int) -> Any:
-    import matplotlib as mpl
-
     return CLASS_COLOURS if count <= 10 else mpl.colormaps["tab20"]
 
 
 def _kind_of_class(dataset: Dataset) -> str:
-    return "class" if dataset.classes or dataset.name not in _OF_DIGITS else "digit"
+    return "class" if dataset.classes or dataset.name not in _DIGIT_DATASETS else "digit"
 
 
 def _name(label: int, dataset: Dataset) -> str:
     return dataset.classes[label][:14] if dataset.classes else str(label)
 
 
-_OF_DIGITS = ("mnist", "synthetic")
+_DIGIT_DATASETS = ("mnist", "synthetic")

@@ -1,4 +1,4 @@
-"""Noisy images, what a model makes of them, and the clean ones."""
+"""Noisy images, their reconstructions, and the clean images."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,6 +6,7 @@ from typing import Literal
 from latentwire.imaging import image
 from training.data.datasets import Dataset
 from training.data.images import choose_examples
+from training.data.noise import make_noisy
 from training.plots.canvas import draw_rows, image_row
 from training.plots.subject import Subject, rmse_of_each
 from training.release.artifacts import model_source
@@ -17,31 +18,27 @@ NoiseName = Literal["gaussian", "dropout"]
 def plot_denoising(
     folder: Path, dataset: Dataset, out: Path, count: int = 10, noise: NoiseName = "gaussian", level: float = 0.4
 ) -> None:
-    """Draw noisy images over what a receiver makes of their codes, over the clean images.
+    """Draw noisy images over their reconstructions, over the clean images.
 
     Args:
-        folder: of a model.
-        dataset: whose test images are shown.
+        folder: a model's folder.
+        dataset: data set whose test images are shown.
         out: the PNG file, 1,000 pixels wide.
-        count: of images, at least 1.
-        noise: normally distributed values that are added, or pixels that are made black and the others brighter, as in
+        count: number of images, at least 1.
+        noise: `gaussian` adds normally distributed values; `dropout` makes pixels black and the others brighter, as in
             training.
-        level: standard deviation of the values, where white is 1; or fraction of the pixels.
+        level: standard deviation of the values, where white is 1; or fraction of black pixels.
 
     Raises:
         ModelError: the model's files cannot be used.
         ImageMismatch: its images are not of the data set's shape.
         CannotWrite: the file cannot be written.
     """
-    from training.loop.noise import (
-        make_noisy,  # it needs torch, which takes seconds to load and other pictures do without
-    )
-
     subject = Subject(folder, dataset)
     clean = dataset.test.take(choose_examples(dataset.test, count)).pixels
     dropped, deviation = (level, 0.0) if noise == "dropout" else (0.0, level)
     x = make_noisy(image.to_x(clean), dropped, deviation)
-    # What is shown of brightened pixels is white; what the network is given is brighter.
+    # Brightened pixels are shown as white; the network gets them as they are.
     noisy = image.to_pixels(x.clip(0, 1))
     denoised = subject.deliver(open_pair(model_source(folder)).encoder.run(x))
     before, after = rmse_of_each(clean, noisy), rmse_of_each(clean, denoised)

@@ -1,4 +1,4 @@
-"""Images that nobody took: of random codes, and of codes between those of two images."""
+"""Generated images: from random codes, and from codes between those of two images."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from training.data.images import choose_examples
 from training.plots.canvas import draw_rows, image_row
 from training.plots.subject import Subject
 
-# Enough to fit a covariance of a thousand coordinates, and coded in seconds.
+# Number of codes that a distribution is fitted to: enough for a covariance of a thousand numbers.
 FITTED_CODES = 20000
 
 STEPS = 9
@@ -19,14 +19,14 @@ Doubles = npt.NDArray[np.float64]
 
 
 def plot_random_codes(folder: Path, dataset: Dataset, out: Path, count: int = 10, seed: int = 0) -> None:
-    """Draw what random codes decode to: of the standard normal distribution, and of one fitted to training codes.
+    """Draw reconstructions of random codes, from a standard normal distribution and from one fitted to training codes.
 
     Args:
-        folder: of a model.
-        dataset: whose training images' codes are fitted, and which gives real images' reconstructions to compare.
+        folder: a model's folder.
+        dataset: data set whose training codes are fitted, and whose test images are reconstructed for comparison.
         out: the PNG file, 1,000 pixels wide.
-        count: of images in a row; each distribution gets two rows.
-        seed: of the random codes.
+        count: number of images in a row; each distribution gets two rows.
+        seed: seed of the random codes.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -48,14 +48,14 @@ def plot_random_codes(folder: Path, dataset: Dataset, out: Path, count: int = 10
             image_row("codes of\nreal images", real),
         ],
         out,
-        f"{subject.card.name}: what random codes decode to",
+        f"{subject.card.name}: reconstructions of random codes",
     )
 
 
 def draw_fitted(y: Doubles, count: int, random: np.random.Generator) -> Doubles:
     """Draw `count` codes from the normal distribution with the mean and the covariance of codes (N, code size)."""
     mean = y.mean(axis=0)
-    # By the singular values rather than a Cholesky factor: a coordinate that never changes has a variance of 0.
+    # Singular values, unlike a Cholesky factor, allow a coordinate of variance 0.
     _, scale, directions = np.linalg.svd(y - mean, full_matrices=False)
     spread = scale / np.sqrt(max(len(y) - 1, 1))
     drawn: Doubles = mean + (random.standard_normal((count, len(spread))) * spread) @ directions
@@ -63,13 +63,13 @@ def draw_fitted(y: Doubles, count: int, random: np.random.Generator) -> Doubles:
 
 
 def plot_interpolations(folder: Path, dataset: Dataset, out: Path, count: int = 5) -> None:
-    """Draw the way from one image to another: what evenly spaced codes on the line between theirs decode to.
+    """Draw the way from one image to another: reconstructions of evenly spaced codes on the line between theirs.
 
     Args:
-        folder: of a model.
-        dataset: whose test images, each of another class where there are enough, are the ends.
+        folder: a model's folder.
+        dataset: data set whose test images are the ends, of different classes if possible.
         out: the PNG file, 1,000 pixels wide.
-        count: of lines.
+        count: number of lines.
 
     Raises:
         ModelError: the model's files cannot be used.

@@ -11,14 +11,14 @@ from training.plots.canvas import BLUE, GREY, ORANGE, figure, save
 
 
 def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
-    """Draw the training loss and the RMSE of the validation images over the epochs; and their bytes, where those count.
+    """Draw the training loss and the validation images' RMSE over the epochs, and their bytes if a rate was trained.
 
     Args:
-        metrics: of each epoch, as a run folder holds them.
+        metrics: metrics of each epoch, as a run folder holds them.
         out: the PNG file, 1,000 pixels wide.
 
     Raises:
-        InvalidRun: not one epoch is run yet.
+        InvalidRun: the run has no epoch yet.
         CannotWrite: the file cannot be written.
     """
     if not metrics:
@@ -44,7 +44,7 @@ def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
                 axes.legend(loc="best", frameon=True, framealpha=1, edgecolor="none", handletextpad=0)
             axes.set_xlabel("epoch")
             axes.set_yscale("log")
-            # Round numbers, which those of a logarithmic axis seldom are within a decade.
+            # Round numbers, which a logarithmic axis seldom chooses within a decade.
             axes.yaxis.set_major_locator(MaxNLocator(7))
             axes.yaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter("{x:.4g}")

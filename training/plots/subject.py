@@ -1,4 +1,4 @@
-"""A model as pictures see it: images in, codes and reconstructions out, through the codec's Encoder and Decoder."""
+"""An opened model for pictures: images -> codes and reconstructions, through the library's Encoder and Decoder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +48,7 @@ class Subject:
 
     @property
     def code_in_words(self) -> str:
-        """`10 numbers`, say."""
+        """Length of the code as text, such as `10 numbers`."""
         return "1 number" if self.card.code_size == 1 else f"{self.card.code_size:,} numbers"
 
     def codes(self, pixels: image.Pixels) -> Floats:
@@ -56,13 +56,13 @@ class Subject:
         return _in_batches(self._encoder.y, pixels)
 
     def reconstruct(self, pixels: image.Pixels) -> image.Pixels:
-        """Return what a receiver makes of the codes of uint8 (N, H, W, C) pixels, in the same shape."""
+        """Return the images that a receiver decodes, for uint8 (N, H, W, C) pixels, in the same shape."""
         return _in_batches(
             lambda part: self._decoder.decode([one.bitstream for one in self._encoder.encode(part)]), pixels
         )
 
     def deliver(self, y: Floats) -> image.Pixels:
-        """Return what a receiver makes of codes, float32 (N, code size), once they are quantized, as images."""
+        """Return the images, uint8 (N, H, W, C), that a receiver decodes, for codes, float32 (N, code size)."""
         return self.decode(quantizer.dequantize(quantizer.quantize(y, self.card.quantizer), self.card.quantizer))
 
     def decode(self, y: Floats) -> image.Pixels:
@@ -70,9 +70,9 @@ class Subject:
         return _in_batches(lambda part: image.to_pixels(np.nan_to_num(self._decoder.x_hat(part))), y)
 
     def levels(self, y: Floats) -> npt.NDArray[np.float64]:
-        """Return which share of the training images has lower levels than each code's, by the tables: from 0 to 1.
+        """Return the share of training images with lower levels than each code's, by the tables: from 0 to 1.
 
-        A level is itself counted by half.
+        Training images of the same level count half.
         """
         symbols = quantizer.quantize(y, self.card.quantizer)
         shares = np.empty(symbols.shape)
@@ -83,30 +83,22 @@ class Subject:
         return shares
 
     def payload_in_words(self, pixels: image.Pixels) -> str:
-        """Return how many bytes the codes of uint8 (N, H, W, C) pixels have on average, without headers."""
+        """Return the mean payload of uint8 (N, H, W, C) pixels as text, such as `6.5 bytes`."""
         mean = float(np.mean([len(one.payload) for one in self._encoder.encode(pixels)]))
         return f"{mean:,.0f} bytes" if mean >= 100 else f"{mean:.3g} bytes"
 
 
 def rmse_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
     """Return the RMSE between each two images of two stacks, uint8 (N, H, W, C), in [0, 1]."""
-    return np.sqrt(_mean_of_each(np.square, pixels, others))
-
-
-def mae_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
-    """Return the mean absolute error between each two images of two stacks, uint8 (N, H, W, C), in [0, 1]."""
-    return _mean_of_each(np.abs, pixels, others)
-
-
-def _mean_of_each(measure: np.ufunc, pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
-    # In parts, as all differences of a large data set would take four times its memory.
+    # In parts, because all differences of a large data set would take four times its memory.
     parts = [
-        measure((pixels[at : at + BATCH].astype(np.float32) - others[at : at + BATCH]) / 255).mean(
+        np.square((pixels[start : start + BATCH].astype(np.float32) - others[start : start + BATCH]) / 255).mean(
             axis=(1, 2, 3), dtype=np.float64
         )
-        for at in range(0, len(pixels), BATCH)
+        for start in range(0, len(pixels), BATCH)
     ]
-    return np.concatenate(parts)
+    root: npt.NDArray[np.float64] = np.sqrt(np.concatenate(parts))
+    return root
 
 
 def _in_batches(

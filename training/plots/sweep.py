@@ -1,4 +1,4 @@
-"""How many numbers are enough: test RMSE over code size, of several models, with PCA as the line to beat."""
+"""Test RMSE over code size, of several models, with PCA as the baseline."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from training.release.evaluate import evaluate_model
 def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
     """Draw the RMSE of each model's test images over the size of its code, and that of PCA for all sizes.
 
-    The figures of a card are taken where it has those of this data set; else the model is measured.
+    A card's own figures are taken if they are of this data set; otherwise the model is measured.
 
     Args:
-        folders: of models, at least one.
-        dataset: whose test images count; PCA is fitted to all its training images.
+        folders: models' folders, at least one.
+        dataset: data set of the test images; PCA is fitted to all its training images.
         out: the PNG file, 1,000 pixels wide.
 
     Raises:
@@ -42,13 +42,13 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
     }
     with figure(5.2) as made:
         axes = made.add_axes((0.08, 0.12, 0.56, 0.78))
-        axes.plot(dimensions, line, color=GREY, marker=".", label="PCA, float code: the line to beat")
+        axes.plot(dimensions, line, color=GREY, marker=".", label="PCA, float code: the baseline")
         axes.plot(
             sorted(best),
             [best[size] for size in sorted(best)],
             color=BLUE,
             linewidth=0.8,
-            label="the best of each size",
+            label="best model of each size",
         )
         axes.plot(sizes, [quality.float_rmse for quality in qualities], "o", color=BLUE, label="model, float code")
         axes.plot(
@@ -93,9 +93,10 @@ def _cut(name: str, length: int = 17) -> str:
 
 
 def choose_dimensions(sizes: Sequence[int], values: int) -> list[int]:
-    """Return for how many components PCA is drawn: those of all codes, and more between, a third of an octave apart.
+    """Return the numbers of components for which PCA is drawn.
 
-    From half the shortest code to the longest, and never more than an image has values.
+    They are the sizes of all codes, and more in between, a third of an octave apart, from half the shortest code to
+    the longest, but at most the number of an image's values.
     """
     least, most = max(1, min(*sizes, values) // 2), min(max(sizes), values)
     between = {round(least * 2 ** (step / 3)) for step in range(60)}

@@ -1,4 +1,4 @@
-"""A path, as typed -> the run or the published model that lies there, and its model as a folder to open."""
+"""A path on the command line -> the run or the published model in it, and a model folder to open."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from training.runs import RunFolder
 
 
 class Source(NamedTuple):
-    """A run, or a model's folder where `run` is None; with the recipe that it was made by, if that is known."""
+    """A run, or a model's folder if `run` is None; with the recipe that it was made by, if that is known."""
 
     path: Path
     run: RunFolder | None
@@ -22,12 +22,12 @@ class Source(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """Name of the model."""
         return self.recipe.name if self.run and self.recipe else self.path.name
 
 
 def find_source(path: Path) -> Source:
-    """Tell a run's folder from a model's.
+    """Find the run or the model in a folder.
 
     Raises:
         InvalidRun: it is neither.
@@ -57,9 +57,9 @@ def model_source(path: Path) -> Source:
 
 @contextmanager
 def open_sources(sources: Sequence[Source], dataset: Dataset) -> Iterator[list[Path]]:
-    """Give each source as a folder like that of a published model, for as long as the context lasts.
+    """Yield each source as a model folder, which lasts as long as the context.
 
-    What a run lacks, graphs and quantizer, is made in it first.
+    Missing graphs and quantizers of runs are made first.
     """
     with ExitStack() as stack:
         folders = []

@@ -1,8 +1,7 @@
 """Codes of the training images -> the quantizer and the frequency tables of the model card.
 
-How fine the steps of one coordinate are beside those of another is told by how much the picture changes with each. How
-fine they are in all is told by the validation images' reconstructions. Knows no torch: the codes come from the exported
-graph, as in use.
+How much the picture changes with each coordinate decides the proportion of their steps; the RMSE of the validation
+images decides the size of all. The codes come from the exported graph, as in use.
 """
 
 import math
@@ -28,15 +27,15 @@ from training.runs import RunFolder
 
 BATCH = 500
 
-# Codes around which the decoder's slopes are measured, and how many runs of the decoder that may cost at most.
+# Number of codes around which the decoder's slopes are measured, and bound on the images that the decoder may make.
 _SLOPE_CODES = 256
 _LEAST_SLOPE_CODES = 8
 _MAX_SLOPE_RUNS = 16_384
 
-# A slope is taken between two points this fraction of the coordinate's standard deviation apart on either side.
+# Offset to either side between which a slope is measured, in standard deviations of the coordinate.
 _SLOPE_OFFSET = 0.1
 
-# The scale of all steps is looked for within this factor of what theory has, in halvings of its logarithm.
+# Factor around the theoretical scale of all steps within which bisection searches, and its halvings.
 _SCALE_FACTOR = 8.0
 _HALVINGS = 10
 
@@ -47,7 +46,7 @@ _TABLES = TypeAdapter(tuple[FrequencyTable, ...])
 
 
 class Calibration(NamedTuple):
-    """A quantizer, its tables, and of the validation images the RMSE per pixel without and with it and the rate."""
+    """A quantizer, its tables, the validation images' RMSE per pixel without and with it, and their rate in bits."""
 
     quantizer: UniformQuantizer
     tables: tuple[FrequencyTable, ...]
@@ -57,12 +56,12 @@ class Calibration(NamedTuple):
 
 
 def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | None = None) -> dict[str, Any]:
-    """Fit the quantizer and the tables of a run's graphs, and return what `quantizer.json` holds.
+    """Fit the quantizer and the tables of a run's graphs, and return the content of `quantizer.json`.
 
     Args:
-        run: with both graphs.
-        dataset: of its recipe.
-        max_rmse_increase: in place of the recipe's.
+        run: the run, with both graphs.
+        dataset: the data set of its recipe.
+        max_rmse_increase: a bound in place of the recipe's.
 
     Raises:
         InvalidRun: the run was not exported yet.
@@ -72,7 +71,7 @@ def calibrate_run(run: RunFolder, dataset: Dataset, max_rmse_increase: float | N
     run.read_json(run.export_file, "export")
     recipe = run.recipe()
     if max_rmse_increase is not None:
-        recipe = make_recipe({**recipe.model_dump(), "max_rmse_increase": max_rmse_increase})
+        recipe = make_recipe(recipe.model_dump(), {"max_rmse_increase": max_rmse_increase})
     calibration = calibrate(run, recipe, dataset)
     content = {
         "max_rmse_increase": recipe.max_rmse_increase,
@@ -99,7 +98,7 @@ def load_calibration(run: RunFolder) -> tuple[UniformQuantizer, tuple[FrequencyT
         return UniformQuantizer.model_validate(content.get("quantizer")), _TABLES.validate_python(content.get("tables"))
     except ValidationError as error:
         raise InvalidRun(
-            f"{run.quantizer_file} is damaged; make it anew with `python -m training calibrate {run}`"
+            f"{run.quantizer_file} is damaged; make it again with `python -m training calibrate {run}`"
         ) from error
 
 
@@ -118,12 +117,12 @@ def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
 
     float_rmse = rmse(validation_y)
     if recipe.rate_lambda > 0:
-        # Trained with a rate: the graphs already speak in units of the step.
+        # The graphs of a run with a rate have codes in units of the step.
         parameters = UniformQuantizer(low=(0.0,) * recipe.code_size, step=(1.0,) * recipe.code_size)
     else:
         slopes = slopes_of(decoder, y)
         mse_increase = recipe.max_rmse_increase * (2 * float_rmse + recipe.max_rmse_increase)
-        # A uniform error within a step has a twelfth of its square; each coordinate adds as much to the picture.
+        # A uniform error within a step has a variance of step²/12; each coordinate adds as much to the picture.
         expected = math.sqrt(12 * mse_increase * split.validation.pixels[0].size / recipe.code_size)
         bound = float_rmse + recipe.max_rmse_increase
         scale = _coarsest(lambda scale: quantized_rmse(even_steps(y, slopes, scale)) <= bound, expected)
@@ -145,11 +144,11 @@ def slopes_of(decoder: OnnxModel, y: Floats) -> Doubles:
     around = y[np.linspace(0, len(y) - 1, min(count, len(y))).astype(np.int64)]
     offsets = _SLOPE_OFFSET * y.std(axis=0, dtype=np.float64)
     slopes = np.zeros(size)
-    for at in range(size):
+    for index in range(size):
         offset = np.zeros(size, dtype=np.float32)
-        offset[at] = offsets[at] or 1.0
+        offset[index] = offsets[index] or 1.0
         change = decoder.run(around + offset).astype(np.float64) - decoder.run(around - offset)
-        slopes[at] = math.sqrt(np.square(change).sum() / len(around)) / (2 * float(offset[at]))
+        slopes[index] = math.sqrt(np.square(change).sum() / len(around)) / (2 * float(offset[index]))
     return slopes
 
 

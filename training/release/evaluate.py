@@ -1,6 +1,6 @@
-"""A model's folder and images -> its quality, measured on real bitstream and delivered pixels.
+"""A model's folder and images -> its quality, measured on real bitstreams and delivered pixels.
 
-What is measured is what ships: the codec's own Encoder and Decoder. Knows neither torch nor runs.
+The library's own Encoder and Decoder are measured, as they ship.
 """
 
 from pathlib import Path
@@ -11,12 +11,12 @@ from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.errors import ImageMismatch
 from latentwire.imaging import image
-from latentwire.model.card import ModelCard, Quality, load_card
+from latentwire.model.card import Quality, load_card
 from training.data.datasets import Dataset
 
 BATCH = 500
 
-# An error of 0 has no PSNR. The least that one value of a billion off by one step of 8 bits would give is above this.
+# Least MSE, as an error of 0 has no PSNR: below that of one value in a billion that is off by one 8-bit level.
 _LEAST_MSE = 1e-15
 
 
@@ -57,11 +57,10 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
     )
 
 
-def quality_table(measured: Quality, card: ModelCard | None = None) -> str:
-    """Return the figures as lines of text, beside those of a card if one is given."""
-    claimed = card.quality if card else None
+def quality_table(measured: Quality, claimed: Quality | None = None) -> str:
+    """Return the figures as lines of text, beside those that a card claims, if given."""
     lines = [f"{measured.images:,} images of {measured.dataset}"]
-    if card:
+    if claimed:
         lines.append(f"{'':24}{'measured':>12}{'card':>12}")
     for field, label in _LABELS.items():
         beside = f"{getattr(claimed, field):12.5f}" if claimed else ""
@@ -78,6 +77,6 @@ _LABELS = {
     "psnr_db": "PSNR, as delivered (dB)",
     "ideal_bits": "ideal code length (bits)",
     "payload_bytes": "payload (bytes)",
-    "bitstream_bytes": "on the wire (bytes)",
+    "bitstream_bytes": "bitstream (bytes)",
     "bpp": "bits per pixel",
 }

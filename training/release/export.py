@@ -1,7 +1,7 @@
-"""A run's best checkpoint -> `encoder.onnx` and `decoder.onnx`, which compute what the network computes, or nothing.
+"""A run's best checkpoint -> `encoder.onnx` and `decoder.onnx`, which are compared with the network.
 
 Each graph is one file with a free batch axis; BatchNorm is folded into the layers before it. The files hold no
-trace of the machine that made them. Knows nothing of quantizers.
+trace of the machine that made them.
 """
 
 import logging
@@ -25,26 +25,28 @@ from training.atomic import write_atomically
 from training.data.datasets import Dataset, split_training
 from training.errors import ExportError, InvalidCheckpoint
 from training.loop.checkpoints import load_checkpoint
-from training.recipe import WeightsName
+from training.recipe.recipe import WeightsName
 from training.release.model_dir import graph_file
 from training.runs import RunFolder
 
-# The opset in which the exporter writes; any other is converted from it. onnxruntime reads it since version 1.14.
+# The exporter's native opset, which onnxruntime reads since version 1.14.
 OPSET = 18
 
 MAX_DIFFERENCE = 1e-4
 BATCH_SIZES = (1, 2, 33)
 
-# What weights in fewer bits may add to the RMSE, and how many validation images tell. Smaller tensors stay in float32.
+# Bound on the RMSE that weights in fewer bits add, and number of validation images that measure it.
 MAX_RMSE_CHANGE = 1e-4
-_TOLD_BY = 2000
-_LEAST_SHORTENED = 256
+_MEASURED_IMAGES = 2000
+
+# Tensors of fewer values stay in float32.
+_MIN_SHORTENED_VALUES = 256
 
 Floats = npt.NDArray[np.float32]
 
 
 class _Half(NamedTuple):
-    """One graph to be made: where, of what, from values of which shape to which."""
+    """One graph to be made: its file, the torch module, and names and shapes of input and output."""
 
     path: Path
     module: nn.Module
@@ -55,10 +57,10 @@ class _Half(NamedTuple):
 
 
 def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
-    """Write both graphs of a run, compare them with torch on test images, and return what `export.json` holds.
+    """Write both graphs of a run, compare them with torch on test images, and return the content of `export.json`.
 
     Raises:
-        InvalidRun, InvalidCheckpoint: the run has no usable best checkpoint, or it is for other images.
+        InvalidRun, InvalidCheckpoint: the run has no usable best checkpoint, or one for other images.
         ExportError: a graph differs from the network by 1e-4 or more (of its largest number, if that is above 1), or
             weights in fewer bits change the RMSE by as much; neither graph is written then.
         CannotWrite: the disk is full, or the folder read-only.
@@ -70,7 +72,7 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
         raise InvalidCheckpoint(f"the checkpoint {run.best} is not for images of {shape}, as {dataset.name} has them")
     model = build_autoencoder(recipe, shape)
     try:
-        model.load_state_dict(checkpoint.kept_weights)
+        model.load_state_dict(checkpoint.ema_weights)
     except RuntimeError as error:
         raise InvalidCheckpoint(f"the checkpoint {run.best} does not fit the network of its recipe") from error
     model.eval()
@@ -86,16 +88,16 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
         differences = [_difference(draft, values) for draft, values in zip(drafts, (x, y), strict=True)]
         rmse_change = 0.0
         if recipe.weights != "float32":
-            # Only now, as what this changes is larger than what would tell of a wrong graph.
-            pixels = split_training(dataset, recipe).validation.pixels[:_TOLD_BY]
+            # After the comparison with torch, because this changes more than a wrong graph would.
+            pixels = split_training(dataset, recipe).validation.pixels[:_MEASURED_IMAGES]
             before = _rmse(drafts, pixels)
             for draft in drafts:
                 write_atomically(draft.path, _shortened(draft.path.read_bytes(), recipe.weights))
             rmse_change = _rmse(drafts, pixels) - before
             if not abs(rmse_change) < MAX_RMSE_CHANGE:
                 raise ExportError(
-                    f"weights in {recipe.weights} change the RMSE by {rmse_change:.2g}; less than {MAX_RMSE_CHANGE:g} "
-                    "is asked for, so take float32"
+                    f"weights in {recipe.weights} change the RMSE by {rmse_change:.2g}, and less than "
+                    f"{MAX_RMSE_CHANGE:g} is allowed; set weights to float32"
                 )
         for draft, half in zip(drafts, halves, strict=True):
             draft.path.replace(half.path)
@@ -127,9 +129,9 @@ def _halves(run: RunFolder, model: nn.Module, shape: ImageShape, code_size: int)
 
 
 def _to_onnx(half: _Half) -> bytes:
-    # Two, as the exporter would take a batch of one for a fixed size.
+    # A batch of two, because the exporter takes one of 1 for a fixed size.
     example = torch.zeros(2, *half.input_shape)
-    with _without_third_party_noise():
+    with _quiet_exporter():
         program = torch.onnx.export(
             half.module,
             (example,),
@@ -152,13 +154,13 @@ def _to_onnx(half: _Half) -> bytes:
 def _shortened(content: bytes, weights: WeightsName) -> bytes:
     """Store a graph's larger weights in fewer bits; onnxruntime makes them float32 again when it opens the graph.
 
-    float16 is a cast. int8 has a factor for each slice along the first axis, which makes its largest number 127.
+    float16 is a cast. int8 has a factor for each slice along the first axis, whose largest number becomes 127.
     """
     model = onnx.load_from_string(content)
     nodes, factors = [], []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < _LEAST_SHORTENED:
+        if values.dtype != np.float32 or values.size < _MIN_SHORTENED_VALUES:
             continue
         name, stored = tensor.name, f"{tensor.name}.{weights}"
         if weights == "float16":
@@ -201,7 +203,7 @@ def _difference(half: _Half, values: Floats) -> float:
     """Return the largest absolute difference between graph and network over all batch sizes.
 
     Raises:
-        ExportError: it is 1e-4 or more, also of the largest number where that is above 1, or not a number.
+        ExportError: it is not below 1e-4, or 1e-4 of the largest number if that is above 1.
     """
     graph = open_onnx(half.path, graph_file(half.path), half.input_shape, half.output_shape)
     largest = 0.0
@@ -210,26 +212,26 @@ def _difference(half: _Half, values: Floats) -> float:
         with torch.no_grad():
             expected: Floats = half.module(torch.from_numpy(batch)).numpy()
         difference = float(np.abs(graph.run(batch) - expected).max())
-        # Codes in units of fine steps are large numbers, of which float32 has fewer decimals.
+        # Codes in units of fine steps are large numbers, whose absolute precision in float32 is lower.
         if not difference < MAX_DIFFERENCE * max(1.0, float(np.abs(expected).max())):
             name = half.path.name.removeprefix(".draft-")
             raise ExportError(
                 f"{name} differs from the network by {difference:.2g} for a batch of {size}; "
-                f"less than {MAX_DIFFERENCE:g}, or of that of the largest number, is asked for"
+                f"less than {MAX_DIFFERENCE:g}, absolute or of the largest number, is allowed"
             )
         largest = max(largest, difference)
     return largest
 
 
 @contextmanager
-def _without_third_party_noise() -> Iterator[None]:
-    # The exporter logs that torchvision, which nothing here needs, is not installed.
+def _quiet_exporter() -> Iterator[None]:
+    # The exporter logs that torchvision is not installed, which is not needed.
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # torch copies its own objects in a way that torch deprecates.
+            # torch.export uses an interface that torch deprecates.
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*", category=FutureWarning)
             yield
     finally:

@@ -1,10 +1,11 @@
 """A model and the images that it was trained for -> the limits of its guard, and how well they detect others.
 
-The limits come from training images alone; how often they are right is measured on test images and on images of other
-kinds. What the scores are is told in `latentwire.selection.guard`. Knows no torch.
+The limits come from training images alone; their error rates are measured on test images and on images of other kinds.
+`latentwire.selection.guard` defines the scores and computes them here, too.
 """
 
 import base64
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,12 +15,12 @@ import numpy.typing as npt
 
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
+from latentwire.errors import UncodableImage
 from latentwire.imaging import image
 from latentwire.model.card import DetectedOod, GuardLimits, GuardRates, ReferencePictures
 from latentwire.selection.guard import Guard
-from latentwire.selection.ood_scores import ReferenceStatistics
 from training.data.datasets import Dataset, TrainingSplit, load_images
-from training.data.images import Wanted, fit_pixels
+from training.data.images import TargetShape, fit_pixels
 from training.errors import InvalidRecipe, MissingData
 
 BATCH = 500
@@ -27,23 +28,24 @@ BATCH = 500
 MAX_OOD_IMAGES = 10_000
 _MAX_OOD_BYTES = 1 << 28
 
-# The shares of all training images that are beyond a limit, such that fewer than one new image in a thousand is beyond
-# any. By these scores new images are like those for training, as no network has learned to make them small. With a
-# decoder at hand the errors need a share, too; without one the sum is so far below that a count among 60,000 images,
-# with its chance error, hardly ever stands for more.
-STRANGE = 5e-4
-STRANGE_ALONE = 7e-4
-RARE = 1e-4
+# Shares of all training images beyond each limit, such that fewer than one new image in a thousand is beyond any. No
+# network was trained to lower these scores, so new images score like training images. The errors need a share of the
+# thousandth only if a decoder is at hand, so the share of input deviation is larger for a sender alone.
+INPUT_DEVIATION_SHARE = 5e-4
+INPUT_DEVIATION_SHARE_ALONE = 7e-4
+BITS_SHARE = 1e-4
 
-# A limit is above 0, even where all errors are 0.
+_SCORES = ("input_deviation", "bits", "mse", "reconstruction_deviation")
+
+# Least value of a limit, which the card requires to be above 0.
 _LEAST_LIMIT = 1e-9
 
-# A card must stay small enough to be read; pictures of more values than this are not put into one.
-MAX_TYPICAL_VALUES = 1 << 18
+# Largest number of values of a card's reference pictures, so that cards stay small.
+MAX_REFERENCE_VALUES = 1 << 18
 
 
 class OodImages(NamedTuple):
-    """Images that a model is not for, and what they are called."""
+    """Images that a model is not for, and their name."""
 
     name: str
     pixels: image.Pixels
@@ -60,11 +62,11 @@ def make_guard(
 
 
 def fit_limits(folder: Path, split: TrainingSplit) -> GuardLimits | None:
-    """Fit the limits of a model in `folder` by its training images; None if its images are too large for that.
+    """Fit the limits of a model in `folder` by its training images; None if its images are too large for a card.
 
-    Limits of input deviation and code length leave the shares above of the training and validation images beyond them.
-    Limits of error and reconstruction deviation are the maxima over all images within the other limits: images that the
-    network has not learned have larger errors, so a share of the training images would be a far larger share of others.
+    The limits of input deviation and code length are quantiles of all training and validation images. The limits of
+    error and reconstruction deviation are maxima over the images within the limit of input deviation: new images have
+    larger errors than those that the network has learned, so a quantile of the latter would exclude too many.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -72,22 +74,22 @@ def fit_limits(folder: Path, split: TrainingSplit) -> GuardLimits | None:
     """
     encoder, decoder = Encoder.open(folder), Decoder.open(folder)
     shape = encoder.card.image
-    if shape.pixels * shape.channels > MAX_TYPICAL_VALUES:
+    if shape.pixels * shape.channels > MAX_REFERENCE_VALUES:
         return None
     stacks = [split.train.pixels, split.validation.pixels]
-    # Validation images, as the usual errors are to be those of images that the network has not learned.
+    # The usual errors are those of validation images, which the network has not learned.
     reference = ReferencePictures(
         **_mean_and_spread(stacks), error_png_base64=_levels(_usual_error(encoder, decoder, split.validation.pixels))
     )
-    scores = _scores(encoder, decoder, ReferenceStatistics(reference, shape), stacks)
+    scores = _scores(Guard(encoder, decoder, _no_limits(reference)), stacks)
     input_deviation = scores["input_deviation"]
-    max_input_deviation = np.quantile(input_deviation, 1 - STRANGE)
-    # A strange image that hides among those for training does not raise the other limits.
+    max_input_deviation = np.quantile(input_deviation, 1 - INPUT_DEVIATION_SHARE)
+    # An out-of-distribution image among the training images must not raise the other limits.
     usual = input_deviation <= max_input_deviation
     return GuardLimits(
         max_input_deviation=_limit(max_input_deviation),
-        max_input_deviation_alone=_limit(np.quantile(input_deviation, 1 - STRANGE_ALONE)),
-        max_bits=_limit(np.quantile(scores["bits"], 1 - RARE)),
+        max_input_deviation_alone=_limit(np.quantile(input_deviation, 1 - INPUT_DEVIATION_SHARE_ALONE)),
+        max_bits=_limit(np.quantile(scores["bits"], 1 - BITS_SHARE)),
         max_mse=_limit(scores["mse"][usual].max()),
         max_reconstruction_deviation=_limit(scores["reconstruction_deviation"][usual].max()),
         reference=reference,
@@ -97,7 +99,7 @@ def fit_limits(folder: Path, split: TrainingSplit) -> GuardLimits | None:
 def measure_guard(
     folder: Path, limits: GuardLimits, dataset: Dataset, ood_images: Sequence[OodImages] = ()
 ) -> GuardRates:
-    """Measure how often limits call test images, and out-of-distribution images, what the latter are.
+    """Measure how often limits call test images and out-of-distribution images out-of-distribution.
 
     Raises:
         ModelError: the files of the model in `folder` cannot be used.
@@ -118,20 +120,20 @@ def measure_guard(
 
 
 def load_ood_images(
-    names: Sequence[str], dataset: Dataset, data_dir: Path | None = None, *, if_there: bool = False
+    names: Sequence[str], dataset: Dataset, data_dir: Path | None = None, *, skip_missing: bool = False
 ) -> list[OodImages]:
     """Load images that a model of `dataset` is not for, resized to its images' shape: the first 10,000 of each set.
 
     Args:
-        names: of data sets, as `load_images` takes them. The data set itself is left out.
-        dataset: of the model.
+        names: names or paths of data sets, as `load_images` takes them; the model's own is left out.
+        dataset: the model's data set.
         data_dir: the data folder; None takes the default one.
-        if_there: leave out those that are not in the data folder.
+        skip_missing: leave out data sets that are not in the data folder.
 
     Raises:
-        InvalidRecipe: there is no such data set.
-        MissingData: its files are not there.
-        CorruptData: they are not what they should be.
+        InvalidRecipe: a data set is unknown.
+        MissingData: its files do not exist.
+        CorruptData: they are damaged.
     """
     shape = dataset.shape
     count = max(1, min(MAX_OOD_IMAGES, _MAX_OOD_BYTES // (shape.pixels * shape.channels)))
@@ -140,20 +142,20 @@ def load_ood_images(
         try:
             pixels = load_images(name, data_dir).pixels[:count]
         except (MissingData, InvalidRecipe):
-            if if_there:
+            if skip_missing:
                 continue
             raise
         if name != dataset.name:
-            found.append(OodImages(name, fit_pixels(pixels, Wanted(*shape.as_tuple(), "resize"), name)))
+            found.append(OodImages(name, fit_pixels(pixels, TargetShape(*shape.as_tuple(), "resize"), name)))
     return found
 
 
 def guard_in_words(limits: GuardLimits | None) -> str:
-    """Return the lines that tell a person what the guard catches, and how often it is wrong."""
+    """Return lines of text with the rates at which the guard calls images out-of-distribution."""
     if limits is None or limits.rates is None:
-        return "no guard: images of this size have none"
+        return "no guard: the images are too large for one"
     rates = limits.rates
-    lines = [f"{'called ood_images by':32}{'a sender alone':>16}{'with decoder':>16}"]
+    lines = [f"{'out-of-distribution by':32}{'a sender alone':>16}{'with decoder':>16}"]
     figures = [
         (f"{rates.images:,} of {rates.ordinary}", rates.false_alarms_by_sender, rates.false_alarms_with_decoder),
         *((f"{kind.images:,} of {kind.ood_images}", kind.by_sender, kind.with_decoder) for kind in rates.caught),
@@ -176,30 +178,21 @@ def _called_ood(guard: Guard, limits: GuardLimits, pixels: image.Pixels) -> tupl
     return alone / len(pixels), both / len(pixels)
 
 
-def _scores(
-    encoder: Encoder, decoder: Decoder, reference: ReferenceStatistics, stacks: Sequence[image.Pixels]
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each score of all images, float64 (N)."""
-    found: dict[str, list[npt.NDArray[np.float64]]] = {
-        "bits": [],
-        "input_deviation": [],
-        "mse": [],
-        "reconstruction_deviation": [],
-    }
+def _scores(guard: Guard, stacks: Sequence[image.Pixels]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return each score of all images, float64 (N).
+
+    Raises:
+        UncodableImage: an image has no code.
+    """
+    found: dict[str, list[float]] = {score: [] for score in _SCORES}
     for pixels in stacks:
         for part in _parts(len(pixels)):
-            bits, delivered = _through(encoder, decoder, pixels[part])
-            found["bits"].append(bits)
-            found["input_deviation"].append(reference.input_deviation(pixels[part]))
-            found["mse"].append(_mse(pixels[part], delivered))
-            found["reconstruction_deviation"].append(reference.reconstruction_deviation(pixels[part], delivered))
-    return {score: np.concatenate(values) for score, values in found.items()}
-
-
-def _through(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> tuple[npt.NDArray[np.float64], image.Pixels]:
-    """Return the ideal code lengths, float64 (N), of some images and the images as delivered, uint8 (N, H, W, C)."""
-    encoded = encoder.encode(pixels)
-    return np.array([one.ideal_bits for one in encoded]), decoder.decode_raw([one.payload for one in encoded])
+            for assessment in guard.assess(pixels[part]):
+                if assessment.encoded is None:
+                    raise UncodableImage(assessment.ood.sentence if assessment.ood else "a training image has no code")
+                for score in _SCORES:
+                    found[score].append(assessment.scores[score])
+    return {score: np.array(values) for score, values in found.items()}
 
 
 def _mean_and_spread(stacks: Sequence[image.Pixels]) -> dict[str, str]:
@@ -216,14 +209,9 @@ def _mean_and_spread(stacks: Sequence[image.Pixels]) -> dict[str, str]:
 def _usual_error(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> npt.NDArray[np.float64]:
     total = np.zeros(pixels.shape[1:])
     for part in _parts(len(pixels)):
-        _, delivered = _through(encoder, decoder, pixels[part])
+        delivered = decoder.decode_raw([encoded.payload for encoded in encoder.encode(pixels[part])])
         total += np.square(pixels[part].astype(np.float64) - delivered).sum(axis=0)
     return np.sqrt(total / len(pixels))
-
-
-def _mse(pixels: image.Pixels, delivered: image.Pixels) -> npt.NDArray[np.float64]:
-    errors: npt.NDArray[np.float64] = np.square((pixels.astype(np.float64) - delivered) / 255).mean(axis=(1, 2, 3))
-    return errors
 
 
 def _levels(values: npt.NDArray[np.float64]) -> str:
@@ -232,6 +220,19 @@ def _levels(values: npt.NDArray[np.float64]) -> str:
 
 def _png(values: npt.NDArray[np.float64]) -> str:
     return base64.b64encode(image.write_png(values.astype(np.uint8))).decode()
+
+
+def _no_limits(reference: ReferencePictures) -> GuardLimits:
+    """Return limits that no image exceeds, with which a guard only scores."""
+    largest = sys.float_info.max
+    return GuardLimits(
+        max_input_deviation=largest,
+        max_input_deviation_alone=largest,
+        max_bits=largest,
+        max_mse=largest,
+        max_reconstruction_deviation=largest,
+        reference=reference,
+    )
 
 
 def _limit(value: float) -> float:

@@ -1,6 +1,6 @@
 """Symbols of the training images -> the integer frequency tables of the model card, by counting.
 
-Deterministic, and in integers throughout. Knows nothing of where the symbols come from.
+Deterministic, and in integers throughout.
 """
 
 import numpy as np
@@ -8,16 +8,15 @@ import numpy.typing as npt
 
 from latentwire.model.card import FREQUENCY_TOTAL, FrequencyTable
 
-# A table has no more entries than this, and all together no more than that; what lies beyond is coded as an escape.
-# Cards are read whole, and a code of a thousand numbers has as many tables.
+# Largest number of entries of a table, and of all tables of a card, which is read whole. Symbols outside are escapes.
 MAX_ENTRIES = 4096
 MAX_ENTRIES_TOGETHER = 1 << 19
 
-# Entries beyond the least and the greatest symbol that were seen, as a fraction of the entries between, and at least.
+# Entries beyond the least and the greatest symbol seen, as a fraction of the entries between; and their least number.
 _MARGIN = 1 / 8
 _LEAST_MARGIN = 2
 
-# A symbol that was never seen counts as half of one that was seen once; so do all escapes together.
+# Weight of a symbol seen once; an unseen symbol, and all escapes together, have a weight of 1.
 _COUNTED_ONCE = 2
 
 

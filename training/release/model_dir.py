@@ -1,7 +1,4 @@
-"""Two ONNX graphs and what was measured of them -> `models/<name>/`. The only writer there.
-
-Knows no torch: whatever made the graphs, a model is published the same way.
-"""
+"""Two ONNX graphs and what was measured of them -> `models/<name>/`."""
 
 import base64
 import hashlib
@@ -35,7 +32,7 @@ from latentwire.model.onnx_session import open_onnx
 def draw_golden_image(shape: ImageShape) -> image.Pixels:
     """Draw a ring with a bar through it, shifted from channel to channel: uint8 (H, W, C).
 
-    Drawn by a formula, so that no data set's image travels with a model.
+    It is drawn by a formula, so that models contain no image of a data set.
     """
     rows = np.linspace(-1, 1, shape.height)[:, None, None]
     columns = np.linspace(-1, 1, shape.width)[None, :, None] + 0.2 * np.arange(shape.channels)
@@ -52,7 +49,7 @@ def graph_file(path: Path) -> GraphFile:
 
 
 def make_golden(encoder: Path, decoder: Path, shape: ImageShape, parameters: UniformQuantizer) -> Golden:
-    """Send the golden image through both graphs and record what comes out.
+    """Send the golden image through both graphs and record the results.
 
     Raises:
         InvalidGraph: a graph does not have the signature of this image shape and code size.

@@ -1,4 +1,4 @@
-"""A model card -> the README.md beside it. Knows nothing but the card and the recipes that come with the project."""
+"""A model card -> the README.md beside it."""
 
 import shlex
 from typing import Any
@@ -8,7 +8,7 @@ from training.recipe import Recipe, load_recipe, make_recipe, recipe_names
 
 
 def write_readme(card: ModelCard) -> str:
-    """Return the Markdown text that tells a person what the card tells a program."""
+    """Return the card as Markdown."""
     sections = [_head(card)]
     if card.quality:
         sections.append(_figures(card.quality))
@@ -21,19 +21,20 @@ def write_readme(card: ModelCard) -> str:
 
 
 def reproduction_command(recipe: Recipe) -> str:
-    """Return the command that trains this recipe again: the project's recipe nearest to it, and what differs."""
+    """Return the command that trains this recipe again: the project's most similar recipe, and options."""
     bases = [load_recipe(name) for name in recipe_names()]
     base = min(bases, key=lambda base: (base.name != recipe.name, len(_differing(base, recipe))))
-    words = ["python", "-m", "training", "train", "--recipe", base.name]
+    words, values = ["python", "-m", "training", "train", "--recipe", base.name], recipe.options()
     for field in _differing(base, recipe):
-        value = getattr(recipe, field)
+        value = values[field]
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{field.replace('_', '-')}", text]
     return shlex.join(words)
 
 
 def _differing(base: Recipe, recipe: Recipe) -> list[str]:
-    return [field for field in Recipe.model_fields if getattr(base, field) != getattr(recipe, field)]
+    before = base.options()
+    return [field for field, value in recipe.options().items() if field not in before or before[field] != value]
 
 
 def _head(card: ModelCard) -> str:
@@ -41,9 +42,9 @@ def _head(card: ModelCard) -> str:
 
 {card.description}
 
-Takes images of {card.image}, and makes of each a code of {card.code_size} numbers. Model id `{card.model_id}`.
+Encodes images of {card.image} as codes of {card.code_size} numbers. Model id `{card.model_id}`.
 
-*Made from `card.json` by `python -m training publish`; edit neither by hand.*
+*Written with `card.json` by `python -m training publish`; do not edit either by hand.*
 """
 
 
@@ -59,9 +60,9 @@ Measured over {quality.images:,} images of {quality.dataset}, through the real e
 | PSNR | {quality.float_psnr_db:.2f} dB | {quality.psnr_db:.2f} dB |
 | ideal code length | | {quality.ideal_bits:.2f} bits |
 | payload | | {quality.payload_bytes:.2f} bytes |
-| on the wire | | {quality.bitstream_bytes:.2f} bytes, {quality.bpp:.4f} bits per pixel |
+| bitstream | | {quality.bitstream_bytes:.2f} bytes, {quality.bpp:.4f} bits per pixel |
 
-"As delivered" is with the quantized code and 8-bit pixels, as a receiver gets them.
+"As delivered" means decoded from the quantized code, in 8-bit pixels.
 """
 
 
@@ -82,15 +83,15 @@ def _guard(guard: GuardLimits) -> str:
         ]
         table = "\n".join(f"| {name} | {alone:.2%} | {both:.2%} |" for name, alone, both in rows)
         figures = f"""
-| called out-of-distribution | by a sender alone | with the decoder at hand |
+| called out-of-distribution | by a sender alone | with the decoder |
 |---|---|---|
 {table}
 
-The images of the first line are those that the model is for.
+The first line has images of the model's own kind, so its figures are false alarms.
 """
     return f"""## Guard
 
-An image beyond one of these limits is not of the kind that the model is for:
+An image beyond one of these limits is called out-of-distribution:
 
 | score | limit | |
 |---|---|---|
@@ -111,8 +112,8 @@ def _code(card: ModelCard) -> str:
     more = f"\nand {card.code_size - _SHOWN} more.\n" if card.code_size > _SHOWN else ""
     return f"""## Code
 
-Each number is rounded to evenly spaced levels, and the level's symbol is sent in as many bits as it is rare among the
-training images. Symbols out of the table may occur and cost more.
+Each number is rounded to evenly spaced levels, and the level's symbol is entropy-coded by its frequency among the
+training images. Symbols outside the table may occur and cost more.
 
 | number | level of symbol 0 | step | symbols in the table |
 |---|---|---|---|
@@ -134,10 +135,10 @@ def _making(name: str, provenance: dict[str, Any]) -> str:
     rmse = provenance.get("validation_rmse", float("nan"))
     return f"""## How it was made
 
-A {recipe.architecture} autoencoder, trained for {how}; seed {recipe.seed}. The weights are those of epoch
-{provenance.get("best_epoch")}, whose RMSE on the validation images is the lowest: {rmse:.5f}.
+A {recipe.architecture.kind} autoencoder, trained for {how}; seed {recipe.seed}. The weights are those of the best
+epoch, {provenance.get("best_epoch")}, with an RMSE of {rmse:.5f} on the validation images.
 
-Revision `{environment.get("git_revision")}`, Python {environment.get("python")}, {packages}. To make it again:
+Revision `{environment.get("git_revision")}`, Python {environment.get("python")}, {packages}. To train it again:
 
     {reproduction_command(recipe)} --run runs/{name}
     python -m training publish runs/{name} --name {name}

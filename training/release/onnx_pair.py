@@ -1,6 +1,6 @@
 """A run or a published model -> its encoder and decoder graph, opened side by side, with the float code between them.
 
-What a network can do before anything is quantized. Knows no torch, unless a run's graphs have to be made.
+It measures a network before quantization.
 """
 
 from dataclasses import dataclass
@@ -37,11 +37,11 @@ class GraphPair:
 
 
 def open_pair(source: Source, dataset: Dataset | None = None) -> GraphPair:
-    """Open both graphs of a run, which are made first if it has none of its best weights, or of a model.
+    """Open both graphs of a model, or of a run, which are exported first if they are not up to date.
 
     Args:
         source: the run or the model.
-        dataset: of the run; a model's card says all there is to know.
+        dataset: the run's data set; a model needs none.
 
     Raises:
         ModelError: a graph cannot be used.

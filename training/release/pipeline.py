@@ -1,7 +1,6 @@
 """A trained run -> a published model: export, calibrate, evaluate, card, README, and into the models' folder.
 
-Each step is done only if the run does not hold its result already, or holds that of other weights. Knows no torch
-unless graphs have to be made.
+A step is skipped if the run already holds its result for the current weights.
 """
 
 import tempfile
@@ -29,18 +28,18 @@ def publish_run(
     """Publish a run as `models_dir/<name>`, by default under its recipe's name, and return its card.
 
     Args:
-        run: trained.
-        dataset: of its recipe.
-        models_dir: where the model is to be.
-        name: of the model.
-        ood_images: images that it is not for, with which its guard is measured.
+        run: the trained run.
+        dataset: the data set of its recipe.
+        models_dir: folder in which the model's folder is made.
+        name: name of the model.
+        ood_images: images that the model is not for, with which its guard is measured.
 
     Raises:
-        TrainingError: a step cannot be done; see `training.errors`.
+        TrainingError: a step fails; see `training.errors`.
         CodecError: a graph cannot be used.
     """
     recipe = run.recipe()
-    make_recipe({**recipe.model_dump(), "name": name or recipe.name})  # a bad name is told before any work
+    make_recipe(recipe.model_dump(), {"name": name or recipe.name})  # refuses an invalid name before any work
     prepare(run, dataset)
     quality = evaluate_run(run, dataset)
     with staged_model(run, dataset) as folder:
@@ -51,13 +50,13 @@ def publish_run(
 
 
 def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, ood_images: Sequence[OodImages] = ()) -> ModelCard:
-    """Fit the guard of a published model anew, and write it into its card; nothing else of the model changes.
+    """Fit the guard of a published model again, and write it into its card; nothing else of the model changes.
 
     Args:
-        folder: of the model.
-        dataset: that it was trained on.
-        recipe: by which the training images are cut.
-        ood_images: images that it is not for.
+        folder: the model's folder.
+        dataset: the data set that it was trained on.
+        recipe: the recipe that splits the training images.
+        ood_images: images that the model is not for.
 
     Raises:
         CodecError: the model's files cannot be used.
@@ -74,20 +73,26 @@ def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, ood_images: Sequ
 
 
 def prepare(run: RunFolder, dataset: Dataset) -> None:
-    """Export and calibrate what is not yet, or not of the best checkpoint."""
+    """Export and calibrate a run, unless both results are up to date."""
     ensure_exported(run, dataset)
     if not _is_calibrated(run):
         calibrate_run(run, dataset)
 
 
 def ensure_exported(run: RunFolder, dataset: Dataset) -> None:
-    """Make both graphs if the run has none of its best checkpoint."""
+    """Export both graphs, unless those of the best checkpoint exist."""
     if not _is_exported(run):
-        from training.release.export import (
-            export_run,  # torch takes seconds to load, and most commands can do without
-        )
+        export(run, dataset)
 
-        export_run(run, dataset)
+
+def export(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
+    """Write both graphs of a run; see `training.release.export.export_run`.
+
+    torch is imported here only, because it takes seconds to load, and commands on published models do not need it.
+    """
+    from training.release.export import export_run
+
+    return export_run(run, dataset)
 
 
 def evaluate_run(run: RunFolder, dataset: Dataset) -> Quality:
@@ -104,7 +109,7 @@ def evaluate_run(run: RunFolder, dataset: Dataset) -> Quality:
 
 @contextmanager
 def staged_model(run: RunFolder, dataset: Dataset) -> Iterator[Path]:
-    """Give a run's model as a folder like a published one, for as long as the context lasts."""
+    """Yield a run's model as a folder like that of a published model, which lasts as long as the context."""
     if not _is_calibrated(run):
         raise InvalidRun(f"{run} has no quantizer for its graphs; run `python -m training calibrate {run}`")
     with tempfile.TemporaryDirectory() as scratch:
@@ -142,7 +147,7 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
     calibrated = run.read_json(run.quantizer_file, "calibrate")
     metrics = run.metrics()
     recipe = run.recipe().model_dump(mode="json")
-    # A bound that was chosen by hand after training belongs to what makes this model again.
+    # The bound may have been chosen on the command line of `calibrate`.
     recipe["max_rmse_increase"] = calibrated.get("max_rmse_increase", recipe["max_rmse_increase"])
     return {
         "recipe": recipe,
@@ -160,7 +165,7 @@ def _is_exported(run: RunFolder) -> bool:
     if not (run.export_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
         return False
     if not run.best.is_file():
-        return True  # the checkpoint was cleared away; the graphs are what is left of it
+        return True  # the checkpoint was deleted, and its graphs are kept
     return run.read_json(run.export_file, "export").get("checkpoint_sha256") == run.best_sha256()
 
 
@@ -168,7 +173,5 @@ def _is_calibrated(run: RunFolder) -> bool:
     if not (run.quantizer_file.is_file() and run.encoder.is_file() and run.decoder.is_file()):
         return False
     content = run.read_json(run.quantizer_file, "calibrate")
-    if "tables" not in content:
-        return False  # by an earlier version, that counted none
     graphs = (content.get("encoder_sha256"), content.get("decoder_sha256"))
     return graphs == (graph_file(run.encoder).sha256, graph_file(run.decoder).sha256)

@@ -15,7 +15,6 @@ from benchmarks.rate_distortion.__main__ import (
     fill,
     main,
 )
-from tests.conftest import REPOSITORY
 from tests.tiny_model import SHAPE
 
 MARKED = "# Ours\n\n<!-- rate-distortion -->\nold\n<!-- /rate-distortion -->\n\nThe end.\n"
@@ -135,7 +134,7 @@ def test_a_document_without_the_mark_stays_as_it_is() -> None:
     ("document", "mark"), [("docs/RATE_DISTORTION.md", FULL_MARK), ("docs/MODELS.md", SUMMARY_MARK)]
 )
 def test_our_own_documents_have_their_marks_and_show_pictures_that_are_there(document: str, mark: str) -> None:
-    path = REPOSITORY / document
+    path = Path(__file__).parents[3] / document
     text = path.read_text(encoding="utf-8")
     assert "| mnist-" in text
     assert fill(text, mark, "new") != text

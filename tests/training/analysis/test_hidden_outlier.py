@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from latentwire.errors import ImageMismatch
-from training.__main__ import main
 from training.analysis.hidden_outlier import Found, hide, hide_and_rank
+from training.cli.main import main
 from training.data.datasets import Dataset, Images, split_training
 from training.errors import Interrupted, InvalidRecipe, InvalidRun
 from training.recipe import Recipe
@@ -76,7 +76,7 @@ def test_what_cannot_be_hidden_is_told(tmp_path: Path, dataset: Dataset, quick: 
     def run(images: Images, count: int, recipe: Recipe = quick, name: str = "a") -> None:
         hide_and_rank(recipe, dataset, images, count, tmp_path / name, lambda *_found: None)
 
-    with pytest.raises(InvalidRecipe, match="6 images to hide, of which 7 cannot be taken"):
+    with pytest.raises(InvalidRecipe, match="7 images cannot be hidden; count is a number from 1 to 6"):
         run(strange, 7)
     with pytest.raises(ImageMismatch, match="those of synthetic of"):
         run(Images(strange.pixels[:, :20], strange.labels), 1)
@@ -95,8 +95,8 @@ def test_the_experiment_runs_from_the_command_line(tmp_path: Path, capsys: pytes
     arguments = ["--recipe", "synthetic-tiny", *fields, "--against", str(tmp_path / "white.npz"), "--count", "1"]
     assert main(["outliers", *arguments, "--run", str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
-    assert "synthetic-tiny, 1 epochs, is trained anew for each of 1 images" in out
-    assert "of 2,001, rank 1 by RMSE, 1 by mean absolute error and " in out
+    assert "training synthetic-tiny for 1 epochs, once for each of 1 images" in out
+    assert "rank 1 of 2,001 by RMSE, 1 by mean absolute error and " in out
     assert re.search(r"^by coarse error: rank 1 for [01] of 1;", out, re.MULTILINE)
     assert "by RMSE: rank 1 for 1 of 1; median rank 1, worst 1" in out
 
@@ -104,8 +104,8 @@ def test_the_experiment_runs_from_the_command_line(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (["--count", "6"], 2, "there are 5 images to hide, of which 6 cannot be taken"),
-        (["--count", "0"], 2, "of which 0 cannot be taken"),
+        (["--count", "6"], 2, "6 images cannot be hidden; count is a number from 1 to 5"),
+        (["--count", "0"], 2, "0 images cannot be hidden"),
         (["--count", "1", "--validation-images", "2001"], 2, "validation_images leaves none"),
         (["--count", "1", "--layers", "700,10"], 2, "layers start with 700"),
     ],

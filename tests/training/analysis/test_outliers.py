@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from latentwire.errors import ImageMismatch
-from training.__main__ import main
 from training.analysis.outliers import ERRORS, auroc, coarse_error, detect, errors_of_each, rank_of
+from training.cli.main import main
 from training.data.datasets import Dataset, Images
 
 

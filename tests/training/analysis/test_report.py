@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.__main__ import main
 from training.analysis.report import SECTIONS, write_report
+from training.cli.main import main
 from training.data.datasets import Dataset
 from training.plots.catalogue import KINDS
 from training.release.artifacts import find_source

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from latentwire.imaging.image import to_x
-from training.__main__ import main
-from training.analysis.results import find_networks, load_figures, load_hidden_outliers, measure_all, write_page
+from training.analysis.results import find_networks, load_figures, load_hidden_outliers, measure_all
+from training.analysis.results_page import write_page
+from training.cli.main import main
 from training.data.datasets import Dataset
 from training.errors import InvalidRecipe, InvalidRun
 from training.pca import fit_pca
@@ -48,7 +49,7 @@ def test_runs_and_models_become_a_page_and_what_cannot_count_is_named(
     told, complaints = capsys.readouterr()
     assert told.splitlines()[-1] == str(out)
     assert len(told.splitlines()) == 6
-    assert f"left out: {runs / 'unfinished'}: it is not finished: 2 of 4 epochs are run" in complaints
+    assert f"left out: {runs / 'unfinished'}: the run is not finished: it has 2 of 4 epochs" in complaints
     assert f"left out: {runs / 'broken'}" in complaints
     assert f"left out: {runs / 'headless'}" in complaints
     assert f"left out: {no_experiment}" in complaints
@@ -63,7 +64,7 @@ def test_runs_and_models_become_a_page_and_what_cannot_count_is_named(
     assert re.search(
         r"^\| `noisy` \| 30% of the pixels black and Gaussian, standard deviation 0.1 \|", page, re.MULTILINE
     )
-    assert "- `unfinished`: it is not finished" in page
+    assert "- `unfinished`: the run is not finished" in page
     assert str(runs) not in page
     for line in page.splitlines():
         if line.startswith("|"):
@@ -124,7 +125,7 @@ def test_published_figures_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 def test_a_published_figure_stands_beside_ours(runs: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = load_figures()
     ours = figures._replace(dataset="synthetic", by_recipe={"synthetic-tiny": figures.by_size[1]})
-    monkeypatch.setattr("training.analysis.results.load_figures", lambda: ours)
+    monkeypatch.setattr("training.analysis.results_page.load_figures", lambda: ours)
     measured, _ = measure_all([runs / "synthetic-tiny"], lambda _recipe: dataset, lambda _found: None)
     page = write_page(measured, [], [], lambda _recipe: dataset)
     assert f"| `synthetic-tiny` | 10 | 0.2131 (article 001's table) | **{measured[0].rmse:.4f}** |" in page
@@ -137,7 +138,7 @@ def test_hidden_outliers_are_counted(tmp_path: Path, tiny: Recipe, runs: Path, d
     with pytest.raises(InvalidRun, match="does not hold the results"):
         load_hidden_outliers(folder)
     results.write_text("")
-    with pytest.raises(InvalidRun, match="no image was hidden yet"):
+    with pytest.raises(InvalidRun, match="has no result yet"):
         load_hidden_outliers(folder)
     lines = [{"rank": rank, "rank_by_mae": 1, "rank_by_coarse": 1} for rank in (1, 7, 1)]
     results.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -160,7 +161,7 @@ def test_nothing_to_measure_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "a.md"
     assert main(["results", str(tmp_path), str(tmp_path / "none"), "--out", str(out)]) == 1
     error = capsys.readouterr().err
-    assert error.splitlines()[-1].startswith("python -m training: there is no finished run and no model in ")
+    assert error.splitlines()[-1].startswith("python -m training: no finished run and no model in ")
     assert not out.exists()
 
 

@@ -9,17 +9,21 @@ from training.architectures import VariationalAutoencoder, build_autoencoder
 from training.architectures.dense import TiedLinear
 from training.architectures.layers import InFloat32
 from training.errors import InvalidRecipe
-from training.recipe import Recipe, choices, load_recipe, make_recipe
+from training.recipe import Recipe, load_recipe, make_recipe
+from training.recipe.architecture import KINDS
 
 DIGIT = ImageShape(height=28, width=28, channels=1)
 SHAPES = [(28, 28, 1), (32, 32, 3), (8, 8, 1), (9, 30, 4), (11, 13, 1), (64, 24, 3), (1, 5, 4)]
 
 
 def _recipe(shape: ImageShape = DIGIT, **fields: Any) -> Recipe:
-    small: dict[str, object] = {"encoder_width": 4, "decoder_width": 4, "hidden": 16, "conv_widths": (4, 6)}
-    if fields.get("architecture", "dense") == "dense":
-        small["layers"] = (shape.height * shape.width * shape.channels, 16, 8, 3)
-    return make_recipe({"name": "a", **small, "code_size": 3, **fields})
+    small: dict[str, dict[str, object]] = {
+        "dense": {"layers": (shape.height * shape.width * shape.channels, 16, 8, 3)},
+        "conv": {"code_size": 3, "encoder_width": 4, "decoder_width": 4, "hidden": 16},
+        "conv-plain": {"code_size": 3, "conv_widths": (4, 6)},
+        "codebook": {"code_size": 3, "entries": 16},
+    }
+    return make_recipe({"name": "a"}, {**small[fields.get("architecture", "dense")], **fields})
 
 
 VARIANTS: list[dict[str, object]] = [
@@ -34,7 +38,7 @@ VARIANTS: list[dict[str, object]] = [
 
 @pytest.mark.parametrize(
     ("fields", "height", "width", "channels"),
-    [({"architecture": name}, *shape) for name in choices("architecture") for shape in SHAPES]
+    [({"architecture": name}, *shape) for name in KINDS for shape in SHAPES]
     + [(fields, *shape) for fields in VARIANTS for shape in [(28, 28, 1), (9, 12, 3)]],
 )
 def test_any_image_shape_goes_through_and_comes_back(
@@ -149,7 +153,7 @@ def test_layers_that_do_not_fit_the_image_are_told(fields: dict[str, Any], words
 
 
 def test_normalisation_and_activations_are_those_of_the_recipe() -> None:
-    for architecture in set(choices("architecture")) - {"codebook"}:  # which has no layers
+    for architecture in set(KINDS) - {"codebook"}:  # which has no layers
         fields: dict[str, Any] = {"architecture": architecture, "normalisation": "none", "activation": "relu"}
         model = build_autoencoder(_recipe(**fields, code_activation="tanh", output_activation="none"), DIGIT)
         kinds = {type(module) for module in model.modules()}

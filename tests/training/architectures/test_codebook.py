@@ -16,7 +16,7 @@ SHAPE = ImageShape(height=8, width=8, channels=1)
 
 
 def recipe(**fields: object) -> Recipe:
-    return make_recipe({"name": "paths", "architecture": "codebook", "code_size": 2, "entries": 16, **fields})
+    return make_recipe({"name": "paths"}, {"architecture": "codebook", "code_size": 2, "entries": 16, **fields})
 
 
 def started(images: torch.Tensor, **fields: object) -> CodebookAutoencoder:
@@ -77,5 +77,5 @@ def test_more_pictures_than_training_images_are_refused(dataset: Dataset) -> Non
 
 
 def test_a_variational_codebook_is_refused() -> None:
-    with pytest.raises(InvalidRecipe, match="search"):
+    with pytest.raises(InvalidRecipe, match="the architecture codebook has no field 'variational'"):
         recipe(variational=True)

@@ -12,7 +12,7 @@ SHAPE = ImageShape(height=12, width=12, channels=3)
 
 def recipe(**fields: object) -> Recipe:
     small = {"encoder_width": 4, "decoder_width": 4, "hidden": 16, "code_size": 3}
-    return make_recipe({"name": "looks", "architecture": "conv", "correction": True, **small, **fields})
+    return make_recipe({"name": "looks"}, {"architecture": "conv", "correction": True, **small, **fields})
 
 
 def test_a_new_corrector_changes_nothing_and_a_trained_one_does() -> None:
@@ -40,7 +40,7 @@ def test_the_decoder_is_one_and_learns_in_reduced_precision_too() -> None:
     assert all(weights.grad is not None for weights in model.encoder.first.parameters())
 
 
-@pytest.mark.parametrize("fields", [{"variational": True}, {"code_activation": "tanh"}, {"architecture": "dense"}])
+@pytest.mark.parametrize("fields", [{"variational": True}, {"code_activation": "tanh"}, {"architecture": "conv-plain"}])
 def test_what_cannot_be_corrected_is_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(InvalidRecipe, match="correct"):
+    with pytest.raises(InvalidRecipe, match=r"correction"):
         recipe(**fields)

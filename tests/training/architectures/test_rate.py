@@ -10,13 +10,13 @@ import torch
 from latentwire.imaging import image
 from latentwire.model.onnx_session import open_onnx
 from training.architectures import RateAutoencoder, build_autoencoder
-from training.architectures.rate import LogisticMixtures
+from training.architectures.rate import LogisticMixturePrior
 from training.data.datasets import Dataset
 from training.loop.checkpoints import load_checkpoint
 from training.loop.optim import make_optimizer
 from training.loop.rate import measure_rate, psnr_db
 from training.loop.trainer import train
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe, make_recipe
 from training.release.export import export_run
 from training.release.model_dir import graph_file
 from training.runs import RunFolder, create_run
@@ -24,11 +24,10 @@ from training.runs import RunFolder, create_run
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "dense": {},
     "tied": {"tied": True},
-    "conv": {"architecture": "conv", "layers": (), "encoder_width": 2, "decoder_width": 2, "hidden": 8},
-    "conv-plain": {"architecture": "conv-plain", "layers": (), "conv_widths": (2, 3)},
+    "conv": {"architecture": "conv", "encoder_width": 2, "decoder_width": 2, "hidden": 8},
+    "conv-plain": {"architecture": "conv-plain", "conv_widths": (2, 3)},
     "map": {
         "architecture": "conv-plain",
-        "layers": (),
         "conv_widths": (2, 2),
         "conv_code": "map",
         "code_size": 98,
@@ -38,7 +37,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def _recipe(tiny: Recipe, **fields: Any) -> Recipe:
-    return load_recipe("synthetic-tiny", {**tiny.model_dump(), "rate_lambda": 100.0, **fields})
+    return make_recipe(tiny.model_dump(), {"rate_lambda": 100.0, **fields})
 
 
 def _train(recipe: Recipe, dataset: Dataset, path: Path) -> RunFolder:
@@ -72,7 +71,7 @@ def test_graphs_speak_of_codes_in_steps_and_rounding_them_gives_the_metrics(
     checkpoint = load_checkpoint(rate_run.best, recipe)
     model = build_autoencoder(recipe, dataset.shape)
     assert isinstance(model, RateAutoencoder)
-    model.load_state_dict(checkpoint.kept_weights)
+    model.load_state_dict(checkpoint.ema_weights)
     x = image.to_x(dataset.test.pixels[:50])
     encoder = open_onnx(rate_run.encoder, graph_file(rate_run.encoder), (1, 28, 28), (10,))
     decoder = open_onnx(rate_run.decoder, graph_file(rate_run.decoder), (10,), (1, 28, 28))
@@ -106,7 +105,7 @@ def test_the_prior_learns_what_the_symbols_cost(rate_run: RunFolder) -> None:
 
 def test_a_prior_is_a_distribution_and_finite_far_out() -> None:
     torch.manual_seed(0)
-    prior = LogisticMixtures(3)
+    prior = LogisticMixturePrior(3)
     prior.fit(torch.randn(500, 3) * torch.tensor([0.01, 2.0, 30.0]) + torch.tensor([0.4, -7.0, 100.0]))
     integers = torch.arange(-2000.0, 2001.0)[:, None].expand(-1, 3)
     with torch.no_grad():
@@ -122,7 +121,7 @@ def test_a_prior_is_a_distribution_and_finite_far_out() -> None:
 def test_the_prior_of_normal_codes_starts_near_their_entropy() -> None:
     torch.manual_seed(0)
     y = torch.randn(20000, 1) * 4
-    prior = LogisticMixtures(1)
+    prior = LogisticMixturePrior(1)
     prior.fit(y)
     with torch.no_grad():
         assert prior(y.round()).mean().item() == pytest.approx(0.5 * np.log2(2 * np.pi * np.e * 16), abs=0.05)

@@ -4,25 +4,27 @@ import torch
 from latentwire.model.card import ImageShape
 from training.architectures import RateAutoencoder, build_autoencoder
 from training.architectures.iterative_refinement import CorrectingEncoder
-from training.architectures.spatial_latent import DenseAndDetails, map_values
+from training.architectures.spatial_latent import DenseAndSpatialEncoder, spatial_values
 from training.errors import InvalidRecipe
-from training.recipe import Recipe, make_recipe
+from training.recipe import Conv, Recipe, make_recipe
 
 SHAPE = ImageShape(height=13, width=12, channels=3)
-MAP = 2 * 4 * 3
+SPATIAL = 2 * 4 * 3
 
 
 def recipe(**fields: object) -> Recipe:
-    small = {"encoder_width": 4, "decoder_width": 4, "hidden": 16, "code_size": 3 + MAP, "map_channels": 2}
-    return make_recipe({"name": "detailed", "architecture": "conv", **small, **fields})
+    small = {"encoder_width": 4, "decoder_width": 4, "hidden": 16, "code_size": 3 + SPATIAL, "spatial_channels": 2}
+    return make_recipe({"name": "detailed"}, {"architecture": "conv", **small, **fields})
 
 
-def test_a_code_holds_its_dense_part_and_then_the_map() -> None:
-    assert map_values(recipe(), SHAPE) == MAP
+def test_a_code_holds_its_dense_part_and_then_its_spatial_part() -> None:
+    architecture = recipe().architecture
+    assert isinstance(architecture, Conv)
+    assert spatial_values(architecture, SHAPE) == SPATIAL
     model, x = build_autoencoder(recipe(), SHAPE).eval(), torch.rand(5, 3, 13, 12)
-    assert isinstance(model.encoder, DenseAndDetails)
+    assert isinstance(model.encoder, DenseAndSpatialEncoder)
     y = model.encoder(x)
-    assert y.shape == (5, 3 + MAP)
+    assert y.shape == (5, 3 + SPATIAL)
     torch.testing.assert_close(y[:, :3], model.encoder.dense(x))
     assert model.decoder(y).shape == x.shape
 
@@ -41,7 +43,7 @@ def test_a_detail_changes_the_picture_at_its_place_alone() -> None:
     assert changed[:, side // 2 :].max() == 0
 
 
-def test_with_a_correction_the_details_are_of_what_is_left() -> None:
+def test_with_a_correction_the_spatial_part_encodes_the_residual() -> None:
     torch.manual_seed(0)
     model, x = build_autoencoder(recipe(correction=True), SHAPE), torch.rand(5, 3, 13, 12)
     encoder = model.encoder
@@ -67,16 +69,16 @@ def test_a_prior_starts_from_codes_as_training_sees_them() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"architecture": "conv-plain"}, "map_channels is of the architecture conv"),
+        ({"architecture": "conv-plain"}, "the architecture conv-plain has no field"),
         ({"variational": True}, "not variational"),
-        ({"code_activation": "tanh"}, "no code_activation"),
+        ({"code_activation": "tanh"}, "without code_activation"),
     ],
 )
-def test_what_has_no_details_is_refused(fields: dict[str, object], said: str) -> None:
+def test_a_code_without_a_spatial_part_is_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidRecipe, match=said):
         recipe(**fields)
 
 
-def test_a_code_that_is_all_map_is_refused() -> None:
-    with pytest.raises(InvalidRecipe, match=r"has 24 numbers .* as the code has a dense part beside its map"):
-        build_autoencoder(recipe(code_size=MAP), SHAPE)
+def test_a_code_without_a_dense_part_is_refused() -> None:
+    with pytest.raises(InvalidRecipe, match=r"has 24 numbers .* as the code also has a dense part"):
+        build_autoencoder(recipe(code_size=SPATIAL), SHAPE)

@@ -9,13 +9,13 @@ from PIL import Image
 from training.data import mnist
 from training.data.datasets import (
     Dataset,
-    Wanted,
+    TargetShape,
     default_data_dir,
     load_dataset,
     load_images,
     skipped_in_words,
     split_training,
-    wanted_by,
+    target_shape,
 )
 from training.data.synthetic import draw_digits
 from training.errors import CorruptData, InvalidRecipe, MissingData
@@ -77,17 +77,17 @@ def test_the_data_folder_is_that_of_the_environment_if_it_is_set(
     monkeypatch.setenv("LATENTWIRE_DATA", str(tmp_path))
     assert default_data_dir() == tmp_path
     monkeypatch.delenv("LATENTWIRE_DATA")
-    assert default_data_dir().name == "data"
+    assert default_data_dir() == Path("data")
 
 
 def test_missing_mnist_is_told_with_the_command_that_brings_it(tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match=r"run `python -m training data` .* or set LATENTWIRE_DATA"):
+    with pytest.raises(MissingData, match=r"run `python -m training data` .* or set LATENTWIRE_DATA or --data"):
         load_dataset("mnist", tmp_path)
 
 
 def test_mnist_files_are_read_plain_or_packed_if_their_hash_is_right(tmp_path: Path) -> None:
     contents = {name: b"\0\0\x08\x01\0\0\0\x01" + bytes([at]) for at, name in enumerate(mnist.FILES)}
-    files = {name: mnist.DataFile(hashlib.sha256(content).hexdigest(), 9) for name, content in contents.items()}
+    files = {name: mnist.DataFile(hashlib.sha256(content).hexdigest(), 9, "") for name, content in contents.items()}
     folder = tmp_path / "mnist"
     folder.mkdir()
     for at, (name, content) in enumerate(contents.items()):
@@ -99,13 +99,12 @@ def test_mnist_files_are_read_plain_or_packed_if_their_hash_is_right(tmp_path: P
     assert [array.tolist() for array in arrays.values()] == [[0], [1], [2], [3]]
 
     (folder / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x01\xff")
-    with pytest.raises(CorruptData, match=r"train-labels-idx1-ubyte does not have the SHA-256"):
+    with pytest.raises(CorruptData, match=r"train-labels-idx1-ubyte has a wrong SHA-256"):
         mnist.load_mnist(tmp_path, files)
 
 
-@pytest.mark.skipif(not (default_data_dir() / "mnist").is_dir(), reason="MNIST is not in the data folder")
-def test_mnist_has_its_known_shape() -> None:
-    dataset = load_dataset("mnist")
+def test_mnist_has_its_known_shape(mnist_root: Path) -> None:
+    dataset = load_dataset("mnist", mnist_root)
     assert dataset.train.pixels.shape == (60000, 28, 28, 1)
     assert dataset.test.pixels.shape == (10000, 28, 28, 1)
     assert np.bincount(dataset.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -145,7 +144,7 @@ def test_training_and_test_images_of_different_sizes_are_refused_unless_they_are
     _save(tmp_path / "pair" / "test.npz", 6, side=7)
     with pytest.raises(InvalidRecipe, match="5 × 5 pixels, 1 channel, its test images 7 × 7"):
         load_dataset("pair", tmp_path)
-    assert load_dataset("pair", tmp_path, Wanted(6, 6, 3, "resize")).test.pixels.shape == (6, 6, 6, 3)
+    assert load_dataset("pair", tmp_path, TargetShape(6, 6, 3, "resize")).test.pixels.shape == (6, 6, 6, 3)
 
 
 def test_a_folder_of_image_files_is_a_data_set_with_the_files_that_could_not_be_read(tmp_path: Path) -> None:
@@ -170,7 +169,7 @@ def test_a_folder_of_image_files_is_a_data_set_with_the_files_that_could_not_be_
         ("quite-different", InvalidRecipe, "there are mnist, synthetic, and any path"),
         ("here/not.npz", MissingData, "not.npz to take images from"),
         ("./not", MissingData, "there is no not to take images from"),
-        ("one.npz", CorruptData, "one holds one image only"),
+        ("one.npz", CorruptData, "one holds only one image"),
         ("several", CorruptData, "2 .npz files; name one of them"),
         ("notes.txt", InvalidRecipe, "neither a .npz file nor a folder"),
     ],
@@ -188,6 +187,6 @@ def test_what_is_no_data_set_is_told_in_one_sentence(
 
 def test_a_recipe_says_as_which_images_it_wants_its_data_set() -> None:
     recipe = make_recipe({"name": "a", "image_height": 16, "channels": "3", "fit": "pad"})
-    assert wanted_by(recipe) == Wanted(16, 0, 3, "pad")
+    assert target_shape(recipe) == TargetShape(16, 0, 3, "pad")
     with pytest.raises(InvalidRecipe, match="no images of 2 channels"):
         make_recipe({"name": "a", "channels": 2})

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from training.data.image_folder import load_folder
-from training.data.images import Wanted
+from training.data.images import TargetShape
 from training.errors import CorruptData, InvalidRecipe
 
 
@@ -18,7 +18,7 @@ def _draw(path: Path, shade: int, size: tuple[int, int] = (6, 4), mode: str = "L
 def test_the_first_level_of_folders_is_the_class_and_the_order_is_that_of_the_names(tmp_path: Path) -> None:
     for shade, name in enumerate(("dog/b.png", "cat/z.png", "dog/a/x.png", "cat/y.bmp", ".hidden/a.png"), start=1):
         _draw(tmp_path / name, shade)
-    found = load_folder(tmp_path, Wanted())
+    found = load_folder(tmp_path, TargetShape())
     assert found.train.pixels.shape == (4, 4, 6, 1)
     assert found.train.pixels[:, 0, 0, 0].tolist() == [4, 2, 3, 1]
     assert found.classes == ("cat", "dog")
@@ -28,7 +28,7 @@ def test_the_first_level_of_folders_is_the_class_and_the_order_is_that_of_the_na
 
 def test_a_folder_without_folders_has_no_classes(tmp_path: Path) -> None:
     _draw(tmp_path / "a.png", 1)
-    found = load_folder(tmp_path, Wanted())
+    found = load_folder(tmp_path, TargetShape())
     assert found.classes == ()
     assert found.train.labels.tolist() == [0]
 
@@ -36,7 +36,7 @@ def test_a_folder_without_folders_has_no_classes(tmp_path: Path) -> None:
 def test_train_and_test_folders_are_the_two_parts_with_the_same_classes(tmp_path: Path) -> None:
     for name in ("train/b/1.png", "train/c/2.png", "test/c/3.png"):
         _draw(tmp_path / name, 9)
-    found = load_folder(tmp_path, Wanted())
+    found = load_folder(tmp_path, TargetShape())
     assert found.train.labels.tolist() == [0, 1]
     assert found.test is not None
     assert found.test.labels.tolist() == [1]
@@ -49,7 +49,7 @@ def test_unreadable_files_are_named_and_passed_over(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(whole[:-20])
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("not an image")
-    found = load_folder(tmp_path, Wanted())
+    found = load_folder(tmp_path, TargetShape())
     assert found.train.pixels[:, 0, 0, 0].tolist() == [7, 7]
     assert [path for path, _ in found.skipped] == ["b.png", "empty.png", "notes.txt"]
     assert found.skipped[0].reason == "the PNG image is truncated"
@@ -60,11 +60,11 @@ def test_unreadable_files_are_named_and_passed_over(tmp_path: Path) -> None:
 def test_images_of_mixed_sizes_and_colours_are_fitted_as_the_service_fits_them(tmp_path: Path) -> None:
     _draw(tmp_path / "a.png", 200, (8, 8), "RGB")
     _draw(tmp_path / "b.png", 100, (4, 2))
-    padded = load_folder(tmp_path, Wanted(height=4, width=4, channels=3, fit="pad")).train.pixels
+    padded = load_folder(tmp_path, TargetShape(height=4, width=4, channels=3, fit="pad")).train.pixels
     assert padded.shape == (2, 4, 4, 3)
     assert padded[0, 0, 0].tolist() == [200, 0, 0]
     assert padded[1, :, 0, 0].tolist() == [0, 100, 100, 0]
-    grey = load_folder(tmp_path, Wanted(height=4, width=4, channels=1, fit="resize")).train.pixels
+    grey = load_folder(tmp_path, TargetShape(height=4, width=4, channels=1, fit="resize")).train.pixels
     assert grey[1, :, :, 0].tolist() == [[100] * 4] * 4
 
 
@@ -72,22 +72,22 @@ def test_an_image_that_does_not_fit_is_refused_unless_the_recipe_says_how(tmp_pa
     _draw(tmp_path / "a.png", 1, (8, 8))
     _draw(tmp_path / "b.png", 1, (8, 9))
     with pytest.raises(InvalidRecipe, match=r"b\.png: the image is 9 × 8.*fit=resize or fit=pad"):
-        load_folder(tmp_path, Wanted())
+        load_folder(tmp_path, TargetShape())
 
 
 def test_the_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((4, 8), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
-    assert load_folder(tmp_path, Wanted()).train.pixels.shape == (1, 8, 4, 1)
+    assert load_folder(tmp_path, TargetShape()).train.pixels.shape == (1, 8, 4, 1)
 
 
 def test_a_folder_without_a_readable_image_is_told(tmp_path: Path) -> None:
     with pytest.raises(CorruptData, match="0 files, and none"):
-        load_folder(tmp_path, Wanted())
+        load_folder(tmp_path, TargetShape())
     (tmp_path / "a.png").write_bytes(b"text")
     with pytest.raises(CorruptData, match="1 files, and none"):
-        load_folder(tmp_path, Wanted(height=4, width=4, channels=1))
+        load_folder(tmp_path, TargetShape(height=4, width=4, channels=1))
 
 
 def test_more_images_than_memory_is_allowed_for_are_refused_before_they_are_read(
@@ -97,4 +97,4 @@ def test_more_images_than_memory_is_allowed_for_are_refused_before_they_are_read
         _draw(tmp_path / f"{at}.png", 1)
     monkeypatch.setattr("training.data.images.MAX_DATASET_BYTES", 50)
     with pytest.raises(InvalidRecipe, match="ask for fewer pixels with image_height"):
-        load_folder(tmp_path, Wanted())
+        load_folder(tmp_path, TargetShape())

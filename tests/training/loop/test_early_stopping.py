@@ -7,8 +7,8 @@ def _epochs(losses: list[float], patience: int, min_change: float) -> int | None
     """Return after how many epochs of these losses training ends, or None if it goes on."""
     stopping = EarlyStopping(patience, min_change)
     for epoch, loss in enumerate(losses, 1):
-        stopping.see(loss)
-        if stopping.ends:
+        stopping.record(loss)
+        if stopping.should_stop:
             return epoch
     return None
 

@@ -1,13 +1,16 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
-from training.loop.optim import make_average, make_optimizer, make_schedule
-from training.recipe import Recipe, choices, make_recipe
+from training.loop.optim import make_ema_model, make_optimizer, make_schedule
+from training.recipe import Recipe, make_recipe
+from training.recipe.recipe import OptimizerName, ScheduleName
 
 
 def _recipe(**fields: object) -> Recipe:
-    return make_recipe({"name": "a", "learning_rate": 0.1, **fields})
+    return make_recipe({"name": "a", "learning_rate": 0.1}, fields)
 
 
 def _rates(steps: int, **fields: object) -> list[float]:
@@ -22,7 +25,7 @@ def _rates(steps: int, **fields: object) -> list[float]:
     return rates
 
 
-@pytest.mark.parametrize("optimizer", choices("optimizer"))
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 def test_every_optimiser_lowers_a_loss(optimizer: str) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
@@ -38,7 +41,7 @@ def test_every_optimiser_lowers_a_loss(optimizer: str) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("schedule", choices("schedule"))
+@pytest.mark.parametrize("schedule", get_args(ScheduleName))
 def test_every_schedule_rises_to_the_recipes_rate_at_the_end_of_warmup(schedule: str) -> None:
     rates = _rates(100, schedule=schedule, warmup=0.2)
     assert max(rates) == pytest.approx(0.1, rel=1e-2)
@@ -56,12 +59,12 @@ def test_a_schedule_without_warmup_starts_at_the_recipes_rate(schedule: str) -> 
 
 
 def test_no_average_is_kept_if_the_recipe_wants_none() -> None:
-    assert make_average(_recipe(ema_decay=0), nn.Linear(1, 1)) is None
+    assert make_ema_model(_recipe(ema_decay=0), nn.Linear(1, 1)) is None
 
 
 def test_the_average_forgets_the_initial_weights_soon_and_follows_buffers() -> None:
     layer = nn.BatchNorm1d(1)
-    average = make_average(_recipe(ema_decay=0.999), layer)
+    average = make_ema_model(_recipe(ema_decay=0.999), layer)
     assert average is not None
     average.update_parameters(layer)
     with torch.no_grad():
@@ -79,7 +82,7 @@ def test_the_average_forgets_the_initial_weights_soon_and_follows_buffers() -> N
 
 def test_the_average_moves_by_the_recipes_decay_in_the_long_run() -> None:
     layer = nn.Linear(1, 1)
-    average = make_average(_recipe(ema_decay=0.5), layer)
+    average = make_ema_model(_recipe(ema_decay=0.5), layer)
     assert average is not None
     for _ in range(30):
         average.update_parameters(layer)

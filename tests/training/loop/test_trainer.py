@@ -10,7 +10,7 @@ from training.data.datasets import Dataset
 from training.errors import CannotWrite, Diverged, Interrupted, InvalidCheckpoint, InvalidRecipe
 from training.loop.checkpoints import load_checkpoint
 from training.loop.trainer import EpochEnd, check, resume, train
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe, load_recipe, make_recipe
 from training.runs import RunFolder, create_run
 
 
@@ -81,7 +81,6 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(
         {"augment": 1.0, "schedule": "cosine", "optimizer": "momentum", "learning_rate": 0.05, "ema_decay": 0.0},
         {
             "architecture": "conv",
-            "layers": (),
             "encoder_width": 2,
             "decoder_width": 2,
             "hidden": 8,
@@ -91,7 +90,7 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(
         },
         {"noise": 0.3, "noise_std": 0.2, "loss": "l1", "augment": 0.5, "tied": True},
         {"variational": True, "kl_weight": 0.5, "loss": "bce", "initialisation": "glorot"},
-        {"architecture": "conv-plain", "layers": (), "conv_widths": (2, 3), "normalisation": "none", "noise": 0.2},
+        {"architecture": "conv-plain", "conv_widths": (2, 3), "normalisation": "none", "noise": 0.2},
         {"rate_lambda": 50.0, "augment": 0.5},
     ],
     ids=["dense", "warped", "conv", "noisy-tied", "variational", "conv-plain", "rate"],
@@ -100,7 +99,7 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(
 def test_a_resumed_run_is_bit_identical_with_an_uninterrupted_one(
     tmp_path: Path, tiny: Recipe, dataset: Dataset, fields: dict[str, Any], stop_after: int
 ) -> None:
-    recipe = load_recipe("synthetic-tiny", {**tiny.model_dump(), **fields, "epochs": 3})
+    recipe = make_recipe(tiny.model_dump(), {**fields, "epochs": 3})
     whole = _train(recipe, dataset, tmp_path / "whole")
     stopped = create_run(recipe, tmp_path / "stopped")
     with pytest.raises(Interrupted, match=f"after epoch {stop_after} of 3 with `python -m training resume"):

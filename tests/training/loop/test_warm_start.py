@@ -5,23 +5,23 @@ import numpy as np
 import pytest
 import torch
 
-from training.__main__ import main
+from training.cli.main import main
 from training.data.datasets import Dataset, Images
 from training.errors import InvalidCheckpoint, InvalidRecipe, InvalidRun
 from training.loop.checkpoints import load_checkpoint
 from training.loop.trainer import resume, train
-from training.loop.warm_start import load_start
-from training.recipe import Recipe, load_recipe
+from training.loop.warm_start import load_initial_weights
+from training.recipe import Recipe, make_recipe
 from training.runs import RunFolder, create_run
 
 
 def _recipe(tiny: Recipe, **fields: object) -> Recipe:
-    return load_recipe("synthetic-tiny", {**tiny.model_dump(), **fields})
+    return make_recipe(tiny.model_dump(), fields)
 
 
 def _started(recipe: Recipe, dataset: Dataset, source: Path, path: Path) -> RunFolder:
     run = create_run(recipe, path)
-    train(recipe, dataset, run, start=load_start(source, recipe, dataset))
+    train(recipe, dataset, run, initial_weights=load_initial_weights(source, recipe, dataset))
     return run
 
 
@@ -31,7 +31,7 @@ def test_a_run_starts_from_the_best_weights_of_another(
     # Steps too short to change anything.
     recipe = _recipe(tiny, epochs=1, learning_rate=1e-30, weight_decay=0, ema_decay=0, normalisation="batch")
     run = _started(recipe, dataset, finished_run.path, tmp_path / "run")
-    kept = load_checkpoint(finished_run.best, tiny).kept_weights
+    kept = load_checkpoint(finished_run.best, tiny).ema_weights
     for name, values in load_checkpoint(run.last, recipe).model.items():
         if not ("running" in name or "num_batches" in name):
             assert torch.equal(values, kept[name])
@@ -57,27 +57,27 @@ def test_a_rate_starts_from_a_rate_with_its_gains_and_prior(tmp_path: Path, tiny
     train(fine, dataset, source)
     coarse = _recipe(tiny, epochs=1, rate_lambda=100.0, learning_rate=1e-30, weight_decay=0, ema_decay=0)
     run = _started(coarse, dataset, source.path, tmp_path / "coarse")
-    kept = load_checkpoint(source.best, fine).kept_weights
+    kept = load_checkpoint(source.best, fine).ema_weights
     weights = load_checkpoint(run.last, coarse).model
     for name in ("encoder.gain.logarithm", "prior.means", "prior.log_scales"):
         assert torch.equal(weights[name], kept[name])
     with pytest.raises(InvalidRecipe, match="was trained for a rate, so a run that starts from it needs a rate_lambda"):
-        load_start(source.path, tiny, dataset)
+        load_initial_weights(source.path, tiny, dataset)
 
 
 def test_a_run_that_started_from_another_resumes_without_it(
     tmp_path: Path, tiny: Recipe, dataset: Dataset, finished_run: RunFolder
 ) -> None:
     recipe = _recipe(tiny, epochs=2, rate_lambda=100.0)
-    start = load_start(finished_run.best, recipe, dataset)
+    initial = load_initial_weights(finished_run.best, recipe, dataset)
     whole, stopped = create_run(recipe, tmp_path / "whole"), create_run(recipe, tmp_path / "stopped")
-    train(recipe, dataset, whole, start=start)
+    train(recipe, dataset, whole, initial_weights=initial)
 
     def stop(_end: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(Exception, match="after epoch 1 of 2"):
-        train(recipe, dataset, stopped, [stop], start)
+        train(recipe, dataset, stopped, [stop], initial)
     assert resume(stopped, dataset)
     first, second = (load_checkpoint(run.last, recipe).model for run in (whole, stopped))
     assert all(torch.equal(values, second[name]) for name, values in first.items())
@@ -87,16 +87,16 @@ def test_a_source_that_does_not_fit_is_told(
     tmp_path: Path, tiny: Recipe, dataset: Dataset, finished_run: RunFolder
 ) -> None:
     with pytest.raises(InvalidRecipe, match=r"another network: its activation is 'silu', that of the recipe 'relu'"):
-        load_start(finished_run.path, _recipe(tiny, activation="relu"), dataset)
+        load_initial_weights(finished_run.path, _recipe(tiny, activation="relu"), dataset)
     with pytest.raises(InvalidRun, match=r"has no best\.pt"):
-        load_start(tmp_path, tiny, dataset)
+        load_initial_weights(tmp_path, tiny, dataset)
     damaged = tmp_path / "damaged.pt"
     damaged.write_bytes(finished_run.best.read_bytes()[:-100])
     with pytest.raises(InvalidCheckpoint, match="cut short"):
-        load_start(damaged, tiny, dataset)
+        load_initial_weights(damaged, tiny, dataset)
     wide = dataset._replace(train=Images(np.zeros((4, 14, 56, 1), np.uint8), np.zeros(4, np.uint8)))
     with pytest.raises(InvalidCheckpoint, match="is not for images of 14 × 56 pixels"):
-        load_start(finished_run.path, tiny, wide)
+        load_initial_weights(finished_run.path, tiny, wide)
 
 
 def test_the_command_line_starts_from_a_run(
@@ -120,26 +120,26 @@ def test_a_correction_starts_at_the_quality_of_its_source(
     tmp_path: Path, tiny: Recipe, dataset: Dataset, rate_lambda: float
 ) -> None:
     small = {"architecture": "conv", "encoder_width": 4, "decoder_width": 4, "hidden": 16, "code_size": 4}
-    plain = _recipe(tiny, **small, layers=(), epochs=2)
+    plain = _recipe(tiny, **small, epochs=2)
     source = create_run(plain, tmp_path / "plain")
     train(plain, dataset, source)
-    recipe = _recipe(tiny, **small, layers=(), epochs=1, correction=True, learning_rate=1e-30, rate_lambda=rate_lambda)
+    recipe = _recipe(tiny, **small, epochs=1, correction=True, learning_rate=1e-30, rate_lambda=rate_lambda)
     run = _started(recipe, dataset, source.path, tmp_path / "corrected")
     before, after = source.metrics()[-1]["validation_rmse"], run.metrics()[0]["validation_rmse"]
     assert after == pytest.approx(before, rel=0.1)
     with pytest.raises(InvalidRecipe, match="correction"):
-        load_start(run.path, _recipe(tiny, **small, layers=(), rate_lambda=rate_lambda), dataset)
+        load_initial_weights(run.path, _recipe(tiny, **small, rate_lambda=rate_lambda), dataset)
 
 
 @pytest.mark.parametrize("correction", [False, True])
-def test_a_map_of_details_starts_near_the_quality_of_its_source(
+def test_a_spatial_part_starts_near_the_quality_of_its_source(
     tmp_path: Path, tiny: Recipe, dataset: Dataset, correction: bool
 ) -> None:
-    small = {"architecture": "conv", "encoder_width": 4, "decoder_width": 4, "hidden": 16, "layers": ()}
+    small = {"architecture": "conv", "encoder_width": 4, "decoder_width": 4, "hidden": 16}
     plain = _recipe(tiny, **small, code_size=4, epochs=8)
     source = create_run(plain, tmp_path / "plain")
     train(plain, dataset, source)
-    details = {**small, "code_size": 4 + 2 * 49, "map_channels": 2, "correction": correction, "epochs": 1}
+    details = {**small, "code_size": 4 + 2 * 49, "spatial_channels": 2, "correction": correction, "epochs": 1}
     run = _started(_recipe(tiny, **details, learning_rate=1e-30), dataset, source.path, tmp_path / "details")
     at_random = create_run(_recipe(tiny, **details, learning_rate=1e-30), tmp_path / "at-random")
     train(at_random.recipe(), dataset, at_random)
@@ -151,8 +151,8 @@ def test_a_map_of_details_starts_near_the_quality_of_its_source(
     rated = _started(for_rate, dataset, run.path, tmp_path / "rated")
     with_rate = _recipe(tiny, **small, code_size=4, epochs=1, rate_lambda=100.0, correction=correction)
     without = _started(with_rate, dataset, source.path, tmp_path / "without")
-    assert load_start(rated.path, for_rate, dataset).with_details
-    with pytest.raises(InvalidRecipe, match="cannot get a map of details any more"):
-        load_start(without.path, for_rate, dataset)
+    assert load_initial_weights(rated.path, for_rate, dataset).has_spatial_part
+    with pytest.raises(InvalidRecipe, match="a spatial part can no longer be added"):
+        load_initial_weights(without.path, for_rate, dataset)
     with pytest.raises(InvalidRecipe, match="its code_size is 4, that of the recipe 5"):
-        load_start(source.path, _recipe(tiny, **{**details, "code_size": 5 + 2 * 49}), dataset)
+        load_initial_weights(source.path, _recipe(tiny, **{**details, "code_size": 5 + 2 * 49}), dataset)

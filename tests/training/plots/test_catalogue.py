@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training.__main__ import PICTURES, main
+from training.cli.main import main
 from training.errors import InvalidRecipe
+from training.plots import PICTURES
 from training.plots.catalogue import KINDS, Options, check_request
 from training.runs import RunFolder
 
@@ -20,7 +21,7 @@ def test_the_command_line_knows_the_kinds_of_the_catalogue() -> None:
     ("kind", "sources", "out", "options", "words"),
     [
         ("codes", 0, "a.png", Options(), "needs the folder of a run, or --model"),
-        ("codes", 2, "a.png", Options(), "draws one run or model, and 2 are given"),
+        ("codes", 2, "a.png", Options(), "draws one run or model, but 2 were given"),
         ("codes", 1, "a.png", Options(count=10_001), "from 1 to 10,000, not 10,001"),
         ("two-rows", 1, "a.png", Options(count=41), "from 1 to 40, not 41"),
         ("two-rows", 1, "a.jpg", Options(), "writes a .png file"),
@@ -46,7 +47,7 @@ def test_pictures_are_drawn_of_runs_and_models_alike(
         out.unlink()
     assert main(["plot", "learning", str(run), "--out", str(tmp_path / "b.png")]) == 0
     assert main(["plot", "learning", "--model", str(published), "--out", str(tmp_path / "c.png")]) == 1
-    assert "draws the folder of a run, which" in capsys.readouterr().err
+    assert "needs the folder of a run" in capsys.readouterr().err
     assert main(["plot", "two-rows", str(tmp_path), "--out", str(tmp_path / "c.png")]) == 1
     assert "neither the folder of a run" in capsys.readouterr().err
     assert main(["plot", "animate", str(run), "--out", str(tmp_path / "c.gif")]) == 1

@@ -7,7 +7,7 @@ from PIL import Image
 from latentwire.errors import ImageMismatch
 from training.data.datasets import Dataset, Images
 from training.errors import CannotWrite
-from training.plots import plot_reconstructions
+from training.plots.reconstructions import plot_reconstructions
 
 
 @pytest.mark.parametrize("count", [1, 10, 17])

@@ -40,7 +40,7 @@ def test_the_table_sets_the_measured_figures_beside_those_of_the_card(published:
     card = load_card(published)
     quality = evaluate_model(published, dataset)
     assert card.quality == quality
-    lines = quality_table(quality, card).splitlines()
+    lines = quality_table(quality, card.quality).splitlines()
     assert lines[0] == "500 images of synthetic test"
     (row,) = [line for line in lines if line.startswith("RMSE, as delivered")]
     assert row.split()[-2:] == [f"{quality.rmse:.5f}"] * 2

@@ -31,9 +31,9 @@ def test_the_graphs_compute_what_the_averaged_network_computes(
     finished_run: RunFolder, tiny: Recipe, dataset: Dataset
 ) -> None:
     checkpoint = load_checkpoint(finished_run.best, tiny)
-    assert checkpoint.average is not None
+    assert checkpoint.ema is not None
     model = build_autoencoder(tiny, dataset.shape)
-    model.load_state_dict(checkpoint.kept_weights)
+    model.load_state_dict(checkpoint.ema_weights)
     model.eval()
     for size in (1, 2, 33, 100):
         x = image.to_x(dataset.test.pixels[:size])
@@ -146,6 +146,6 @@ def test_weights_that_float16_cannot_hold_are_refused(
     monkeypatch.setattr(export, "MAX_RMSE_CHANGE", 0.0)
     copy.recipe_file.write_text(copy.recipe().model_copy(update={"weights": "float16"}).to_toml())
     copy.decoder.unlink()
-    with pytest.raises(ExportError, match=r"weights in float16 change the RMSE by .* so take float32"):
+    with pytest.raises(ExportError, match=r"weights in float16 change the RMSE by .* set weights to float32"):
         export_run(copy, dataset)
     assert not copy.decoder.exists()

@@ -48,7 +48,7 @@ def test_a_strange_image_among_those_for_training_does_not_widen_the_limits(guar
         assert getattr(beside, score) == pytest.approx(getattr(alone, score), rel=0.3)
 
 
-def test_the_rates_count_what_the_guard_calls_misfits(guarded_model: Path) -> None:
+def test_the_rates_count_what_the_guard_calls_out_of_distribution(guarded_model: Path) -> None:
     card = load_card(guarded_model)
     assert card.guard is not None
     mixed = np.concatenate([familiar_pixels(3, 9), strange_pixels(1, 9)])
@@ -62,7 +62,7 @@ def test_the_rates_count_what_the_guard_calls_misfits(guarded_model: Path) -> No
 
 
 def test_images_too_large_for_a_card_get_no_guard(guarded_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.release.fit_guard.MAX_TYPICAL_VALUES", SHAPE.pixels - 1)
+    monkeypatch.setattr("training.release.fit_guard.MAX_REFERENCE_VALUES", SHAPE.pixels - 1)
     few = images(familiar_pixels(20))
     assert fit_limits(guarded_model, TrainingSplit(few, few)) is None
     assert "no guard" in guard_in_words(None)
@@ -93,7 +93,7 @@ def test_images_of_another_shape_are_refused(guarded_model: Path) -> None:
         guard_model(guarded_model, Dataset("other", other, other), make_recipe({"name": "other"}))
 
 
-def test_misfits_come_in_the_shape_of_the_data_set(tmp_path: Path) -> None:
+def test_ood_images_come_in_the_shape_of_the_data_set(tmp_path: Path) -> None:
     np.savez(tmp_path / "colours.npz", images=np.zeros((3, 10, 12, 3), np.uint8))
     dataset = Dataset("drawings", images(familiar_pixels(2)), images(familiar_pixels(2)))
     (colours,) = load_ood_images(["colours.npz"], dataset, tmp_path)
@@ -101,8 +101,8 @@ def test_misfits_come_in_the_shape_of_the_data_set(tmp_path: Path) -> None:
     assert colours.pixels.shape == (3, *SHAPE.as_tuple())
 
 
-def test_misfits_that_are_not_there_are_passed_over_only_where_none_were_asked_for(tmp_path: Path) -> None:
+def test_missing_ood_images_are_skipped_only_if_none_were_asked_for(tmp_path: Path) -> None:
     dataset = Dataset("drawings", images(familiar_pixels(2)), images(familiar_pixels(2)))
-    assert load_ood_images(["nowhere.npz"], dataset, tmp_path, if_there=True) == []
+    assert load_ood_images(["nowhere.npz"], dataset, tmp_path, skip_missing=True) == []
     with pytest.raises(MissingData):
         load_ood_images(["nowhere.npz"], dataset, tmp_path)

@@ -46,14 +46,14 @@ def test_both_graphs_of_each_pair_are_timed(published: Path) -> None:
 
 def test_bounds_hold_for_each_graph_by_itself() -> None:
     good = Latency("a", MAX_MS, MAX_MS, MAX_BYTES, MAX_BYTES)
-    assert good.quick_enough
-    assert good.small_enough
+    assert good.is_fast
+    assert good.is_small
     slow = good._replace(decoder_ms=MAX_MS + 0.001)
-    assert not slow.quick_enough
-    assert slow.small_enough
+    assert not slow.is_fast
+    assert slow.is_small
     large = good._replace(encoder_bytes=MAX_BYTES + 1)
-    assert large.quick_enough
-    assert not large.small_enough
+    assert large.is_fast
+    assert not large.is_small
     lines = latency_lines([good, slow])
     assert len({len(line) for line in lines}) == 1
     assert lines[1].split()[-2:] == ["met", "met"]

@@ -62,16 +62,6 @@ def test_publishing_keeps_a_quantiser_that_was_calibrated_by_hand(
     assert "--max-rmse-increase 0.0001" in write_readme(card)
 
 
-def test_publishing_calibrates_anew_what_an_earlier_version_calibrated(
-    tmp_path: Path, copy: RunFolder, dataset: Dataset
-) -> None:
-    content = json.loads(copy.quantizer_file.read_text())
-    tables = content.pop("tables")
-    copy.quantizer_file.write_text(json.dumps(content))
-    publish_run(copy, dataset, tmp_path / "models")
-    assert json.loads(copy.quantizer_file.read_text())["tables"] == tables
-
-
 def test_publishing_exports_anew_after_training_went_on(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
     run = create_run(tiny.model_copy(update={"epochs": 2}), tmp_path / "run")
 

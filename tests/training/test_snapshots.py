@@ -5,10 +5,11 @@ import pytest
 
 from training.data.datasets import Dataset
 from training.errors import CannotWrite, Interrupted, InvalidRun
-from training.loop.snapshots import load_snapshots, take_snapshots
+from training.loop.listeners import take_snapshots
 from training.loop.trainer import EpochEnd, resume, train
 from training.recipe import Recipe
 from training.runs import RunFolder, create_run
+from training.snapshots import load_snapshots
 
 
 @pytest.fixture

@@ -1,31 +1,24 @@
-"""What a network makes of a few images after each epoch <-> a folder of small files, for an animation of its learning.
+"""Reconstructions of a few images after each epoch <-> a folder of small files, for an animation of the learning.
 
     snapshots/originals.npy    uint8 (N, H, W, C)
     snapshots/0007.npy         their reconstructions after epoch 7, in the same shape
 
-Written by a listener of `training.loop.trainer`; to write them takes milliseconds. Knows torch only in that listener.
+`training.loop.listeners` takes them; `training.plots.animation` draws them.
 """
 
 import io
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from latentwire.imaging import image
 from training.atomic import write_atomically
-from training.data.datasets import Dataset
-from training.data.images import choose_examples
 from training.errors import CannotWrite, InvalidRun
 from training.runs import RunFolder
 
-if TYPE_CHECKING:
-    from training.loop.trainer import EpochEnd
-
 FOLDER = "snapshots"
-COUNT = 10
 
 _ORIGINALS = "originals.npy"
 
@@ -37,43 +30,40 @@ class Snapshots(NamedTuple):
     reconstructions: dict[int, image.Pixels]
 
 
-def take_snapshots(run: RunFolder, dataset: Dataset, count: int = COUNT) -> "Callable[[EpochEnd], None]":
-    """Return a listener that saves the reconstructions of a few test images after each epoch.
+class SnapshotWriter:
+    """Writes the snapshots of one run."""
 
-    The images are only looked at; nothing is chosen by them.
+    def __init__(self, run: RunFolder, originals: image.Pixels) -> None:
+        """Make the folder and write the originals, uint8 (N, H, W, C).
 
-    Raises:
-        CannotWrite: the disk is full, or the folder read-only.
-    """
-    import torch
+        Raises:
+            CannotWrite: the disk is full, or the folder read-only.
+        """
+        self._folder = run.path / FOLDER
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"the folder {self._folder} cannot be made: {error.strerror}") from error
+        _write(self._folder / _ORIGINALS, originals)
 
-    originals = dataset.test.take(choose_examples(dataset.test, count)).pixels
-    x = torch.from_numpy(image.to_x(originals))
-    folder = run.path / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"the folder {folder} cannot be made: {error.strerror}") from error
-    _write(folder / _ORIGINALS, originals)
+    def write(self, epoch: int, reconstructions: image.Pixels) -> None:
+        """Write the reconstructions of the originals after an epoch.
 
-    def take(end: "EpochEnd") -> None:
-        weights = next(end.model.parameters(), x)
-        with torch.no_grad():
-            x_hat = end.model(x.to(weights.device)).float().cpu().numpy()
-        _write(folder / f"{end.report.epoch:04d}.npy", image.to_pixels(x_hat))
-
-    return take
+        Raises:
+            CannotWrite: the disk is full, or the folder read-only.
+        """
+        _write(self._folder / f"{epoch:04d}.npy", reconstructions)
 
 
 def load_snapshots(run: RunFolder) -> Snapshots:
-    """Read what was saved of a run, up to the last epoch that its metrics tell of.
+    """Read the snapshots of a run's epochs, as far as its metrics go.
 
     Raises:
         InvalidRun: nothing was saved, or a file is damaged.
     """
     folder = run.path / FOLDER
     epochs = {int(epoch["epoch"]) for epoch in run.metrics()}
-    # Epochs that were run, lost with their checkpoint, and not run again have a file, but no metrics.
+    # An epoch whose checkpoint was lost may have left a file, but no metrics.
     found = sorted(path for path in folder.glob("*.npy") if re.fullmatch(r"\d{4,}", path.stem))
     shown = [path for path in found if int(path.stem) in epochs]
     if not shown or not (folder / _ORIGINALS).is_file():

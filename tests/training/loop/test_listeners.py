@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +5,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from latentwire.imaging import image
-from training.__main__ import main
+from training.cli.main import main
 from training.data.datasets import Dataset
-from training.errors import CannotWrite, Interrupted, TrainingError
-from training.loop.tensorboard import two_rows, watching
+from training.errors import CannotWrite, Interrupted
+from training.loop.listeners import tensorboard_listeners, two_rows
 from training.loop.trainer import EpochEnd, resume, train
 from training.recipe import Recipe
 from training.runs import create_run
@@ -34,10 +33,10 @@ def test_curves_and_pictures_of_each_epoch_are_there_and_those_that_are_run_agai
             run.last.write_bytes(after[1])
             raise KeyboardInterrupt
 
-    with watching(folder, tiny, dataset) as watchers, pytest.raises(Interrupted):
-        train(tiny, dataset, run, [*watchers, lose_the_third_epoch])
-    with watching(folder, tiny, dataset) as watchers:
-        assert resume(run, dataset, watchers)
+    with tensorboard_listeners(folder, tiny, dataset) as listeners, pytest.raises(Interrupted):
+        train(tiny, dataset, run, [*listeners, lose_the_third_epoch])
+    with tensorboard_listeners(folder, tiny, dataset) as listeners:
+        assert resume(run, dataset, listeners)
     events = _events(folder)
     metrics = run.metrics()
     for tag, field in {
@@ -64,21 +63,16 @@ def test_originals_stand_over_their_reconstructions() -> None:
 
 
 def test_nothing_is_written_without_a_folder(tiny: Recipe, dataset: Dataset) -> None:
-    with watching(None, tiny, dataset) as watchers:
-        assert watchers == []
+    with tensorboard_listeners(None, tiny, dataset) as listeners:
+        assert listeners == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(CannotWrite, match="TensorBoard's folder"), watching(tmp_path / "file", tiny, dataset):
-        pass
-
-
-def test_a_missing_tensorboard_is_told(
-    tmp_path: Path, tiny: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(TrainingError, match="needs the package tensorboard"), watching(tmp_path, tiny, dataset):
+    with (
+        pytest.raises(CannotWrite, match="TensorBoard's folder"),
+        tensorboard_listeners(tmp_path / "file", tiny, dataset),
+    ):
         pass
 
 

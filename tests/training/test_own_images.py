@@ -8,7 +8,7 @@ from PIL import Image
 
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
-from training.__main__ import main
+from training.cli.main import main
 
 FIELDS = {
     "architecture": "conv-plain",
@@ -45,7 +45,7 @@ def test_a_folder_of_colour_images_becomes_a_model_of_colour_images(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, models, picture = tmp_path / "run", tmp_path / "models", tmp_path / "a.png"
-    assert main(_train(pictures, run, "--layers", "")) == 0
+    assert main(_train(pictures, run)) == 0
     assert "1 file of pictures cannot be read: red/broken.jpg" in capsys.readouterr().err
     assert main(["publish", str(run), "--models-dir", str(models), "--name", "mine"]) == 0
     assert main(["evaluate", "--model", str(models / "mine")]) == 0
@@ -61,7 +61,7 @@ def test_a_folder_of_colour_images_becomes_a_model_of_colour_images(
 def test_an_unreadable_file_fails_a_strict_run_before_it_starts(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_train(pictures, tmp_path / "run", "--layers", "", "--strict")) == 1
+    assert main(_train(pictures, tmp_path / "run", "--strict")) == 1
     assert "1 file of pictures cannot be read: red/broken.jpg" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -69,5 +69,5 @@ def test_an_unreadable_file_fails_a_strict_run_before_it_starts(
 def test_mixed_sizes_without_a_fit_are_refused(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_train(pictures, tmp_path / "run", "--layers", "", "--fit", "strict")) == 2
+    assert main(_train(pictures, tmp_path / "run", "--fit", "strict")) == 2
     assert "ask for fit=resize or fit=pad" in capsys.readouterr().err
