@@ -108,9 +108,11 @@ def test_what_is_not_http_is_an_invalid_request(edge: Edge, data: bytes) -> None
     assert_problem(response, 400, "invalid-request")
 
 
-def test_trace_is_no_method(edge: Edge) -> None:
-    (response,) = exchange(edge, b"TRACE /encode HTTP/1.1\r\nHost: x\r\n\r\n")
+@pytest.mark.parametrize(("path", "methods"), [("/encode", "POST"), ("/models?x=1", "GET, HEAD")])
+def test_trace_is_no_method(edge: Edge, path: str, methods: str) -> None:
+    (response,) = exchange(edge, f"TRACE {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert_problem(response, 405, "method-not-allowed")
+    assert response.headers.get_list("allow") == [methods]
 
 
 @pytest.mark.parametrize(

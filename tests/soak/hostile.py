@@ -134,7 +134,7 @@ class Hostile:
         def work() -> Check:
             return gives(image.write_png(decoder.decode([bitstream])[0]), PNG)
 
-        content = json_bytes({"payload": b64encode(bitstream).decode()})
+        content = json_bytes({"bitstream": b64encode(bitstream).decode()})
         return Exchange("receiver", "/decode", expected_of(work), content, {"Content-Type": JSON})
 
     def _damaged_container(self, random: Random) -> Exchange:
@@ -230,8 +230,8 @@ class Hostile:
                 (json_bytes({"code": numbers, "other": 1}), ("invalid-code",)),
                 (json_bytes({"code": [0] * (MAX_CODE_ELEMENTS + 1)}), ("invalid-code",)),
                 (json_bytes({}), ("invalid-code",)),
-                (json_bytes({"payload": "%%%"}), ("invalid-code",)),
-                (json_bytes({"payload": ""}), ("invalid-code",)),
+                (json_bytes({"bitstream": "%%%"}), ("invalid-code",)),
+                (json_bytes({"bitstream": ""}), ("invalid-code",)),
                 (json_bytes({"code": [*numbers, 1], "model": card.name}), ("invalid-vector",)),
                 (json_bytes({"code": [], "model": card.name}), ("invalid-vector",)),
                 (json_bytes({"code": [1e39] * card.code_size, "model": card.name}), ("invalid-vector",)),

@@ -118,8 +118,8 @@ class MisbehavingClients:
         one = random.choice(self._singles)
         with self._connected(one.half) as connection:
             try:
-                connection.sendall(head(one) + one.body + random.randbytes(random.randint(8, 2000)))
-                connection.shutdown(socket.SHUT_WR)
+                # The line breaks end the rest, which the server then refuses as another request.
+                connection.sendall(head(one) + one.body + random.randbytes(random.randint(8, 2000)) + b"\r\n\r\n")
             except OSError:
                 pass  # The server may have closed the connection.
             responses = received(connection)
