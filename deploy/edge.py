@@ -62,7 +62,7 @@ PROBLEMS = {
     "not-found": (404, "No such route", "there is no such route; /docs lists those there are"),
     "method-not-allowed": (405, "The route does not take this method", "no route takes this method; use GET or POST"),
     "body-too-large": (413, "The body is too long", "the body is longer than this route takes; send less"),
-    "headers-too-large": (431, "The request's head is too large", "the request's headers are too long; send less"),
+    "headers-too-large": (431, "The request's headers are too large", "the request's headers are too long; send less"),
     "overloaded": (429, "Too many requests at the moment", "too many requests are under way; try again later"),
     "not-ready": (503, "Not ready", "no service behind the edge answers at the moment; try again later"),
 }
