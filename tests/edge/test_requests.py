@@ -1,6 +1,7 @@
 """Requests through the edge: the same responses as from the service, and nginx's own errors in the API's form."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,12 @@ def test_a_path_prefix_is_taken_off(start_edge: StartEdge, png: bytes, encoded: 
         assert edge.client.get(f"{prefix}/readyz").status_code == 200
         assert_problem(edge.client.get(f"{prefix}/metrics"), 404, "not-found")
     assert_problem(edge.client.get("/images/v2/livez"), 404, "not-found")
+    page, document = edge.client.get("/images/v1/docs"), edge.client.get("/images/v1/openapi.json")
+    for link in re.findall(r'(?:href|src)="(.*?)"', page.text):
+        assert edge.client.get(str(page.url.join(link))).status_code == 200
+        assert page.url.join(link).path.startswith("/images/v1/")
+    (root,) = document.json()["servers"]
+    assert document.url.join(root["url"]).path == "/images/v1/"
 
 
 @pytest.mark.parametrize("path", ["/metrics", "//metrics", "/%6detrics", "/models/../metrics", "/metrics?x=1"])
@@ -145,6 +152,15 @@ def test_a_batch_may_be_longer_than_a_single_body(start_edge: StartEdge, png: by
     # The service says what is wrong with it, so it has arrived.
     assert_problem(edge.client.post("/decode/batch", content=bytes(5000)), 400, "invalid-code")
     assert_problem(edge.client.post("/decode/batch", content=bytes(5001)), 413, "body-too-large")
+
+
+def test_the_access_log_has_the_original_request_without_its_query(start_edge: StartEdge) -> None:
+    edge = start_edge(MAX_BODY_BYTES=10)
+    edge.client.post("/encode?key=secret", content=bytes(11), headers={"X-Request-Id": "too-long"})
+    edge.stop()
+    assert "secret" not in edge.output()
+    (line,) = [json.loads(line) for line in edge.output().splitlines() if "too-long" in line]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/encode", 413)
 
 
 def test_a_body_that_cannot_be_stored_is_refused(start_edge: StartEdge) -> None:
