@@ -1,6 +1,8 @@
 """The commands and programs that the documentation shows are run, and must print what it shows."""
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -150,14 +152,15 @@ def _run_python(block: Block, folder: Path, environment: dict[str, str]) -> None
 
 
 def _free_ports(count: int) -> list[str]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for free in sockets:
-            free.bind(("127.0.0.1", 0))
-        return [str(free.getsockname()[1]) for free in sockets]
-    finally:
-        for free in sockets:
-            free.close()
+    """Return free ports outside the range that the system takes for connections, so that they stay free."""
+    free: list[str] = []
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            free.append(str(port))
+        if len(free) == count:
+            break
+    return free
 
 
 def _write_program(path: Path, line: str) -> None:
