@@ -16,7 +16,6 @@ from latentwire.format.bitstream import read_bitstream
 from latentwire.format.container import ChunkCoder, Frame, FrameReader
 from latentwire.imaging import image
 from latentwire.model.card import DECODER_FILE, ModelCard, load_card
-from latentwire.model.model_files import ReadOnnx, read_onnx
 from latentwire.model.onnx_session import OnnxModel, open_onnx
 
 GOLDEN_PIXEL_TOLERANCE = 2
@@ -32,23 +31,19 @@ class Decoder:
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1, card: ModelCard | None = None, read: ReadOnnx = read_onnx) -> Self:
+    def open(cls, folder: Path, threads: int = 1) -> Self:
         """Open `folder/card.json` and `folder/decoder.onnx`; the encoder's file is not looked at.
 
         Args:
             folder: of the model.
             threads: that the graph may use within one run.
-            card: of the folder, if it has been read already.
-            read: gives the graph's bytes, checked as `read_onnx` does.
 
         Raises:
             ModelError: a file is missing, or is not what the card says.
         """
-        card = card or load_card(folder)
+        card = load_card(folder)
         height, width, channels = card.image.as_tuple()
-        graph = open_onnx(
-            folder / DECODER_FILE, card.decoder, (card.code_size,), (channels, height, width), threads, read
-        )
+        graph = open_onnx(folder / DECODER_FILE, card.decoder, (card.code_size,), (channels, height, width), threads)
         return cls(card, graph)
 
     def decode(self, bitstreams: Sequence[bytes]) -> image.Pixels:

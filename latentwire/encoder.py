@@ -15,7 +15,6 @@ from latentwire.format import bitstream, lossless
 from latentwire.format.container import Chunk, ChunkCoder, ContainerWriter
 from latentwire.imaging import image
 from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
-from latentwire.model.model_files import ReadOnnx, read_onnx
 from latentwire.model.onnx_session import OnnxModel, open_onnx
 from latentwire.options import Fit
 
@@ -46,23 +45,19 @@ class Encoder:
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1, card: ModelCard | None = None, read: ReadOnnx = read_onnx) -> Self:
+    def open(cls, folder: Path, threads: int = 1) -> Self:
         """Open `folder/card.json` and `folder/encoder.onnx`; the decoder's file is not looked at.
 
         Args:
             folder: of the model.
             threads: that the graph may use within one run.
-            card: of the folder, if it has been read already.
-            read: gives the graph's bytes, checked as `read_onnx` does.
 
         Raises:
             ModelError: a file is missing, or is not what the card says.
         """
-        card = card or load_card(folder)
+        card = load_card(folder)
         height, width, channels = card.image.as_tuple()
-        graph = open_onnx(
-            folder / ENCODER_FILE, card.encoder, (channels, height, width), (card.code_size,), threads, read
-        )
+        graph = open_onnx(folder / ENCODER_FILE, card.encoder, (channels, height, width), (card.code_size,), threads)
         return cls(card, graph)
 
     def encode_file(self, data: bytes, fit: Fit = "strict", max_pixels: int = image.DEFAULT_MAX_PIXELS) -> EncodedImage:

@@ -1,13 +1,10 @@
 """Files of graphs -> their bytes, if they are those that a card names. What a graph is, is not known here."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from latentwire.errors import InvalidGraph, MissingGraph
 from latentwire.model.card import GraphFile
-
-ReadOnnx = Callable[[Path, GraphFile], bytes]
 
 
 def read_onnx(path: Path, expected: GraphFile) -> bytes:

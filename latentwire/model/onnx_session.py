@@ -17,7 +17,7 @@ import onnxruntime
 
 from latentwire.errors import InvalidGraph
 from latentwire.model.card import GraphFile
-from latentwire.model.model_files import ReadOnnx, read_onnx
+from latentwire.model.model_files import read_onnx
 from latentwire.timing import timed_stage
 
 Floats = npt.NDArray[np.float32]
@@ -48,7 +48,6 @@ def open_onnx(
     input_shape: tuple[int, ...],
     output_shape: tuple[int, ...],
     threads: int = 1,
-    read: ReadOnnx = read_onnx,
 ) -> OnnxModel:
     """Open one graph after checking its hash and its signature; a file of the same bytes as another gives that graph.
 
@@ -58,13 +57,12 @@ def open_onnx(
         input_shape: of one element of the batch.
         output_shape: the same.
         threads: that onnxruntime may use within one run; graphs this small are fastest with 1.
-        read: gives the file's bytes, checked as `read_onnx` does.
 
     Raises:
         MissingGraph: no such file.
         InvalidGraph: another file than the card names, or other inputs and outputs than these.
     """
-    graph_bytes = read(path, expected)
+    graph_bytes = read_onnx(path, expected)
     key = (expected.sha256, input_shape, output_shape, threads)
     if (graph := _opened.get(key)) is not None:
         return graph
