@@ -45,7 +45,7 @@ class BodyTooLarge(ServiceError):
 
 
 class ClientGone(ServiceError):
-    """The client closed the connection before its response was ready. Nobody reads the response."""
+    """The client closed the connection before its response was ready, and does not read it."""
 
 
 class Forbidden(ServiceError):

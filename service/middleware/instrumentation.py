@@ -74,7 +74,7 @@ class InstrumentationMiddleware:
         record.duration_ns = perf_counter_ns() - record.begun_ns
         # The route's path, of which there are few, and not the request's, of which clients can make up any number.
         record.route = getattr(scope.get("route"), "path", record.route)
-        if record.answers_codes and record.complete:
+        if record.maps_images_to_codes and record.complete:
             record.image_bytes, record.code_bytes = record.bytes_in, record.bytes_out
         self._metrics.count(record)
         if self._tracer is not None:

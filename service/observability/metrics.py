@@ -159,7 +159,7 @@ class Metrics:
     def _show(self, gauge: str, value: int) -> None:
         if self._values[gauge] != value:
             self._values[gauge] = value
-            # Of a single process, the gauge reads the value when /metrics is asked for, which is faster than set().
+            # In a single process, the gauge reads the value when /metrics is asked for, which is faster than set().
             if self._folder is not None:
                 self._gauges[gauge].set(value)
 

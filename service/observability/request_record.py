@@ -34,7 +34,7 @@ class RequestRecord:
     begun_at_ns: int = field(default_factory=time_ns)
     duration_ns: int = 0
     timer: StageTimer = field(default_factory=StageTimer)
-    # Of the response; 0 before it starts.
+    # Status of the response; 0 before it starts.
     status: int = 0
     # Code of the problem in the response.
     problem: str | None = None
@@ -46,7 +46,7 @@ class RequestRecord:
     # Name and model_id of the model that did the work.
     model: str | None = None
     # Whether the request's body holds images and the response their bitstreams, and little else.
-    answers_codes: bool = False
+    maps_images_to_codes: bool = False
     # Sizes of the image files that were encoded, and of their bitstreams.
     image_bytes: int = 0
     code_bytes: int = 0
@@ -106,4 +106,4 @@ def record_ood(outcome: OodOutcome, images: int) -> None:
 def record_batch_of_codes() -> None:
     """Record that the request's body holds images and the response their bitstreams, and little else."""
     if (record := _current.get()) is not None:
-        record.answers_codes = True
+        record.maps_images_to_codes = True

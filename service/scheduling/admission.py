@@ -34,16 +34,16 @@ class RunPart(Protocol):
 
 
 class AdmissionObserver(Protocol):
-    """Gets told whenever a figure of `Admission` changes."""
+    """Receives the figures of `Admission` whenever they change."""
 
     def set_load(self, running: int, queued: int, batches: int) -> None:
-        """So many requests run, so many wait, and so many batches run now."""
+        """Receive how many requests run, how many wait, and how many batches run."""
 
     def set_buffered_bytes(self, buffered_bytes: int) -> None:
-        """Request bodies take this many bytes now."""
+        """Receive how many bytes the request bodies take."""
 
     def observe_micro_batch(self, key: BatchKey, size: int) -> None:
-        """A micro-batch of this key and size has run in the event loop."""
+        """Receive the key and the size of a micro-batch that has run in the event loop."""
 
 
 class Admission:

@@ -24,7 +24,7 @@ MAX_BATCH_NS = 8_000_000
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Mapped = TypeVar("Mapped")
-# Returns for each item, in order, its result or the exception to raise to the one who submitted it.
+# Returns for each item, in order, its result or the exception to raise from its `submit`.
 BatchFunction = Callable[[Sequence[Item]], Sequence[Result | Exception]]
 
 

@@ -28,8 +28,8 @@ class BatchKey(NamedTuple):
 class CostEstimate:
     """The expected processor time of one item: an asymmetric exponentially weighted moving average (EWMA).
 
-    It rises by a half of the difference to each longer time, and falls by a thirty-second of the difference to each
-    shorter one. So one slow item moves its kind to a thread, and it takes many quick ones to come back.
+    It rises by 1/2 of the difference to each longer time, and falls by 1/32 of the difference to each shorter time. So
+    one slow item moves its key to a thread, and only many quick ones bring it back.
     """
 
     __slots__ = ("expected_ns",)
