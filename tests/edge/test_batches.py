@@ -61,6 +61,8 @@ def test_a_batch_that_is_refused_early_is_answered(launch: Callable[..., Server]
     response = edge.client.post("/encode/batch", content=array_of(500), headers={"Content-Type": NPY})
     assert response.status_code == 413
     assert response.json()["code"] == "batch-too-large"
+    # The rest of the body would be taken for the next request.
+    assert response.headers["connection"] == "close"
 
 
 def test_a_client_that_leaves_ends_its_batch(launch: Callable[..., Server], start_edge: StartEdge) -> None:
