@@ -113,7 +113,7 @@ def test_blocks_print_what_the_page_shows(page: str, checkout: Checkout) -> None
             if not block.is_run:
                 continue
             if block.language == "python":
-                _run_python(block, folder, checkout.environment())
+                _run_python(block, folder, checkout)
             elif block.is_background:
                 for command, _ in block.steps():
                     checkout.start(command, folder)
@@ -143,9 +143,14 @@ def _type(block: Block, terminal: Terminal, checkout: Checkout) -> None:
             assert_prints(printed, shown, command)
 
 
-def _run_python(block: Block, folder: Path, environment: dict[str, str]) -> None:
+def _run_python(block: Block, folder: Path, checkout: Checkout) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", block.body], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", checkout.translate(block.body)],
+        cwd=folder,
+        env=checkout.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 0, f"{block.body}{result.stderr}"
     assert_prints(result.stdout, block.printed(), block.body)

@@ -1,6 +1,5 @@
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,6 @@ from latentwire.encoder import Encoder
 from service import errors
 from service.http.problems import ALL_PROBLEMS, PROBLEMS
 from tests.service.client import Client, assert_problem
-
-API = Path(__file__).parents[3] / "docs" / "API.md"
 
 
 def leaves(base: type[Exception]) -> Iterator[type[Exception]]:
@@ -28,13 +25,6 @@ def test_every_error_is_in_the_table_and_nothing_else() -> None:
 def test_a_code_has_one_status_and_one_title() -> None:
     assert len({problem.code for problem in ALL_PROBLEMS}) == len(ALL_PROBLEMS)
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", problem.code) for problem in ALL_PROBLEMS)
-
-
-def test_the_documented_problems_are_those_of_the_table() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \| ([^|]+) \|", API.read_text(encoding="utf-8"), re.MULTILINE)
-    documented = {(code, int(status), title.strip()) for code, status, title in rows}
-    assert documented == {(problem.code, problem.status, problem.title) for problem in ALL_PROBLEMS}
-    assert len(rows) == len(documented)
 
 
 @pytest.mark.parametrize("path", ["/nope", "/encode/", "/encode/batch/x", "//", "/%00", "/models/a/b"])

@@ -140,18 +140,6 @@ def test_each_out_of_distribution_image_of_a_batch_counts(guarded_model: Path) -
     assert counted == [2, quickly + closely, quickly + closely]
 
 
-def test_the_documentation_lists_every_metric() -> None:
-    families = text_string_to_metric_families(Metrics("1", "both").text("")[0].decode())
-    shown = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in families
-        if family.name.startswith("latentwire_")
-    }
-    page = (ROOT / "docs" / "API.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `latentwire_")]
-    assert {name for row in rows for name in re.findall(r"`(latentwire_\w+)`", row)} == shown
-
-
 def test_what_runs_is_named(start: Callable[..., Client]) -> None:
     client = start(role="sender")
     cards = client.get("/models").json()["models"]
