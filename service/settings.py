@@ -94,13 +94,6 @@ class Settings(BaseSettings):
     io_idle_timeout_s: int = Field(
         30, ge=1, le=3600, description="maximum time between two reads of a body, or two writes of a response"
     )
-    min_data_rate_bytes_per_s: int = Field(
-        250,
-        ge=0,
-        le=1 << 30,
-        description="least rate at which a client sends a batch, or takes an answer: the average of twice the stall "
-        "timeout, of the time in which nothing but the client is waited for; 0 asks for none",
-    )
     tls_certificate: Path | None = Field(
         None, description="PEM file of the certificate and its intermediates; turns HTTPS on"
     )

@@ -6,25 +6,21 @@ are kept, so that no key can come into a log, an error or a dump of this process
 
 import hashlib
 import hmac
-import logging
 import os
 import re
 import stat
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 from service.errors import StartupRefused
+from service.file_watcher import FileWatcher
 from service.settings import Role, Settings
 
 MAX_KEYS = 100
 MAX_FILE_BYTES = 1 << 16
-LOOK_EVERY_S = 1.0
 # What may follow `Bearer` in RFC 6750, in a length that can be neither guessed nor an accident.
 _ENTRY = re.compile(r"(?:(both|sender|receiver):)?([A-Za-z0-9._~+/-]{20,256}=*)")
-
-_log = logging.getLogger(__name__)
 
 
 class Keys:
@@ -43,42 +39,6 @@ class Keys:
         return found
 
 
-class KeyFile:
-    """The keys in a file, read again when it has changed. Used from one event loop.
-
-    What goes wrong after the start is logged once, and the last good keys stay.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = _stamp_of(path)
-        self._keys = _read_file(path)
-        self._looked_s = time.monotonic()
-        self._fault = ""
-
-    def current(self) -> Keys:
-        """Return the keys, at most `LOOK_EVERY_S` old."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = now_s
-            self._look()
-        return self._keys
-
-    def _look(self) -> None:
-        try:
-            stamp = _stamp_of(self._path)
-            if stamp == self._stamp and not self._fault:
-                return
-            self._keys = _read_file(self._path)
-        except StartupRefused as refused:
-            if str(refused) != self._fault:
-                self._fault = str(refused)
-                _log.error("%s; the keys of before stay valid", refused)
-        else:
-            self._stamp, self._fault = stamp, ""
-            _log.warning("the keys in '%s' were read again", self._path)
-
-
 def open_keys(settings: Settings) -> Callable[[], Keys] | None:
     """Return what gives the keys that are valid at this moment; None if none are asked for.
 
@@ -88,7 +48,8 @@ def open_keys(settings: Settings) -> Callable[[], Keys] | None:
     if settings.api_keys is not None and settings.api_keys_file is not None:
         raise StartupRefused("keys are given by api_keys and by api_keys_file; choose one of them")
     if settings.api_keys_file is not None:
-        return KeyFile(settings.api_keys_file).current
+        path = settings.api_keys_file
+        return FileWatcher([path], lambda: _read_file(path), "keys").current
     if settings.api_keys is not None:
         keys = read_keys(settings.api_keys.get_secret_value(), "the setting api_keys")
         return lambda: keys
@@ -125,19 +86,11 @@ def read_keys(text: str, source: str) -> Keys:
     return Keys(holders)
 
 
-def _stamp_of(path: Path) -> tuple[int, int, int]:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise StartupRefused(f"the key file '{path}' cannot be read: {error.strerror}") from error
-    # A pipe would make every request wait for its writer.
-    if not stat.S_ISREG(status.st_mode):
-        raise StartupRefused(f"the key file '{path}' is not a regular file")
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def _read_file(path: Path) -> Keys:
     try:
+        # A pipe would make every request wait for its writer.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StartupRefused(f"the key file '{path}' is not a regular file")
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:

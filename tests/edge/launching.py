@@ -15,8 +15,7 @@ from typing import IO
 
 import httpx
 
-from tests.service.launching import PATIENCE_S, ROOT
-from tests.service.load import wait_until
+from tests.service.launching import PATIENCE_S, ROOT, wait_until
 
 PROGRAM = ROOT / "deploy" / "edge.py"
 # Debian keeps nginx where users do not look.

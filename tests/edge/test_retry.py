@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.edge.test_requests import StartEdge
-from tests.service.launching import PATIENCE_S, Server
-from tests.service.load import Request, load, wait_until
+from tests.service.launching import PATIENCE_S, Server, wait_until
+from tests.service.load import Request, load
 
 Launch = Callable[..., Server]
 CLIENTS = 6

@@ -12,7 +12,7 @@ import pytest
 from tests.edge.launching import PROGRAM, Edge
 from tests.edge.test_requests import StartEdge
 from tests.service.client import OCTETS, assert_problem
-from tests.service.load import wait_until
+from tests.service.launching import wait_until
 from tests.soak.misbehaving_clients import received
 
 

@@ -15,6 +15,7 @@ from service.app import create_app
 from service.inference.registry import Registry
 from service.settings import Settings
 from tests.service.client import Client
+from tests.service.launching import LaunchServer, Server, stop_all
 from tests.tiny_model import SHAPE, publish_tiny_model
 from training.release.model_dir import draw_golden_image
 
@@ -80,6 +81,20 @@ def png(pixels: Pixels) -> bytes:
 def bitstream(client: Client, png: bytes) -> bytes:
     """Its code by the model `tiny`."""
     return client.encode(png, accept="application/octet-stream").content
+
+
+@pytest.fixture(scope="module")
+def launch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchServer]:
+    """Start real servers, each with these models and flags; they are stopped after the module's last test."""
+    servers: list[Server] = []
+
+    def launch(models_dir: Path, *flags: str) -> Server:
+        log = (tmp_path_factory.mktemp("log") / "server.log").open("wb")
+        servers.append(Server("--models-dir", str(models_dir), *flags, log=log))
+        return servers[-1]
+
+    yield launch
+    stop_all(servers)
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 import socket
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -115,11 +114,3 @@ def _ask(connection: socket.socket, request: Request) -> tuple[str, bool]:
     if not head.startswith(b"HTTP/1.1 200 ") or body != request.answer:
         return f"a wrong answer: {head!r} {body[:300]!r}", False
     return "answered", b"connection: close" not in fields
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Return when `condition` holds; fail if it does not in time."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"waited in vain until {what}"
-        time.sleep(0.02)

@@ -16,11 +16,8 @@ from PIL import Image
 from latentwire.encoder import Encoder
 from tests.service.client import JSON, OCTETS
 from tests.service.hostile import save
-from tests.service.launching import PATIENCE_S, Server
-from tests.service.server.test_server import launch
+from tests.service.launching import PATIENCE_S, LaunchServer, Server
 from tests.tiny_model import strange_pixels
-
-__all__ = ["launch"]
 
 GAUGES = (
     "latentwire_requests_in_flight",
@@ -33,10 +30,10 @@ CLIENTS = 10
 
 
 @pytest.fixture(scope="module")
-def server(launch: Callable[..., Server], models_dir: Path) -> Server:
+def server(launch_server: LaunchServer, models_dir: Path) -> Server:
     """With one place of each kind, so that one that is not given back is missed at once."""
     places = ("--max-concurrency", "1", "--max-queue-size", "60", "--max-concurrent-batches", "1")
-    return launch(models_dir, "--default-model", "tiny", *places)
+    return launch_server(models_dir, "--default-model", "tiny", *places)
 
 
 @pytest.fixture(scope="module")

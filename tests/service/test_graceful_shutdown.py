@@ -1,14 +1,11 @@
 """The real server, told to stop: what it has accepted it answers, what it cannot answer it does not accept."""
 
-import http.client
 import io
 import os
 import signal
-import socket
-import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,56 +14,36 @@ import pytest
 
 from latentwire.imaging.image import Pixels
 from tests.service.client import Client, assert_problem
-from tests.service.launching import PATIENCE_S, ROOT, Server, stop_all
-from tests.service.load import Request, load, wait_until
+from tests.service.launching import PATIENCE_S, ROOT, LaunchServer, Server, wait_until
+from tests.service.load import Request, load
+from tests.service.raw_http import accepts, begin_response, connect, post_headers
 
-Launch = Callable[..., Server]
 NPY = "application/x-npy"
+PATIENT = ("--drain-period-s", "3600", "--graceful-shutdown-timeout-s", "3600")
+Launch = Callable[..., Server]
 
 
 @pytest.fixture(params=["1", "2"], ids=["one worker", "two workers"])
-def launch(request: pytest.FixtureRequest, models_dir: Path, tmp_path: Path) -> Iterator[Launch]:
-    """Start one server with these flags, alone or with workers."""
-    servers: list[Server] = []
+def launch(request: pytest.FixtureRequest, launch_server: LaunchServer, models_dir: Path) -> Launch:
+    """Start a server with these flags, alone or with workers."""
 
-    def launch_one(*flags: str) -> Server:
-        log = (tmp_path / f"server-{len(servers)}.log").open("wb")
-        models = ("--models-dir", str(models_dir), "--default-model", "tiny")
-        servers.append(Server(*models, "--workers", request.param, *flags, log=log))
-        return servers[-1]
+    def launch_with_workers(*flags: str) -> Server:
+        return launch_server(models_dir, "--default-model", "tiny", "--workers", request.param, *flags)
 
-    yield launch_one
-    stop_all(servers)
+    return launch_with_workers
 
 
 def tell_to_stop(server: Server) -> None:
-    """Return when the server has noticed. It needs a time in which it still accepts connections."""
+    """Return when the server has noticed. It must have a long drain period."""
     server.process.send_signal(signal.SIGTERM)
     wait_until(lambda: server.client.get("/readyz").status_code == 503, "the service is not ready")
 
 
-def accepts(server: Server) -> bool:
-    try:
-        socket.create_connection(server.address, PATIENCE_S).close()
-    except ConnectionError:
-        return False
-    return True
-
-
-def connect(server: Server) -> socket.socket:
-    return socket.create_connection(server.address, PATIENCE_S)
-
-
-def head_of(path: str, length: int, **fields: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: test", f"Content-Length: {length}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def begin_answer(connection: socket.socket) -> http.client.HTTPResponse:
-    answer = http.client.HTTPResponse(connection, method="POST")
-    answer.begin()
-    return answer
+def end_drain_period(server: Server) -> None:
+    """Return when the server accepts no connections. The signals of a terminal do not wait for the drain period."""
+    os.killpg(server.process.pid, signal.SIGINT)
+    server.client.close()
+    wait_until(lambda: not accepts(server), "connections are refused")
 
 
 def test_no_request_is_lost_under_load(launch: Launch, client: Client, bitstream: bytes, png: bytes) -> None:
@@ -87,39 +64,39 @@ def test_no_request_is_lost_under_load(launch: Launch, client: Client, bitstream
 
 
 def test_it_is_not_ready_at_once_and_still_answers(launch: Launch, png: bytes, bitstream: bytes) -> None:
-    server = launch("--drain-period-s", "3600", "--graceful-shutdown-timeout-s", "3")
+    server = launch(*PATIENT)
     with connect(server) as kept:
         kept.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
-        answer = begin_answer(kept)
-        assert answer.read() == b'{"status":"alive"}'
-        assert answer.getheader("Connection") is None
+        response = begin_response(kept)
+        assert response.read() == b'{"status":"alive"}'
+        assert response.getheader("Connection") is None
         tell_to_stop(server)
         assert_problem(server.client.get("/readyz"), 503, "not-ready", "told to stop")
         assert server.client.get("/livez").status_code == 200
-        while answer.getheader("Connection") is None:
-            kept.sendall(head_of("/encode", len(png), Accept="application/octet-stream") + png)
-            answer = begin_answer(kept)
-            assert answer.status == 200
-            assert answer.read() == bitstream
+        while response.getheader("Connection") is None:
+            kept.sendall(post_headers("/encode", len(png), Accept="application/octet-stream") + png)
+            response = begin_response(kept)
+            assert response.status == 200
+            assert response.read() == bitstream
         # So that the next request is sent on a new connection, to another service.
-        assert answer.getheader("Connection") == "close"
+        assert response.getheader("Connection") == "close"
         assert kept.recv(1) == b""
+    end_drain_period(server)
     assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_a_request_that_has_begun_is_answered_when_no_other_is_accepted(
     launch: Launch, png: bytes, bitstream: bytes
 ) -> None:
-    server = launch("--drain-period-s", "1", "--graceful-shutdown-timeout-s", "30")
+    server = launch(*PATIENT)
     with connect(server) as connection:
-        connection.sendall(head_of("/encode", len(png), Accept="application/octet-stream") + png[:10])
+        connection.sendall(post_headers("/encode", len(png), Accept="application/octet-stream") + png[:10])
         tell_to_stop(server)
-        server.client.close()
-        wait_until(lambda: not accepts(server), "connections are refused")
+        end_drain_period(server)
         connection.sendall(png[10:])
-        answer = begin_answer(connection)
-        assert (answer.status, answer.getheader("Connection")) == (200, "close")
-        assert answer.read() == bitstream
+        response = begin_response(connection)
+        assert (response.status, response.getheader("Connection")) == (200, "close")
+        assert response.read() == bitstream
     assert server.process.wait(PATIENCE_S) == 0
 
 
@@ -129,27 +106,26 @@ def test_a_batch_that_is_streamed_comes_to_its_end(launch: Launch, client: Clien
     body = file.getvalue()
     whole = client.post("/encode/batch", body, NPY, accept=NPY).content
     # So short that the answer begins while the body comes.
-    server = launch("--drain-period-s", "1", "--graceful-shutdown-timeout-s", "30", "--max-body-bytes", "1000")
+    server = launch(*PATIENT, "--max-body-bytes", "1000")
     with connect(server) as connection:
-        connection.sendall(head_of("/encode/batch", len(body), Content_Type=NPY, Accept=NPY))
+        connection.sendall(post_headers("/encode/batch", len(body), Content_Type=NPY, Accept=NPY))
         connection.sendall(body[: len(body) // 2])
-        answer = begin_answer(connection)
-        first = answer.read(100)
+        response = begin_response(connection)
+        first = response.read(100)
         tell_to_stop(server)
-        server.client.close()
-        wait_until(lambda: not accepts(server), "connections are refused")
+        end_drain_period(server)
         connection.sendall(body[len(body) // 2 :])
-        assert first + answer.read() == whole
+        assert first + response.read() == whole
     assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_a_request_that_does_not_end_is_cut_off(launch: Launch, png: bytes) -> None:
     server = launch("--drain-period-s", "0", "--graceful-shutdown-timeout-s", "1")
     with connect(server) as connection:
-        connection.sendall(head_of("/encode", len(png)) + png[:10])
+        connection.sendall(post_headers("/encode", len(png)) + png[:10])
         # So that the server has seen it.
         assert server.client.get("/livez").status_code == 200
-        wait_until(lambda: shown(server, "latentwire_body_buffered_bytes"), "the body has begun to come")
+        wait_until(lambda: server.metric("latentwire_body_buffered_bytes"), "the body has begun to come")
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE_S) == 0
         with suppress(ConnectionResetError):
@@ -157,57 +133,57 @@ def test_a_request_that_does_not_end_is_cut_off(launch: Launch, png: bytes) -> N
     assert "1 connections are cut off" in server.output()
 
 
-def test_a_client_that_still_sends_after_its_answer_gets_it_and_holds_nothing_up(launch: Launch) -> None:
-    bounds = ("--graceful-shutdown-timeout-s", "3600", "--header-timeout-s", "3600", "--max-body-bytes", "1000")
-    server = launch("--drain-period-s", "0", *bounds)
-    with connect(server) as before, connect(server) as meanwhile:
-        before.sendall(head_of("/nowhere", 1000, Connection="close"))
-        assert begin_answer(before).status == 404
-        meanwhile.sendall(b"POST /encode HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1312d00\r\nbegun")
-        wait_until(lambda: shown(server, "latentwire_body_buffered_bytes"), "the body has begun to come")
-        server.process.send_signal(signal.SIGTERM)
-        server.client.close()
-        wait_until(lambda: not accepts(server), "connections are refused")
-        for _ in range(80):
-            meanwhile.sendall(bytes(1 << 17))
-        assert begin_answer(meanwhile).status == 413
-        assert server.process.wait(PATIENCE_S) == 0
-    assert "cut off" not in server.output()
-
-
-def shown(server: Server, metric: str) -> float:
-    lines = server.client.get("/metrics").text.splitlines()
-    return float(next(line.split()[-1] for line in lines if line.startswith(f"{metric} ")))
-
-
-def test_a_terminal_does_not_wait_for_others_to_notice(launch: Launch) -> None:
-    server = launch("--drain-period-s", "3600", "--graceful-shutdown-timeout-s", "3600")
-    server.process.send_signal(signal.SIGINT)
+def test_a_terminal_does_not_wait_for_the_drain_period(launch: Launch, png: bytes, bitstream: bytes) -> None:
+    server = launch(*PATIENT)
+    with connect(server) as connection:
+        connection.sendall(post_headers("/encode", len(png), Accept="application/octet-stream") + png[:10])
+        wait_until(lambda: server.metric("latentwire_body_buffered_bytes"), "the body has begun to come")
+        end_drain_period(server)
+        connection.sendall(png[10:])
+        assert begin_response(connection).read() == bitstream
     assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_a_second_signal_from_a_terminal_ends_it_at_once(launch: Launch, png: bytes) -> None:
+    server = launch(*PATIENT)
+    with connect(server) as connection:
+        connection.sendall(post_headers("/encode", len(png)) + png[:10])
+        wait_until(lambda: server.metric("latentwire_body_buffered_bytes"), "the body has begun to come")
+        end_drain_period(server)
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(PATIENCE_S) == 0
 
 
 _HANGS = """
 import sys, threading, time
 import uvicorn
-import service.server.server
+import service.server.shutdown
+from service.observability.metrics import Metrics
+from service.server.connections import ConnectionPool, Limits
+from service.server.server import listen
 from service.settings import Settings
 
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        print("started", flush=True)
-        await receive()
-        time.sleep(3600)
+service.server.shutdown.HUNG_S = 0.5
+kept = []
 
-service.server.server.HUNG_S = 0.5
-listener = service.server.server.listen("127.0.0.1", 0)
-settings = Settings(drain_period_s=0, graceful_shutdown_timeout_s=1)
-service.server.server.Server(uvicorn.Config(app, log_level="error"), settings, threading.Event()).run([listener])
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    print("started", flush=True)
+    await receive()
+    time.sleep(3600)
+
+def make_app():
+    settings = Settings(drain_period_s=0, graceful_shutdown_timeout_s=1)
+    pool = ConnectionPool(Limits(1, 1, 1, 1, 1), Metrics("0", "both"))
+    kept.append(service.server.shutdown.GracefulShutdown(settings, threading.Event(), pool))
+    return app
+
+uvicorn.Server(uvicorn.Config(make_app, factory=True, log_level="error")).run([listen("127.0.0.1", 0)])
 """
 
 
-def test_what_hangs_is_ended_by_force_and_shows_where() -> None:
+def test_a_process_that_hangs_is_ended_by_force_and_shows_where() -> None:
     command = [sys.executable, "-c", _HANGS]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -216,32 +192,3 @@ def test_what_hangs_is_ended_by_force_and_shows_where() -> None:
         _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "in app" in errors
-
-
-def test_a_renewed_certificate_is_used_without_a_restart(
-    launch: Launch,
-    tmp_path: Path,
-    make_certificate: Callable[[str], tuple[Path, Path]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    certificate, key = make_certificate("first")
-    newer, newer_key = make_certificate("second")
-    old, new = certificate.read_text(), newer.read_text()
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    server = launch("--tls-certificate", str(certificate), "--tls-key", str(key))
-    monkeypatch.delenv("SSL_CERT_FILE")
-
-    def presented() -> set[str]:
-        # With two workers, several connections get to both.
-        return {ssl.get_server_certificate(server.address, timeout=PATIENCE_S) for _ in range(6)}
-
-    assert presented() == {old}
-    newer.replace(certificate)
-    wait_until(lambda: "the certificate of before stays in use" in server.output(), "the missing key is told")
-    assert presented() == {old}
-    newer_key.replace(key)
-    wait_until(lambda: presented() == {new}, "the new certificate is presented")
-    key.write_text("bad")
-    wait_until(lambda: server.output().count("not a certificate and its key") >= 2, "the bad key is told")
-    assert presented() == {new}
-    assert os.fspath(tmp_path) in server.output()

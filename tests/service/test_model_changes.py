@@ -9,10 +9,7 @@ import pytest
 
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE
 from tests.service.client import OCTETS
-from tests.service.launching import Server
-from tests.service.server.test_server import launch, start_in_vain
-
-__all__ = ["launch"]
+from tests.service.launching import LaunchServer, Server, start_in_vain
 
 Damage = Callable[[Path], None]
 DEFAULT = ("--default-model", "tiny")
@@ -83,7 +80,7 @@ def test_a_start_with_files_that_changed_is_refused(two_models: Path, damage: Da
 
 
 def test_a_running_server_does_not_mind_and_the_next_one_waits_for_the_right_files(
-    launch: Callable[..., Server], models_dir: Path, two_models: Path, png: bytes
+    launch_server: LaunchServer, models_dir: Path, two_models: Path, png: bytes
 ) -> None:
     def answers(server: Server) -> list[bytes]:
         bitstream = server.client.post("/encode", content=png, headers={"Accept": OCTETS})
@@ -91,7 +88,7 @@ def test_a_running_server_does_not_mind_and_the_next_one_waits_for_the_right_fil
         assert (bitstream.status_code, picture.status_code) == (200, 200)
         return [bitstream.content, picture.content]
 
-    server = launch(two_models, *DEFAULT)
+    server = launch_server(two_models, *DEFAULT)
     before = answers(server)
     for damage in (swapped(ENCODER_FILE, DECODER_FILE), cut(ENCODER_FILE, 0.5), cut(CARD_FILE, 0)):
         damage(two_models)
@@ -102,4 +99,4 @@ def test_a_running_server_does_not_mind_and_the_next_one_waits_for_the_right_fil
     start_in_vain(two_models, *DEFAULT)
     shutil.rmtree(two_models)
     shutil.copytree(models_dir, two_models)
-    assert answers(launch(two_models, *DEFAULT)) == before
+    assert answers(launch_server(two_models, *DEFAULT)) == before

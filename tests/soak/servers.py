@@ -13,8 +13,7 @@ from latentwire.model.card import DECODER_FILE, ENCODER_FILE
 from service.inference.registry import Registry, open_registry
 from service.settings import Role, read_settings
 from tests.edge.launching import Edge, run_edge
-from tests.service.launching import PATIENCE_S, Server
-from tests.service.load import wait_until
+from tests.service.launching import PATIENCE_S, Server, wait_until
 from tests.soak.expectations import Half
 
 GAUGES = (

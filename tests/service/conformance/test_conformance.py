@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,8 @@ import pytest
 from latentwire.encoder import Encoder
 from tests.service import conformance
 from tests.service.api.test_openapi import ROUTES
-from tests.service.launching import Server
-from tests.service.server.test_server import launch
+from tests.service.launching import LaunchServer, Server
 from tests.tiny_model import strange_pixels
-
-__all__ = ["launch"]
 
 EXAMPLES = "20"
 BOTH, SENDER = "both-0123456789abcdef", "sender-0123456789abcdef"
@@ -44,9 +40,9 @@ def answered_well(server: Server, key: str | None = None) -> set[str]:
 
 @pytest.mark.parametrize("role", ROUTES)
 def test_a_role_keeps_to_its_document(
-    launch: Callable[..., Server], models_dir: Path, bodies: Path, tmp_path: Path, role: str
+    launch_server: LaunchServer, models_dir: Path, bodies: Path, tmp_path: Path, role: str
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny", "--role", role)
+    server = launch_server(models_dir, "--default-model", "tiny", "--role", role)
     found = compare(server, bodies, tmp_path)
     assert found.routes == len(ROUTES[role])
     assert found.requests > 100
@@ -56,19 +52,19 @@ def test_a_role_keeps_to_its_document(
 
 @pytest.mark.parametrize("key", [BOTH, SENDER], ids=["both", "sender"])
 def test_a_service_with_keys_keeps_to_its_document(
-    launch: Callable[..., Server], models_dir: Path, bodies: Path, tmp_path: Path, key: str
+    launch_server: LaunchServer, models_dir: Path, bodies: Path, tmp_path: Path, key: str
 ) -> None:
     (tmp_path / "keys").write_text(f"{BOTH}\nsender:{SENDER}\n")
-    server = launch(models_dir, "--default-model", "tiny", "--api-keys-file", str(tmp_path / "keys"))
+    server = launch_server(models_dir, "--default-model", "tiny", "--api-keys-file", str(tmp_path / "keys"))
     assert compare(server, bodies, tmp_path, key).routes == len(ROUTES["both"])
     opened = ROUTES["both"] - (set() if key == BOTH else {"/decode", "/decode/batch"})
     assert answered_well(server, BOTH) >= opened
 
 
 def test_an_undocumented_status_is_found_out(
-    launch: Callable[..., Server], models_dir: Path, bodies: Path, tmp_path: Path
+    launch_server: LaunchServer, models_dir: Path, bodies: Path, tmp_path: Path
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny")
+    server = launch_server(models_dir, "--default-model", "tiny")
     document = server.client.get("/openapi.json").json()
     document["paths"] = {"/models/{name}": document["paths"]["/models/{name}"]}
     del document["paths"]["/models/{name}"]["get"]["responses"]["404"]

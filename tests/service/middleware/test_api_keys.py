@@ -1,22 +1,14 @@
-import logging
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from service import file_watcher
 from service.errors import StartupRefused
-from service.middleware import api_keys as module
-from service.middleware.api_keys import KeyFile, open_keys, read_keys
+from service.middleware.api_keys import open_keys, read_keys
 from service.settings import Settings
 
 FIRST, SECOND, THIRD = "first-key-0123456789", "second-key-0123456789/+==", "third.key~0123456789"
-
-
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
 
 
 def test_keys_are_read_with_their_holders_past_comments_and_blanks() -> None:
@@ -48,59 +40,31 @@ def test_what_is_no_list_of_keys_is_refused_without_showing_one(text: str, says:
     assert FIRST not in str(caught.value)
 
 
-@pytest.mark.usefixtures("no_waiting")
-def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+def test_keys_are_read_again_when_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_watcher, "CHECK_EVERY_S", 0.0)
     path = tmp_path / "keys"
     path.write_text(FIRST)
-    file = KeyFile(path)
-    assert file.current().role_of(FIRST.encode()) == "both"
-    path.write_text(f"{FIRST}\n{SECOND}\n")
-    assert {file.current().role_of(key.encode()) for key in (FIRST, SECOND)} == {"both"}
-    (tmp_path / "new").write_text(f"{SECOND}\n")
-    (tmp_path / "new").rename(path)
-    assert file.current().role_of(FIRST.encode()) is None
-    assert file.current().role_of(SECOND.encode()) == "both"
+    current = open_keys(Settings(api_keys_file=path))
+    assert current is not None
+    assert current().role_of(FIRST.encode()) == "both"
+    path.write_text(f"sender:{SECOND}\n")
+    assert current().role_of(FIRST.encode()) is None
+    assert current().role_of(SECOND.encode()) == "sender"
 
 
-def test_a_file_is_looked_at_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_good_keys_stay_when_the_file_goes_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(file_watcher, "CHECK_EVERY_S", 0.0)
     path = tmp_path / "keys"
     path.write_text(FIRST)
-    file = KeyFile(path)
-    clock_s = [time.monotonic()]
-    monkeypatch.setattr(time, "monotonic", lambda: clock_s[0])
-    path.write_text(SECOND)
-    assert file.current().role_of(FIRST.encode()) == "both"
-    clock_s[0] += 1.5
-    assert file.current().role_of(FIRST.encode()) is None
-
-
-@pytest.mark.usefixtures("no_waiting")
-def test_the_last_good_keys_stay_when_the_file_goes_bad(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "keys"
-    path.write_text(FIRST)
-    file = KeyFile(path)
-
-    def empty() -> None:
-        path.rmdir()
-        path.touch()
-
-    damages: dict[str, Callable[[], object]] = {
-        "cannot be read: No such file": path.unlink,
-        "is not a regular file": path.mkdir,
-        "holds no key": empty,
-        "key 1 in the key file": lambda: path.write_text("a bad secret"),
-    }
-    for says, damage in damages.items():
-        damage()
-        for _ in range(3):
-            assert file.current().role_of(FIRST.encode()) == "both"
-        assert [says in record.getMessage() for record in caplog.records] == [True], says
-        assert caplog.records[0].levelno == logging.ERROR
-        assert "secret" not in caplog.text
-        caplog.clear()
-    path.write_text(SECOND)
-    assert file.current().role_of(SECOND.encode()) == "both"
-    assert file.current().role_of(FIRST.encode()) is None
+    current = open_keys(Settings(api_keys_file=path))
+    assert current is not None
+    path.write_text("a bad secret")
+    assert current().role_of(FIRST.encode()) == "both"
+    assert "key 1 in the key file" in caplog.text
+    assert "the keys from before stay in use" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path) -> None:

@@ -1,20 +1,16 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.service.client import assert_problem
-from tests.service.launching import Server
-from tests.service.server.test_server import launch
-
-__all__ = ["launch"]
+from tests.service.launching import LaunchServer
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_what_clients_send_writes_no_line_but_the_requests_own(
-    launch: Callable[..., Server], models_dir: Path, log_format: str
+    launch_server: LaunchServer, models_dir: Path, log_format: str
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny", "--log-format", log_format)
+    server = launch_server(models_dir, "--default-model", "tiny", "--log-format", log_format)
     before = server.output().count("\n")
     form = {"Content-Type": "multipart/form-data; boundary=b"}
     assert_problem(server.client.post("/encode", content=b"--x\r\n", headers=form), 400, "invalid-multipart")

@@ -6,40 +6,25 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from latentwire.imaging import image
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ImageShape
+from service.server.server import listen
 from tests.service.client import JSON, OCTETS, assert_problem
 from tests.service.hostile import png_that_claims
-from tests.service.launching import PATIENCE_S, ROOT, Server, stop_all
+from tests.service.launching import PATIENCE_S, ROOT, LaunchServer, Server, start_in_vain, wait_until
 from tests.tiny_model import CODE_SIZE, publish_tiny_model
 from training.release.model_dir import draw_golden_image
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def launch_one(models_dir: Path, *flags: str) -> Server:
-        log = (tmp_path_factory.mktemp("log") / "server.log").open("wb")
-        server = Server("--models-dir", str(models_dir), *flags, log=log)
-        servers.append(server)
-        return server
-
-    yield launch_one
-    stop_all(servers)
-
-
-@pytest.fixture(scope="module")
-def server(launch: Callable[..., Server], models_dir: Path) -> Server:
+def server(launch_server: LaunchServer, models_dir: Path) -> Server:
     """Both roles, with a limit of 100,000 bytes on bodies."""
-    return launch(models_dir, "--default-model", "tiny", "--max-body-bytes", "100000")
+    return launch_server(models_dir, "--default-model", "tiny", "--max-body-bytes", "100000")
 
 
 def without(models_dir: Path, target: Path, file: str) -> Path:
@@ -62,11 +47,11 @@ def test_a_picture_goes_round_through_one_process(server: Server, png: bytes) ->
 
 
 def test_a_picture_goes_from_a_sender_to_a_receiver_without_the_other_half(
-    launch: Callable[..., Server], server: Server, models_dir: Path, tmp_path: Path, png: bytes
+    launch_server: LaunchServer, server: Server, models_dir: Path, tmp_path: Path, png: bytes
 ) -> None:
     default = ("--default-model", "tiny")
-    sender = launch(without(models_dir, tmp_path / "s", DECODER_FILE), "--role", "sender", *default).client
-    receiver = launch(without(models_dir, tmp_path / "r", ENCODER_FILE), "--role", "receiver", *default).client
+    sender = launch_server(without(models_dir, tmp_path / "s", DECODER_FILE), "--role", "sender", *default).client
+    receiver = launch_server(without(models_dir, tmp_path / "r", ENCODER_FILE), "--role", "receiver", *default).client
     bitstream = sender.post("/encode", content=png, headers={"Accept": OCTETS}).content
     picture = receiver.post("/decode", content=bitstream)
     assert picture.headers["content-type"] == "image/png"
@@ -106,14 +91,12 @@ def test_a_body_over_the_limit_is_refused_before_it_has_ended(server: Server) ->
             assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_many_pixels_in_a_small_file_cost_neither_time_nor_memory(server: Server, png: bytes) -> None:
+def test_many_pixels_in_a_small_file_cost_no_memory(server: Server, png: bytes) -> None:
     server.client.post("/encode", content=png)
     before = server.resident_bytes()
-    started = time.monotonic()
     for fit in ("strict", "resize", "pad"):
         response = server.client.post("/encode", content=png_that_claims(20_000, 20_000), params={"fit": fit})
         assert_problem(response, 413, "image-too-large", "pixels")
-    assert time.monotonic() - started < 2
     assert server.resident_bytes() - before < 16 << 20
 
 
@@ -135,9 +118,9 @@ def test_what_is_not_http_does_no_harm(server: Server, png: bytes) -> None:
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_ends_in_peace_when_told_to(
-    launch: Callable[..., Server], models_dir: Path, told: signal.Signals
+    launch_server: LaunchServer, models_dir: Path, told: signal.Signals
 ) -> None:
-    server = launch(models_dir, "--default-model", "tiny")
+    server = launch_server(models_dir, "--default-model", "tiny")
     server.process.send_signal(told)
     assert server.process.wait(PATIENCE_S) == 0
     assert "Finished server process" in server.output()
@@ -145,32 +128,27 @@ def test_the_server_ends_in_peace_when_told_to(
 
 
 def test_settings_come_from_the_environment_too(
-    launch: Callable[..., Server], models_dir: Path, monkeypatch: pytest.MonkeyPatch
+    launch_server: LaunchServer, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LATENTWIRE_DEFAULT_MODEL", "other")
     monkeypatch.setenv("LATENTWIRE_ROLE", "receiver")
-    server = launch(models_dir, "--no-access-log", "--role", "sender")
+    server = launch_server(models_dir, "--no-access-log", "--role", "sender")
     assert server.client.get("/models").json()["default"] == "other"
     assert server.output().count("\n") == 1
     assert "role sender, models other (default), tiny" in server.output()
 
 
-def test_answers_over_a_kept_connection_are_not_delayed(server: Server) -> None:
-    def ask_s() -> float:
-        started = time.monotonic()
-        assert server.client.get("/livez").status_code == 200
-        return time.monotonic() - started
-
-    # With Nagle's algorithm on, each answer waits 40 ms for the client's acknowledgement.
-    assert min(ask_s() for _ in range(20)) < 0.02
+def test_a_listening_socket_lets_asyncio_turn_off_nagles_algorithm() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_keys_stand_in_no_log_and_are_asked_for_before_the_body(
-    launch: Callable[..., Server], own_models_dir: Path, tmp_path: Path, png: bytes
+    launch_server: LaunchServer, own_models_dir: Path, tmp_path: Path, png: bytes
 ) -> None:
     old, new = "old-key-0123456789abc", "new-key-0123456789abc"
     (tmp_path / "keys").write_text(old)
-    server = launch(own_models_dir, "--api-keys-file", str(tmp_path / "keys"))
+    server = launch_server(own_models_dir, "--api-keys-file", str(tmp_path / "keys"))
 
     def ask(key: str, **params: str) -> int:
         headers = {"Authorization": f"Bearer {key}"}
@@ -182,16 +160,17 @@ def test_keys_stand_in_no_log_and_are_asked_for_before_the_body(
         connection.sendall(b"POST /encode?key=" + new.encode() + b" HTTP/1.1\r\nHost: test\r\n" + length + b"\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
     (tmp_path / "keys").write_text(f"{old}\n{new}\n")
-    deadline = time.monotonic() + PATIENCE_S
-    while ask(new) != 200 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: ask(new) == 200, "the new key is known")
     (tmp_path / "keys").write_text("bad")
-    while "stay valid" not in server.output() and time.monotonic() < deadline:
+
+    def has_looked() -> bool:
         assert ask(old) == 200
-        time.sleep(0.05)
+        return "stay in use" in server.output()
+
+    wait_until(has_looked, "the bad key is logged")
     assert [ask(old), ask(new)] == [200, 200]
     output = server.output()
-    assert "the keys of before stay valid" in output
+    assert "the keys from before stay in use" in output
     assert "POST /encode" in output
     assert old not in output
     assert new not in output
@@ -261,21 +240,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
     "port out of range": (lambda _: None, ("--port", "65536"), "port"),
     "port not a number": (lambda _: None, ("--port", "x"), "port"),
     "no key file": (lambda _: None, ("--api-keys-file", "nowhere"), "the key file 'nowhere' cannot be read"),
-    "TLS key without certificate": (lambda _: None, ("--tls-key", "x"), "tls_key goes with tls_certificate"),
-    "no certificate": (lambda _: None, ("--tls-certificate", "x"), "with 'x': No such file"),
+    "TLS key without certificate": (lambda _: None, ("--tls-key", "x"), "tls_key needs tls_certificate"),
+    "no certificate": (lambda _: None, ("--tls-certificate", "x"), "possible with 'x': No such file"),
     "no PEM": (lambda _: None, ("--tls-certificate", "README.md"), "not a certificate and its key"),
     "unknown address": (lambda _: None, ("--host", "192.0.2.1"), "cannot listen on 192.0.2.1 port 8000"),
 }
-
-
-def start_in_vain(models_dir: Path, *flags: str) -> str:
-    command = [sys.executable, "-m", "service", "--models-dir", str(models_dir), *flags]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert ended.returncode == 2, ended
-    assert ended.stdout == ""
-    assert ended.stderr.startswith("latentwire: ")
-    assert ended.stderr.count("\n") == 1, ended.stderr
-    return ended.stderr
 
 
 @pytest.mark.parametrize(("damage", "flags", "says"), REFUSED.values(), ids=REFUSED)
@@ -299,11 +268,11 @@ def test_help_shows_every_setting() -> None:
     assert "--default-model" in ended.stdout
 
 
-def test_other_folders_and_files_are_passed_over(launch: Callable[..., Server], own_models_dir: Path) -> None:
+def test_other_folders_and_files_are_passed_over(launch_server: LaunchServer, own_models_dir: Path) -> None:
     shutil.copytree(own_models_dir / "tiny", own_models_dir / ".tiny-being-written")
     (own_models_dir / "notes").mkdir()
     (own_models_dir / "README.md").write_text("Models.", encoding="utf-8")
-    assert len(launch(own_models_dir).client.get("/models").json()["models"]) == 1
+    assert len(launch_server(own_models_dir).client.get("/models").json()["models"]) == 1
 
 
 _LOADED = """
@@ -337,50 +306,26 @@ def test_serving_loads_neither_torch_nor_the_other_half(
     command = [sys.executable, "-c", _LOADED, str(own_models_dir), role, str(picture)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     loaded = set(json.loads(ended.stdout))
-    assert not loaded & {"torch", "onnx", "onnxscript", "training", "matplotlib", "pydantic.v1", "prometheus_client"}
+    assert not loaded & {"torch", "onnx", "onnxscript", "training", "matplotlib", "pydantic.v1"}
     assert ("latentwire.encoder" in loaded) == (role != "receiver")
     assert ("latentwire.decoder" in loaded) == (role != "sender")
 
 
-def test_a_colour_model_is_served_too(launch: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_colour_model_is_served_too(launch_server: LaunchServer, tmp_path: Path) -> None:
     shape = ImageShape(height=5, width=7, channels=3)
     publish_tiny_model(tmp_path / "models", tmp_path / "scratch", "colour", shape=shape)
-    client = launch(tmp_path / "models").client
+    client = launch_server(tmp_path / "models").client
     answer = client.post("/encode", content=image.write_png(draw_golden_image(shape)))
     assert answer.json()["shape"] == [5, 7, 3]
     assert client.post("/decode", json=answer.json(), headers={"Accept": JSON}).json()["shape"] == [5, 7, 3]
 
 
-def test_links_within_the_folder_of_models_are_followed(launch: Callable[..., Server], own_models_dir: Path) -> None:
+def test_links_within_the_folder_of_models_are_followed(launch_server: LaunchServer, own_models_dir: Path) -> None:
     (own_models_dir / "tiny").rename(own_models_dir / ".data")
     (own_models_dir / "tiny").symlink_to(".data")
     (own_models_dir.parent / "linked").symlink_to(own_models_dir)
-    server = launch(own_models_dir.parent / "linked")
+    server = launch_server(own_models_dir.parent / "linked")
     assert [card["name"] for card in server.client.get("/models").json()["models"]] == ["tiny"]
-
-
-def test_https_is_spoken_with_a_certificate(
-    own_models_dir: Path,
-    tmp_path: Path,
-    make_certificate: Callable[[str], tuple[Path, Path]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    certificate, key = make_certificate("own")
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    flags = ("--models-dir", str(own_models_dir), "--tls-certificate", str(certificate), "--tls-key", str(key))
-    with (tmp_path / "log").open("wb") as log:
-        server = Server(*flags, log=log)
-        try:
-            assert server.client.base_url.scheme == "https"
-            assert server.client.get("/livez").json() == {"status": "alive"}
-            monkeypatch.setenv("LATENTWIRE_PORT", str(server.address[1]))
-            monkeypatch.setenv("LATENTWIRE_TLS_CERTIFICATE", str(certificate))
-            probed = subprocess.run([sys.executable, "-m", "service.healthcheck"], cwd=ROOT, check=False)
-            assert probed.returncode == 0
-            with pytest.raises(httpx.TransportError):
-                httpx.get(f"http://127.0.0.1:{server.address[1]}/livez", timeout=PATIENCE_S)
-        finally:
-            server.stop()
 
 
 def test_head_and_nosniff_are_answered_everywhere(server: Server, png: bytes) -> None:

@@ -1,0 +1,77 @@
+"""What was read from files, read again when the files have changed."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from service.errors import StartupRefused
+
+CHECK_EVERY_S = 1.0
+
+Content = TypeVar("Content")
+Signature = tuple[int, int, int]
+
+_log = logging.getLogger(__name__)
+
+
+class FileWatcher(Generic[Content]):
+    """The content of some files, at most `CHECK_EVERY_S` old.
+
+    What goes wrong after the start is logged once, and the last good content stays. Not safe for several threads.
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[], Content], what: str) -> None:
+        """Read the files.
+
+        Args:
+            paths: files that `read` reads.
+            read: returns their content, or raises `StartupRefused`.
+            what: name of the content in the log, in the plural.
+
+        Raises:
+            StartupRefused: `read` raised it.
+        """
+        self._paths = paths
+        self._read = read
+        self._what = what
+        self._signatures = self._current_signatures()
+        self._content = read()
+        self._checked_s = time.monotonic()
+        self._failure = ""
+
+    def current(self) -> Content:
+        """Return the content."""
+        now_s = time.monotonic()
+        if now_s - self._checked_s >= CHECK_EVERY_S:
+            self._checked_s = now_s
+            self._reload_if_changed()
+        return self._content
+
+    def _reload_if_changed(self) -> None:
+        signatures = self._current_signatures()
+        if signatures == self._signatures and not self._failure:
+            return
+        try:
+            self._content = self._read()
+        except StartupRefused as refused:
+            # The signatures stay those of the last good content, as one of several files may be written later.
+            if str(refused) != self._failure:
+                self._failure = str(refused)
+                _log.error("%s; the %s from before stay in use", refused, self._what)
+        else:
+            self._signatures, self._failure = signatures, ""
+            files = " and ".join(f"'{path}'" for path in self._paths)
+            _log.warning("the %s in %s were read again", self._what, files)
+
+    def _current_signatures(self) -> list[Signature | None]:
+        return [_signature(path) for path in self._paths]
+
+
+def _signature(path: Path) -> Signature | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

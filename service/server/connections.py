@@ -1,0 +1,115 @@
+"""The open connections of one process: their number is bounded, and they are counted in metrics."""
+
+import contextlib
+import sys
+from http import HTTPStatus
+from typing import NamedTuple, Protocol
+
+from service.http.problems import PROBLEM_MEDIA_TYPE, Problem, problem_json
+from service.observability.metrics import Metrics
+
+if sys.platform != "win32":
+    import resource
+
+# Files that a process has open beside its connections.
+OTHER_FILES = 128
+
+Header = tuple[bytes, bytes]
+
+
+class Limits(NamedTuple):
+    """Limits of each connection, and of their number."""
+
+    header_timeout_s: float
+    io_idle_timeout_s: float
+    max_header_bytes: int
+    max_headers: int
+    max_connections: int
+
+
+class Connection(Protocol):
+    """What the pool needs of a connection."""
+
+    def abort(self, reason: str) -> None:
+        """Close the connection at once, and count it under `reason`."""
+
+    def close_after_response(self) -> None:
+        """Close the connection when the response that is under way has ended."""
+
+
+class ConnectionPool:
+    """All connections of one process. Used from one event loop."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits = limits
+        self.metrics = metrics
+        self.is_stopping = False
+        self._open: set[Connection] = set()
+        # Connections without a request, the one that has waited longest first.
+        self._idle: dict[Connection, None] = {}
+
+    def add(self, connection: Connection) -> None:
+        """Count a connection in; if there are too many, close the one that has been idle longest, else this one."""
+        self._open.add(connection)
+        self._idle[connection] = None
+        if len(self._open) > self.limits.max_connections:
+            oldest = next(iter(self._idle))
+            oldest.abort("evicted")
+            # The event loop reports the loss of the connection later.
+            self.remove(oldest)
+        self.metrics.set_open_connections(len(self._open))
+
+    def remove(self, connection: Connection) -> None:
+        """Count a connection out, if it is not out already."""
+        self._open.discard(connection)
+        self._idle.pop(connection, None)
+        self.metrics.set_open_connections(len(self._open))
+
+    def set_idle(self, connection: Connection) -> None:
+        """Let a connection without a request give way to a new one."""
+        if connection in self._open:
+            self._idle[connection] = None
+
+    def set_busy(self, connection: Connection) -> None:
+        """Keep a connection whose request has arrived."""
+        self._idle.pop(connection, None)
+
+    def close_after_responses(self) -> None:
+        """Close each connection after its next response. Connections that come later have one response, too."""
+        self.is_stopping = True
+        for connection in self._open:
+            connection.close_after_response()
+
+    def abort_all(self) -> int:
+        """Close all connections at once; return their number."""
+        connections = list(self._open)
+        for connection in connections:
+            connection.abort("shutdown")
+        return len(connections)
+
+
+def problem_bytes(problem: Problem, detail: str, default_headers: list[Header]) -> bytes:
+    """Return a whole HTTP/1.1 response that holds a problem document and closes the connection."""
+    content = problem_json(problem, detail)
+    headers = [
+        *default_headers,
+        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+        (b"content-length", str(len(content)).encode()),
+        (b"connection", b"close"),
+    ]
+    status_line = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n".encode()
+    return status_line + b"".join(name + b": " + value + b"\r\n" for name, value in headers) + b"\r\n" + content
+
+
+def allow_connections(wanted: int) -> int:
+    """Allow this process as many open files as the system does; return how many connections it can have.
+
+    At most `wanted`. A process without a file for the next connection does not answer probes, either.
+    """
+    if sys.platform == "win32":
+        return wanted
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if allowed == resource.RLIM_INFINITY else max(1, min(wanted, allowed - OTHER_FILES))
