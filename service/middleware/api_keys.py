@@ -1,7 +1,6 @@
-"""API keys, from a file or a variable: their digests, and what each one opens.
+"""API keys, from a file or a variable: their SHA-256 digests, and the role that each key opens.
 
-A text enters; `Keys` leave, which tell whose a sent key is. A file is read again when it has changed. Only digests
-are kept, so that no key can come into a log, an error or a dump of this process's objects. HTTP is not known here.
+A changed file is read again. Only digests are kept, so no key can get into a log, an error message or a memory dump.
 """
 
 import hashlib
@@ -19,31 +18,32 @@ from service.settings import Role, Settings
 
 MAX_KEYS = 100
 MAX_FILE_BYTES = 1 << 16
-# What may follow `Bearer` in RFC 6750, in a length that can be neither guessed nor an accident.
+# The characters that RFC 6750 allows after `Bearer`; at least 20 of them, so that a key cannot be guessed.
 _ENTRY = re.compile(r"(?:(both|sender|receiver):)?([A-Za-z0-9._~+/-]{20,256}=*)")
 
 
 class Keys:
-    """All keys of one moment."""
+    """All keys that are valid at one moment."""
 
-    def __init__(self, holders: dict[bytes, Role]) -> None:
-        self._holders = tuple(holders.items())
+    def __init__(self, roles: dict[bytes, Role]) -> None:
+        """Take the role of each key, by the SHA-256 digest of the key."""
+        self._roles = tuple(roles.items())
 
     def role_of(self, key: bytes) -> Role | None:
-        """Return whose key this is, or None if it is nobody's. Takes as long for each key."""
+        """Return the role that `key` opens, None if the key is not valid. The time does not depend on the key."""
         digest = hashlib.sha256(key).digest()
         found = None
-        for known, holder in self._holders:
+        for known, role in self._roles:
             if hmac.compare_digest(known, digest):
-                found = holder
+                found = role
         return found
 
 
 def open_keys(settings: Settings) -> Callable[[], Keys] | None:
-    """Return what gives the keys that are valid at this moment; None if none are asked for.
+    """Return a function that gives the keys valid at the moment; None if the settings have no keys.
 
     Raises:
-        StartupRefused: the file cannot be read, or what is given holds no key, a bad one, or one twice.
+        StartupRefused: the file cannot be read, or the keys are not what `read_keys` takes.
     """
     if settings.api_keys is not None and settings.api_keys_file is not None:
         raise StartupRefused("keys are given by api_keys and by api_keys_file; choose one of them")
@@ -57,38 +57,38 @@ def open_keys(settings: Settings) -> Callable[[], Keys] | None:
 
 
 def read_keys(text: str, source: str) -> Keys:
-    """Read keys that are separated by blanks or line breaks; from `#` to the end of a line is a comment.
+    """Return the keys in `text`, separated by blanks or line breaks; `#` starts a comment to the end of the line.
 
     Args:
         text: entries `KEY`, which opens all routes, `sender:KEY` or `receiver:KEY`.
-        source: what errors call it.
+        source: name of the text in error messages.
 
     Raises:
-        StartupRefused: no key, more than 100, one that is too short or has other characters, or one twice.
+        StartupRefused: no key, more than `MAX_KEYS`, an invalid key, or one twice.
     """
     entries = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
     if not entries:
         raise StartupRefused(f"{source} holds no key")
     if len(entries) > MAX_KEYS:
         raise StartupRefused(f"{source} holds {len(entries)} keys; {MAX_KEYS} are allowed")
-    holders: dict[bytes, Role] = {}
+    roles: dict[bytes, Role] = {}
     for number, entry in enumerate(entries, start=1):
         found = _ENTRY.fullmatch(entry)
         if found is None:
             raise StartupRefused(
-                f"key {number} in {source} is none: it takes 20 to 256 of the characters A-Z a-z 0-9 . _ ~ + / -, "
+                f"key {number} in {source} is invalid: a key has 20 to 256 of the characters A-Z a-z 0-9 . _ ~ + / -, "
                 "alone or after 'sender:' or 'receiver:'"
             )
         digest = hashlib.sha256(found[2].encode()).digest()
-        if digest in holders:
-            raise StartupRefused(f"key {number} in {source} has been given before")
-        holders[digest] = cast(Role, found[1] or "both")
-    return Keys(holders)
+        if digest in roles:
+            raise StartupRefused(f"key {number} in {source} is a duplicate; remove it")
+        roles[digest] = cast(Role, found[1] or "both")
+    return Keys(roles)
 
 
 def _read_file(path: Path) -> Keys:
     try:
-        # A pipe would make every request wait for its writer.
+        # Reading a pipe would block every request until its writer comes.
         if not stat.S_ISREG(path.stat().st_mode):
             raise StartupRefused(f"the key file '{path}' is not a regular file")
         with path.open("rb") as file:
@@ -97,5 +97,5 @@ def _read_file(path: Path) -> Keys:
         raise StartupRefused(f"the key file '{path}' cannot be read: {os.strerror(error.errno or 0)}") from error
     if len(content) > MAX_FILE_BYTES:
         raise StartupRefused(f"the key file '{path}' is longer than {MAX_FILE_BYTES:,} bytes")
-    # Only comments may have more than ASCII.
+    # Only comments may hold more than ASCII.
     return read_keys(content.decode("utf-8", "replace"), f"the key file '{path}'")

@@ -11,7 +11,7 @@ from service.settings import Settings
 FIRST, SECOND, THIRD = "first-key-0123456789", "second-key-0123456789/+==", "third.key~0123456789"
 
 
-def test_keys_are_read_with_their_holders_past_comments_and_blanks() -> None:
+def test_keys_are_read_with_their_roles_past_comments_and_blanks() -> None:
     keys = read_keys(f"# ours\n\n  {FIRST}  # phone\nsender:{SECOND} receiver:{THIRD}\n", "there")
     assert [keys.role_of(key.encode()) for key in (FIRST, SECOND, THIRD)] == ["both", "sender", "receiver"]
     for other in (b"", FIRST[:-1].encode(), FIRST.encode() + b"0", f"sender:{SECOND}".encode(), b"\xff" * 300):
@@ -23,17 +23,17 @@ def test_keys_are_read_with_their_holders_past_comments_and_blanks() -> None:
     [
         ("", "holds no key"),
         (f" \n# {FIRST}\n", "holds no key"),
-        ("short", "key 1 in there is none"),
-        (f"{FIRST} {'x' * 19}", "key 2 in there is none"),
-        (f"relay:{FIRST}", "key 1 in there is none"),
-        (f"sender: {FIRST}", "key 1 in there is none"),
-        (f"{FIRST}\nsender:{FIRST}", "key 2 in there has been given before"),
-        ("ä" * 30, "key 1 in there is none"),
-        ("x" * 257, "key 1 in there is none"),
+        ("short", "key 1 in there is invalid"),
+        (f"{FIRST} {'x' * 19}", "key 2 in there is invalid"),
+        (f"relay:{FIRST}", "key 1 in there is invalid"),
+        (f"sender: {FIRST}", "key 1 in there is invalid"),
+        (f"{FIRST}\nsender:{FIRST}", "key 2 in there is a duplicate"),
+        ("ä" * 30, "key 1 in there is invalid"),
+        ("x" * 257, "key 1 in there is invalid"),
         ("\n".join(f"{FIRST}{number}" for number in range(101)), "holds 101 keys; 100 are allowed"),
     ],
 )
-def test_what_is_no_list_of_keys_is_refused_without_showing_one(text: str, says: str) -> None:
+def test_an_invalid_list_is_refused_without_showing_a_key(text: str, says: str) -> None:
     with pytest.raises(StartupRefused) as caught:
         read_keys(text, "there")
     assert says in str(caught.value)
