@@ -15,7 +15,7 @@ LOWEST := .venv-lowest
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-lowest coverage soak check bench format docs train data image image-check lock clean
+.PHONY: help serve test test-lowest coverage soak quality check bench format docs train data image image-check lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-lowest: $(LOWEST)/installed ## Run the tests with the lowest versions that 
 
 soak: $(DEV)/installed ## Drive the service for ten minutes with good and hostile requests (SOAK='--minutes 60 --pair')
 	$(DEV)/bin/python -m tests.soak $(SOAK)
+
+quality: $(DEV)/installed ## Measure every shipped model on all its test images; fails if a card says another RMSE
+	for model in models/*/; do $(DEV)/bin/python -m training evaluate --model $$model || exit 1; done
 
 check: $(DEV)/installed ## Format, lint, types and import borders, without changing anything
 	$(DEV)/bin/ruff format --check .

@@ -1,13 +1,15 @@
-"""A run of the tiny recipe, trained once for all tests that only read it."""
+"""A run of the tiny recipe, trained and published once for all tests that only read it; and small images."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from training.data.datasets import Dataset, load_dataset
+from training.data.datasets import Dataset, Images, load_dataset
 from training.loop.trainer import train
 from training.recipe import Recipe, load_recipe
+from training.release import export
 from training.release.calibrate import calibrate_run
 from training.release.export import export_run
 from training.release.pipeline import publish_run
@@ -26,6 +28,16 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="session")
+def small_dataset(dataset: Dataset) -> Dataset:
+    """The first 400 drawn digits for training and 60 for testing, every other pixel of each: 14 × 14."""
+
+    def halved(images: Images, count: int) -> Images:
+        return Images(np.ascontiguousarray(images.pixels[:count, ::2, ::2]), images.labels[:count])
+
+    return dataset._replace(train=halved(dataset.train, 400), test=halved(dataset.test, 60))
+
+
+@pytest.fixture(scope="session")
 def tiny() -> Recipe:
     """The recipe of most tests: 512 images of the synthetic data set, for which an epoch takes milliseconds."""
     overrides = {"training_images": 512, "batch_size": 16, "layers": (784, 32, 10), "epochs": 4, "ema_decay": 0.8}
@@ -40,6 +52,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe, dataset
     export_run(run, dataset)
     calibrate_run(run, dataset)
     return run
+
+
+@pytest.fixture
+def no_exporter(monkeypatch: pytest.MonkeyPatch, finished_run: RunFolder) -> None:
+    """Let the export of a copy of the finished run take its graphs, as torch's exporter takes seconds."""
+    graphs = {path.name: path.read_bytes() for path in (finished_run.encoder, finished_run.decoder)}
+    monkeypatch.setattr(export, "_to_onnx", lambda half: graphs[half.path.name.removeprefix(".draft-")])
 
 
 @pytest.fixture(scope="session")

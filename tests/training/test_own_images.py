@@ -12,7 +12,7 @@ from training.cli.main import main
 
 FIELDS = {
     "architecture": "conv-plain",
-    "conv-widths": "4,8",
+    "conv-widths": "4",
     "code-size": "6",
     "epochs": "2",
     "batch-size": "8",

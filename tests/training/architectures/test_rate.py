@@ -48,19 +48,18 @@ def _train(recipe: Recipe, dataset: Dataset, path: Path) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def rate_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe, dataset: Dataset) -> RunFolder:
-    """A run with a rate, trained. Not to be written to."""
+    """A run with a rate, trained. Not to be written to but for its graphs."""
     return _train(_recipe(tiny), dataset, tmp_path_factory.mktemp("rate") / "run")
 
 
 @pytest.mark.parametrize("fields", ARCHITECTURES.values(), ids=ARCHITECTURES)
-def test_every_architecture_trains_for_a_rate_and_exports(
+def test_every_architecture_trains_for_a_rate(
     tmp_path: Path, tiny: Recipe, dataset: Dataset, fields: dict[str, Any]
 ) -> None:
-    recipe = _recipe(tiny, **fields, epochs=2)
+    recipe = _recipe(tiny, **fields, epochs=2, training_images=256)
     run = _train(recipe, dataset, tmp_path / "run")
     losses = [epoch["validation_loss"] for epoch in run.metrics()]
     assert losses[1] < losses[0]
-    assert export_run(run, dataset)["decoder"]["max_difference"] < 1e-4
 
 
 def test_graphs_speak_of_codes_in_steps_and_rounding_them_gives_the_metrics(

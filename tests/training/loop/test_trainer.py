@@ -95,11 +95,11 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(
     ],
     ids=["dense", "warped", "conv", "noisy-tied", "variational", "conv-plain", "rate"],
 )
-@pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_resumed_run_is_bit_identical_with_an_uninterrupted_one(
-    tmp_path: Path, tiny: Recipe, dataset: Dataset, fields: dict[str, Any], stop_after: int
+    tmp_path: Path, tiny: Recipe, dataset: Dataset, fields: dict[str, Any]
 ) -> None:
-    recipe = make_recipe(tiny.model_dump(), {**fields, "epochs": 3})
+    stop_after = 2 if "augment" in fields else 1
+    recipe = make_recipe(tiny.model_dump(), {**fields, "epochs": 3, "training_images": 128})
     whole = _train(recipe, dataset, tmp_path / "whole")
     stopped = create_run(recipe, tmp_path / "stopped")
     with pytest.raises(Interrupted, match=f"after epoch {stop_after} of 3 with `python -m training resume"):

@@ -14,6 +14,14 @@ from training.loop.warm_start import load_initial_weights
 from training.recipe import Recipe, make_recipe
 from training.runs import RunFolder, create_run
 
+SMALL_NETWORK: dict[str, object] = {
+    "architecture": "conv",
+    "encoder_width": 4,
+    "decoder_width": 4,
+    "hidden": 16,
+    "training_images": 200,
+}
+
 
 def _recipe(tiny: Recipe, **fields: object) -> Recipe:
     return make_recipe(tiny.model_dump(), fields)
@@ -115,44 +123,46 @@ def test_the_command_line_starts_from_a_run(
     assert " bytes (best)" in out
 
 
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe, small_dataset: Dataset) -> RunFolder:
+    """A trained run of a small convolutional network."""
+    recipe = _recipe(tiny, **SMALL_NETWORK, code_size=4, epochs=12, learning_rate=0.02)
+    run = create_run(recipe, tmp_path_factory.mktemp("plain") / "run")
+    train(recipe, small_dataset, run)
+    return run
+
+
 @pytest.mark.parametrize("rate_lambda", [0.0, 2000.0])
 def test_a_correction_starts_at_the_quality_of_its_source(
-    tmp_path: Path, tiny: Recipe, dataset: Dataset, rate_lambda: float
+    tmp_path: Path, tiny: Recipe, small_dataset: Dataset, plain_run: RunFolder, rate_lambda: float
 ) -> None:
-    small = {"architecture": "conv", "encoder_width": 4, "decoder_width": 4, "hidden": 16, "code_size": 4}
-    plain = _recipe(tiny, **small, epochs=2)
-    source = create_run(plain, tmp_path / "plain")
-    train(plain, dataset, source)
+    small = {**SMALL_NETWORK, "code_size": 4}
     recipe = _recipe(tiny, **small, epochs=1, correction=True, learning_rate=1e-30, rate_lambda=rate_lambda)
-    run = _started(recipe, dataset, source.path, tmp_path / "corrected")
-    before, after = source.metrics()[-1]["validation_rmse"], run.metrics()[0]["validation_rmse"]
+    run = _started(recipe, small_dataset, plain_run.path, tmp_path / "corrected")
+    before, after = plain_run.metrics()[-1]["validation_rmse"], run.metrics()[0]["validation_rmse"]
     assert after == pytest.approx(before, rel=0.1)
     with pytest.raises(InvalidRecipe, match="correction"):
-        load_initial_weights(run.path, _recipe(tiny, **small, rate_lambda=rate_lambda), dataset)
+        load_initial_weights(run.path, _recipe(tiny, **small, rate_lambda=rate_lambda), small_dataset)
 
 
 @pytest.mark.parametrize("correction", [False, True])
 def test_a_spatial_part_starts_near_the_quality_of_its_source(
-    tmp_path: Path, tiny: Recipe, dataset: Dataset, correction: bool
+    tmp_path: Path, tiny: Recipe, small_dataset: Dataset, plain_run: RunFolder, correction: bool
 ) -> None:
-    small = {"architecture": "conv", "encoder_width": 4, "decoder_width": 4, "hidden": 16}
-    plain = _recipe(tiny, **small, code_size=4, epochs=8)
-    source = create_run(plain, tmp_path / "plain")
-    train(plain, dataset, source)
-    details = {**small, "code_size": 4 + 2 * 49, "spatial_channels": 2, "correction": correction, "epochs": 1}
-    run = _started(_recipe(tiny, **details, learning_rate=1e-30), dataset, source.path, tmp_path / "details")
+    details = {**SMALL_NETWORK, "code_size": 4 + 2 * 16, "spatial_channels": 2, "correction": correction, "epochs": 1}
+    run = _started(_recipe(tiny, **details, learning_rate=1e-30), small_dataset, plain_run.path, tmp_path / "details")
     at_random = create_run(_recipe(tiny, **details, learning_rate=1e-30), tmp_path / "at-random")
-    train(at_random.recipe(), dataset, at_random)
-    before = source.metrics()[-1]["validation_rmse"]
+    train(at_random.recipe(), small_dataset, at_random)
+    before = plain_run.metrics()[-1]["validation_rmse"]
     assert run.metrics()[0]["validation_rmse"] < 1.3 * before
     assert at_random.metrics()[0]["validation_rmse"] > 1.5 * before
 
     for_rate = _recipe(tiny, **details, rate_lambda=100.0)
-    rated = _started(for_rate, dataset, run.path, tmp_path / "rated")
-    with_rate = _recipe(tiny, **small, code_size=4, epochs=1, rate_lambda=100.0, correction=correction)
-    without = _started(with_rate, dataset, source.path, tmp_path / "without")
-    assert load_initial_weights(rated.path, for_rate, dataset).has_spatial_part
+    rated = _started(for_rate, small_dataset, run.path, tmp_path / "rated")
+    with_rate = _recipe(tiny, **SMALL_NETWORK, code_size=4, epochs=1, rate_lambda=100.0, correction=correction)
+    without = _started(with_rate, small_dataset, plain_run.path, tmp_path / "without")
+    assert load_initial_weights(rated.path, for_rate, small_dataset).has_spatial_part
     with pytest.raises(InvalidRecipe, match="a spatial part can no longer be added"):
-        load_initial_weights(without.path, for_rate, dataset)
+        load_initial_weights(without.path, for_rate, small_dataset)
     with pytest.raises(InvalidRecipe, match="its code_size is 4, that of the recipe 5"):
-        load_initial_weights(source.path, _recipe(tiny, **{**details, "code_size": 5 + 2 * 49}), dataset)
+        load_initial_weights(plain_run.path, _recipe(tiny, **{**details, "code_size": 5 + 2 * 16}), small_dataset)

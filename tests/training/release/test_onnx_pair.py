@@ -23,6 +23,7 @@ def test_a_run_and_its_model_have_the_same_graphs(finished_run: RunFolder, publi
     np.testing.assert_array_equal(run.encoder.run(x), subject.codes(dataset.test.pixels[:7]))
 
 
+@pytest.mark.usefixtures("no_exporter")
 def test_a_run_without_graphs_gets_them(finished_run: RunFolder, dataset: Dataset, tmp_path: Path) -> None:
     run = RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "run")))
     for path in (run.encoder, run.decoder, run.export_file):

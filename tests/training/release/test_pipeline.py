@@ -44,14 +44,6 @@ def test_a_published_model_serves_both_halves_and_knows_its_origin(
     assert card.quality.rmse - card.quality.float_rmse < 2 * tiny.max_rmse_increase
 
 
-def test_publishing_does_the_steps_that_were_not_done(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
-    run = create_run(tiny.model_copy(update={"epochs": 1}), tmp_path / "run")
-    train(run.recipe(), dataset, run)
-    card = publish_run(run, dataset, tmp_path / "models", "other-name")
-    assert load_card(tmp_path / "models" / "other-name") == card
-    assert json.loads(run.quality_file.read_text())["images"] == 500
-
-
 def test_publishing_keeps_a_quantiser_that_was_calibrated_by_hand(
     tmp_path: Path, copy: RunFolder, dataset: Dataset
 ) -> None:
@@ -62,16 +54,17 @@ def test_publishing_keeps_a_quantiser_that_was_calibrated_by_hand(
     assert "--max-rmse-increase 0.0001" in write_readme(card)
 
 
-def test_publishing_exports_anew_after_training_went_on(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
+def test_publishing_does_what_is_missing_and_again_what_is_old(tmp_path: Path, tiny: Recipe, dataset: Dataset) -> None:
     run = create_run(tiny.model_copy(update={"epochs": 2}), tmp_path / "run")
 
     def publish_at_once(_end: object) -> None:
-        cards.append(publish_run(run, dataset, tmp_path / "models"))
+        cards.append(publish_run(run, dataset, tmp_path / "models", "other-name"))
 
     cards: list[object] = []
     train(run.recipe(), dataset, run, [publish_at_once])
-    assert load_card(tmp_path / "models" / tiny.name) == cards[1]
+    assert load_card(tmp_path / "models" / "other-name") == cards[1]
     assert cards[0] != cards[1]
+    assert json.loads(run.quality_file.read_text())["images"] == len(dataset.test)
 
 
 def test_graphs_outlive_a_checkpoint_that_was_cleared_away(tmp_path: Path, copy: RunFolder, dataset: Dataset) -> None:
