@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, cast
 from starlette.requests import Request
 from starlette.types import Send
 
-from service.api.bodies.code_sources import CodeSource, ContainerCodes, LatentVectors
+from service.api.bodies.code_sources import CodeSource, open_code_source
 from service.api.bodies.image_writers import IMAGE_WRITERS, ImageWriter
 from service.api.bodies.streams import BodyStream, admit_batch
 from service.api.state import state_of
-from service.errors import BatchTooLarge, UnsupportedMediaType
+from service.errors import BatchTooLarge
 from service.http.headers import parse_content_headers
-from service.http.media_types import NPY, OCTETS
-from service.http.negotiation import media_type_of, negotiate
+from service.http.negotiation import negotiate
 from service.http.query import parse_query
-from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
@@ -36,7 +34,7 @@ async def decode_batch(request: Request, send: Send) -> None:
     headers = parse_content_headers(request.scope)
     response_type = negotiate(headers.accept.decode("latin-1"), RESPONSE_TYPES)
     decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
-    codes = _code_source(decoders, model, headers.content_type.decode("latin-1"), settings)
+    codes = open_code_source(headers.content_type.decode("latin-1"), decoders, model, settings)
 
     async with admit_batch(request, send) as (body, response, run_part):
         # Codes are small: most batches are here, with all checksums verified, before the response begins.
@@ -55,22 +53,6 @@ async def decode_batch(request: Request, send: Send) -> None:
             if not await _feed_next(codes, body):
                 break
         await response.write(images.trailer)
-
-
-def _code_source(
-    decoders: "ComponentSet[Decoder]", model: str | None, content_type: str, settings: Settings
-) -> CodeSource:
-    body_type = media_type_of(content_type)
-    if body_type == NPY:
-        return LatentVectors(decoders.by_name(model), settings)
-    if body_type not in (OCTETS, ""):
-        raise UnsupportedMediaType(
-            f"/decode/batch takes a container or an array, not {body_type[:64]}; send -H 'Content-Type: {OCTETS}' "
-            f"with a container, or -H 'Content-Type: {NPY}' with a float32 array of latent vectors"
-        )
-    if model is not None:
-        decoders.by_name(model)  # refuses an unknown name before the body is read
-    return ContainerCodes(decoders, model, settings)
 
 
 async def _read_ahead(codes: CodeSource, body: BodyStream, max_bytes: int) -> None:

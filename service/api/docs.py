@@ -34,12 +34,32 @@ SwaggerUIBundle({{
 </body>
 </html>
 """
-_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_SCRIPT_HASHES = [
+    base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    for script in re.findall(r"<script>(.*?)</script>", PAGE, re.DOTALL)
+]
+# The browser runs the page's own scripts and no others. Swagger UI sets styles within its elements, draws arrows from
+# `data:` and shows images of responses from `blob:`.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "; ".join(
+        [
+            "default-src 'none'",
+            " ".join(["script-src 'self'", *(f"'sha256-{digest}'" for digest in _SCRIPT_HASHES)]),
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    ),
+    "Referrer-Policy": "no-referrer",
+}
 
 
 async def show_docs(_request: Request) -> Response:
     """Return the page. Its files come from this process."""
-    return HTMLResponse(PAGE, headers=page_headers(PAGE))
+    return HTMLResponse(PAGE, headers=PAGE_HEADERS)
 
 
 async def show_openapi(request: Request) -> Response:
@@ -50,28 +70,4 @@ async def show_openapi(request: Request) -> Response:
 
 async def redirect_to_docs(_request: Request) -> Response:
     """Redirect a browser that opens the bare address to the page."""
-    return RedirectResponse("docs", headers=page_headers(""))
-
-
-def page_headers(page: str) -> dict[str, str]:
-    """Return headers under which a browser runs the scripts of `page` and no others.
-
-    Swagger UI sets styles within its elements, draws arrows from `data:` and shows images of responses from `blob:`.
-    """
-    hashes = [
-        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _INLINE_SCRIPT.findall(page)
-    ]
-    policy = {
-        "default-src": "'none'",
-        "script-src": " ".join(["'self'", *(f"'sha256-{digest}'" for digest in hashes)]),
-        "style-src": "'self' 'unsafe-inline'",
-        "img-src": "'self' data: blob:",
-        "connect-src": "'self'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-    }
-    return {
-        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
-        "Referrer-Policy": "no-referrer",
-    }
+    return RedirectResponse("docs", headers=PAGE_HEADERS)

@@ -11,20 +11,17 @@ from starlette.requests import Request
 from starlette.types import Send
 
 from latentwire.errors import OutOfDistribution
-from latentwire.model.card import ImageShape
 from latentwire.options import FITS, ON_OOD
 from service.api.bodies.code_writers import CODE_WRITERS, CodeWriter, WriterOptions
-from service.api.bodies.image_sources import FormImages, ImageSource, NpyImages
+from service.api.bodies.image_sources import ImageSource, open_image_source
 from service.api.bodies.streams import admit_batch
 from service.api.encode_options import parse_verify
 from service.api.state import state_of
-from service.errors import UnsupportedMediaType
 from service.http.headers import parse_content_headers
-from service.http.media_types import FORM, NPY, OCTETS
-from service.http.negotiation import media_type_of, negotiate
+from service.http.media_types import OCTETS
+from service.http.negotiation import negotiate
 from service.http.query import parse_choice, parse_query
 from service.observability.request_record import record_batch_of_codes, record_ood
-from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
@@ -45,7 +42,8 @@ async def encode_batch(request: Request, send: Send) -> None:
     encoder = cast("ComponentSet[Encoder]", state.registry.encoders).by_name(parameters.get("model"))
     headers = parse_content_headers(request.scope)
     response_type = negotiate(headers.accept.decode("latin-1"), RESPONSE_TYPES)
-    images = _image_source(parameters, headers.content_type.decode("latin-1"), encoder.card.image, settings)
+    fit = parse_choice("fit", FITS, parameters.get("fit", "strict"))
+    images = open_image_source(headers.content_type.decode("latin-1"), encoder.card.image, fit, settings)
     options = WriterOptions(
         parse_choice("on_ood", ON_OOD, parameters.get("on_ood", settings.on_ood)),
         parse_verify(parameters.get("verify", "latent"), has_decoder=settings.verifies),
@@ -69,19 +67,6 @@ async def encode_batch(request: Request, send: Send) -> None:
                 await response.write(encoded)
         images.finish()
         await response.write(await run_part(codes.finish))
-
-
-def _image_source(parameters: dict[str, str], content_type: str, shape: ImageShape, settings: Settings) -> ImageSource:
-    fit = parse_choice("fit", FITS, parameters.get("fit", "strict"))
-    body_type = media_type_of(content_type)
-    if body_type == NPY:
-        return NpyImages(shape, fit, settings)
-    if body_type == FORM:
-        return FormImages(shape, fit, settings, content_type)
-    raise UnsupportedMediaType(
-        f"/encode/batch takes an array or a form, not {body_type[:64] or 'a body without a type'}; send "
-        f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
-    )
 
 
 def _encode_part(images: ImageSource, codes: CodeWriter) -> tuple[bytes, bool]:

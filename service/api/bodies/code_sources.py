@@ -10,6 +10,9 @@ from latentwire.errors import InvalidVector
 from latentwire.format.container import Frame, FrameReader
 from latentwire.imaging import image
 from service.api.bodies.streams import check_batch_size
+from service.errors import UnsupportedMediaType
+from service.http.media_types import NPY, OCTETS
+from service.http.negotiation import media_type_of
 from service.http.npy import NpyReader
 from service.settings import Settings
 
@@ -41,7 +44,30 @@ class CodeSource(Protocol):
         """Check that the body is complete."""
 
 
-class ContainerCodes:
+def open_code_source(
+    content_type: str, decoders: "ComponentSet[Decoder]", model: str | None, settings: Settings
+) -> CodeSource:
+    """Return the source for a body of this type; `model` is the name that the request gives.
+
+    Raises:
+        UnsupportedMediaType: neither a container nor an npy file.
+        UnknownModel: no such model is loaded.
+        NotReady: the model failed its golden check.
+    """
+    body_type = media_type_of(content_type)
+    if body_type == NPY:
+        return _LatentVectors(decoders.by_name(model), settings)
+    if body_type not in (OCTETS, ""):
+        raise UnsupportedMediaType(
+            f"/decode/batch takes a container or an array, not {body_type[:64]}; send -H 'Content-Type: {OCTETS}' "
+            f"with a container, or -H 'Content-Type: {NPY}' with a float32 array of latent vectors"
+        )
+    if model is not None:
+        decoders.by_name(model)  # refuses an unknown name before the body is read
+    return _ContainerCodes(decoders, model, settings)
+
+
+class _ContainerCodes:
     """A container, which identifies its model."""
 
     def __init__(self, decoders: "ComponentSet[Decoder]", model: str | None, settings: Settings) -> None:
@@ -56,7 +82,6 @@ class ContainerCodes:
         self.buffered_bytes = 0
 
     def feed(self, data: bytes) -> None:
-        """Take in the bytes that come next, and check each frame's checksum."""
         self._reader.feed(data)
         frame = self._reader.take()
         if self.decoder is None and self._reader.header is not None:
@@ -68,7 +93,6 @@ class ContainerCodes:
             frame = self._reader.take()
 
     def decode_next(self) -> image.Pixels | None:
-        """Decode a few images."""
         while (pixels := next(self._decoding, None)) is None:
             if not self._frames or self.decoder is None:
                 return None
@@ -78,7 +102,6 @@ class ContainerCodes:
         return pixels
 
     def finish(self) -> None:
-        """Check that the container is complete."""
         self._reader.finish()
         self.count = self._reader.images
 
@@ -93,7 +116,7 @@ class ContainerCodes:
         self.count = announced or None
 
 
-class LatentVectors:
+class _LatentVectors:
     """Points of the latent space as an array, float32 (N, code size)."""
 
     def __init__(self, decoder: "Decoder", settings: Settings) -> None:
@@ -105,11 +128,9 @@ class LatentVectors:
 
     @property
     def buffered_bytes(self) -> int:
-        """The number of bytes that wait to be decoded."""
         return self._reader.buffered_bytes
 
     def feed(self, data: bytes) -> None:
-        """Take in the bytes that come next, and check the shape."""
         self._reader.feed(data)
         if self.count is None and (shape := self._reader.shape) is not None:
             card = self._decoder.card
@@ -121,12 +142,10 @@ class LatentVectors:
             self.count = shape[0]
 
     def decode_next(self) -> image.Pixels | None:
-        """Decode a few images."""
         shape = self._decoder.card.image
         rows = max(1, min(image.DECODE_BATCH_SIZE, image.MAX_BATCH_VALUES // (shape.pixels * shape.channels)))
         vectors = self._reader.take(rows)
         return None if vectors is None else self._decoder.decode_vectors(vectors.astype(np.float32))
 
     def finish(self) -> None:
-        """Check that the array is complete."""
         self._reader.finish()

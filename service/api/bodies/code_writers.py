@@ -37,7 +37,7 @@ class CodeWriter(Protocol):
         """End."""
 
 
-class ContainerWriter:
+class _ContainerWriter:
     """A container, with out-of-distribution images losslessly in it."""
 
     def __init__(self, guard: "Guard", encoder: "Encoder", options: WriterOptions) -> None:
@@ -46,16 +46,13 @@ class ContainerWriter:
         self._options = options
 
     def start(self, count: int | None) -> bytes:
-        """Begin with the number of images, if it is known."""
         self._container = self._encoder.open_container(count or 0)
         return b""
 
     def add(self, pixels: image.Pixels) -> bytes:
-        """Encode images."""
         return b"".join(map(self._add_chunk, image.slices(pixels, self._encoder.card.image)))
 
     def finish(self) -> bytes:
-        """Return the end of the container."""
         return self._container.finish()
 
     def _add_chunk(self, pixels: image.Pixels) -> bytes:
@@ -64,7 +61,7 @@ class ContainerWriter:
         return self._container.add(guarded.chunk)
 
 
-class LatentWriter:
+class _LatentWriter:
     """Latent vectors before quantization, float32 (N, code size); buffered if their number is not known."""
 
     def __init__(self, guard: "Guard", encoder: "Encoder", options: WriterOptions) -> None:  # noqa: ARG002
@@ -73,18 +70,12 @@ class LatentWriter:
         self._buffer: bytearray | None = None
 
     def start(self, count: int | None) -> bytes:
-        """Begin with the number of images, if it is known."""
         if count is None:
             self._buffer = bytearray()
             return b""
         return npy_header("<f4", (count, self._encoder.card.code_size))
 
     def add(self, pixels: image.Pixels) -> bytes:
-        """Encode images.
-
-        Raises:
-            BatchTooLarge: the vectors of an unknown number of images are too long for the buffer.
-        """
         parts = image.slices(pixels, self._encoder.card.image)
         data = b"".join(self._encoder.y(part).astype("<f4").tobytes() for part in parts)
         if self._buffer is None:
@@ -98,14 +89,13 @@ class LatentWriter:
         return b""
 
     def finish(self) -> bytes:
-        """Return the array, if it was buffered."""
         if self._buffer is None:
             return b""
         size = self._encoder.card.code_size
         return npy_header("<f4", (len(self._buffer) // (4 * size), size)) + self._buffer
 
 
-class JsonWriter:
+class _JsonWriter:
     """JSON with one entry per image."""
 
     def __init__(self, guard: "Guard", encoder: "Encoder", options: WriterOptions) -> None:
@@ -114,11 +104,9 @@ class JsonWriter:
         self._images = JsonImageList(encoder.card)
 
     def start(self, count: int | None) -> bytes:  # noqa: ARG002
-        """Return the fields before the images."""
         return self._images.header
 
     def add(self, pixels: image.Pixels) -> bytes:
-        """Encode images."""
         card = self._guard.card
         entries = []
         for part in image.slices(pixels, card.image):
@@ -129,7 +117,6 @@ class JsonWriter:
         return b"".join(entries)
 
     def finish(self) -> bytes:
-        """Return the end of the JSON."""
         return self._images.trailer
 
 
@@ -139,7 +126,7 @@ def _record_ood_images(on_ood: OnOod, images: int) -> None:
 
 
 CODE_WRITERS: dict[str, Callable[["Guard", "Encoder", WriterOptions], CodeWriter]] = {
-    OCTETS: ContainerWriter,
-    NPY: LatentWriter,
-    JSON: JsonWriter,
+    OCTETS: _ContainerWriter,
+    NPY: _LatentWriter,
+    JSON: _JsonWriter,
 }

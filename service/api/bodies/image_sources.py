@@ -9,8 +9,10 @@ from latentwire.imaging import image
 from latentwire.model.card import ImageShape
 from latentwire.options import Fit
 from service.api.bodies.streams import check_batch_size
-from service.errors import InvalidArray
+from service.errors import InvalidArray, UnsupportedMediaType
+from service.http.media_types import FORM, NPY
 from service.http.multipart import FileForm
+from service.http.negotiation import media_type_of
 from service.http.npy import NpyReader
 from service.settings import Settings
 
@@ -34,20 +36,35 @@ class ImageSource(Protocol):
         """Check that the body is complete."""
 
 
-class NpyImages:
+def open_image_source(content_type: str, shape: ImageShape, fit: Fit, settings: Settings) -> ImageSource:
+    """Return the source for a body of this type.
+
+    Raises:
+        UnsupportedMediaType: neither an npy file nor a form.
+        InvalidMultipart: a form without a valid boundary.
+    """
+    body_type = media_type_of(content_type)
+    if body_type == NPY:
+        return _NpyImages(shape, fit, settings)
+    if body_type == FORM:
+        return _FormImages(shape, fit, settings, content_type)
+    raise UnsupportedMediaType(
+        f"/encode/batch takes an array or a form, not {body_type[:64] or 'a body without a type'}; send "
+        f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
+    )
+
+
+class _NpyImages:
     """Images as an array, uint8 (N, H, W) or (N, H, W, C)."""
 
     def __init__(self, shape: ImageShape, fit: Fit, settings: Settings) -> None:
         self._reader = NpyReader([np.uint8], "uint8")
-        self._shape = shape
-        self._fit = fit
-        self._settings = settings
+        self._shape, self._fit, self._settings = shape, fit, settings
         self._rows_at_once = 0
         self.count: int | None = None
         self.opened = False
 
     def feed(self, data: bytes) -> None:
-        """Take in the bytes that come next."""
         self._reader.feed(data)
         if not self.opened and self._reader.shape is not None:
             self._check(self._reader.shape)
@@ -55,14 +72,12 @@ class NpyImages:
             self.opened = True
 
     def take(self) -> image.Pixels | None:
-        """Return the next images, or None if more bytes are needed."""
         block = self._reader.take(self._rows_at_once) if self.opened else None
         if block is None:
             return None
         return image.fit_pixels(cast(image.Pixels, block.reshape(*block.shape[:3], -1)), self._shape, self._fit)
 
     def finish(self) -> None:
-        """Check that the array is complete."""
         self._reader.finish()
 
     def _check(self, shape: tuple[int, ...]) -> None:
@@ -70,11 +85,9 @@ class NpyImages:
             raise InvalidArray(f"the array has {len(shape)} dimensions; images have 3 (N, H, W) or 4 (N, H, W, C)")
         count, height, width = shape[:3]
         check_batch_size(count, self._settings.max_batch_images)
-        if height * width > self._settings.max_image_pixels:
-            raise ImageTooLarge(
-                f"the images have {height} × {width} pixels; at most {self._settings.max_image_pixels:,} in all are "
-                "allowed"
-            )
+        max_pixels = self._settings.max_image_pixels
+        if height * width > max_pixels:
+            raise ImageTooLarge(f"the images have {height} × {width} pixels; at most {max_pixels:,} in all are allowed")
         channels = shape[3] if len(shape) == 4 else 1
         if channels > max(image.MODE_OF_CHANNELS):
             raise ImageMismatch(f"the images have {channels:,} channels; the model takes {self._shape}")
@@ -84,24 +97,21 @@ class NpyImages:
         self._rows_at_once = max(1, min(image.ENCODE_BATCH_SIZE, image.MAX_BATCH_VALUES // values))
 
 
-class FormImages:
+class _FormImages:
     """Images as the files of a form; their number is known only at the end."""
+
+    count: int | None = None
+    opened = True
 
     def __init__(self, shape: ImageShape, fit: Fit, settings: Settings, content_type: str) -> None:
         self._form = FileForm(content_type, settings.max_body_bytes)
-        self._shape = shape
-        self._fit = fit
-        self._settings = settings
+        self._shape, self._fit, self._settings = shape, fit, settings
         self._taken = 0
-        self.count: int | None = None
-        self.opened = True
 
     def feed(self, data: bytes) -> None:
-        """Take in the bytes that come next."""
         self._form.feed(data)
 
     def take(self) -> image.Pixels | None:
-        """Return the next images, or None if more bytes are needed."""
         pixels: list[image.Pixels] = []
         while len(pixels) < image.ENCODE_BATCH_SIZE and (file := self._form.take()) is not None:
             check_batch_size(self._taken + 1, self._settings.max_batch_images)
@@ -113,5 +123,4 @@ class FormImages:
         return np.stack(pixels) if pixels else None
 
     def finish(self) -> None:
-        """Check that the form is complete."""
         self._form.finish()

@@ -26,7 +26,7 @@ class ImageWriter(Protocol):
         """Return the bytes of images, uint8 (N, H, W, C)."""
 
 
-class NpyWriter:
+class _NpyWriter:
     """An array, uint8 (N, H, W, C)."""
 
     def __init__(self, card: "ModelCard", count: int) -> None:
@@ -35,11 +35,10 @@ class NpyWriter:
         self.length: int | None = len(self.header) + count * card.image.pixels * card.image.channels
 
     def add(self, pixels: image.Pixels) -> bytes:
-        """Return the bytes of images."""
         return pixels.tobytes()
 
 
-class JsonWriter:
+class _JsonWriter:
     """JSON with each image as a PNG file in base64."""
 
     def __init__(self, card: "ModelCard", count: int) -> None:  # noqa: ARG002
@@ -49,8 +48,7 @@ class JsonWriter:
         self.length: int | None = None
 
     def add(self, pixels: image.Pixels) -> bytes:
-        """Return the entries of images."""
         return b"".join(self._images.add(base64.b64encode(image.write_png(one)).decode()) for one in pixels)
 
 
-IMAGE_WRITERS: dict[str, Callable[["ModelCard", int], ImageWriter]] = {NPY: NpyWriter, JSON: JsonWriter}
+IMAGE_WRITERS: dict[str, Callable[["ModelCard", int], ImageWriter]] = {NPY: _NpyWriter, JSON: _JsonWriter}
