@@ -1,7 +1,4 @@
-"""Settings -> the ASGI application of one role.
-
-Knows which routes a role has and what they share. `service.api` knows what a route does.
-"""
+"""Settings -> the ASGI application of one role: its routes, what they share, and the middleware around them."""
 
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,10 +26,9 @@ from service.middleware.instrumentation import InstrumentationMiddleware
 from service.observability.metrics import Metrics
 from service.observability.tracing import Tracer
 from service.scheduling.admission import Admission
-from service.settings import Settings
+from service.settings import Role, Settings
 
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Endpoint = Callable[..., Awaitable[object]]
 
 
 class Application(Starlette):
@@ -116,17 +112,11 @@ def installed_version() -> str:
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
-    sender: dict[str, Endpoint] = {
-        "/encode": encode.encode,
-        "/encode/batch": StreamingEndpoint(encode_batch.encode_batch),
-    }
-    receiver: dict[str, Endpoint] = {
-        "/decode": decode.decode,
-        "/decode/batch": StreamingEndpoint(decode_batch.decode_batch),
-    }
     return [
-        *(_codec_route(path, sender[path], settings.encodes, "sender", "receiver") for path in sender),
-        *(_codec_route(path, receiver[path], settings.decodes, "receiver", "sender") for path in receiver),
+        _codec_route("/encode", encode.encode, settings, "sender"),
+        _codec_route("/decode", decode.decode, settings, "receiver"),
+        _codec_route("/encode/batch", StreamingEndpoint(encode_batch.encode_batch), settings, "sender"),
+        _codec_route("/decode/batch", StreamingEndpoint(decode_batch.decode_batch), settings, "receiver"),
         NamedRoute("/livez", health.get_liveness),
         NamedRoute("/readyz", health.get_readiness),
         NamedRoute("/metrics", health.get_metrics),
@@ -140,8 +130,11 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     ]
 
 
-def _codec_route(path: str, endpoint: Endpoint, served: bool, role: str, other_role: str) -> Route:
-    async def refuse(_request: Request) -> Response:
-        raise WrongRole(f"this process is a {other_role}; {path} is answered by a {role}")
+def _codec_route(path: str, endpoint: Callable[..., Awaitable[object]], settings: Settings, role: Role) -> Route:
+    if settings.role in ("both", role):
+        return NamedRoute(path, endpoint, methods=["POST"])
 
-    return NamedRoute(path, endpoint, methods=["POST"]) if served else NamedRoute(path, refuse, methods=ALL_METHODS)
+    async def refuse(_request: Request) -> Response:
+        raise WrongRole(f"this process is a {settings.role}; {path} is answered by a {role}")
+
+    return NamedRoute(path, refuse, methods=ALL_METHODS)

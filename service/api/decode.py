@@ -165,22 +165,18 @@ def _decode_codes(spec: _RequestSpec, codes: list[_Code]) -> list[_Decoded | Exc
     results: dict[int, _Decoded | Exception] = {}
     indices_of: defaultdict[Decoder, list[int]] = defaultdict(list)
     for index, code in enumerate(codes):
-        if code.payload is None:
-            results[index] = _decode_vector(spec, code)
-        else:
+        if code.payload is not None:
             indices_of[code.decoder].append(index)
+            continue
+        try:
+            results[index] = _write(spec, code.decoder.card, code.decoder.decode_vector(code.vector))
+        except CodecError as error:
+            results[index] = error
     for decoder, indices in indices_of.items():
         images = decoder.decode_each([cast(bytes, codes[index].payload) for index in indices])
         for index, pixels in zip(indices, images, strict=True):
             results[index] = pixels if isinstance(pixels, Exception) else _write(spec, decoder.card, pixels)
     return [results[index] for index in range(len(codes))]
-
-
-def _decode_vector(spec: _RequestSpec, code: _Code) -> _Decoded | Exception:
-    try:
-        return _write(spec, code.decoder.card, code.decoder.decode_vector(code.vector))
-    except CodecError as error:
-        return error
 
 
 def _write(spec: _RequestSpec, card: "ModelCard", pixels: image.Pixels) -> _Decoded:

@@ -43,9 +43,9 @@ def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decod
         fit=parse_choice("fit", FITS, parameters.get("fit", "strict")),
         framing=parse_choice("framing", FRAMINGS, parameters.get("framing", "full")),
         on_ood=parse_choice("on_ood", ON_OOD, parameters.get("on_ood", on_ood)),
-        max_mse=parse_number("max_mse", parameters.get("max_mse"), 1, "from 0 to 1"),
+        max_mse=parse_number("max_mse", parameters.get("max_mse"), "from 0 to 1", maximum=1),
         target_bytes=parse_positive_integer("target_bytes", parameters.get("target_bytes")),
-        min_psnr_db=parse_number("min_psnr", parameters.get("min_psnr"), math.inf, "of dB, 0 or more"),
+        min_psnr_db=parse_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", maximum=math.inf),
     )
     if options.target_bytes is not None and options.min_psnr_db is not None:
         raise InvalidParameter("target_bytes and min_psnr each choose the model; ask for one of them")

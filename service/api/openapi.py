@@ -1,6 +1,6 @@
-"""The OpenAPI document of one role: the files of `schemas/`, without the routes of the other role.
+"""The OpenAPI document of one role: the files of `schemas/`, with what other parts of the service define.
 
-Errors, the schemas of pydantic models and authentication are added here, as other parts of the service define them.
+These are the problems, the schemas of pydantic models, and authentication.
 """
 
 from functools import lru_cache
@@ -19,19 +19,6 @@ from service.middleware.auth import open_paths
 from service.settings import Settings
 
 SCHEMAS = Path(__file__).parent / "schemas"
-PROBLEM_SCHEMA: dict[str, Any] = {
-    "title": "Problem",
-    "description": "An error as in RFC 9457. `code` is stable, `detail` is a sentence for people.",
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string", "enum": sorted({problem.code for problem in ALL_PROBLEMS})},
-    },
-}
 _TASKS = {
     "both": "encodes images and decodes codes",
     "sender": "encodes images; a receiver decodes their codes",
@@ -52,7 +39,9 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
     _, definitions = models_json_schema(
         [(ModelCard, "serialization"), (CodeJson, "validation")], ref_template="#/components/schemas/{model}"
     )
-    document["components"]["schemas"] |= {**definitions["$defs"], "Problem": PROBLEM_SCHEMA}
+    schemas = document["components"]["schemas"]
+    schemas |= definitions["$defs"]
+    schemas["Problem"]["properties"]["code"]["enum"] = sorted({problem.code for problem in ALL_PROBLEMS})
     served = {"/encode": settings.encodes, "/decode": settings.decodes}
     document["paths"] = {
         path: operations

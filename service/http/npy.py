@@ -1,8 +1,4 @@
-"""Reads an npy file as its bytes arrive, in blocks of rows, and writes npy headers.
-
-numpy parses the header, as a literal and within a bound. Only arrays of plain numbers in C order are read, and nothing
-is ever unpickled.
-"""
+"""Reads an npy file as its bytes arrive, in blocks of rows, and writes npy headers. Nothing is ever unpickled."""
 
 import io
 from collections.abc import Collection
@@ -80,8 +76,7 @@ class NpyReader:
             InvalidArray: it is not.
         """
         if self.shape is None:
-            incomplete = "the array is cut short: its header is not complete"
-            raise InvalidArray(incomplete if self._buffer else "the body is empty")
+            raise InvalidArray("the header of the array is cut short" if self._buffer else "the body is empty")
         if self._rows_left * self._row_bytes > len(self._buffer):
             missing = self._rows_left - len(self._buffer) // self._row_bytes
             raise InvalidArray(f"the array is cut short: its last {missing:,} of {self.shape[0]:,} rows are missing")

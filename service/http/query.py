@@ -49,27 +49,23 @@ def parse_choice(name: str, choices: tuple[Choice, ...], value: str) -> Choice:
     raise InvalidParameter(f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not '{value[:64]}'")
 
 
+def parse_number(name: str, value: str | None, description: str, maximum: float) -> float | None:
+    """Return a number from 0 to `maximum`, or None if the parameter is missing.
+
+    Raises:
+        InvalidParameter: the value is not such a number; the message uses `description`.
+    """
+    if value is not None and not (_NUMBER.fullmatch(value) and float(value) <= maximum):
+        raise InvalidParameter(f"{name} takes a number {description}, not '{value[:64]}'")
+    return None if value is None else float(value)
+
+
 def parse_positive_integer(name: str, value: str | None) -> int | None:
     """Return a whole number, or None if the parameter is missing.
 
     Raises:
         InvalidParameter: the value is not a whole number from 1 to 999,999,999.
     """
-    if value is None:
-        return None
-    if not _INTEGER.fullmatch(value) or int(value) == 0:
+    if value is not None and (not _INTEGER.fullmatch(value) or int(value) == 0):
         raise InvalidParameter(f"{name} takes a whole number from 1 to 999999999, not '{value[:64]}'")
-    return int(value)
-
-
-def parse_number(name: str, value: str | None, maximum: float, description: str) -> float | None:
-    """Return a number from 0 to `maximum`, or None if the parameter is missing.
-
-    Raises:
-        InvalidParameter: the value is not such a number; the message uses `description`.
-    """
-    if value is None:
-        return None
-    if not _NUMBER.fullmatch(value) or float(value) > maximum:
-        raise InvalidParameter(f"{name} takes a number {description}, not '{value[:64]}'")
-    return float(value)
+    return None if value is None else int(value)

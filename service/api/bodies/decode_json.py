@@ -64,13 +64,9 @@ def parse_code_json(body: bytes) -> CodeJson:
         InvalidCode: a field of the wrong type, an unknown field, or neither `bitstream` nor `code`.
     """
     if body.count(b"[") + body.count(b"{") > MAX_LISTS_AND_OBJECTS:
-        raise InvalidJson(
-            f"the JSON has more than {MAX_LISTS_AND_OBJECTS} lists and objects; a code is one flat list of numbers"
-        )
+        raise InvalidJson(f"the JSON has more than {MAX_LISTS_AND_OBJECTS} lists and objects; a code is one flat list")
     if body.count(b",") > MAX_COMMAS:
-        raise InvalidJson(
-            f"the JSON has more than {MAX_COMMAS:,} commas; a code is a list of {MAX_CODE_ELEMENTS:,} numbers"
-        )
+        raise InvalidJson(f"the JSON has more than {MAX_COMMAS:,} commas; a code has at most {MAX_CODE_ELEMENTS:,}")
     try:
         content = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
     except ValueError as error:  # also the base of UnicodeDecodeError, and of too long an integer

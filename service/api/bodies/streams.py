@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from latentwire.errors import CodecError
-from service.api.bodies.read_body import body_stalled, body_too_large
+from service.api.bodies.read_body import body_stalled, body_too_large, wait_for_disconnect
 from service.api.state import state_of
 from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
 from service.http.headers import parse_content_headers
@@ -38,7 +38,7 @@ class BodyStream:
         """
         if parse_content_headers(request.scope).announced_bytes > settings.max_batch_bytes:
             raise body_too_large(settings.max_batch_bytes)
-        self._receive: Receive = request.receive
+        self._request = request
         self._max_bytes = settings.max_batch_bytes
         self._io_idle_timeout_s = settings.io_idle_timeout_s
         self._size = 0
@@ -55,7 +55,11 @@ class BodyStream:
         """
         if self.ended:
             return None
-        message = await self._receive_in_time()
+        try:
+            async with asyncio.timeout(self._io_idle_timeout_s):
+                message = await self._request.receive()
+        except TimeoutError as error:
+            raise body_stalled(self._io_idle_timeout_s) from error
         if message["type"] == "http.disconnect":
             raise ClientGone("the connection was closed before the whole body had arrived")
         data: bytes = message.get("body", b"")
@@ -64,7 +68,7 @@ class BodyStream:
             raise body_too_large(self._max_bytes)
         if not message.get("more_body", False):
             self.ended = True
-            self._disconnected = asyncio.create_task(self._wait_for_disconnect())
+            self._disconnected = asyncio.create_task(wait_for_disconnect(self._request))
         return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -85,17 +89,6 @@ class BodyStream:
         """Stop waiting for the client to disconnect."""
         if self._disconnected is not None:
             self._disconnected.cancel()
-
-    async def _receive_in_time(self) -> Message:
-        try:
-            async with asyncio.timeout(self._io_idle_timeout_s):
-                return await self._receive()
-        except TimeoutError as error:
-            raise body_stalled(self._io_idle_timeout_s) from error
-
-    async def _wait_for_disconnect(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 class ResponseStream:
@@ -142,8 +135,8 @@ class ResponseStream:
         await self._send_checked({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _flush(self) -> None:
-        self._body.check_client()
         if not self.started:
+            self._body.check_client()
             self.started = True
             headers = [(name.lower().encode(), value.encode()) for name, value in self._headers.items()]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
