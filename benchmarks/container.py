@@ -1,8 +1,8 @@
-"""`python -m benchmarks.container`: how fast containers are packed and unpacked, and what they add to the codes.
+"""`python -m benchmarks.container`: measure the speed of packing and unpacking containers, and their overhead.
 
-Images' symbols are drawn as often as a model's own tables say, so that no data set is needed. Times are those of the
-processor, of one core, so that other work on the machine counts little; each is the best of some rounds. Overhead is
-everything but the ideal code length: frames, checksums, lanes and rounding.
+Symbols are drawn by the frequencies of a model's tables, so that no data set is needed. Times are processor times of
+one core, the best of several rounds, so that other work on the machine hardly matters. Overhead is everything beyond
+the ideal code length: frames, checksums, lanes and rounding.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROUNDS = 3
 
 
 class Row(NamedTuple):
-    """One container: bytes an image, and symbols a second of both ways and of zlib beside them."""
+    """One container: its bytes, and symbols per second of packing and unpacking, and of zlib for comparison."""
 
     images: int
     container_bytes: int
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def draw_symbols(card: ModelCard, images: int, random: np.random.Generator) -> Symbols:
-    """Draw symbols, int64 (images, code size), as often as the tables say; an escape is the symbol after the table."""
+    """Draw symbols, int64 (images, code size), by the tables' frequencies; an escape is the symbol after the table."""
     columns = []
     for table in card.tables:
         chances = np.array([*table.frequencies, table.escape]) / FREQUENCY_TOTAL
@@ -52,10 +52,10 @@ def draw_symbols(card: ModelCard, images: int, random: np.random.Generator) -> S
 
 
 def measure(card: ModelCard, images: int, rounds: int = ROUNDS) -> Row:
-    """Pack and unpack so many images of a model.
+    """Pack and unpack the codes of `images` images.
 
     Raises:
-        RuntimeError: other symbols came back.
+        RuntimeError: unpacking gave other symbols.
     """
     symbols = draw_symbols(card, images, np.random.default_rng(images))
     coder = ChunkCoder(card.tables, card.image)
@@ -66,14 +66,14 @@ def measure(card: ModelCard, images: int, rounds: int = ROUNDS) -> Row:
         packed = time.process_time()
         found = _unpack(coder, container)
         unpacked = time.process_time()
-        # The symbols as bytes, as one would send them without any of this.
+        # The symbols as bytes, compressed by zlib alone.
         squeezed = zlib.compress(np.clip(symbols - symbols.min(), 0, 255).astype(np.uint8).tobytes(), 9)
         zlib_s.append(time.process_time() - unpacked)
         pack_s.append(packed - started)
         unpack_s.append(unpacked - packed)
         if not np.array_equal(found, symbols):
-            raise RuntimeError("other symbols came back")
-    # Without what tells an image losslessly from symbols in a single code; a container needs no such step.
+            raise RuntimeError("unpacking gave other symbols")
+    # A container does not need the step that marks a lossless payload, so its cost is subtracted.
     single = ArithmeticCoder(card.tables).ideal_bits(symbols) + np.log2((FREQUENCY_TOTAL - 1) / FREQUENCY_TOTAL)
     return Row(
         images,
@@ -87,7 +87,7 @@ def measure(card: ModelCard, images: int, rounds: int = ROUNDS) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table in Markdown."""
+    """Return the rows as a Markdown table."""
     lines = [
         "| images | bytes an image | ideal | overhead | packed, million symbols/s | unpacked | zlib: bytes | packed |",
         "|---|---|---|---|---|---|---|---|",
@@ -104,14 +104,14 @@ def table(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Print one table for each model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.container", description=__doc__)
-    parser.add_argument("models", nargs="*", type=Path, help="folders of models; all in models/ without any")
+    parser.add_argument("models", nargs="*", type=Path, help="model folders (default: all in models/)")
     parser.add_argument(
-        "--images", nargs="+", type=int, default=IMAGES, help="sizes of containers (default: %(default)s)"
+        "--images", nargs="+", type=int, default=IMAGES, help="numbers of images in a container (default: %(default)s)"
     )
     given = parser.parse_args(arguments)
     folders = given.models or sorted(path.parent for path in Path("models").glob("*/card.json"))
     if any(images < 1 for images in given.images):
-        print("a container is measured with 1 image or more", file=sys.stderr)
+        print("--images takes numbers of 1 or more", file=sys.stderr)
         return 2
     try:
         cards = [load_card(folder.resolve()) for folder in folders]

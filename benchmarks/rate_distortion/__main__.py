@@ -1,4 +1,4 @@
-"""The command line of `python -m benchmarks.rate_distortion`: measures, prints tables, writes numbers and pictures."""
+"""`python -m benchmarks.rate_distortion`: measure codecs and models, print tables, write numbers and pictures."""
 
 import argparse
 import json
@@ -29,19 +29,19 @@ from training.data.datasets import load_dataset
 from training.data.images import shape_of
 from training.errors import CannotWrite, TrainingError
 
-# Of all images, as the slowest codecs take minutes for these already.
+# Default number of images for classical codecs, each image alone: the slowest take minutes for these.
 CLASSICAL_COUNT = 1000
 CLASSICAL_SEED = 1
 
 NUMBERS_FILE = "rate-distortion.json"
 PICTURE_FILES: dict[Arrangement, str] = {ALONE: "rate-distortion-alone.png", TOGETHER: "rate-distortion-together.png"}
 
-# The text between `<!-- rate-distortion -->` and `<!-- /rate-distortion -->` of a document is the command's.
+# The command writes the text between `<!-- rate-distortion -->` and `<!-- /rate-distortion -->` of a document.
 FULL_MARK, SUMMARY_MARK = "rate-distortion", "rate-distortion-summary"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 2 for what was typed, 130 for Ctrl-C, 1 for the rest that can go wrong."""
+    """Run the command; return its exit code: 2 for a wrong option, 130 for Ctrl-C, 1 for other failures."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     try:
@@ -60,20 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         numbers = chosen.out / NUMBERS_FILE
-        goes_on = f"; --reuse {numbers} goes on from there" if numbers.is_file() else ""
-        print(f"{parser.prog}: stopped{goes_on}", file=sys.stderr)
+        hint = f"; continue with --reuse {numbers}" if numbers.is_file() else ""
+        print(f"{parser.prog}: stopped{hint}", file=sys.stderr)
         return 130
     return 0
 
 
 def fill(document: str, mark: str, text: str) -> str:
-    """Return a document with the text between `<!-- mark -->` and `<!-- /mark -->` renewed, if it has these marks."""
+    """Return a document with `text` between `<!-- mark -->` and `<!-- /mark -->`, if it has these marks."""
     between = re.compile(f"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
     return between.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", document)
 
 
 def choose_images(pixels: Pixels, count: int) -> Pixels:
-    """Return `count` of the images, drawn with a fixed seed, in their order; all of them if there are not more."""
+    """Return `count` of the images, drawn with a fixed seed, in their order; at most all."""
     if count >= len(pixels):
         return pixels
     # numpy promises the stream of RandomState for good, but not that of its newer generators.
@@ -89,24 +89,30 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--count", type=_positive, metavar="N", help="measure the first N test images; else all")
+    add("--count", type=_positive, metavar="N", help="measure the first N test images (default: all)")
     add(
         "--classical-count",
         type=_positive,
         default=CLASSICAL_COUNT,
         metavar="N",
-        help=f"classical codecs, each image alone: N of these, drawn with seed {CLASSICAL_SEED} (default: %(default)s)",
+        help=f"images for classical codecs, each image alone, drawn with seed {CLASSICAL_SEED} (default: %(default)s)",
     )
     add("--codec", action="append", choices=CODECS, help="measure this classical codec only; may be repeated")
-    add("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="measure these models (default: models)")
-    add("--dataset", default="mnist", metavar="NAME", help="whose test images; grey ones (default: mnist)")
-    add("--data", type=Path, metavar="DIR", help="data folder; else that of LATENTWIRE_DATA")
+    add(
+        "--models-dir",
+        type=Path,
+        default=Path("models"),
+        metavar="DIR",
+        help="folder of models to measure (default: models)",
+    )
+    add("--dataset", default="mnist", metavar="NAME", help="data set of grey test images (default: mnist)")
+    add("--data", type=Path, metavar="DIR", help="data folder (default: LATENTWIRE_DATA, or data)")
     add(
         "--out",
         type=Path,
         default=Path("docs"),
         metavar="DIR",
-        help="for numbers and pictures (default: docs)",
+        help="folder for numbers and pictures (default: docs)",
     )
     add(
         "--text",
@@ -114,13 +120,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE",
-        help=f"renew the text between <!-- {FULL_MARK} --> or <!-- {SUMMARY_MARK} --> and its end; may be repeated",
+        help=f"document with <!-- {FULL_MARK} --> or <!-- {SUMMARY_MARK} -->, whose text to write; may be repeated",
     )
     add(
         "--reuse",
         type=Path,
         metavar="JSON",
-        help="take classical codecs' points from these numbers, where images, setting and library are the same",
+        help="numbers of an earlier run, reused for classical codecs if images, setting and library are the same",
     )
     return parser
 
@@ -144,13 +150,13 @@ def _known_points(path: Path | None) -> dict[tuple[str, ...], Point]:
 def _check_document(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if all(fill(text, mark, "") == text for mark in (FULL_MARK, SUMMARY_MARK)):
-        raise ValueError(f"{path} has neither <!-- {FULL_MARK} --> nor <!-- {SUMMARY_MARK} --> with an end")
+        raise ValueError(f"{path} lacks both <!-- {FULL_MARK} --> and <!-- {SUMMARY_MARK} --> with their ends")
 
 
 def _images(chosen: argparse.Namespace) -> tuple[Pixels, str]:
     dataset = load_dataset(chosen.dataset, chosen.data)
     if dataset.shape.channels != 1:
-        raise TrainingError(f"{dataset.name} has images of {dataset.shape}; only grey ones can be compared here")
+        raise TrainingError(f"{dataset.name} has images of {dataset.shape}; this comparison takes grey images only")
     return dataset.test.pixels[: chosen.count], f"{dataset.name.replace('mnist', 'MNIST')} test"
 
 
@@ -183,7 +189,7 @@ def _measure(
     names = {ALONE: name_images(few), TOGETHER: name_images(pixels)}
     keys = [(setting.codec, setting.name, setting.library, where, names[where]) for setting, where, _ in work]
     found = {at: known[key] for at, key in enumerate(keys) if key in known}
-    # What takes long comes last.
+    # Slow settings come last.
     left = sorted((at for at in range(len(work)) if at not in found), key=lambda at: work[at][0].slow)
     ours: list[Point] = []
     units = [len(images) if where == ALONE else 1 for _, where, images in work]
@@ -200,7 +206,7 @@ def _measure(
             setting, where, images = work[at]
             bar.set_description(f"{setting.codec}, {where}")
             found[at] = (measure_alone if where == ALONE else measure_together)(setting, images, bar.update)
-            # Each point is written at once, so that a stopped run can be gone on with.
+            # All points so far are written after each measurement, so that a stopped run can continue.
             _write_numbers(chosen.out, dataset, [*ours, *found.values()])
     return [*ours, *(found[at] for at in range(len(work)))]
 

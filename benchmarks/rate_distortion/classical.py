@@ -1,7 +1,6 @@
 """The classical codecs: grey pixels, uint8 (H, W), to the bytes of a whole file and back, and the settings to try.
 
-Each codec is tried over its whole range at the settings that serve tiny images best; which of them are worth having is
-for the figures to say. What a library's own decoder gives is what counts. Knows no model and no data set.
+Each codec is measured over its whole range at the settings that suit tiny images best, with its library's own decoder.
 """
 
 import importlib.util
@@ -28,13 +27,13 @@ JPEG_XL_DISTANCES = (1.0, 2.0, 3.5, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 25.0)
 JPEG_XL_DISTANCES_TOGETHER = (3.5, 5.0, 10.0, 15.0, 25.0)
 AVIF_QUALITIES = (0, 4, 8, 14, 25, 50, 100)
 
-# At lower speeds AVIF's encoder takes minutes for one picture of 10,000 images.
+# Speeds of AVIF's encoder, which takes minutes for one picture of 10,000 images at lower speeds.
 AVIF_SPEED_ALONE, AVIF_SPEED_TOGETHER = 0, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to write a picture, and to read it. `slow`: it takes milliseconds for one image of 28 × 28 pixels."""
+    """A codec at one setting. `slow`: it takes milliseconds for one image of 28 × 28 pixels."""
 
     codec: str
     name: str
@@ -45,12 +44,12 @@ class Setting:
 
 
 def missing() -> dict[str, str]:
-    """Return why a codec, or a part of one, cannot be measured here: a sentence for each that cannot."""
-    install = "`pip install 'latentwire[benchmarks]'` brings it"
+    """Return a sentence for each codec that cannot be measured here, or only in part."""
+    install = "install it with `pip install 'latentwire[benchmarks]'`"
     sentences = {}
     for codec, feature in (("JPEG", "jpg"), ("JPEG 2000", "jpg_2000"), ("WebP", "webp"), ("AVIF", "avif")):
         if not features.check(feature):
-            sentences[codec] = f"{codec} is left out: Pillow {PIL.__version__} lacks it here; 11.3 and later bring it"
+            sentences[codec] = f"{codec} is left out: Pillow {PIL.__version__} lacks it; install Pillow 11.3 or later"
     if not _has_imagecodecs():
         sentences["JPEG XL"] = f"JPEG XL is left out: imagecodecs is not installed; {install}"
         sentences["PNG"] = f"PNG is measured as Pillow writes it, without imagecodecs' smaller files; {install}"
@@ -58,11 +57,11 @@ def missing() -> dict[str, str]:
 
 
 def settings_alone() -> list[Setting]:
-    """Return the settings for one small image in one file, of the codecs that are here."""
+    """Return the settings for one small image in one file, of the installed codecs."""
     return [
         *_jpeg(dict.fromkeys(PROGRESSIVE_QUALITIES, (False, True))),
         *_jpeg({quality: (False,) for quality in JPEG_QUALITIES if quality not in PROGRESSIVE_QUALITIES}),
-        # Of a picture of 28 × 28 pixels, a wavelet transform costs more bytes for its bands than it saves.
+        # The bands of a wavelet transform cost more bytes than it saves in an image of 28 × 28 pixels.
         *_jpeg_2000(JPEG_2000_DB, resolutions=1, irreversible=False),
         *_jpeg_2000(JPEG_2000_DB[::3], resolutions=2, irreversible=False),
         *_jpeg_2000(JPEG_2000_DB[::3], resolutions=2, irreversible=True),
@@ -75,7 +74,7 @@ def settings_alone() -> list[Setting]:
 
 
 def settings_together() -> list[Setting]:
-    """Return the settings for one large picture of many small images, of the codecs that are here."""
+    """Return the settings for one large picture of many small images, of the installed codecs."""
     return [
         *_jpeg(dict.fromkeys(JPEG_QUALITIES, (False, True))),
         *_jpeg_2000(JPEG_2000_DB, resolutions=6, irreversible=True),
@@ -111,7 +110,7 @@ def _jpeg_2000(levels_db: Any, resolutions: int, irreversible: bool) -> list[Set
     library = _pillow("jpg_2000", "OpenJPEG")
     made = []
     for level_db in levels_db:
-        # A comment of one byte takes the place of the library's own, which is 32 bytes longer.
+        # A comment of one byte replaces the library's own, which is 32 bytes longer.
         options: dict[str, Any] = {"no_jp2": True, "comment": " ", "resolutions": resolutions}
         kind = f"codestream, {resolutions} resolution{'s' * (resolutions > 1)}, {'9/7' if irreversible else '5/3'}"
         if level_db is None:
@@ -142,7 +141,7 @@ def _webp(qualities: tuple[int, ...]) -> list[Setting]:
 def _avif(speed: int) -> list[Setting]:
     if not features.check("avif"):
         return []
-    # By default its encoder looks at more than the squared error, and spends more bytes at each quality.
+    # By default the encoder weighs more than the squared error, and spends more bytes at each quality.
     options: dict[str, Any] = {"subsampling": "4:0:0", "advanced": {"tune": "psnr"}, "max_threads": 1}
     return [
         Setting(
@@ -200,7 +199,7 @@ def _pillow(feature: str, name: str) -> str:
 
 
 def _jpeg_2000_writer(pixels: Grey, resolutions: int, **options: Any) -> bytes:
-    # Each resolution halves the sides, as long as there is something to halve.
+    # Each resolution halves the sides, which limits their number.
     possible = min(pixels.shape).bit_length()
     return _write(pixels, "JPEG2000", num_resolutions=min(resolutions, possible), **options)
 
@@ -217,5 +216,5 @@ def _write(pixels: Grey, file_format: str, **options: Any) -> bytes:
 
 def _read(data: bytes) -> Grey:
     with Image.open(io.BytesIO(data)) as picture:
-        # WebP has no grey: three equal channels become one again.
+        # WebP has no grey mode, so three equal channels become one again.
         return np.asarray(picture.convert("L"))

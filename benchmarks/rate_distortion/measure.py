@@ -1,7 +1,7 @@
 """Images through a codec or a model, on real bytes -> points.
 
-Classical codecs take images one by one, or all together in one picture; models by way of codec's own Encoder and
-Decoder, two halves that share nothing but the bytes.
+Classical codecs take images one by one, or all together in one picture; models go through the library's Encoder and
+Decoder, which share nothing but the bytes.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.imaging.image import Pixels
 
-# Images that a model takes at a time.
+# Number of images in a batch of a model.
 CHUNK = 500
 
 Advance = Callable[[int], object]
 
 
 def measure_alone(setting: Setting, pixels: Pixels, advance: Advance) -> Point:
-    """Measure a codec on grey images (N, H, W, 1), each in a file of its own; `advance` is told each image."""
+    """Measure a codec on grey images (N, H, W, 1), each in a file of its own; call `advance(1)` after each image."""
     size = error = 0
     for one in pixels:
         written = setting.write(one[:, :, 0])
@@ -35,9 +35,9 @@ def measure_alone(setting: Setting, pixels: Pixels, advance: Advance) -> Point:
 
 
 def measure_together(setting: Setting, pixels: Pixels, advance: Advance) -> Point:
-    """Measure a codec on grey images (N, H, W, 1), laid out in one picture; `advance` is told the one picture.
+    """Measure a codec on grey images (N, H, W, 1), laid out in one picture; call `advance(1)` after it.
 
-    The error is that of the images; what fills the last row up does not count, but for its bytes.
+    The error is that of the images alone; empty cells of the last row add only bytes.
     """
     picture = lay_out(pixels)
     written = setting.write(picture)
@@ -49,7 +49,7 @@ def measure_together(setting: Setting, pixels: Pixels, advance: Advance) -> Poin
 def measure_model(folder: Path, pixels: Pixels, advance: Advance) -> list[Point]:
     """Measure a model on images of its shape: payload alone, full framing, and all images in one container.
 
-    `advance` is told each image twice. What is decoded is the full framing, which holds the payload, and the container.
+    The full framing, which holds the payload, and the container are decoded; `advance` counts each image twice.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -79,7 +79,7 @@ def measure_model(folder: Path, pixels: Pixels, advance: Advance) -> list[Point]
 
 
 def measure_lossless(folder: Path, pixels: Pixels, advance: Advance) -> list[Point]:
-    """Measure images sent losslessly, in a model's code form for that: payload alone and full framing.
+    """Measure images in the lossless form of a model's bitstream: payload alone and full framing.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -100,7 +100,7 @@ def measure_lossless(folder: Path, pixels: Pixels, advance: Advance) -> list[Poi
 
 
 def lay_out(pixels: Pixels) -> Grey:
-    """Lay grey images (N, H, W, 1) out in rows and columns of one picture, as nearly square in number as can be."""
+    """Lay grey images (N, H, W, 1) out in rows and columns of one picture, as many of each as possible."""
     count, height, width, _ = pixels.shape
     columns = math.isqrt(count - 1) + 1
     rows = -(-count // columns)
@@ -119,12 +119,12 @@ def cut_up(picture: Grey, shape: tuple[int, ...]) -> Pixels:
 
 
 def name_images(pixels: Pixels) -> str:
-    """Return what tells these images from others: their number and a SHA-256."""
+    """Return an identifier of these images: their number and a SHA-256."""
     return f"{len(pixels)}@{hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()}"
 
 
 def _error(pixels: Pixels, delivered: Pixels) -> int:
-    """Return the sum of the squared differences, in steps of 8 bits."""
+    """Return the sum of the squared differences, in 8-bit levels."""
     difference = pixels.astype(np.int64) - delivered.reshape(pixels.shape)
     return int(np.square(difference).sum())
 

@@ -26,7 +26,7 @@ TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 class Style(NamedTuple):
-    """How a codec is drawn: a colour of Okabe and Ito's, and a mark of its own, so that neither is needed alone."""
+    """Colour, from the palette of Okabe and Ito, and marker of a codec; each identifies the codec alone."""
 
     colour: str
     marker: str
@@ -51,9 +51,9 @@ TITLES = {
 
 
 class Place(NamedTuple):
-    """Where a codec's name stands: at which point of its line, how far from it in points, and how it is aligned."""
+    """Place of a codec's name: a point of its line, by index, offset from it in points, and alignment."""
 
-    at: int
+    point: int
     offset: tuple[int, int]
     horizontal: str
     vertical: str
@@ -62,8 +62,8 @@ class Place(NamedTuple):
 _BELOW, _ABOVE = Place(0, (0, -9), "center", "top"), Place(-1, (0, 8), "center", "bottom")
 _LEFT = Place(0, (-9, 0), "right", "center")
 
-# Where a point's name may stand, the best first: how far from the point, in points, and how it is aligned. As a line of
-# these rises from the left to the right, there is room above it on the left, and below it on the right.
+# Possible places of a point's name, the best first: offset in points, and alignment. Lines rise from left to right, so
+# the space above on the left and below on the right is free.
 _BESIDE = [
     ((-7, 4), "right"),
     ((7, -9), "left"),
@@ -90,13 +90,13 @@ PLACES: dict[Arrangement, dict[str, Place]] = {
 def plot_points(points: Sequence[Point], arrangement: Arrangement, dataset: str, out: Path) -> None:
     """Draw the points of one arrangement: mean bytes of an image, logarithmic, against PSNR.
 
-    What is without loss stands in a strip above. Of each classical codec the settings are drawn that no other of its
-    own beats; of ours, each model as it ships.
+    Lossless points are in a strip above. Classical codecs are drawn with their best settings, Latentwire with each
+    shipped model.
 
     Args:
-        points: of any arrangements.
-        arrangement: which of them to draw.
-        dataset: whose images they are of, as the title names them.
+        points: points of any arrangements.
+        arrangement: the arrangement to draw.
+        dataset: name of the images for the title.
         out: the PNG file, 1,000 pixels wide.
 
     Raises:
@@ -113,8 +113,8 @@ def plot_points(points: Sequence[Point], arrangement: Arrangement, dataset: str,
             draw = _draw_models if codec in OURS else _draw_codec
             draw(axes, codec, of_codec, PLACES[arrangement].get(codec, _BELOW))
         _draw_lossless(strip, exact)
-        _dress(axes, strip, [point.bytes for point in seen])
-        # Where there is room is known only now.
+        _style_axes(axes, strip, [point.bytes for point in seen])
+        # Free space is known only after everything else is drawn.
         for codec in OURS:
             if codec != FULL:
                 label_points(axes, grouped.get(codec, []), STYLES[codec].colour)
@@ -127,16 +127,16 @@ def plot_points(points: Sequence[Point], arrangement: Arrangement, dataset: str,
 
 
 def label_points(axes: Any, points: Sequence[Point], colour: str) -> None:
-    """Write the name of its setting beside each point, where nothing else stands if there is such a place near it.
+    """Write the name of its setting beside each point, in free space if there is any near it.
 
     Args:
-        axes: with its limits, and all else that is drawn in it.
-        points: those without loss get no name.
-        colour: of the names.
+        axes: axes with everything else drawn.
+        points: the points; lossless ones get no name.
+        colour: colour of the names.
     """
     taken = [text.get_window_extent() for text in axes.texts]
     for line in axes.lines:
-        taken += [_around(at, line.get_markersize()) for at in axes.transData.transform(line.get_xydata())]
+        taken += [_around(place, line.get_markersize()) for place in axes.transData.transform(line.get_xydata())]
     for point in sorted((point for point in points if point.mse), key=lambda point: point.bytes):
         for offset, horizontal in _BESIDE:
             text = axes.annotate(
@@ -155,9 +155,9 @@ def label_points(axes: Any, points: Sequence[Point], colour: str) -> None:
             text.remove()
 
 
-def _around(at: Any, points: float) -> Bbox:
+def _around(place: Any, points: float) -> Bbox:
     half = points * DPI / 72 / 2
-    return Bbox.from_extents(at[0] - half, at[1] - half, at[0] + half, at[1] + half)
+    return Bbox.from_extents(place[0] - half, place[1] - half, place[0] + half, place[1] + half)
 
 
 def _draw_models(axes: Any, codec: str, points: Sequence[Point], place: Place) -> None:
@@ -193,11 +193,11 @@ def _draw_codec(axes: Any, codec: str, points: Sequence[Point], place: Place) ->
         markersize=5.5,
         linewidth=1.6,
     )
-    _name(axes, codec, seen[min(place.at, len(seen) - 1)], place)
+    _name(axes, codec, seen[min(place.point, len(seen) - 1)], place)
 
 
 def _draw_lossless(strip: Any, exact: dict[str, Point]) -> None:
-    # One below the other, as their bytes are too near each other for names side by side.
+    # One below the other, because their bytes are too similar for names side by side.
     for row, (codec, point) in enumerate(sorted(exact.items(), key=lambda item: item[1].bytes)):
         style = STYLES[codec]
         face = "white" if codec == FULL else style.colour
@@ -230,19 +230,19 @@ def _name(axes: Any, codec: str, point: Point, place: Place) -> None:
     )
 
 
-def _dress(axes: Any, strip: Any, sizes: Sequence[float]) -> None:
+def _style_axes(axes: Any, strip: Any, sizes: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(min(sizes) / 2.6, max(sizes) * 1.1)
     axes.set_ylim(LEAST_DB, MOST_DB)
-    for each in (axes, strip):
-        each.xaxis.set_major_locator(FixedLocator(TICKS))
-        each.xaxis.set_minor_locator(NullLocator())
-        each.grid(visible=True)
-        each.set_axisbelow(True)
+    for panel in (axes, strip):
+        panel.xaxis.set_major_locator(FixedLocator(TICKS))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.grid(visible=True)
+        panel.set_axisbelow(True)
         for side in ("top", "right"):
-            each.spines[side].set_visible(False)
+            panel.spines[side].set_visible(False)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("bytes of an image: the mean, with all headers (logarithmic)")
+    axes.set_xlabel("mean bytes of an image, with all headers (logarithmic)")
     axes.set_ylabel("quality: PSNR of the mean squared error, dB")
     axes.annotate(
         "better",
@@ -259,4 +259,4 @@ def _dress(axes: Any, strip: Any, sizes: Sequence[float]) -> None:
     strip.tick_params(labelbottom=False, length=0)
     strip.spines["bottom"].set_visible(False)
     strip.grid(visible=False, axis="y")
-    strip.set_ylabel("no loss")
+    strip.set_ylabel("lossless")

@@ -1,7 +1,4 @@
-"""What one measurement is, and what is read off many: the best of them, and the bytes that a given PSNR costs.
-
-Knows neither codecs nor images.
-"""
+"""One measurement of a codec; and of many measurements the best ones, and the bytes that a PSNR costs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -26,7 +23,7 @@ class Point:
     """One setting of one codec, measured.
 
     `bytes` is the mean of an image's bytes, headers included; `mse` the mean squared error per pixel over all images,
-    pixels in [0, 1]. `images` names the images by number and SHA-256, so that a point can be told from one of others.
+    pixels in [0, 1]. `images` identifies the images by their number and SHA-256.
     """
 
     codec: str
@@ -45,7 +42,7 @@ class Point:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What the figures depend on."""
+        """Everything that the figures depend on."""
         return (self.codec, self.setting, self.library, self.arrangement, self.images)
 
     def to_json(self) -> dict[str, Any]:
@@ -57,20 +54,20 @@ class Point:
         """Undo `to_json`.
 
         Raises:
-            TypeError: a field is missing, or one too many.
+            TypeError: a field is missing or unknown.
         """
         return cls(**{name: value for name, value in fields.items() if name != "psnr_db"})
 
 
 class Cost(NamedTuple):
-    """The bytes that a PSNR costs. `cheapest`: that of a codec's cheapest setting, which gives more than asked for."""
+    """The bytes that a PSNR costs. `cheapest`: they are those of the cheapest setting, whose PSNR is higher."""
 
     bytes: float
     cheapest: bool
 
 
 def front(points: Iterable[Point]) -> list[Point]:
-    """Return the points that no other beats in both bytes and PSNR, from the cheapest to the best."""
+    """Return the points that no other point beats in both bytes and PSNR, from the fewest bytes to the best PSNR."""
     best: list[Point] = []
     for point in sorted(points, key=lambda point: (point.bytes, point.mse)):
         if not best or point.mse < best[-1].mse:
@@ -81,8 +78,8 @@ def front(points: Iterable[Point]) -> list[Point]:
 def cost_of(points: Iterable[Point], psnr_db: float) -> Cost | None:
     """Return the bytes at which a codec's best settings reach a PSNR; None if they do not.
 
-    Between two settings the logarithm of the bytes is taken to be linear in the PSNR: the straight line that a plot
-    with a logarithmic axis shows. A setting without loss is not interpolated to; it counts as it is.
+    Between two settings the logarithm of the bytes is interpolated linearly in the PSNR: a straight line in a plot with
+    a logarithmic axis. A lossless setting is not interpolated.
     """
     best = front(points)
     reached = next((at for at, point in enumerate(best) if point.psnr_db >= psnr_db), None)
@@ -99,13 +96,13 @@ def cost_of(points: Iterable[Point], psnr_db: float) -> Cost | None:
 
 
 def cheapest_that_reaches(points: Iterable[Point], psnr_db: float) -> Point | None:
-    """Return the point of fewest bytes that gives at least this PSNR, as it was measured."""
+    """Return the measured point of fewest bytes with at least this PSNR."""
     reaching = [point for point in points if point.psnr_db >= psnr_db]
     return min(reaching, key=lambda point: point.bytes, default=None)
 
 
 def by_codec(points: Iterable[Point]) -> dict[str, list[Point]]:
-    """Return each codec's points, codecs in the order of their first."""
+    """Return each codec's points; codecs are in the order of their first point."""
     grouped: dict[str, list[Point]] = {}
     for point in points:
         grouped.setdefault(point.codec, []).append(point)
@@ -113,5 +110,5 @@ def by_codec(points: Iterable[Point]) -> dict[str, list[Point]]:
 
 
 def classical(points: Sequence[Point]) -> list[Point]:
-    """Return the points that are not ours."""
+    """Return the points of the classical codecs."""
     return [point for point in points if point.codec not in OURS]

@@ -23,7 +23,7 @@ def test_the_command_prints_a_table_for_each_model(tiny_model: Path, capsys: pyt
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["nowhere"], "'nowhere' has no readable card.json"), (["--images", "0"], "1 image or more")],
+    [(["nowhere"], "'nowhere' has no readable card.json"), (["--images", "0"], "numbers of 1 or more")],
 )
 def test_what_cannot_be_measured_is_said(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2

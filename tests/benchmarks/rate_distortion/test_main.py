@@ -89,7 +89,7 @@ def test_known_numbers_are_taken_only_for_the_same_images(
         (["--count", "0"], "'0' is not a number of images"),
         (["--codec", "GIF"], "invalid choice: 'GIF'"),
         (["--text", "README.nowhere"], "README.nowhere"),
-        (["--text", "pyproject.toml"], "pyproject.toml has neither <!-- rate-distortion -->"),
+        (["--text", "pyproject.toml"], "pyproject.toml lacks both <!-- rate-distortion -->"),
         (["--reuse", "pyproject.toml"], "pyproject.toml does not hold the numbers of this command"),
     ],
 )
