@@ -112,7 +112,7 @@ def test_without_a_fitting_model_or_grey_images_there_is_one_sentence(
     coloured = tmp_path / "coloured.npz"
     np.savez(coloured, images=np.zeros((20, 8, 6, 3), np.uint8))
     assert run(coloured, tiny_model.parent, tmp_path / "out") == 1
-    assert "only grey ones" in capsys.readouterr().err
+    assert "takes grey images only" in capsys.readouterr().err
 
 
 def test_images_for_classical_codecs_are_drawn_always_the_same_and_in_order() -> None:
