@@ -16,9 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from latentwire.entropy.arithmetic import ArithmeticCoder
-from latentwire.entropy.quantizer import Symbols
+from latentwire.entropy.symbols import Symbols
 from latentwire.errors import ModelError
-from latentwire.format.container import Chunk, ChunkCoder, ContainerWriter, FrameReader
+from latentwire.format.chunk_coder import ChunkCoder
+from latentwire.format.container import Chunk
+from latentwire.format.container_reader import FrameReader
+from latentwire.format.container_writer import ContainerWriter
 from latentwire.model.card import FREQUENCY_TOTAL, ModelCard, load_card
 
 IMAGES = (10, 100, 1_000, 10_000)

@@ -1,4 +1,4 @@
-"""The bitstream -> images. A receiver needs this half, and never imports the other."""
+"""Bitstreams -> images. A receiver needs this module, and not `latentwire.encoder`."""
 
 import base64
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +13,14 @@ from latentwire.entropy.arithmetic import coder_of
 from latentwire.errors import GoldenMismatch, InvalidCode, InvalidVector, ModelMismatch
 from latentwire.format import lossless
 from latentwire.format.bitstream import read_bitstream
-from latentwire.format.container import ChunkCoder, Frame, FrameReader
+from latentwire.format.chunk_coder import ChunkCoder
+from latentwire.format.container import Frame
+from latentwire.format.container_reader import FrameReader
 from latentwire.imaging import image
-from latentwire.model.card import DECODER_FILE, ModelCard, load_card
-from latentwire.model.onnx_session import OnnxModel, open_onnx
+from latentwire.model.card import ModelCard, load_card
+from latentwire.model.onnx_session import OnnxModel, open_half
 
+# Floating point differs a little between processors; a wrong graph differs by far more.
 GOLDEN_PIXEL_TOLERANCE = 2
 
 
@@ -32,73 +35,71 @@ class Decoder:
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> Self:
-        """Open `folder/card.json` and `folder/decoder.onnx`; the encoder's file is not looked at.
+        """Open `folder/card.json` and `folder/decoder.onnx`.
 
         Args:
             folder: of the model.
-            threads: that the graph may use within one run.
+            threads: number of threads that one run of the graph may use.
 
         Raises:
             ModelError: a file is missing, or is not what the card says.
         """
         card = load_card(folder)
-        height, width, channels = card.image.as_tuple()
-        graph = open_onnx(folder / DECODER_FILE, card.decoder, (card.code_size,), (channels, height, width), threads)
-        return cls(card, graph)
+        return cls(card, open_half(folder, card, "decoder", threads))
 
     def decode(self, bitstreams: Sequence[bytes]) -> image.Pixels:
-        """Decode the bitstream of N images to uint8 (N, H, W, C) pixels.
+        """Decode N bitstreams, in the full framing, to uint8 (N, H, W, C) pixels.
 
         Raises:
-            InvalidCode: one of them is not bitstream, or damaged.
-            UnsupportedVersion: one of them is of another version.
-            ModelMismatch: one of them was made by another model.
+            InvalidCode: one of them is not a bitstream, or damaged.
+            UnsupportedVersion: one of them has another version.
+            ModelMismatch: another model made one of them.
         """
         return self.decode_raw([self._payload(bitstream) for bitstream in bitstreams])
 
     def decode_raw(self, payloads: Sequence[bytes]) -> image.Pixels:
-        """Decode payloads of this very model, without header and checksum, to uint8 (N, H, W, C) pixels.
+        """Decode N payloads of this model, without header and checksum, to uint8 (N, H, W, C) pixels.
 
         Raises:
             InvalidCode: one of them is not a payload that this model's encoder makes.
         """
         pixels = np.empty((len(payloads), *self.card.image.as_tuple()), dtype=np.uint8)
-        for at, one in enumerate(self.decode_each(payloads)):
-            if isinstance(one, InvalidCode):
-                raise one
-            pixels[at] = one
+        for index, result in enumerate(self.decode_each(payloads)):
+            if isinstance(result, InvalidCode):
+                raise result
+            pixels[index] = result
         return pixels
 
     def decode_each(self, payloads: Sequence[bytes]) -> list[image.Pixels | InvalidCode]:
-        """Decode payloads that have nothing to do with each other, with one run of the graph.
+        """Decode independent payloads, with one run of the graph.
 
         Returns:
-            For each its uint8 (H, W, C) pixels, or what `decode_raw` raises for it.
+            For each payload its uint8 (H, W, C) pixels, or the error that `decode_raw` raises for it.
         """
-        each: dict[int, image.Pixels | InvalidCode] = {}
+        results: dict[int, image.Pixels | InvalidCode] = {}
         symbols = {}
-        for at, payload in enumerate(payloads):
+        for index, payload in enumerate(payloads):
             try:
                 if lossless.is_lossless(payload):
-                    each[at] = lossless.read_payload(payload, self.card.image)
+                    results[index] = lossless.read_payload(payload, self.card.image)
                 else:
-                    symbols[at] = self._coder.decode(payload)
+                    symbols[index] = self._coder.decode(payload)
             except InvalidCode as error:
-                each[at] = error
+                results[index] = error
         if symbols:
             try:
-                each.update(zip(symbols, self.decode_symbols(np.stack(list(symbols.values()))), strict=True))
+                results.update(zip(symbols, self.decode_symbols(np.stack(list(symbols.values()))), strict=True))
             except InvalidCode as error:
                 if len(payloads) == 1:
                     return [error]
-                return [one for payload in payloads for one in self.decode_each([payload])]
-        return [each[at] for at in range(len(payloads))]
+                return [self.decode_each([payload])[0] for payload in payloads]
+        return [results[index] for index in range(len(payloads))]
 
     def decode_batch(self, stream: Iterable[bytes]) -> Iterator[image.Pixels]:
-        """Decode a container; one chunk of it is held at a time.
+        """Decode a container, with one chunk in memory at a time.
 
         Args:
-            stream: the container's bytes, in pieces of any length.
+            stream: bytes of the container, in pieces of any length.
 
         Yields:
             uint8 (N, H, W, C) pixels, of any N.
@@ -106,8 +107,8 @@ class Decoder:
         Raises:
             InvalidCode: not a container, or one that contradicts itself.
             UnsupportedVersion: a container of another version.
-            ModelMismatch: a container of another model's codes.
-            DamagedChunk: a chunk is damaged, or the container is cut short. What was yielded before is right.
+            ModelMismatch: a container of another model.
+            DamagedChunk: a chunk is damaged, or the container is cut short. All images before it have been yielded.
         """
         reader = FrameReader()
         for piece in stream:
@@ -121,7 +122,10 @@ class Decoder:
         reader.finish()
 
     def decode_frame(self, frame: Frame) -> Iterator[image.Pixels]:
-        """Decode one chunk of a container of this model; yield uint8 (N, H, W, C) pixels.
+        """Decode one chunk of a container of this model.
+
+        Yields:
+            uint8 (N, H, W, C) pixels, of any N.
 
         Raises:
             DamagedChunk: the chunk is damaged.
@@ -133,8 +137,9 @@ class Decoder:
             try:
                 if count := int(coded.sum()):
                     pixels[coded], rest = self.decode_symbols(rest[:count]), rest[count:]
-                for at in np.flatnonzero(~coded).tolist():
-                    pixels[at] = lossless.read_payload(lossless.MARKER + chunk.payloads[done + at], self.card.image)
+                for index in np.flatnonzero(~coded).tolist():
+                    payload = lossless.MARKER + chunk.payloads[done + index]
+                    pixels[index] = lossless.read_payload(payload, self.card.image)
             except InvalidCode as error:
                 raise frame.damaged(str(error)) from error
             done += len(coded)
@@ -144,40 +149,38 @@ class Decoder:
         """Decode symbols, int64 (N, code size), to uint8 (N, H, W, C) pixels.
 
         Raises:
-            InvalidCode: one of them lies so far out that the decoder has no image there.
+            InvalidCode: the decoder's output for one of them is not finite.
         """
         x_hat = self.x_hat(quantizer.dequantize(symbols, self.card.quantizer))
         if not np.isfinite(x_hat).all():
-            raise InvalidCode("the code lies so far out that the decoder has no image there")
+            raise InvalidCode("the decoder's output is not finite for these symbols")
         return image.to_pixels(x_hat)
 
     def decode_vectors(self, y: npt.NDArray[np.float32]) -> image.Pixels:
-        """Decode points of the code space, float32 (N, code size), to uint8 (N, H, W, C) pixels.
+        """Decode codes that need not be quantized, float32 (N, code size), to uint8 (N, H, W, C) pixels.
 
         Raises:
-            InvalidVector: a number that is not finite, or a point so far out that the decoder's own numbers overflow.
+            InvalidVector: a number of a code, or of the decoder's output, is not finite.
         """
         if not np.isfinite(y).all():
-            raise InvalidVector("a code has an element that is not a finite float32 number")
+            raise InvalidVector("the code has an element that is not a finite float32 number")
         x_hat = self.x_hat(y)
         if not np.isfinite(x_hat).all():
-            raise InvalidVector("a code lies so far out that the decoder has no image there")
+            raise InvalidVector("the decoder's output is not finite for this code")
         return image.to_pixels(x_hat)
 
     def decode_vector(self, vector: Sequence[float]) -> image.Pixels:
-        """Decode any point of the code space, unquantized, to uint8 (H, W, C) pixels.
+        """Decode a code that need not be quantized to uint8 (H, W, C) pixels.
 
         Raises:
-            InvalidVector: not `code_size` numbers, one that is not finite in float32, or a point so far out that
-                the decoder's own numbers overflow there.
+            InvalidVector: not `code_size` numbers, or a number of the code, or of the decoder's output, is not a finite
+                float32.
         """
         size = self.card.code_size
         if len(vector) != size:
             raise InvalidVector(f"the code has {len(vector)} elements; model '{self.card.name}' takes {size}")
         with np.errstate(over="ignore"):
             y = np.asarray(vector, dtype=np.float64).astype(np.float32)
-        if not np.isfinite(y).all():
-            raise InvalidVector("the code has an element that is not a finite float32 number")
         pixels: image.Pixels = self.decode_vectors(y[None])[0]
         return pixels
 
@@ -186,22 +189,22 @@ class Decoder:
         return self._graph.run(y)
 
     def check_fingerprint(self, fingerprint: bytes) -> None:
-        """Refuse codes of other models.
+        """Check that this model made a bitstream or a container.
 
         Raises:
             ModelMismatch: the fingerprint is not that of this model.
         """
         if fingerprint != self.card.fingerprint:
             raise ModelMismatch(
-                f"the code was made by the model with fingerprint {fingerprint.hex()}; "
+                f"the bitstream was made by the model with fingerprint {fingerprint.hex()}; "
                 f"'{self.card.name}' has {self.card.fingerprint.hex()}"
             )
 
     def check_golden(self) -> None:
-        """Decode the card's golden symbols and compare.
+        """Decode the card's golden symbols, and compare the pixels with those in the card.
 
         Raises:
-            GoldenMismatch: a pixel is off by more than 2 of 255.
+            GoldenMismatch: a pixel differs by more than 2 of 255.
         """
         golden = self.card.golden
         expected = image.read_image(base64.b64decode(golden.reconstruction_png_base64), self.card.image)
@@ -211,6 +214,6 @@ class Decoder:
             raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden image")
 
     def _payload(self, bitstream: bytes) -> bytes:
-        code = read_bitstream(bitstream)
-        self.check_fingerprint(code.fingerprint)
-        return code.payload
+        parsed = read_bitstream(bitstream)
+        self.check_fingerprint(parsed.fingerprint)
+        return parsed.payload

@@ -1,4 +1,4 @@
-"""Images -> bitstream. A sender needs this half, and never imports the other."""
+"""Images -> bitstreams. A sender needs this module, and not `latentwire.decoder`."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -9,24 +9,30 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.entropy import quantizer
-from latentwire.entropy.arithmetic import Symbols, coder_of
+from latentwire.entropy.arithmetic import coder_of
+from latentwire.entropy.symbols import Symbols
 from latentwire.errors import GoldenMismatch
 from latentwire.format import bitstream, lossless
-from latentwire.format.container import Chunk, ChunkCoder, ContainerWriter
+from latentwire.format.chunk_coder import ChunkCoder
+from latentwire.format.container import Chunk
+from latentwire.format.container_writer import ContainerWriter
 from latentwire.imaging import image
-from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
-from latentwire.model.onnx_session import OnnxModel, open_onnx
+from latentwire.model.card import ModelCard, load_card
+from latentwire.model.onnx_session import OnnxModel, open_half
 from latentwire.options import Fit
 
+# Floating point differs a little between processors; a wrong graph differs by far more.
 GOLDEN_SYMBOL_TOLERANCE = 1
 
 
 class EncodedImage(NamedTuple):
-    """One image's code.
+    """One encoded image.
 
-    `y` is float32 (code size). `payload` (raw framing) holds the coded symbols, or the image losslessly. `bitstream`
-    (full framing) also names the model. `ideal_bits` is the code length that the model's tables give the symbols; for a
-    lossless image it is the length of the payload.
+    Attributes:
+        y: code before quantization, float32 (code size).
+        payload: coded symbols, or the lossless image; what is sent under the raw framing.
+        bitstream: payload with header and checksum; what is sent under the full framing.
+        ideal_bits: length in bits that the model's tables give the symbols; that of the payload for a lossless image.
     """
 
     y: npt.NDArray[np.float32]
@@ -46,62 +52,60 @@ class Encoder:
 
     @classmethod
     def open(cls, folder: Path, threads: int = 1) -> Self:
-        """Open `folder/card.json` and `folder/encoder.onnx`; the decoder's file is not looked at.
+        """Open `folder/card.json` and `folder/encoder.onnx`.
 
         Args:
             folder: of the model.
-            threads: that the graph may use within one run.
+            threads: number of threads that one run of the graph may use.
 
         Raises:
             ModelError: a file is missing, or is not what the card says.
         """
         card = load_card(folder)
-        height, width, channels = card.image.as_tuple()
-        graph = open_onnx(folder / ENCODER_FILE, card.encoder, (channels, height, width), (card.code_size,), threads)
-        return cls(card, graph)
+        return cls(card, open_half(folder, card, "encoder", threads))
 
     def encode_file(self, data: bytes, fit: Fit = "strict", max_pixels: int = image.DEFAULT_MAX_PIXELS) -> EncodedImage:
         """Encode the bytes of one image file; see `latentwire.imaging.image.read_image` for the arguments.
 
         Raises:
-            ImageError: the bytes are not an image, not one that fits this model, or one whose code cannot be sent.
+            ImageError: the bytes are not an image, or the image does not fit this model, or has no code.
         """
         return self.encode(image.read_image(data, self.card.image, fit, max_pixels)[None])[0]
 
     def encode(self, pixels: image.Pixels) -> list[EncodedImage]:
-        """Encode uint8 (N, H, W, C) pixels of the model's shape, one code for each image.
+        """Encode uint8 (N, H, W, C) pixels of the model's shape, each image on its own.
 
         Raises:
-            UncodableImage: one of the images has a code that lies too far out.
+            UncodableImage: the code of an image has a symbol of more than 32 bits.
         """
         encoded = []
         for y in self.y(pixels):
-            symbols = quantizer.quantize_one(y.tolist(), self.card.quantizer)
-            encoded.append(self._frame(y, *self._coder.encode_one(symbols)))
+            symbols = quantizer.quantize_vector(y.tolist(), self.card.quantizer)
+            encoded.append(self._frame(y, *self._coder.encode(symbols)))
         return encoded
 
     def encode_lossless(self, pixels: image.Pixels) -> list[EncodedImage]:
-        """Encode uint8 (N, H, W, C) pixels of the model's shape losslessly: codes that give back these very pixels.
+        """Encode uint8 (N, H, W, C) pixels of the model's shape losslessly, each image on its own.
 
-        They have some hundred times the bytes, and are for images that the model makes something else of.
+        This takes about a hundred times the bytes, and is for images that the model cannot reproduce.
         """
-        payloads = [lossless.write_payload(one) for one in pixels]
+        payloads = [lossless.write_payload(item) for item in pixels]
         return [
             self._frame(y, payload, 8.0 * len(payload)) for y, payload in zip(self.y(pixels), payloads, strict=True)
         ]
 
     def encode_batch(self, pixels: Iterable[image.Pixels], announced: int = 0) -> Iterator[bytes]:
-        """Encode many images into a container, chunk by chunk; one chunk's codes are held at a time.
+        """Encode many images into a container, with one chunk in memory at a time.
 
         Args:
             pixels: arrays of uint8 (N, H, W, C), of any N and the model's shape.
-            announced: number of all images, if it is known.
+            announced: number of all images, 0 if unknown.
 
         Yields:
             The container's bytes, in pieces.
 
         Raises:
-            UncodableImage: one of the images has a code that lies too far out.
+            UncodableImage: the code of an image has a symbol of more than 32 bits.
         """
         writer = self.open_container(announced)
         for block in pixels:
@@ -111,10 +115,10 @@ class Encoder:
         yield writer.finish()
 
     def encode_chunk(self, pixels: image.Pixels) -> Chunk:
-        """Encode a few images, uint8 (N, H, W, C), for a container; see `image.slices` for how few.
+        """Encode images, uint8 (N, H, W, C), for a container; see `image.slices` for how many.
 
         Raises:
-            UncodableImage: one of the images has a code that lies too far out.
+            UncodableImage: the code of an image has a symbol of more than 32 bits.
         """
         return Chunk(quantizer.quantize(self.y(pixels), self.card.quantizer))
 
@@ -123,7 +127,7 @@ class Encoder:
         return self._coder.ideal_bits(symbols)
 
     def open_container(self, announced: int = 0) -> ContainerWriter:
-        """Begin a container of this model's codes; `announced` is the number of images, if it is known."""
+        """Begin a container of this model; `announced` is the number of images, 0 if unknown."""
         return ContainerWriter(self._chunks, self.card.fingerprint, announced)
 
     def y(self, pixels: image.Pixels) -> npt.NDArray[np.float32]:
@@ -131,16 +135,16 @@ class Encoder:
         return self._graph.run(image.to_x(pixels))
 
     def check_golden(self) -> None:
-        """Encode the card's golden image and compare.
+        """Encode the card's golden image, and compare its symbols with those in the card.
 
         Raises:
-            GoldenMismatch: a symbol is off by more than 1.
+            GoldenMismatch: a symbol differs by more than 1.
         """
         golden = self.card.golden
         pixels = image.read_image(base64.b64decode(golden.image_png_base64), self.card.image)
         symbols = quantizer.quantize(self.y(pixels[None]), self.card.quantizer)[0]
         if np.abs(symbols - np.array(golden.symbols)).max() > GOLDEN_SYMBOL_TOLERANCE:
-            raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden code")
+            raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden symbols")
 
     def _frame(self, y: npt.NDArray[np.float32], payload: bytes, ideal_bits: float) -> EncodedImage:
         return EncodedImage(y, payload, bitstream.write_bitstream(payload, self.card.fingerprint), ideal_bits)

@@ -1,32 +1,32 @@
-"""Every error that the codec raises on purpose.
+"""Every error that the library raises on purpose.
 
-A leaf is one thing that can be wrong; its message is a sentence for the person who sent the input, without a path or a
-traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they arise and never leave the codec.
+Each leaf is one thing that can be wrong. Its message is one sentence for the person who sent the input, without a path
+or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they arise.
 
     CodecError
-    ├── ImageError                what was to be encoded
+    ├── ImageError                an image cannot be encoded
     │   ├── InvalidImage          not an image file, or a damaged one
     │   ├── ImageTooLarge         more pixels than the limit, by its header
     │   ├── ImageMismatch         an image, but not of the model's size, channels or bit depth
-    │   ├── UncodableImage        an image whose code lies too far out to be sent
-    │   ├── OutOfDistribution           not of the kind that the model is for, and to be refused then
-    │   └── TargetMissed          no code of it is as small, or as good, as was asked for
-    ├── CodeError                 what was to be decoded
-    │   ├── InvalidCode           not bitstream, or damaged ones
-    │   ├── UnsupportedVersion    bitstream of a version that this codec does not read
-    │   ├── ModelMismatch           whole bitstream, made by another model
-    │   ├── DamagedChunk          a part of a container of many codes is damaged or missing
-    │   └── InvalidVector         a raw code vector of the wrong length, or not finite
-    └── ModelError                the files of a model
+    │   ├── UncodableImage        an image whose code has a symbol of more than 32 bits
+    │   ├── OutOfDistribution     an image of another kind than the model was trained on, refused by request
+    │   └── TargetMissed          no model encodes the image as small, or as well, as requested
+    ├── CodeError                 a bitstream, a container or a code cannot be decoded
+    │   ├── InvalidCode           not a bitstream, or a damaged one
+    │   ├── UnsupportedVersion    a bitstream of a version that this library does not read
+    │   ├── ModelMismatch         a complete bitstream, made by another model
+    │   ├── DamagedChunk          a chunk of a container is damaged or missing
+    │   └── InvalidVector         a code of the wrong length, or with a number that is not finite
+    └── ModelError                the files of a model cannot be used
         ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
-        ├── MissingGraph          the half that is to be opened has no file
-        ├── InvalidGraph          the file is not the one that the card names, or not a graph of the card's shapes
-        └── GoldenMismatch        the graph runs, but its golden input does not give its golden answer
+        ├── MissingGraph          the ONNX file of the encoder or the decoder is missing
+        ├── InvalidGraph          the ONNX file is not the file in the card, or has other inputs and outputs
+        └── GoldenMismatch        the graph runs, but does not give the golden output for its golden input
 """
 
 
 class CodecError(Exception):
-    """Base of all errors that the codec raises on purpose."""
+    """Base of all errors that the library raises on purpose."""
 
 
 class ImageError(CodecError):
@@ -38,46 +38,48 @@ class InvalidImage(ImageError):
 
 
 class ImageTooLarge(ImageError):
-    """The image's header claims more pixels than the limit; nothing was decoded."""
+    """The header of the image claims more pixels than the limit. Nothing was decoded."""
 
 
 class ImageMismatch(ImageError):
-    """The image does not have the model's size, channels, bit depth or single frame."""
+    """The image does not have the model's size, channels or bit depth, or has more than one frame."""
 
 
 class UncodableImage(ImageError):
-    """The encoder gives the image a code with a number that is not finite, or whose symbol has over 32 bits."""
+    """The code of the image has a number that is not finite, or a symbol of more than 32 bits."""
 
 
 class OutOfDistribution(ImageError):
-    """The image is not of the kind that the model is for, so that a receiver would get another picture."""
+    """The model would not reproduce the image, as it is of another kind than the training images."""
 
 
 class TargetMissed(ImageError):
-    """No code of the image is as small, or as good, as was asked for."""
+    """No model encodes the image as small, or as well, as requested."""
 
 
 class CodeError(CodecError):
-    """The code cannot be decoded."""
+    """The bitstream, the container or the code cannot be decoded."""
 
 
 class InvalidCode(CodeError):
-    """The bytes are not bitstream, or were damaged on the way."""
+    """The bytes are not a bitstream, or they are damaged."""
 
 
 class UnsupportedVersion(CodeError):
-    """The bitstream are of a version that this codec does not read."""
+    """The bitstream has a version that this library does not read."""
 
 
 class ModelMismatch(CodeError):
-    """The bitstream are whole, but another model made them."""
+    """The bitstream is complete, but another model made it."""
 
 
 class DamagedChunk(CodeError):
-    """A part of a container is damaged or missing.
+    """A chunk of a container is damaged or missing.
 
-    `chunk` is its number and `first` that of its first image, both from 0; `images` is how many are lost with it, None
-    if that is all from there on.
+    Attributes:
+        chunk: number of the chunk, from 0.
+        first: number of its first image, from 0.
+        images: number of images lost; None if all images from `first` on are lost.
     """
 
     def __init__(self, sentence: str, chunk: int, first: int, images: int | None) -> None:
@@ -88,11 +90,11 @@ class DamagedChunk(CodeError):
 
 
 class InvalidVector(CodeError):
-    """The code vector has the wrong length, or an element that is not finite."""
+    """The code has the wrong length, or a number that is not finite."""
 
 
 class ModelError(CodecError):
-    """The model's files cannot be used."""
+    """The files of the model cannot be used."""
 
 
 class InvalidCard(ModelError):
@@ -100,12 +102,12 @@ class InvalidCard(ModelError):
 
 
 class MissingGraph(ModelError):
-    """The graph of the wanted half is not in the model's folder."""
+    """The ONNX file of the encoder or the decoder is missing from the model's folder."""
 
 
 class InvalidGraph(ModelError):
-    """The graph is not the one that the card names, or has other inputs and outputs than the card says."""
+    """The ONNX file is not the file in the card, or has other inputs and outputs than the card says."""
 
 
 class GoldenMismatch(ModelError):
-    """The graph does not give its golden answer on this machine."""
+    """The graph does not give its golden output on this machine."""

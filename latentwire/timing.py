@@ -1,7 +1,6 @@
-"""Where the time goes: what a piece of work spends in the codec's stages, for whoever wants to know.
+"""Measures the stages of the library: image, infer and entropy.
 
-A `StageTimer` that was started leaves with the time of each stage that ran in its context. Without one nothing is
-measured. What is done with the times is not known here.
+A `StageTimer` collects the time of each stage that runs in its `timer_scope`. Without a scope nothing is measured.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,9 +10,10 @@ from functools import wraps
 from time import perf_counter_ns
 from typing import ParamSpec, TypeVar
 
+# A batch runs through the stages thousands of times; only the first runs are kept as spans.
 MAX_SPANS = 64
 
-# One run through a stage, and when it began and ended, in nanoseconds of `time.perf_counter_ns`.
+# One run through a stage: its name, begin and end, in nanoseconds of `time.perf_counter_ns`.
 Span = tuple[str, int, int]
 
 Arguments = ParamSpec("Arguments")
@@ -21,9 +21,9 @@ Result = TypeVar("Result")
 
 
 class StageTimer:
-    """The stages of one piece of work: all the time of each, and when the first few runs through them were.
+    """The total time of each stage of one piece of work, in ns, and its first `MAX_SPANS` spans.
 
-    The work may go from thread to thread, but runs in one at a time.
+    The work may move between threads, but only one of them may run it at a time.
     """
 
     __slots__ = ("inside", "spans", "total_ns")
@@ -34,14 +34,13 @@ class StageTimer:
         self.spans: list[Span] = []
 
     def record(self, stage: str, begun_ns: int, ended_ns: int) -> None:
-        """Note one run through a stage."""
+        """Add one run through a stage."""
         self.total_ns[stage] = self.total_ns.get(stage, 0) + ended_ns - begun_ns
-        # A batch goes through the stages thousands of times.
         if len(self.spans) < MAX_SPANS:
             self.spans.append((stage, begun_ns, ended_ns))
 
     def merge(self, other: "StageTimer") -> None:
-        """Note all that another stopwatch has noted."""
+        """Add all that another timer has recorded."""
         for stage, total_ns in other.total_ns.items():
             self.total_ns[stage] = self.total_ns.get(stage, 0) + total_ns
         self.spans += other.spans[: MAX_SPANS - len(self.spans)]
@@ -52,7 +51,7 @@ _running: ContextVar[StageTimer | None] = ContextVar("timer", default=None)
 
 @contextmanager
 def timer_scope(timer: StageTimer) -> Iterator[None]:
-    """Let `timer` measure what runs inside, also in threads that take over the context."""
+    """Let `timer` measure what runs inside, also in threads that copy the context."""
     token = _running.set(timer)
     try:
         yield
@@ -61,19 +60,19 @@ def timer_scope(timer: StageTimer) -> Iterator[None]:
 
 
 def record(stage: str, begun_ns: int, ended_ns: int | None = None) -> None:
-    """Note a stage that began at `begun_ns` and ends now, or at `ended_ns`, if a stopwatch is running."""
+    """Record a stage that began at `begun_ns` and ends now, or at `ended_ns`, if a timer is running."""
     if (timer := _running.get()) is not None:
         timer.record(stage, begun_ns, perf_counter_ns() if ended_ns is None else ended_ns)
 
 
 def record_all(other: StageTimer) -> None:
-    """Note all stages that another stopwatch measured, if one is running: of work that was done for several at once."""
+    """Record what another timer measured, if a timer is running: for work done for several requests at once."""
     if (timer := _running.get()) is not None:
         timer.merge(other)
 
 
 def timed_stage(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Make a function a stage. Stages that it goes through itself count as this one."""
+    """Decorate a function as a stage. Stages inside a stage count as the outer one."""
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)

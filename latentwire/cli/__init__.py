@@ -1,7 +1,7 @@
-"""The command line of the codec: `latentwire encode|decode|inspect FILE…`, the same as `python -m latentwire`.
+"""The command line: `latentwire encode|decode|inspect FILE…`, the same as `python -m latentwire`.
 
-Words in, files and words out. What goes wrong with one file is one sentence on standard error, and the other files go
-on: exit code 1. Exit code 2 is for what was typed, 130 for Ctrl-C.
+A failed file is one sentence on standard error and exit code 1; the other files are processed. Exit code 2 stands for a
+wrong command line, 130 for Ctrl-C.
 """
 
 import argparse
@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from latentwire.cli.arguments import Parser
-from latentwire.cli.console import Desk, WrongUsage
+from latentwire.cli.console import Console, WrongUsage
 from latentwire.errors import CodecError
 from latentwire.options import FITS, FRAMINGS, ON_OOD
 
-# Each command imports what it needs when it runs: numpy, Pillow and onnxruntime take a while, `--help` should not.
+# Each command imports its module when it runs, as numpy, Pillow and onnxruntime would delay `--help`.
 
 FORMATS = ("png", "webp", "npy")
 
-_FILES = "a file, a folder with all that is in it, or - for standard input"
+_FILES = "a file, a folder with all files in it, or - for standard input"
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "latentwire") -> int:
@@ -34,44 +34,44 @@ def main(arguments: Sequence[str] | None = None, prog: str = "latentwire") -> in
     if unknown:
         commands[known.command].reject_unknown(unknown)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may have letters that the terminal has not.
+        # A file name may have letters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
-    desk = Desk(prog, quiet=known.quiet)
+    console = Console(prog, quiet=known.quiet)
     try:
-        run_command: Callable[[argparse.Namespace, Desk], None] = known.run_command
-        run_command(known, desk)
-        desk.finish()
+        run_command: Callable[[argparse.Namespace, Console], None] = known.run_command
+        run_command(known, console)
+        console.finish()
     except WrongUsage as error:
-        return desk.complain(error, 2)
+        return console.error(error, 2)
     except CodecError as error:
-        return desk.complain(error, 1)
+        return console.error(error, 1)
     except KeyboardInterrupt:
-        return desk.complain("stopped", 130)
+        return console.error("stopped", 130)
     except BrokenPipeError:
-        _give_up_output()
+        _discard_stdout()
         return 1
     except OSError as error:
-        _give_up_output()
-        return desk.complain(f"standard output cannot be written: {error.strerror}", 1)
-    return 1 if desk.failures else 0
+        _discard_stdout()
+        return console.error(f"standard output cannot be written: {error.strerror}", 1)
+    return 1 if console.failures else 0
 
 
-def _give_up_output() -> None:
-    """Throw away what standard output did not take; Python would try once more, and complain, when it ends."""
+def _discard_stdout() -> None:
+    """Discard what standard output did not take. Otherwise Python would fail to flush it at exit, and print that."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     parser = Parser(
         prog=prog,
-        description="Turns images into codes of a few bytes, and back.",
-        epilog="A result lies beside its source unless --out says where; without --force nothing is overwritten.",
+        description="Turns images into bitstreams of a few bytes, and back.",
+        epilog="Results are written beside their sources, unless --out names a place. Only --force overwrites files.",
         allow_abbrev=False,
     )
     adder = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands: dict[str, Parser] = {}
 
-    def add(name: str, run_command: Callable[[argparse.Namespace, Desk], None], summary: str) -> Parser:
+    def add(name: str, run_command: Callable[[argparse.Namespace, Console], None], summary: str) -> Parser:
         command = adder.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         command.set_defaults(run_command=run_command, quiet=False)
         commands[name] = command
@@ -84,97 +84,103 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
             type=Path,
             default=Path(os.environ.get("LATENTWIRE_MODELS_DIR", "models")),
             metavar="DIR",
-            help="folder that holds one folder for each model; default: that of LATENTWIRE_MODELS_DIR, else models",
+            help="folder with one folder for each model; default: LATENTWIRE_MODELS_DIR, else models",
         )
         command.add_argument("--model", metavar="NAME", help=usual)
 
     def add_output(command: Parser, usual: str) -> None:
         command.add_argument("--out", metavar="PATH", help=f"{usual}; - for standard output")
-        command.add_argument("--force", action="store_true", help="overwrite files that are there already")
-        command.add_argument("--quiet", action="store_true", help="print nothing but what is wrong")
+        command.add_argument("--force", action="store_true", help="overwrite existing files")
+        command.add_argument("--quiet", action="store_true", help="print only warnings and errors")
 
-    command = add("encode", _encode, "Turn image files into codes.")
-    add_models(command, "model to encode with; default: that of LATENTWIRE_DEFAULT_MODEL, else the only one")
+    command = add("encode", _encode, "Turn image files into bitstreams.")
+    add_models(command, "model to encode with; default: LATENTWIRE_DEFAULT_MODEL, else the only one")
     command.add_argument(
         "--target-bytes",
         type=_count,
         metavar="N",
-        help="choose the model for each image: the best picture whose code has at most N bytes",
+        help="choose the model for each image: the best picture in at most N bytes",
     )
     command.add_argument(
         "--min-psnr",
         type=_decibels,
         metavar="DB",
-        help="choose the model for each image: the smallest code that gives this image at least so many dB",
-    )
-    command.add_argument("--fit", choices=FITS, default="strict", help="what to do with images of another size or kind")
-    command.add_argument(
-        "--framing", choices=FRAMINGS, default="full", help="raw leaves out who made the code: 8 bytes less"
+        help="choose the model for each image: the smallest bitstream whose picture has a PSNR of at least DB",
     )
     command.add_argument(
-        "--container", metavar="PATH", help="put all codes into this one file, in order; - for standard output"
+        "--fit",
+        choices=FITS,
+        default="strict",
+        help="images of another size or colour mode: refuse them (strict, the default), scale them, or pad them with "
+        "black",
+    )
+    command.add_argument(
+        "--framing", choices=FRAMINGS, default="full", help="raw leaves out header and checksum, which take 8 bytes"
+    )
+    command.add_argument(
+        "--container", metavar="PATH", help="write all images into this one container, in order; - for standard output"
     )
     command.add_argument(
         "--on-ood",
         choices=ON_OOD,
         default="fallback",
-        help="images that the model is not for: refuse them, warn and encode them all the same, or send them as "
-        "themselves, exactly (fallback, the default)",
+        help="out-of-distribution images: refuse them, encode them with a warning, or encode them losslessly "
+        "(fallback, the default)",
     )
     command.add_argument(
         "--max-mse",
         type=_share,
         metavar="X",
-        help="largest mean squared error, values in [0, 1], beyond which an image counts as out-of-distribution; "
-        "replaces the model's own limit; not for --container",
+        help="maximum mean squared error, values in [0, 1]; an image beyond it is out-of-distribution; replaces the "
+        "limit of the model; not for --container",
     )
     command.add_argument(
         "--verify-reconstruction",
         action=argparse.BooleanOptionalAction,
-        help="decode what is encoded, to know what a receiver will see; default: if the decoder is there, and not for "
-        "--container",
+        help="decode each bitstream to measure what a receiver will see; default: yes if the model has a decoder, no "
+        "for --container",
     )
     command.add_argument(
         "--max-image-pixels",
         type=_count,
         default=1 << 22,
         metavar="N",
-        help="most pixels of an image; default: 4194304",
+        help="maximum number of pixels of an image; default: 4194304",
     )
-    add_output(command, "file, or folder for several; default: beside the image, as .lw or .raw")
+    add_output(command, "file, or folder for several files; default: beside the image, as .lw or .raw")
 
-    command = add("decode", _decode, "Turn codes and containers of codes into image files.")
-    add_models(command, "model that the codes must be of; --framing raw needs it, as NAME or NAME@MODEL_ID")
-    command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw takes payloads alone")
-    command.add_argument("--format", choices=FORMATS, default="png", help="of the images; webp is lossless")
+    command = add("decode", _decode, "Turn bitstreams and containers into image files.")
+    add_models(command, "require this model, NAME or NAME@MODEL_ID; needed with --framing raw")
+    command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw: no header and no checksum")
+    command.add_argument("--format", choices=FORMATS, default="png", help="format of the images; webp is lossless")
     add_output(
         command,
-        "file, or folder for several and for a container's numbered images; default: beside the code",
+        "file, or folder for several files and for the numbered images of a container; default: beside the source",
     )
 
-    command = add("inspect", _inspect, "Tell what codes and containers hold, without decoding them.")
-    add_models(command, "model that payloads of --framing raw are of")
-    command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw takes payloads alone")
-    command.add_argument("--json", action="store_true", help="one JSON object on a line for each file")
+    command = add("inspect", _inspect, "Show what bitstreams and containers hold, without decoding them.")
+    add_models(command, "model that made the payloads; only with --framing raw")
+    command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw: no header and no checksum")
+    command.add_argument("--json", action="store_true", help="print one JSON object a line for each file")
     return parser, commands
 
 
-def _encode(arguments: argparse.Namespace, desk: Desk) -> None:
+def _encode(arguments: argparse.Namespace, console: Console) -> None:
     from latentwire.cli.encode import encode
 
-    encode(arguments, desk)
+    encode(arguments, console)
 
 
-def _decode(arguments: argparse.Namespace, desk: Desk) -> None:
+def _decode(arguments: argparse.Namespace, console: Console) -> None:
     from latentwire.cli.decode import decode
 
-    decode(arguments, desk)
+    decode(arguments, console)
 
 
-def _inspect(arguments: argparse.Namespace, desk: Desk) -> None:
+def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     from latentwire.cli.inspect import inspect
 
-    inspect(arguments, desk)
+    inspect(arguments, console)
 
 
 def _share(text: str) -> float:

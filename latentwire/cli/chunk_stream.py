@@ -1,18 +1,16 @@
-"""A container, as it is read -> its chunks, and in their places what is wrong with those that are damaged.
-
-Knows no model.
-"""
+"""A container, as it is read -> its chunks, and an error in the place of each damaged one."""
 
 from collections.abc import Iterable, Iterator
 
 from latentwire.errors import CodeError, DamagedChunk
-from latentwire.format.container import Frame, FrameReader
+from latentwire.format.container import Frame
+from latentwire.format.container_reader import FrameReader
 
 
 def read_frames(stream: Iterable[bytes], reader: FrameReader) -> Iterator[Frame | CodeError]:
-    """Feed a container to a reader; yield each chunk, or the error in its place.
+    """Feed a container to a reader, and yield each chunk, or an error in its place.
 
-    All that can be read comes. If it is not all that there was, the last is an error.
+    If the container cannot be read to its end, the last item is an error.
     """
     try:
         for piece in stream:

@@ -1,6 +1,7 @@
-"""What a command says to the person at the terminal: results, what is wrong with which file, and how far it is.
+"""Terminal output of a command: results, warnings, errors and progress.
 
-Results go to standard output, or to standard error where that carries bytes; everything else to standard error.
+Results go to standard output, or to standard error where standard output carries bytes. Everything else goes to
+standard error.
 """
 
 import sys
@@ -10,11 +11,11 @@ _PROGRESS_INTERVAL_S = 0.1
 
 
 class WrongUsage(Exception):
-    """What was typed cannot be done, whatever the files hold."""
+    """The command line cannot be carried out, whatever the files hold."""
 
 
-class Desk:
-    """The words of one command, and how many of its files failed."""
+class Console:
+    """Prints what a command reports, and counts its failed files."""
 
     def __init__(self, prog: str, *, quiet: bool) -> None:
         self._prog = prog
@@ -23,45 +24,35 @@ class Desk:
         self._progress = ""
         self.failures = 0
 
-    def tell(self, sentence: str) -> None:
+    def result(self, sentence: str) -> None:
         """Print a result."""
         if not self._quiet:
             self._clear()
             print(sentence)
 
-    def finish(self) -> None:
-        """Take the progress off the terminal, and send what is still held back.
-
-        Raises:
-            OSError: standard output does not take it.
-        """
-        self._clear()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-
-    def remark(self, name: str, sentence: str) -> None:
-        """Print a result of a file whose bytes go to standard output."""
+    def info(self, name: str, sentence: str) -> None:
+        """Print a result about a file whose bytes go to standard output."""
         if not self._quiet:
-            self._complain(f"{name}: {sentence}")
+            self._to_stderr(f"{name}: {sentence}")
 
     def warn(self, name: str, sentence: object) -> None:
-        """Say what someone should know of a file that went well."""
-        self._complain(f"{name}: warning: {sentence}")
+        """Print a warning about a file that was processed."""
+        self._to_stderr(f"{name}: warning: {sentence}")
 
     def fail(self, name: str, error: object) -> None:
-        """Say what is wrong with a file, and count it."""
+        """Print what is wrong with a file, and count the file as failed."""
         self.failures += 1
         if isinstance(error, OSError):
             error = error.strerror or error
-        self._complain(f"{name}: {error}")
+        self._to_stderr(f"{name}: {error}")
 
-    def complain(self, message: object, code: int) -> int:
-        """Say why the command ends; return its exit code."""
-        self._complain(message)
-        return code
+    def error(self, message: object, exit_code: int) -> int:
+        """Print why the command ends; return its exit code."""
+        self._to_stderr(message)
+        return exit_code
 
     def progress(self, done: int, total: int | None = None) -> None:
-        """Show how far it is, on a terminal."""
+        """Show the number of files done, if standard error is a terminal."""
         now_s = time.monotonic()
         if self._quiet or now_s - self._shown_s < _PROGRESS_INTERVAL_S or not _is_terminal():
             return
@@ -69,7 +60,17 @@ class Desk:
         self._progress = f"{done:,} of {total:,}" if total else f"{done:,}"
         print(f"\r{self._progress}", end="", file=sys.stderr, flush=True)
 
-    def _complain(self, message: object) -> None:
+    def finish(self) -> None:
+        """Clear the progress, and flush standard output.
+
+        Raises:
+            OSError: standard output cannot be written.
+        """
+        self._clear()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+    def _to_stderr(self, message: object) -> None:
         self._clear()
         if sys.stderr is not None:  # print() would take standard output instead
             print(f"{self._prog}: {message}", file=sys.stderr)
@@ -80,9 +81,9 @@ class Desk:
             self._progress = ""
 
 
-def counted(count: int, thing: str) -> str:
-    """Say how many: `1 image`, `2,000 images`."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def pluralize(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 image`, `2,000 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _is_terminal() -> bool:

@@ -1,6 +1,6 @@
-"""`latentwire decode`: codes and containers of codes -> image files.
+"""`latentwire decode`: bitstreams and containers -> image files.
 
-Codes are decoded as the service decodes them. Of a damaged container everything is written that can be decoded.
+The results are those of the service. All undamaged images of a damaged container are written.
 """
 
 import argparse
@@ -14,13 +14,13 @@ from typing import BinaryIO
 import numpy as np
 
 from latentwire.cli.chunk_stream import read_frames
-from latentwire.cli.console import Desk, WrongUsage, counted
+from latentwire.cli.console import Console, WrongUsage, pluralize
 from latentwire.cli.files import (
-    CODE_SUFFIXES,
+    BITSTREAM_SUFFIXES,
     FileProblem,
-    Places,
+    OutputPaths,
     Source,
-    check_stream,
+    check_stdout,
     find_sources,
     read_pieces,
     read_whole,
@@ -31,71 +31,77 @@ from latentwire.decoder import Decoder
 from latentwire.errors import CodecError, CodeError, DamagedChunk
 from latentwire.format import container
 from latentwire.format.bitstream import read_bitstream
-from latentwire.format.container import Frame, FrameReader
+from latentwire.format.container import Frame
+from latentwire.format.container_reader import FrameReader
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
 
-# So that a million images are in order by their names.
+# A million numbered images sort by their names.
 _NUMBER_DIGITS = 6
 
 
-def decode(arguments: argparse.Namespace, desk: Desk) -> None:
-    """Decode what was named.
+def decode(arguments: argparse.Namespace, console: Console) -> None:
+    """Decode all files of a command line.
 
     Raises:
-        WrongUsage: what was typed cannot be done.
-        ModelError: the card of the model that was named is not what it should be.
+        WrongUsage: the command line cannot be carried out.
+        ModelError: the card of `--model` cannot be used.
     """
     if arguments.framing == "raw" and arguments.model is None:
-        raise WrongUsage("--framing raw needs --model, as a payload alone does not say which model made it")
-    places = Places(arguments.out, arguments.files, force=arguments.force)
-    if places.to_stream:
-        check_stream()
+        raise WrongUsage("--framing raw needs --model, as a payload does not say which model made it")
+    outputs = OutputPaths(arguments.out, arguments.files, force=arguments.force)
+    if outputs.to_stream:
+        check_stdout()
     models = Models(arguments.models_dir)
     wanted = models.card(arguments.model) if arguments.model is not None else None
-    sources = find_sources(arguments.files, CODE_SUFFIXES[arguments.framing], "codes", desk)
-    session = _Session(models, wanted, places, arguments, desk)
+    sources = find_sources(arguments.files, BITSTREAM_SUFFIXES[arguments.framing], "bitstreams", console)
+    session = _Session(models, wanted, outputs, arguments, console)
     for done, source in enumerate(sources):
-        desk.progress(done, len(sources))
+        console.progress(done, len(sources))
         session.decode(source)
-    if sources and not places.one:
-        session.tell_all()
+    if sources and not outputs.single:
+        session.report()
 
 
 class _Session:
-    """One command's models and wishes, and what came of them so far."""
+    """One run of the command: its models and options, and how many files it has decoded."""
 
     def __init__(
-        self, models: Models, wanted: ModelCard | None, places: Places, arguments: argparse.Namespace, desk: Desk
+        self,
+        models: Models,
+        wanted: ModelCard | None,
+        outputs: OutputPaths,
+        arguments: argparse.Namespace,
+        console: Console,
     ) -> None:
         self._models = models
         self._wanted = wanted
-        self._places = places
+        self._outputs = outputs
         self._raw: bool = arguments.framing == "raw"
         self._format: str = arguments.format
-        self._desk = desk
-        self._codes = self._images = 0
+        self._console = console
+        self._files = self._images = 0
 
     def decode(self, source: Source) -> None:
-        """Decode one file, and say what is wrong with it."""
+        """Decode one file, and print what is wrong with it."""
         try:
             with source.open() as file:
                 begin = b"" if self._raw else file.read(1)
                 if begin == bytes((container.MAGIC,)):
                     self._decode_container(source, file, begin)
                 else:
-                    self._decode_one(source, read_whole(file, begin))
+                    self._decode_single(source, read_whole(file, begin))
         except BrokenPipeError:
             raise
         except (CodecError, FileProblem, OSError) as error:
-            self._desk.fail(source.name, error)
+            self._console.fail(source.name, error)
 
-    def tell_all(self) -> None:
-        """Say what came of all files."""
-        self._desk.tell(f"{counted(self._images, 'image')} of {counted(self._codes, 'file')}")
+    def report(self) -> None:
+        """Print how many images and files were decoded."""
+        self._console.result(f"{pluralize(self._images, 'image')} of {pluralize(self._files, 'file')}")
 
-    def _decode_one(self, source: Source, data: bytes) -> None:
-        path = self._places.file_for(source, f".{self._format}")
+    def _decode_single(self, source: Source, data: bytes) -> None:
+        path = self._outputs.file_for(source, f".{self._format}")
         if self._raw and self._wanted is not None:
             card = self._wanted
             pixels = self._models.decoder(card).decode_raw([data])[0]
@@ -111,31 +117,31 @@ class _Session:
             with _seekable(file, begin) as whole:
                 self._decode_to_array(source, whole)
             return
-        if self._places.to_stream:
+        if self._outputs.to_stream:
             raise WrongUsage(
                 "standard output takes a container's images as --format npy only; name a folder with --out"
             )
-        folder, reader, written = self._places.folder_for(source), FrameReader(), 0
+        folder, reader, written = self._outputs.folder_for(source), FrameReader(), 0
         for frame in read_frames(read_pieces(file, begin), reader):
             number = frame.first if isinstance(frame, Frame) else 0
             for pixels in self._images_of(source, frame, reader):
-                for one in pixels:
-                    path = self._places.claim(folder / f"{number:0{_NUMBER_DIGITS}d}.{self._format}", source)
+                for item in pixels:
+                    path = self._outputs.claim(folder / f"{number:0{_NUMBER_DIGITS}d}.{self._format}", source)
                     with writing(path) as out:
-                        out.write(WRITERS[self._format](one))
+                        out.write(WRITERS[self._format](item))
                     number += 1
                     written += 1
-                    self._desk.progress(written)
+                    self._console.progress(written)
         if written or (reader.ended and not reader.images):
             self._count(folder, written)
 
     def _decode_to_array(self, source: Source, file: BinaryIO) -> None:
-        """Write one array of all images. What is lost is black in it, so that each image is in its place."""
+        """Write one array of all images. Lost images are black in it, so that each image keeps its index."""
         reader = FrameReader()
         errors = [found for found in read_frames(read_pieces(file), reader) if isinstance(found, CodeError)]
         if reader.header is None or (errors and not reader.images):
             raise errors[0]
-        path = self._places.file_for(source, ".npy")
+        path = self._outputs.file_for(source, ".npy")
         shape = self._decoder(reader.header.fingerprint).card.image.as_tuple()
         total = reader.images
         file.seek(0)
@@ -153,14 +159,14 @@ class _Session:
         self._count(path, total)
 
     def _images_of(self, source: Source, frame: Frame | CodeError, reader: FrameReader) -> Iterator[image.Pixels]:
-        """Decode a chunk, as far as that is possible, and say what is lost."""
+        """Decode a chunk as far as possible, and print what is lost."""
         if isinstance(frame, CodeError):
-            self._desk.fail(source.name, frame)
+            self._console.fail(source.name, frame)
         elif reader.header is not None:
             try:
                 yield from self._decoder(reader.header.fingerprint).decode_frame(frame)
             except DamagedChunk as error:
-                self._desk.fail(source.name, error)
+                self._console.fail(source.name, error)
 
     def _decoder(self, fingerprint: bytes) -> Decoder:
         decoder = self._models.decoder(self._wanted or self._models.card_of(fingerprint))
@@ -168,10 +174,10 @@ class _Session:
         return decoder
 
     def _count(self, path: Path | None, images: int, what: str = "") -> None:
-        self._codes += 1
+        self._files += 1
         self._images += images
-        if self._places.one and path is not None:
-            self._desk.tell(f"{path}: {what or counted(images, 'image')}")
+        if self._outputs.single and path is not None:
+            self._console.result(f"{path}: {what or pluralize(images, 'image')}")
 
 
 def _to_npy(pixels: image.Pixels) -> bytes:
@@ -195,7 +201,7 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 
 @contextmanager
 def _seekable(file: BinaryIO, begin: bytes) -> Iterator[BinaryIO]:
-    """Give a file that can be read twice, at its start."""
+    """Yield the file, or a copy of it, at its start, so that it can be read twice."""
     if file.seekable():
         file.seek(0)
         yield file

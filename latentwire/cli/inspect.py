@@ -1,6 +1,6 @@
-"""`latentwire inspect`: what codes and containers hold, told without decoding them.
+"""`latentwire inspect`: shows what bitstreams and containers hold, without decoding them.
 
-Needs neither graphs nor a model; the card of the model, if it is there, tells what the symbols are.
+It needs no graphs, and no model either; with the card of the model it also shows the symbols.
 """
 
 import argparse
@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from latentwire.cli.chunk_stream import read_frames
-from latentwire.cli.console import Desk, WrongUsage, counted
-from latentwire.cli.files import CODE_SUFFIXES, FileProblem, find_sources, read_pieces, read_whole
+from latentwire.cli.console import Console, WrongUsage, pluralize
+from latentwire.cli.files import BITSTREAM_SUFFIXES, FileProblem, find_sources, read_pieces, read_whole
 from latentwire.cli.models import Models
 from latentwire.entropy.arithmetic import ArithmeticCoder
 from latentwire.errors import CodeError, DamagedChunk, InvalidCode, ModelMismatch
 from latentwire.format import container, lossless
 from latentwire.format.bitstream import VERSION, read_bitstream
-from latentwire.format.container import ChunkCoder, Frame, FrameReader
+from latentwire.format.chunk_coder import ChunkCoder, read_lossless
+from latentwire.format.container import Frame
+from latentwire.format.container_reader import FrameReader
 from latentwire.model.card import ModelCard
 
 Report = dict[str, Any]
@@ -27,60 +29,60 @@ _LABEL_WIDTH = 10
 
 
 class Finding(NamedTuple):
-    """What a file holds, nothing if it is no code, and what is wrong with it."""
+    """What a file holds, empty if that cannot be read, and what is wrong with it."""
 
     report: Report
     errors: list[CodeError]
 
 
-def inspect(arguments: argparse.Namespace, desk: Desk) -> None:
-    """Tell what was named.
+def inspect(arguments: argparse.Namespace, console: Console) -> None:
+    """Show all files of a command line.
 
     Raises:
-        WrongUsage: what was typed cannot be done.
-        InvalidCard: the card of the model that was named is not what it should be.
+        WrongUsage: the command line cannot be carried out.
+        InvalidCard: the card of `--model` cannot be used.
     """
     raw = arguments.framing == "raw"
     if arguments.model is not None and not raw:
-        raise WrongUsage("--model goes with --framing raw; all other codes say themselves which model made them")
+        raise WrongUsage("--model goes with --framing raw; in the full framing each bitstream names its model")
     models = Models(arguments.models_dir)
     card = models.card(arguments.model) if arguments.model is not None else None
-    for source in find_sources(arguments.files, CODE_SUFFIXES[arguments.framing], "codes", desk):
+    for source in find_sources(arguments.files, BITSTREAM_SUFFIXES[arguments.framing], "bitstreams", console):
         try:
             with source.open() as file:
-                finding = _look_at_raw(read_whole(file), card) if raw else _look(file, models)
+                finding = _inspect_raw(read_whole(file), card) if raw else _inspect(file, models)
         except (FileProblem, OSError) as error:
-            desk.fail(source.name, error)
+            console.fail(source.name, error)
             continue
         report, errors = finding
         if arguments.json:
-            desk.tell(json.dumps({"file": source.name, **report, "errors": [str(error) for error in errors]}))
+            console.result(json.dumps({"file": source.name, **report, "errors": [str(error) for error in errors]}))
         elif report:
-            desk.tell("\n".join([source.name, *_in_words(report, arguments.models_dir)]))
+            console.result("\n".join([source.name, *_lines(report, arguments.models_dir)]))
         for damage in errors:
-            desk.fail(source.name, damage)
+            console.fail(source.name, damage)
 
 
-def _look(file: BinaryIO, models: Models) -> Finding:
+def _inspect(file: BinaryIO, models: Models) -> Finding:
     begin = file.read(1)
     if begin == bytes((container.MAGIC,)):
-        return _look_at_container(read_pieces(file, begin), models)
+        return _inspect_container(read_pieces(file, begin), models)
     data = read_whole(file, begin)
     try:
-        code = read_bitstream(data)
+        parsed = read_bitstream(data)
     except CodeError as error:
         return Finding({}, [error])
-    card = _find_card(models, code.fingerprint)
-    report = {"kind": "code", "version": VERSION, "bytes": len(data), **_whose(card, code.fingerprint)}
-    return _look_at_payload(code.payload, card, report)
+    card = _find_card(models, parsed.fingerprint)
+    report = {"kind": "bitstream", "version": VERSION, "bytes": len(data), **_whose(card, parsed.fingerprint)}
+    return _inspect_payload(parsed.payload, card, report)
 
 
-def _look_at_raw(payload: bytes, card: ModelCard | None) -> Finding:
+def _inspect_raw(payload: bytes, card: ModelCard | None) -> Finding:
     whose = _whose(card, card.fingerprint if card else None)
-    return _look_at_payload(payload, card, {"kind": "raw payload", "version": None, "bytes": len(payload), **whose})
+    return _inspect_payload(payload, card, {"kind": "raw payload", "version": None, "bytes": len(payload), **whose})
 
 
-def _look_at_payload(payload: bytes, card: ModelCard | None, report: Report) -> Finding:
+def _inspect_payload(payload: bytes, card: ModelCard | None, report: Report) -> Finding:
     report |= {"payload_bytes": len(payload), "holds": None, "symbols": None, "ideal_bits": None}
     try:
         if lossless.is_lossless(payload):
@@ -102,13 +104,13 @@ def _look_at_payload(payload: bytes, card: ModelCard | None, report: Report) -> 
     return Finding(report, [])
 
 
-def _look_at_container(stream: Iterable[bytes], models: Models) -> Finding:
-    reader, counted = FrameReader(), _Counted(stream)
+def _inspect_container(stream: Iterable[bytes], models: Models) -> Finding:
+    reader, counting = FrameReader(), _CountingStream(stream)
     errors: list[CodeError] = []
     chunks: list[Report] = []
     kinds: Counter[str] = Counter()
     card: ModelCard | None = None
-    for found in read_frames(counted, reader):
+    for found in read_frames(counting, reader):
         if not chunks and reader.header is not None:
             card = _find_card(models, reader.header.fingerprint)
         if isinstance(found, Frame):
@@ -122,7 +124,7 @@ def _look_at_container(stream: Iterable[bytes], models: Models) -> Finding:
             errors.append(found)
             if isinstance(found, DamagedChunk) and found.images is not None:
                 chunks.append({"first": found.first, "images": found.images, "bytes": None})
-    size = counted.count_all()
+    size = counting.drain()
     if (header := reader.header) is None:
         return Finding({}, errors)
     report = {
@@ -133,15 +135,15 @@ def _look_at_container(stream: Iterable[bytes], models: Models) -> Finding:
         "announced_images": header.announced or None,
         "images": reader.images,
         "bytes_per_image": size / reader.images if reader.images else None,
-        "as_themselves": dict(sorted(kinds.items())),
+        "lossless_images": dict(sorted(kinds.items())),
         "chunks": [{**chunk, "damaged": chunk["bytes"] is None} for chunk in chunks],
         "ended": reader.ended,
     }
     return Finding(report, errors)
 
 
-class _Counted:
-    """Passes a stream on, and counts its bytes."""
+class _CountingStream:
+    """Yields the pieces of a stream, and counts their bytes."""
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._stream = iter(stream)
@@ -152,33 +154,33 @@ class _Counted:
             self._bytes += len(piece)
             yield piece
 
-    def count_all(self) -> int:
-        """Return how many bytes the stream has, with those that nobody wanted."""
+    def drain(self) -> int:
+        """Read the stream to its end; return its number of bytes."""
         for _ in self:
             pass
         return self._bytes
 
 
 def _kinds(frame: Frame, card: ModelCard | None) -> Counter[str]:
-    """Count the images losslessly in a chunk by their kinds; with the card, all of the chunk is checked."""
+    """Count the lossless images in a chunk by their format; with the card, check the whole chunk."""
     try:
         if card is not None:
             payloads = ChunkCoder(card.tables, card.image).unpack(frame).payloads
         else:
-            payloads, _ = container.read_payloads(frame.body, frame.images, container.MAX_CHUNK_BYTES)
+            payloads, _ = read_lossless(frame.body, frame.images, container.MAX_CHUNK_BYTES)
         return Counter(map(_kind, payloads.values()))
     except InvalidCode as error:
         raise frame.damaged(str(error)) from error
 
 
 def _kind(content: bytes) -> str:
-    """Return how an image losslessly is held, by its first byte."""
+    """Return the format of a lossless image, by its kind byte."""
     try:
         return lossless.kind_of(lossless.MARKER + content)
     except IndexError as error:
-        raise InvalidCode("the code is cut short: it holds an image losslessly, without the image") from error
+        raise InvalidCode("the bitstream is cut short: it announces a lossless image, and has none") from error
     except KeyError as error:
-        raise InvalidCode(f"the code holds an image losslessly, of a kind {error} that there is not") from error
+        raise InvalidCode(f"the bitstream holds a lossless image of the unknown kind {error}") from error
 
 
 def _find_card(models: Models, fingerprint: bytes) -> ModelCard | None:
@@ -192,36 +194,39 @@ def _whose(card: ModelCard | None, fingerprint: bytes | None) -> Report:
     return {"fingerprint": fingerprint.hex() if fingerprint else None, "model": card.name if card else None}
 
 
-def _in_words(report: Report, models_dir: Path) -> list[str]:
+def _lines(report: Report, models_dir: Path) -> list[str]:
     version = f", version {report['version']}" if report["version"] else ""
-    known = report["model"] or (f"none of those in '{models_dir}'" if report["fingerprint"] else "not said")
+    known = report["model"] or (f"not in '{models_dir}'" if report["fingerprint"] else "unknown")
     fingerprint = f", fingerprint {report['fingerprint']}" if report["fingerprint"] else ""
-    lines = {"kind": f"{report['kind']}{version}, {counted(report['bytes'], 'byte')}", "model": f"{known}{fingerprint}"}
+    lines = {
+        "kind": f"{report['kind']}{version}, {pluralize(report['bytes'], 'byte')}",
+        "model": f"{known}{fingerprint}",
+    }
     rows = list(lines.items())
-    rows += _container_in_words(report) if report["kind"] == "container" else _payload_in_words(report)
+    rows += _container_rows(report) if report["kind"] == "container" else _payload_rows(report)
     return [f"  {label:{_LABEL_WIDTH}}{text}" for label, text in rows]
 
 
-def _payload_in_words(report: Report) -> list[tuple[str, str]]:
-    size = counted(report["payload_bytes"], "byte")
+def _payload_rows(report: Report) -> list[tuple[str, str]]:
+    size = pluralize(report["payload_bytes"], "byte")
     if report["holds"] is None:
         return [("payload", f"{size}, damaged")]
     if report["holds"] != "symbols":
-        return [("payload", f"{size}: the image losslessly ({report['holds']})")]
+        return [("payload", f"{size}: a lossless image ({report['holds']})")]
     if report["symbols"] is None:
-        return [("payload", f"{size} of symbols, not read")]
+        return [("payload", f"{size} of symbols, which only the card of the model can read")]
     symbols = " ".join(map(str, report["symbols"]))
     return [("payload", f"{size}, ideal length {report['ideal_bits']:.2f} bits"), ("symbols", symbols)]
 
 
-def _container_in_words(report: Report) -> list[tuple[str, str]]:
+def _container_rows(report: Report) -> list[tuple[str, str]]:
     each = f", {report['bytes_per_image']:.2f} bytes each" if report["images"] else ""
-    kinds = "".join(f", {count:,} losslessly ({kind})" for kind, count in report["as_themselves"].items())
+    kinds = "".join(f", {count:,} lossless ({kind})" for kind, count in report["lossless_images"].items())
     announced = report["announced_images"]
     rows = [("images", f"{report['images']:,}{f' of {announced:,}' if announced else ''}{each}{kinds}")]
     for number, chunk in enumerate(report["chunks"]):
-        what = "damaged" if chunk["damaged"] else counted(chunk["bytes"], "byte")
+        what = "damaged" if chunk["damaged"] else pluralize(chunk["bytes"], "byte")
         rows.append(
             (f"chunk {number}", f"images {chunk['first']:,} to {chunk['first'] + chunk['images'] - 1:,}, {what}")
         )
-    return [*rows, ("end", "there" if report["ended"] else "missing")]
+    return [*rows, ("end", "present" if report["ended"] else "missing")]

@@ -1,6 +1,6 @@
-"""The folder of models -> the one that is wanted, by its name or by a code's fingerprint.
+"""The folder of models -> cards, encoders and decoders, by name or by the fingerprint in a bitstream.
 
-Opens cards and halves only when they are asked for, and checks that a half gives its golden answer here.
+Files are opened when they are first needed. An encoder or decoder is checked against the golden data in its card.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Models:
-    """The models of one folder."""
+    """The models in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,18 +27,18 @@ class Models:
         """Return the card of a model.
 
         Args:
-            wanted: `name` or `name@model_id`; None for the only one.
+            wanted: `name` or `name@model_id`; None for the only model.
 
         Raises:
-            WrongUsage: no such model, or None and there are several.
-            InvalidCard: its card is not what it should be.
+            WrongUsage: the folder has no such model, or several models and `wanted` is None.
+            InvalidCard: the card cannot be used.
         """
         names = self._names()
         name, _, model_id = wanted.partition("@") if wanted is not None else (names[0], "", "")
         if wanted is None and len(names) > 1:
             raise WrongUsage(f"there are several models ({', '.join(names)}); choose one with --model")
         if name not in names:
-            raise WrongUsage(f"there is no model '{name}' in '{self._folder}', which holds {', '.join(names)}")
+            raise WrongUsage(f"there is no model '{name}' in '{self._folder}'; choose {', '.join(names)}")
         card = self._load(name)
         if isinstance(card, InvalidCard):
             raise card
@@ -47,51 +47,51 @@ class Models:
         return card
 
     def cards_beside(self, wanted: str | None) -> list[ModelCard]:
-        """Return the cards of all models that take images of the same shape as one, by name.
+        """Return the cards of all models that take images of the same shape as `wanted`, sorted by name.
 
         Args:
-            wanted: as `card` has it; None for any, if all models take images of one shape.
+            wanted: as in `card`; None if all models take images of one shape.
 
         Raises:
-            WrongUsage: no such model, or None and the models take images of several shapes.
-            InvalidCard: a model's card is not what it should be.
+            WrongUsage: the folder has no such model, or models of several shapes and `wanted` is None.
+            InvalidCard: a card cannot be used.
         """
         cards = [self.card(name) for name in self._names()]
         shapes = {card.image for card in cards} if wanted is None else {self.card(wanted).image}
         if len(shapes) > 1:
             raise WrongUsage(
-                f"the models ({', '.join(card.name for card in cards)}) take images of several shapes; name one of "
-                "them in LATENTWIRE_DEFAULT_MODEL, and those of its shape are chosen from"
+                f"the models ({', '.join(card.name for card in cards)}) take images of several shapes; name a model "
+                "of the wanted shape in LATENTWIRE_DEFAULT_MODEL"
             )
         return [card for card in cards if card.image in shapes]
 
     def card_of(self, fingerprint: bytes) -> ModelCard:
-        """Return the card of the model that made a code, by the 4 bytes that the code carries.
+        """Return the card of the model that made a bitstream, by the fingerprint (4 bytes) in it.
 
         Raises:
-            WrongUsage: there is no model at all.
-            ModelMismatch: no such model is here, or two that cannot be told apart.
+            WrongUsage: the folder has no model at all.
+            ModelMismatch: the folder has no such model, or two with this fingerprint.
         """
         cards = [self._load(name) for name in self._names()]
-        sound = [card for card in cards if isinstance(card, ModelCard)]
-        found = [card for card in sound if card.fingerprint == fingerprint]
+        valid = [card for card in cards if isinstance(card, ModelCard)]
+        found = [card for card in valid if card.fingerprint == fingerprint]
         if len({card.model_id for card in found}) == 1:
             return found[0]
         if found:
             names = " and ".join(card.name for card in found)
             raise ModelMismatch(f"the models {names} have the same fingerprint; choose one of them with --model")
-        here = [f"{card.name} ({card.fingerprint.hex()})" for card in sound]
+        here = [f"{card.name} ({card.fingerprint.hex()})" for card in valid]
         unread = [str(card) for card in cards if isinstance(card, InvalidCard)]
         raise ModelMismatch(
-            f"the code was made by a model with fingerprint {fingerprint.hex()}, which is not in '{self._folder}'; "
-            + "; ".join([f"there is {', '.join(here)}"] * bool(here) + unread)
+            f"the bitstream was made by a model with fingerprint {fingerprint.hex()}, which is not in "
+            f"'{self._folder}'; " + "; ".join([f"it has {', '.join(here)}"] * bool(here) + unread)
         )
 
     def encoder(self, card: ModelCard) -> "Encoder":
-        """Open a model's encoder.
+        """Open the encoder of a model.
 
         Raises:
-            ModelError: its files are not what they should be.
+            ModelError: the files of the model cannot be used.
         """
         from latentwire.encoder import Encoder
 
@@ -100,14 +100,14 @@ class Models:
         return encoder
 
     def has_decoder(self, card: ModelCard) -> bool:
-        """Whether a model's decoder is there."""
+        """Return whether the folder has the decoder of a model."""
         return (self._folder / card.name / DECODER_FILE).exists()
 
     def decoder(self, card: ModelCard) -> "Decoder":
-        """Return a model's decoder.
+        """Return the decoder of a model.
 
         Raises:
-            ModelError: its files are not what they should be.
+            ModelError: the files of the model cannot be used.
         """
         from latentwire.decoder import Decoder
 
@@ -132,7 +132,7 @@ class Models:
         return self._cards[name]
 
     def _names(self) -> list[str]:
-        # Dot-folders are models that are just being written.
+        # A folder whose name starts with a dot is a model that is being written.
         try:
             names = sorted(
                 folder.name
@@ -141,8 +141,8 @@ class Models:
             )
         except OSError as error:
             raise WrongUsage(
-                f"the models' folder '{self._folder}' cannot be read: {error.strerror}; name it with --models-dir"
+                f"the models folder '{self._folder}' cannot be read: {error.strerror}; name another with --models-dir"
             ) from error
         if not names:
-            raise WrongUsage(f"the folder '{self._folder}' holds no model; name another with --models-dir")
+            raise WrongUsage(f"the models folder '{self._folder}' has no model; name another with --models-dir")
         return names

@@ -1,6 +1,6 @@
 """y <-> symbols, by a uniform scalar quantizer whose parameters stand in the model card.
 
-Both directions are computed in float64, where each step is exactly rounded, so that all machines agree.
+Both directions compute in float64, where each step is exactly rounded, so that all machines agree.
 """
 
 from collections.abc import Sequence
@@ -8,41 +8,35 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from latentwire.entropy.symbols import MAX_SYMBOL, OUT_OF_RANGE, Symbols
 from latentwire.errors import UncodableImage
 from latentwire.model.card import UniformQuantizer
 
-Symbols = npt.NDArray[np.int64]
-
-
-# Symbols have 32 bits with sign.
-_MAX_SYMBOL = 2**31 - 1
-_TOO_FAR = "the image's code lies too far out to be sent: it has a symbol of over 32 bits"
-
 
 def quantize(y: npt.NDArray[np.floating], parameters: UniformQuantizer) -> Symbols:
-    """Round codes to the nearest level, however far out.
+    """Round codes to the nearest levels.
 
     Args:
         y: floats (N, code size).
-        parameters: of this model's card.
+        parameters: of the model's card.
 
     Returns:
-        int64 (N, code size), each of 32 bits.
+        int64 (N, code size), from -MAX_SYMBOL to MAX_SYMBOL.
 
     Raises:
-        UncodableImage: a number of a code is not finite, or so far out that its symbol has more bits.
+        UncodableImage: a number of a code is not finite, or its symbol needs more than 32 bits.
     """
     low, step = parameters.arrays
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint((y.astype(np.float64) - low) / step)
-    if not (np.abs(scaled) <= _MAX_SYMBOL).all():
-        raise UncodableImage(_TOO_FAR)
+    if not (np.abs(scaled) <= MAX_SYMBOL).all():
+        raise UncodableImage(OUT_OF_RANGE)
     symbols: Symbols = scaled.astype(np.int64)
     return symbols
 
 
-def quantize_one(y: Sequence[float], parameters: UniformQuantizer) -> list[int]:
-    """Do the same with a single code, several times as fast: return the same symbols.
+def quantize_vector(y: Sequence[float], parameters: UniformQuantizer) -> list[int]:
+    """Do as `quantize` for a single code, a list of `code_size` floats, in a fraction of the time.
 
     Raises:
         UncodableImage: as `quantize`.
@@ -51,15 +45,15 @@ def quantize_one(y: Sequence[float], parameters: UniformQuantizer) -> list[int]:
         symbols = [
             round((value - low) / step) for value, low, step in zip(y, parameters.low, parameters.step, strict=True)
         ]
-    except (OverflowError, ValueError) as error:  # round() of what is not finite
-        raise UncodableImage(_TOO_FAR) from error
-    if max(symbols) > _MAX_SYMBOL or min(symbols) < -_MAX_SYMBOL:
-        raise UncodableImage(_TOO_FAR)
+    except (OverflowError, ValueError) as error:  # round() raises these for infinities and NaN
+        raise UncodableImage(OUT_OF_RANGE) from error
+    if max(symbols) > MAX_SYMBOL or min(symbols) < -MAX_SYMBOL:
+        raise UncodableImage(OUT_OF_RANGE)
     return symbols
 
 
 def dequantize(symbols: Symbols, parameters: UniformQuantizer) -> npt.NDArray[np.float32]:
-    """Return y_hat, float32 (N, code size): the levels that the symbols stand for; infinite beyond float32."""
+    """Return y_hat, float32 (N, code size): the levels that the symbols stand for, infinite where float32 overflows."""
     low, step = parameters.arrays
     with np.errstate(over="ignore"):
         y_hat: npt.NDArray[np.float32] = (low + symbols * step).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Payload <-> bitstream. The layout is specified in `docs/FORMAT.md`.
+"""Payload <-> bitstream. `docs/FORMAT.md` specifies the layout.
 
-The bitstream are a payload between a header, which says which model made it, and a checksum, without which nothing is
-decoded. This room does not know what a payload holds.
+A bitstream is a payload between a header, which says which model made it, and a checksum. A payload is only decoded if
+the checksum matches.
 """
 
 import binascii
@@ -12,45 +12,45 @@ from latentwire.errors import InvalidCode, UnsupportedVersion
 MAGIC = 0x4C  # "L"
 VERSION = 1
 FINGERPRINT_BYTES = 4
-CHECK_BYTES = 2
+CHECKSUM_BYTES = 2
 HEADER_BYTES = 2 + FINGERPRINT_BYTES
-OVERHEAD_BYTES = HEADER_BYTES + CHECK_BYTES
+OVERHEAD_BYTES = HEADER_BYTES + CHECKSUM_BYTES
 
 
 class ParsedBitstream(NamedTuple):
-    """Whole, undamaged bitstream, taken apart."""
+    """The parts of a complete, undamaged bitstream."""
 
     fingerprint: bytes
     payload: bytes
 
 
 def write_bitstream(payload: bytes, fingerprint: bytes) -> bytes:
-    """Frame a payload: magic, version, fingerprint of the model (4 bytes), payload, checksum."""
+    """Return magic, version, fingerprint of the model (4 bytes), payload and checksum."""
     framed = bytes((MAGIC, VERSION)) + fingerprint + payload
-    return framed + _check_sum(framed)
+    return framed + _checksum(framed)
 
 
 def read_bitstream(bitstream: bytes) -> ParsedBitstream:
-    """Undo `write_bitstream`.
+    """Check a bitstream and return its parts.
 
     Raises:
-        InvalidCode: not bitstream, cut short, appended to, or damaged.
-        UnsupportedVersion: undamaged as far as can be told, but of another version.
+        InvalidCode: not a bitstream, cut short, appended to, or damaged.
+        UnsupportedVersion: undamaged as far as the checksum tells, but of another version.
     """
     if not bitstream:
-        raise InvalidCode("the code is empty")
+        raise InvalidCode("the bitstream is empty")
     if bitstream[0] != MAGIC:
-        raise InvalidCode("this is not a code: it does not start with the letter L")
+        raise InvalidCode("this is not a bitstream: it does not start with the letter L")
     if len(bitstream) <= OVERHEAD_BYTES:
-        raise InvalidCode(f"the code is cut short: {len(bitstream)} bytes")
-    framed, check = bitstream[:-CHECK_BYTES], bitstream[-CHECK_BYTES:]
-    if _check_sum(framed) != check:
-        raise InvalidCode("the code is damaged: its checksum does not match")
+        raise InvalidCode(f"the bitstream is cut short: {len(bitstream)} bytes")
+    framed, checksum = bitstream[:-CHECKSUM_BYTES], bitstream[-CHECKSUM_BYTES:]
+    if _checksum(framed) != checksum:
+        raise InvalidCode("the bitstream is damaged: its checksum does not match")
     if bitstream[1] != VERSION:
-        raise UnsupportedVersion(f"the code is of version {bitstream[1]}; this codec reads version {VERSION}")
+        raise UnsupportedVersion(f"the bitstream has version {bitstream[1]}; this program reads version {VERSION}")
     return ParsedBitstream(framed[2:HEADER_BYTES], framed[HEADER_BYTES:])
 
 
-def _check_sum(framed: bytes) -> bytes:
-    # CRC-16/CCITT-FALSE: all errors of up to 16 neighbouring bits are found, any other with 65,535 of 65,536.
-    return binascii.crc_hqx(framed, 0xFFFF).to_bytes(CHECK_BYTES, "big")
+def _checksum(framed: bytes) -> bytes:
+    # CRC-16/CCITT-FALSE detects all errors within 16 neighbouring bits, and 65,535 of 65,536 others.
+    return binascii.crc_hqx(framed, 0xFFFF).to_bytes(CHECKSUM_BYTES, "big")

@@ -1,7 +1,6 @@
 """Image file bytes <-> pixels <-> x.
 
-Pixels are uint8 (H, W, C) or (N, H, W, C); x is float32 (N, C, H, W) in [0, 1]. This room knows the shape that a model
-wants, and nothing else of the model.
+Pixels are uint8 (H, W, C) or (N, H, W, C); x is float32 (N, C, H, W) in [0, 1].
 """
 
 import io
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 
 from latentwire.errors import ImageMismatch, ImageTooLarge, InvalidImage
 from latentwire.imaging.png_fast_path import read_plain_png, write_grey_png
@@ -24,8 +23,8 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Element = TypeVar("Element", bound=np.generic)
 
-# How many images, and how many of their values, a graph is run on at once. No encoder is quicker with more than some
-# thirty, but all that is done around it; decoders are, by up to a tenth, slower.
+# Images, and values of images, in one run of a graph. More than about 30 images make no encoder faster, but the work
+# around it; they make decoders slower, by up to a tenth.
 ENCODE_BATCH_SIZE, DECODE_BATCH_SIZE = 128, 32
 MAX_BATCH_VALUES = 1 << 22
 
@@ -34,12 +33,12 @@ MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 
 _MODE_IN_WORDS = {"L": "grey", "LA": "grey with alpha", "P": "palette colours", "1": "black and white"}
 
-# 2048 × 2048; converting that many pixels with transparency takes some 50 MiB.
+# 2048 × 2048 pixels; converting them takes about 50 MiB if they have transparency.
 DEFAULT_MAX_PIXELS = 1 << 22
 
 _PNG_DEPTH_OFFSET = 24
 
-# What makes a picture upright, by its EXIF orientation.
+# EXIF orientation -> the operation that turns the picture upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,7 +49,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow only warns between one and two times its own limit. Ours is lower, but must not depend on that.
+# Between one and two times its own limit, Pillow only warns.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
@@ -59,20 +58,20 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
     """Decode an image file into pixels of the model's shape.
 
     Args:
-        data: a PNG, JPEG, WebP, BMP or GIF file. An EXIF orientation is applied: what is coded is what people see.
-        shape: what the model takes.
-        fit: `strict` takes only images that are already of that size, channels and depth. `resize` stretches to the
-            size (Lanczos); `pad` keeps the proportions, shrinks what is larger and centres it on black. Both also
-            convert colours (ITU-R 601 luma), 16 bits to the upper 8, and lay transparent pixels on black.
+        data: a PNG, JPEG, WebP, BMP or GIF file. Its EXIF orientation is applied.
+        shape: of the model's images.
+        fit: `strict` takes only images of this size, number of channels and depth. `resize` scales to the size
+            (Lanczos); `pad` keeps the proportions, shrinks larger images and centres them on black. Both also convert
+            colours to grey (ITU-R 601 luma) and 16 bits to the upper 8, and lay transparent pixels on black.
         max_pixels: bound on width × height, checked in the header before anything is decoded.
 
     Returns:
         uint8 (H, W, C).
 
     Raises:
-        InvalidImage: not such a file, or a damaged one.
-        ImageTooLarge: more than `max_pixels`.
-        ImageMismatch: does not fit, under `strict`; more than one frame, always.
+        InvalidImage: the data is not such a file, or damaged.
+        ImageTooLarge: the image has more than `max_pixels`.
+        ImageMismatch: the image does not fit, under `strict`, or has more than one frame.
     """
     if not data:
         raise InvalidImage("the image file is empty")
@@ -83,27 +82,36 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
         header = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"the image has more than the {max_pixels:,} pixels that are allowed") from error
-    except Exception as error:  # Pillow raises many kinds for hostile files; all mean the same to the sender
+    except Exception as error:  # Pillow raises many kinds of errors for hostile files
         raise InvalidImage(f"the file is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
-    if header.width * header.height > max_pixels:
-        raise ImageTooLarge(
-            f"the image has {header.height} × {header.width} pixels; at most {max_pixels:,} in all are allowed"
-        )
     deep = header.mode.startswith("I") or (header.format == "PNG" and data[_PNG_DEPTH_OFFSET] == 16)
-    try:
-        fitted = _load(header, shape, fit, deep, orientation)
-    except ImageMismatch:
-        raise
-    except Exception as error:
-        raise InvalidImage("the image is truncated or damaged") from error
-    return np.asarray(fitted, dtype=np.uint8).reshape(shape.as_tuple())
+    return _read_pixels(header, shape, fit, max_pixels, deep, orientation)
+
+
+def fit_picture(
+    picture: Image.Image, shape: ImageShape, fit: Fit = "strict", max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Pixels:
+    """Turn a Pillow image into uint8 (H, W, C) pixels of the model's shape, as `read_image` does; raise as it does."""
+    return _read_pixels(picture, shape, fit, max_pixels, picture.mode.startswith("I"), UPRIGHT)
+
+
+def fit_array(array: Pixels, shape: ImageShape, fit: Fit = "strict") -> Pixels:
+    """Turn one uint8 array, (H, W) or (H, W, C), into pixels of the model's shape, as `fit_pixels` does.
+
+    Raises:
+        ImageMismatch: as `fit_pixels`; the array has another type or number of axes.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise ImageMismatch(f"the array is {array.dtype} of shape {array.shape}; pass uint8 (H, W) or (H, W, C)")
+    pixels: Pixels = fit_pixels(np.atleast_3d(array)[None], shape, fit)[0]
+    return pixels
 
 
 def fit_pixels(pixels: Pixels, shape: ImageShape, fit: Fit = "strict") -> Pixels:
-    """Turn uint8 (N, H, W, C) pixels of 1, 3 or 4 channels into those of the model's shape, as `read_image` does.
+    """Turn uint8 (N, H, W, C) pixels of 1, 3 or 4 channels into pixels of the model's shape, as `read_image` does.
 
     Raises:
-        ImageMismatch: they do not fit, under `strict`; any other number of channels.
+        ImageMismatch: the images do not fit, under `strict`, or have another number of channels.
     """
     if pixels.shape[1:] == shape.as_tuple():
         return pixels
@@ -114,8 +122,8 @@ def fit_pixels(pixels: Pixels, shape: ImageShape, fit: Fit = "strict") -> Pixels
             "or fit=pad to have images of 1, 3 or 4 channels converted"
         )
     fitted = np.empty((len(pixels), *shape.as_tuple()), dtype=np.uint8)
-    for at, one in enumerate(pixels):
-        fitted[at] = np.asarray(_fit(_picture_of(one), shape, fit), dtype=np.uint8).reshape(shape.as_tuple())
+    for index, item in enumerate(pixels):
+        fitted[index] = np.asarray(_fit(to_picture(item), shape, fit), dtype=np.uint8).reshape(shape.as_tuple())
     return fitted
 
 
@@ -128,7 +136,7 @@ def write_png(pixels: Pixels) -> bytes:
 def write_webp(pixels: Pixels) -> bytes:
     """Encode uint8 (H, W, C) pixels as a lossless WebP file.
 
-    WebP has no grey: one channel comes back as three equal ones. `exact` keeps colours under full transparency.
+    WebP has no grey: one channel is read back as three equal ones. `exact` keeps the colours of transparent pixels.
     """
     return write_file(pixels, "WEBP", lossless=True, exact=True)
 
@@ -136,9 +144,12 @@ def write_webp(pixels: Pixels) -> bytes:
 def slices(
     array: npt.NDArray[Element], shape: ImageShape, images: int = ENCODE_BATCH_SIZE
 ) -> Iterator[npt.NDArray[Element]]:
-    """Cut an array, (N, ...), of whatever images of this shape have, into parts that a graph is run on at once.
+    """Cut an array with a row for each image, (N, ...), into parts for one run of a graph each.
 
-    A part has so many `images`, or fewer if they are large, for the sake of memory.
+    Args:
+        array: pixels, or anything else with N rows.
+        shape: of the images.
+        images: number of rows of a part; large images make smaller parts, of `MAX_BATCH_VALUES` values.
     """
     size = max(1, min(images, MAX_BATCH_VALUES // (shape.pixels * shape.channels)))
     for start in range(0, len(array), size):
@@ -160,16 +171,37 @@ def to_pixels(x_hat: Floats) -> Pixels:
 
 @timed_stage("image")
 def write_file(pixels: Pixels, file_format: str, **options: object) -> bytes:
-    """Encode uint8 (H, W, C) pixels as a file of one of Pillow's formats, with its options."""
+    """Encode uint8 (H, W, C) pixels as a file in one of Pillow's formats, with its options."""
     buffer = io.BytesIO()
-    _picture_of(pixels).save(buffer, file_format, **options)
+    to_picture(pixels).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
-def _load(header: ImageFile.ImageFile, shape: ImageShape, fit: Fit, deep: bool, orientation: int) -> Image.Image:
+def to_picture(pixels: Pixels) -> Image.Image:
+    """Return uint8 (H, W, C) pixels as a Pillow image of the mode L, RGB or RGBA."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _read_pixels(
+    header: Image.Image, shape: ImageShape, fit: Fit, max_pixels: int, deep: bool, orientation: int
+) -> Pixels:
+    if header.width * header.height > max_pixels:
+        raise ImageTooLarge(
+            f"the image has {header.height} × {header.width} pixels; at most {max_pixels:,} are allowed"
+        )
+    try:
+        fitted = _load(header, shape, fit, deep, orientation)
+    except ImageMismatch:
+        raise
+    except Exception as error:  # Pillow raises many kinds of errors for hostile files
+        raise InvalidImage("the image is truncated or damaged") from error
+    return np.asarray(fitted, dtype=np.uint8).reshape(shape.as_tuple())
+
+
+def _load(header: Image.Image, shape: ImageShape, fit: Fit, deep: bool, orientation: int) -> Image.Image:
     if getattr(header, "n_frames", 1) > 1:
         raise ImageMismatch("the image is animated; send a single frame")
-    # Of WebP; what PNG and JPEG have of it has been taken out.
+    # Only WebP files still have EXIF data here; it was stripped from PNG and JPEG files.
     orientation = read_orientation(header.info["exif"]) if "exif" in header.info else orientation
     turn = _TURNS.get(orientation)
     if fit == "strict":
@@ -181,12 +213,8 @@ def _load(header: ImageFile.ImageFile, shape: ImageShape, fit: Fit, deep: bool, 
     return upright
 
 
-def _picture_of(pixels: Pixels) -> Image.Image:
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-
-
 def _check_fits(image: Image.Image, shape: ImageShape, deep: bool, *, swapped: bool) -> None:
-    """Check that the image fits once it has been turned, which may swap its height and width."""
+    """Check that the image fits once it is turned upright, which may swap its height and width."""
     wanted_mode = MODE_OF_CHANNELS[shape.channels]
     size = (image.height, image.width) if swapped else (image.width, image.height)
     if size == (shape.width, shape.height) and image.mode == wanted_mode and not deep:

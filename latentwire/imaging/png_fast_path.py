@@ -1,7 +1,7 @@
-"""Plain PNG files <-> pixels, by zlib alone: of the commonest small files, in a quarter of Pillow's time.
+"""Plain PNG files <-> pixels, by zlib alone, in a quarter of the time that Pillow takes for small files.
 
-Plain is a file of 8 bits a channel, not interlaced, without palette, and read here only if all of its filters are
-simple. Whatever is different in any way, or damaged, is left to Pillow, which says what is wrong with it.
+A plain file has 8 bits a channel, no interlacing, no palette, and only the filters None, Sub and Up. Pillow reads all
+other files, and damaged ones.
 """
 
 import struct
@@ -18,23 +18,23 @@ Pixels = npt.NDArray[np.uint8]
 _HEAD = struct.Struct(">IIBBBBB")
 _SIZE = struct.Struct(">I")
 _COLOURS = {1: 0, 3: 2, 4: 6}
-# Filters of lines: each byte as it is; less the one a pixel before; less the one above.
+# PNG filters of a line: none; difference from the pixel to the left; difference from the pixel above.
 _NONE, _SUB, _UP = 0, 1, 2
 _SIMPLE_FILTERS = frozenset((_NONE, _SUB, _UP))
 
 
 def read_plain_png(data: bytes, shape: ImageShape) -> Pixels | None:
-    """Read a PNG file, whose chunks are known to be whole, as uint8 (H, W, C); None if not plain and of this shape."""
+    """Read a PNG file with undamaged chunks as uint8 (H, W, C); return None if it is not plain or of another shape."""
     wanted = _HEAD.pack(shape.width, shape.height, 8, _COLOURS[shape.channels], 0, 0, 0)
     head_at = len(PNG_SIGNATURE) + 8
     if not data.startswith(PNG_SIGNATURE) or not data.startswith(wanted, head_at):
         return None
-    at, parts = head_at + len(wanted) + 4, []
-    while data.startswith(b"IDAT", at + 4):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        parts.append(data[at + 8 : end - 4])
-        at = end
-    if not data.startswith(b"IEND", at + 4):
+    offset, parts = head_at + len(wanted) + 4, []
+    while data.startswith(b"IDAT", offset + 4):
+        end = offset + 12 + int.from_bytes(data[offset : offset + 4], "big")
+        parts.append(data[offset + 8 : end - 4])
+        offset = end
+    if not data.startswith(b"IEND", offset + 4):
         return None
     line_bytes = 1 + shape.width * shape.channels
     inflate = zlib.decompressobj()
@@ -57,7 +57,7 @@ def read_plain_png(data: bytes, shape: ImageShape) -> Pixels | None:
 
 
 def write_grey_png(pixels: Pixels) -> bytes:
-    """Write uint8 (H, W, 1) pixels as a PNG file without filters, which of digits is smaller than one with them."""
+    """Write uint8 (H, W, 1) pixels as a PNG file without filters, which make files of digits larger."""
     height, width, _ = pixels.shape
     lines = np.zeros((height, 1 + width), np.uint8)
     lines[:, 1:] = pixels[:, :, 0]

@@ -1,7 +1,7 @@
-"""Image file bytes -> the same picture without what else the file says, but for how it is to be turned.
+"""Image files -> the same files without metadata, and their EXIF orientation.
 
-A file may say much beside its picture, and have it in many parts, which takes Pillow time and memory: four megabytes of
-EXIF in small parts keep it busy for minutes. So what it does not need, it does not see. No picture is decoded here.
+Metadata in many small parts takes Pillow minutes: four megabytes of EXIF are enough. So Pillow only gets the parts that
+it needs. No picture is decoded here.
 """
 
 import struct
@@ -11,20 +11,20 @@ from latentwire.errors import InvalidImage
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
-# As a file comes from a camera or a drawing program: upright.
+# The EXIF orientation of an upright picture.
 UPRIGHT = 1
 
-# The last three are of animations, by which those are known.
+# The last three belong to animations, which are recognized by them.
 _PNG_PICTURE = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
-# Comments and applications' own, without JFIF's and Adobe's, which say what the colours are.
+# Comments and application segments, but for those of JFIF and Adobe, which define the colours.
 _JPEG_STRIPPED = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
-# Of one byte: padding, and those that only mark a place.
+# Markers without a segment: padding, and markers of a position.
 _JPEG_LONE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
 _JPEG_EXIF, _JPEG_SCAN, _JPEG_END = 0xE1, 0xDA, 0xD9
-# Encoders make some ten. Each may cost as much as the whole picture, and take no more than a few bytes.
+# Encoders write about ten scans. A scan of a few bytes may take as long to decode as the whole picture.
 MAX_SCANS = 100
 _FEW_PARTS = 1000
-_LEAST_PART_BYTES = 1024
+_MIN_PART_BYTES = 1024
 
 _EXIF_START = b"Exif\0\0"
 _EXIF_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
@@ -34,12 +34,12 @@ _MAX_EXIF_TAGS = 1000
 
 
 def strip(data: bytes) -> tuple[bytes, int]:
-    """Return the file without what is not the picture, and how it is to be turned, from 1 to 8 as EXIF has it.
+    """Return the file without its metadata, and its EXIF orientation, 1 to 8.
 
-    Files that are neither PNG nor JPEG come back as they are.
+    Files that are neither PNG nor JPEG are returned unchanged, as upright.
 
     Raises:
-        InvalidImage: damaged, or of too many parts.
+        InvalidImage: the file is damaged, or has too many parts.
     """
     if data.startswith(PNG_SIGNATURE):
         return strip_png(data)
@@ -49,15 +49,15 @@ def strip(data: bytes) -> tuple[bytes, int]:
 
 
 def strip_png(data: bytes) -> tuple[bytes, int]:
-    """Do so for a PNG file. Check what Pillow passes over, and so may give another picture: checksums and the end.
+    """Strip a PNG file as `strip` does, and check the checksums and the end, which Pillow ignores.
 
     Raises:
-        InvalidImage: a checksum is wrong, the end is missing, or there are too many parts.
+        InvalidImage: a checksum is wrong, the end is missing, or the file has too many parts.
     """
     kept: list[bytes] = []
     orientation = UPRIGHT
     at, kept_to = len(PNG_SIGNATURE), 0
-    for _ in range(_most_parts(data)):
+    for _ in range(_max_parts(data)):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if len(data) < end:
             raise InvalidImage("the PNG image is truncated")
@@ -76,15 +76,15 @@ def strip_png(data: bytes) -> tuple[bytes, int]:
 
 
 def strip_jpeg(data: bytes) -> tuple[bytes, int]:
-    """Do so for a JPEG file.
+    """Strip a JPEG file as `strip` does.
 
     Raises:
-        InvalidImage: damaged before its picture begins, or of too many parts or scans.
+        InvalidImage: the file is damaged before its picture begins, or has too many parts or scans.
     """
     kept: list[bytes] = []
     orientation = UPRIGHT
     at, kept_to = len(JPEG_SIGNATURE), 0
-    for _ in range(_most_parts(data)):
+    for _ in range(_max_parts(data)):
         while data[at : at + 2] == b"\xff\xff":
             at += 1
         if len(data) < at + 4 or data[at] != 0xFF or data[at + 1] == _JPEG_END:
@@ -108,7 +108,7 @@ def strip_jpeg(data: bytes) -> tuple[bytes, int]:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Return how the picture is to be turned by its EXIF data, from 1 to 8; 1 if they say nothing that is sound."""
+    """Return the orientation in EXIF data, 1 to 8; 1 if it is missing or invalid."""
     exif = exif.removeprefix(_EXIF_START)
     order = _EXIF_ORDERS.get(exif[:4])
     if order is None:
@@ -125,8 +125,8 @@ def read_orientation(exif: bytes) -> int:
     return UPRIGHT
 
 
-def _most_parts(data: bytes) -> int:
-    return _FEW_PARTS + len(data) // _LEAST_PART_BYTES
+def _max_parts(data: bytes) -> int:
+    return _FEW_PARTS + len(data) // _MIN_PART_BYTES
 
 
 def _too_many_parts(file_format: str) -> InvalidImage:

@@ -1,7 +1,7 @@
 """The schema of `models/<name>/card.json`, and the model's identity.
 
-A card enters as the bytes of a file and leaves as a frozen `ModelCard`. It names both graphs by their SHA-256, so that
-a folder which holds only one half still knows the whole model. `latentwire.model.onnx_session` opens the graphs.
+A card names both graphs by their SHA-256, so that a folder with only one of them still identifies the whole model.
+`latentwire.model.onnx_session` opens the graphs.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class _Frozen(BaseModel):
 
 
 class ImageShape(_Frozen):
-    """Height and width in pixels; 1 channel is grey, 3 are RGB, 4 are RGBA. Always 8 bits a channel."""
+    """Height and width in pixels, and number of channels: 1 for grey, 3 for RGB, 4 for RGBA. 8 bits a channel."""
 
     height: int = Field(ge=1, le=4096)
     width: int = Field(ge=1, le=4096)
@@ -112,15 +112,15 @@ class FrequencyTable(_Frozen):
 
 
 class ReferencePictures(_Frozen):
-    """What the training images are like at each place, as PNG files of the model's shape, in levels of 0 to 255."""
+    """Statistics of the training images at each pixel, as PNG files of the model's shape, in levels of 0 to 255."""
 
     mean_png_base64: str = Field(description="mean of the training images")
     spread_png_base64: str = Field(description="standard deviation of the training images; at least 1")
-    error_png_base64: str = Field(description="root mean square error of validation images as delivered; at least 1")
+    error_png_base64: str = Field(description="root mean square error of reconstructed validation images; at least 1")
 
 
 class DetectedOod(_Frozen):
-    """Which share of a set of images of another kind the guard finds."""
+    """The share of a set of out-of-distribution images that the guard detects."""
 
     ood_images: str
     images: int = Field(ge=1)
@@ -129,9 +129,9 @@ class DetectedOod(_Frozen):
 
 
 class GuardRates(_Frozen):
-    """How often the guard calls an image out-of-distribution, measured on images that did not choose its limits."""
+    """How often the guard finds images out-of-distribution, measured on images that did not set its limits."""
 
-    ordinary: str = Field(description="the images that the model is for")
+    ordinary: str = Field(description="name of a set of images that the model is for")
     images: int = Field(ge=1)
     false_alarms_by_sender: Share
     false_alarms_with_decoder: Share
@@ -139,16 +139,16 @@ class GuardRates(_Frozen):
 
 
 class GuardLimits(_Frozen):
-    """The limits beyond which an image is an out-of-distribution image, and what its scores are computed with.
+    """The limits beyond which an image is out-of-distribution, and the statistics that its scores are computed from.
 
-    They are set by training images, of which fewer than one in a thousand is beyond; not part of the model's identity.
+    Fewer than one in a thousand training images is beyond the limits. They are not part of the model's identity.
     """
 
-    max_input_deviation: Positive = Field(description="of the image, where the decoder is at hand")
-    max_input_deviation_alone: Positive = Field(description="of the image, for an encoder alone, which knows less")
+    max_input_deviation: Positive = Field(description="of the image, with a decoder")
+    max_input_deviation_alone: Positive = Field(description="of the image, without a decoder")
     max_bits: Positive = Field(description="ideal code length")
-    max_mse: Positive = Field(description="per value in [0, 1], of the image as delivered")
-    max_reconstruction_deviation: Positive = Field(description="of the image as delivered")
+    max_mse: Positive = Field(description="of the reconstruction, per value in [0, 1]")
+    max_reconstruction_deviation: Positive = Field(description="of the reconstruction")
     reference: ReferencePictures
     rates: GuardRates | None = None
 
@@ -161,22 +161,22 @@ class GraphFile(_Frozen):
 
 
 class Golden(_Frozen):
-    """A drawn test picture and what this model makes of it, so that each half can prove itself where it runs.
+    """A drawn test picture, its symbols and its reconstruction, by which encoder and decoder are checked at start.
 
-    A half is right if its symbols are within 1, or its pixels within 2 of 255, of these: floating point differs a
-    little from one processor to the next, a wrong graph differs by far more.
+    An encoder is right if its symbols differ by at most 1 from these, a decoder if its pixels differ by at most 2 of
+    255: floating point differs a little between processors, a wrong graph differs by far more.
     """
 
-    image_png_base64: str = Field(description="the picture that the encoder is shown")
-    symbols: tuple[int, ...] = Field(description="the symbols that it must answer, and that the decoder is shown")
-    reconstruction_png_base64: str = Field(description="the picture that the decoder must answer")
+    image_png_base64: str = Field(description="input of the encoder")
+    symbols: tuple[int, ...] = Field(description="output of the encoder, and input of the decoder")
+    reconstruction_png_base64: str = Field(description="output of the decoder")
 
 
 class Quality(_Frozen):
     """Measured through the real encoder and decoder; pixels in [0, 1], errors per pixel over all images.
 
-    `float_*` is the autoencoder alone, with the code as float32. The others are of the images as delivered: quantized
-    code, bitstream, 8-bit pixels. `psnr_db` is that of the mean MSE.
+    `float_*` is the autoencoder alone, with the code as float32. The others include the quantized code, the bitstream
+    and 8-bit pixels. `psnr_db` is that of the mean MSE.
     """
 
     dataset: str
@@ -188,8 +188,8 @@ class Quality(_Frozen):
     rmse: NonNegative
     psnr_db: float
     ideal_bits: Positive = Field(description="mean -log2 of the probabilities that the tables give the symbols")
-    payload_bytes: Positive = Field(description="mean bytes of the coded symbols alone")
-    bitstream_bytes: Positive = Field(description="mean bytes as sent, with header and checksum")
+    payload_bytes: Positive = Field(description="mean bytes of the payload")
+    bitstream_bytes: Positive = Field(description="mean bytes of the bitstream, with header and checksum")
     bpp: Positive = Field(description="bits per pixel of the bitstream")
 
     @classmethod
@@ -231,7 +231,7 @@ class Quality(_Frozen):
 
 
 class ModelCard(_Frozen):
-    """One encoder and decoder pair: what it takes, what it gives, how good it is, and which files it is made of."""
+    """One model: its image shape, quantizer, tables, graphs, golden data, guard limits and measured quality."""
 
     card_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -253,7 +253,7 @@ class ModelCard(_Frozen):
         if len(self.quantizer.low) != self.code_size:
             raise ValueError(f"the quantizer has {len(self.quantizer.low)} coordinates, the code {self.code_size}")
         if len(self.tables) != self.code_size:
-            raise ValueError(f"there are {len(self.tables)} tables, and the code has {self.code_size} coordinates")
+            raise ValueError(f"the card has {len(self.tables)} tables, and the code {self.code_size} coordinates")
         if len(self.golden.symbols) != self.code_size:
             raise ValueError(f"golden.symbols has {len(self.golden.symbols)} elements, the code {self.code_size}")
         if self.model_id != model_id_of(self.image, self.quantizer, self.tables, self.encoder, self.decoder):
@@ -262,7 +262,7 @@ class ModelCard(_Frozen):
 
     @property
     def fingerprint(self) -> bytes:
-        """The first 4 bytes of `model_id`, as each code carries them."""
+        """The first 4 bytes of `model_id`, which are part of each bitstream."""
         return bytes.fromhex(self.model_id[:8])
 
     @property
@@ -283,7 +283,7 @@ def model_id_of(
     encoder: GraphFile,
     decoder: GraphFile,
 ) -> str:
-    """Return the SHA-256 (hex) of the canonical JSON of everything that a code's meaning depends on."""
+    """Return the SHA-256 (hex) of the canonical JSON of everything that the meaning of a bitstream depends on."""
     identity = {
         "image": image.model_dump(mode="json"),
         # The spelling of this key is part of every published model_id.
@@ -299,8 +299,8 @@ def load_card(folder: Path) -> ModelCard:
     """Read and check `folder/card.json`.
 
     Raises:
-        InvalidCard: the file is missing, over 4 MiB, not JSON, not of this schema, contradicts itself, or names a
-            model other than its folder.
+        InvalidCard: the file is missing, over 4 MiB, not JSON, not of this schema, contradicts itself, or names another
+            model than its folder does.
     """
     path = folder / CARD_FILE
     try:
@@ -326,7 +326,7 @@ def read_card(text: bytes, name: str) -> ModelCard:
         where = ".".join(str(part) for part in first["loc"]) or CARD_FILE
         raise InvalidCard(f"the card of model '{name}' is not valid: {where}: {first['msg']}") from error
     if card.name != name:
-        raise InvalidCard(f"the card in folder '{name}' is that of model '{card.name}'")
+        raise InvalidCard(f"the card in folder '{name}' names the model '{card.name}'")
     return card
 
 

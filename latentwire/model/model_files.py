@@ -1,4 +1,4 @@
-"""Files of graphs -> their bytes, if they are those that a card names. What a graph is, is not known here."""
+"""ONNX files of a model -> their bytes, checked against the size and the SHA-256 in the model card."""
 
 import hashlib
 from pathlib import Path
@@ -11,16 +11,16 @@ def read_onnx(path: Path, expected: GraphFile) -> bytes:
     """Return the bytes of the file at `path`, after checking their number and their SHA-256.
 
     Raises:
-        MissingGraph: no such file.
-        InvalidGraph: another file than the card names.
+        MissingGraph: the file is missing or cannot be read.
+        InvalidGraph: the file is not the one in the card.
     """
     what = f"{path.name} of model '{path.parent.name}'"
     try:
         if (size := path.stat().st_size) != expected.bytes:
             raise InvalidGraph(f"{what} has {size} bytes; its card says {expected.bytes}")
-        graph = path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise MissingGraph(f"{what} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(graph).hexdigest() != expected.sha256:
+    if hashlib.sha256(data).hexdigest() != expected.sha256:
         raise InvalidGraph(f"{what} does not match the SHA-256 in its card")
-    return graph
+    return data

@@ -1,7 +1,7 @@
-"""Several models of one image shape -> the one whose code of this very image is wanted.
+"""Chooses for each image one of several models that take images of the same shape.
 
-A *ladder* has a rung for each model, by the quality that its card tells, and above them all the image losslessly. Asked
-for a number of bytes, it gives the best picture that fits; asked for a quality, the smallest code that has it.
+A *ladder* has a rung for each model, in the order of the quality in its card, and above them all the lossless encoding.
+For a number of bytes it gives the best picture that fits; for a quality, the smallest bitstream that reaches it.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,12 @@ from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
 from latentwire.options import OnOod
-from latentwire.selection.guard import Assessment, Guard, GuardedImage, LimitExceeded, OodFinding, psnr_db
+from latentwire.selection.assessment import Assessment, GuardedImage, LimitExceeded, OodFinding, psnr_db
+from latentwire.selection.guard import Guard
 
 
 class Selection(NamedTuple):
-    """The model that was chosen, and what it makes of the image."""
+    """The chosen model, and the image as it encodes it."""
 
     card: ModelCard
     guarded: GuardedImage
@@ -27,7 +28,7 @@ class Ladder:
     """The guards of models that take images of one shape."""
 
     def __init__(self, guards: Sequence[Guard]) -> None:
-        """Order them by the PSNR of their cards; those that tell none are the lowest."""
+        """Sort the guards by the PSNR in their cards; those without are the lowest."""
         self._rungs = sorted(guards, key=_quality)
 
     def best_within(
@@ -38,25 +39,25 @@ class Ladder:
         on_ood: OnOod,
         max_mse: float | None = None,
     ) -> Selection:
-        """Return the code of the best quality that has at most `target_bytes`.
+        """Return the encoding of the best quality that has at most `target_bytes`.
 
         Args:
             pixels: uint8 (H, W, C).
             target_bytes: at least 1.
-            size_of: what counts of a code, in bytes.
-            on_ood: a code of an out-of-distribution image is taken only under `warn`, and only if no other fits.
-            max_mse: as `Guard.encode` has it.
+            size_of: returns the size in bytes that is compared with the target.
+            on_ood: out-of-distribution encodings are only returned under `warn`, and only if no other fits.
+            max_mse: as in `Guard.encode`.
 
         Raises:
-            TargetMissed: no code fits.
-            OutOfDistribution: only codes fit that would give another picture, under `refuse`.
+            TargetMissed: no encoding fits.
+            OutOfDistribution: only out-of-distribution encodings fit, under `refuse`.
         """
         best = self._rungs[-1]
-        # To write an image losslessly takes longer than to encode it, so it is only tried where it may fit.
+        # Encoding losslessly takes longer than encoding by a model, so it is only tried where it may fit.
         if target_bytes >= lossless.min_bytes(best.card.image):
-            itself = best.encode_lossless(pixels)
-            if size_of(itself.encoded) <= target_bytes:
-                return Selection(best.card, itself)
+            exact = best.encode_lossless(pixels)
+            if size_of(exact.encoded) <= target_bytes:
+                return Selection(best.card, exact)
         poor: tuple[Guard, Assessment] | None = None
         smallest: int | None = None
         for rung in reversed(self._rungs):
@@ -71,30 +72,30 @@ class Ladder:
                 return Selection(rung.card, rung.apply_policy(pixels, assessment, "warn"))
             poor = poor or (rung, assessment)
         if poor is None:
-            least = f": the smallest has {smallest:,}" if smallest is not None else ""
-            raise TargetMissed(f"no code of this image fits into {target_bytes:,} bytes{least}")
+            hint = f"; the smallest bitstream has {smallest:,}" if smallest is not None else ""
+            raise TargetMissed(f"the image does not fit into {target_bytes:,} bytes{hint}")
         rung, assessment = poor
         if on_ood == "fallback":
             why = assessment.ood.sentence if assessment.ood else ""
-            itself = best.encode_lossless(pixels)
-            raise TargetMissed(f"{why}; losslessly it takes {size_of(itself.encoded):,} bytes, over {target_bytes:,}")
+            exact_bytes = size_of(best.encode_lossless(pixels).encoded)
+            raise TargetMissed(f"{why}; losslessly it takes {exact_bytes:,} bytes, over {target_bytes:,}")
         return Selection(rung.card, rung.apply_policy(pixels, assessment, on_ood))
 
     def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_ood: OnOod) -> Selection:
-        """Return the code of the lowest rung that gives this image a PSNR of `min_psnr_db`, in dB.
+        """Return the encoding by the lowest rung that gives this image a PSNR of `min_psnr_db`, in dB.
 
-        Where no decoder is at hand, the PSNR of the card stands for the image's own.
+        Without decoders, the PSNR in a card stands for that of the image.
 
         Args:
             pixels: uint8 (H, W, C).
             min_psnr_db: finite.
-            on_ood: what is done if no model reaches it: the image is refused, sent losslessly as a `fallback`, or
-                sent as the best picture that there is, with the out-of-distribution that says so.
+            on_ood: what to do if no model reaches it: `refuse` the image, send it losslessly as a `fallback`, or send
+                the best reconstruction and `warn`, with the finding that says so.
 
         Raises:
             TargetMissed: no model reaches it, under `refuse`.
-            OutOfDistribution: the models that might reach it are not for such images, under `refuse`.
-            UncodableImage: no model has a code for it, under `warn`.
+            OutOfDistribution: the image is out-of-distribution for the models that might reach it, under `refuse`.
+            UncodableImage: no model has a code for the image, under `warn`.
         """
         best: tuple[Guard, Assessment] | None = None
         ood: OodFinding | None = None
@@ -109,15 +110,15 @@ class Ladder:
             ood = assessment.ood
             if assessment.encoded is not None and (best_psnr_db is None or reached >= best_psnr_db):
                 best, best_psnr_db = (rung, assessment), reached
-        rung, judged = best or (self._rungs[-1], self._rungs[-1].assess(pixels[None])[0])
-        missed = _missed(judged, min_psnr_db, best_psnr_db)
+        rung, assessment = best or (self._rungs[-1], self._rungs[-1].assess(pixels[None])[0])
+        missed = _missed(assessment, min_psnr_db, best_psnr_db)
         if on_ood == "fallback":
             return Selection(rung.card, rung.encode_lossless(pixels, ood and missed))
         if on_ood == "refuse":
             raise (OutOfDistribution if ood else TargetMissed)(
                 f"{missed.sentence}; on_ood=fallback sends it losslessly"
             )
-        return Selection(rung.card, rung.apply_policy(pixels, judged._replace(ood=missed), "warn"))
+        return Selection(rung.card, rung.apply_policy(pixels, assessment._replace(ood=missed), "warn"))
 
 
 def _quality(guard: Guard) -> float:
@@ -125,10 +126,10 @@ def _quality(guard: Guard) -> float:
 
 
 def _missed(assessment: Assessment, min_psnr_db: float, best_psnr_db: float | None) -> OodFinding:
-    """Say that a PSNR is not reached, and what else is wrong with the image."""
+    """Return the finding that no model reaches a PSNR; an out-of-distribution image keeps its own finding."""
     if assessment.ood is not None:
         return assessment.ood
     limit = 10 ** (-min_psnr_db / 10)
     exceeded = () if assessment.mse is None else (LimitExceeded("mse", assessment.mse, limit),)
-    gives = "" if best_psnr_db is None else f"; the best gives {best_psnr_db:.2f} dB"
-    return OodFinding(exceeded, f"no model reaches {min_psnr_db:g} dB for this image{gives}")
+    best = "" if best_psnr_db is None else f"; the best gives {best_psnr_db:.2f} dB"
+    return OodFinding(exceeded, f"no model reaches {min_psnr_db:g} dB for this image{best}")

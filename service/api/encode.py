@@ -33,7 +33,8 @@ from service.scheduling.cost_model import BatchKey
 if TYPE_CHECKING:
     from latentwire.encoder import EncodedImage
     from latentwire.model.card import ModelCard
-    from latentwire.selection.guard import Guard, GuardedImage
+    from latentwire.selection.assessment import GuardedImage
+    from latentwire.selection.guard import Guard
     from latentwire.selection.ladder import Ladder
 
 # The codec identifies the format by the bytes of the file, not by these.

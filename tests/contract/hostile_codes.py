@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from latentwire.entropy.arithmetic import MAX_SYMBOL, ArithmeticCoder
+from latentwire.entropy.arithmetic import ArithmeticCoder
+from latentwire.entropy.symbols import MAX_SYMBOL
 from latentwire.errors import CodecError, InvalidCard, InvalidCode, ModelMismatch, UnsupportedVersion
 from latentwire.format.bitstream import write_bitstream
 from latentwire.format.lossless import write_payload
@@ -72,24 +73,24 @@ def card() -> ModelCard:
 
 def sound_payload() -> bytes:
     """The coded symbols of which the hostile codes are made."""
-    return CODER.encode(np.array(SYMBOLS))
+    return CODER.encode(SYMBOLS)[0]
 
 
-def sound_wire() -> bytes:
+def sound_bitstream() -> bytes:
     """The same in the full framing."""
     return write_bitstream(sound_payload(), card().fingerprint)
 
 
 def sound_image() -> bytes:
-    """An image losslessly of which the hostile ones are made: as a lossless WebP file, the smallest way."""
+    """The lossless image that the hostile payloads are made from, as a WebP file, the smallest kind."""
     return write_payload(_pixels())
 
 
 def hostile_codes() -> dict[str, Hostile]:
     """Return every malformation of the full framing by its name."""
-    bitstream = sound_wire()
+    bitstream = sound_bitstream()
     framed = bitstream[:-2]
-    itself = write_bitstream(sound_image(), card().fingerprint)
+    lossless = write_bitstream(sound_image(), card().fingerprint)
     return {
         "empty": Hostile(b"", InvalidCode, "empty"),
         "wrong-magic": Hostile(b"B" + bitstream[1:], InvalidCode, "letter L"),
@@ -105,9 +106,9 @@ def hostile_codes() -> dict[str, Hostile]:
         "future-version": Hostile(_sealed(b"\x4c\x02" + framed[2:]), UnsupportedVersion, "version 2"),
         "other-fingerprint": Hostile(_sealed(framed[:2] + b"\0\0\0\0" + framed[6:]), ModelMismatch, "00000000"),
         "all-ones": Hostile(b"\x4c" + b"\xff" * 40, InvalidCode, "checksum"),
-        "image-cut": Hostile(itself[:-20] + itself[-2:], InvalidCode, "checksum"),
+        "image-cut": Hostile(lossless[:-20] + lossless[-2:], InvalidCode, "checksum"),
         **{
-            f"whole-around-{name}": Hostile(write_bitstream(raw.data, card().fingerprint), raw.error, raw.says)
+            f"framed-{name}": Hostile(write_bitstream(raw.data, card().fingerprint), raw.error, raw.says)
             for name, raw in hostile_payloads().items()
             if raw.data and name != "megabyte"
         },
@@ -121,24 +122,24 @@ def hostile_payloads() -> dict[str, Hostile]:
     marker = b"\xff\xff"
     # 0xfffe leads to the escape of the first table; then each bit says that the distance goes on.
     endless = b"\xff\xfe\xff" + b"\xff" * 8
-    furthest = CODER.encode(np.array([MAX_SYMBOL, 0, 40]))
+    furthest = CODER.encode([MAX_SYMBOL, 0, 40])[0]
     return {
-        "empty": Hostile(b"", InvalidCode, "0 bytes of payload"),
-        "too-long": Hostile(b"\1" * (CODER.max_payload_bytes + 1), InvalidCode, "codes hold 1 to 33"),
-        "megabyte": Hostile(b"\1" * (1 << 20), InvalidCode, "codes hold 1 to 33"),
-        "zero-after-the-end": Hostile(sound + b"\0", InvalidCode, "not the one that its symbols have"),
-        "byte-after-the-end": Hostile(sound + b"\1", InvalidCode, "not the one that its symbols have"),
+        "empty": Hostile(b"", InvalidCode, "has 0 bytes"),
+        "too-long": Hostile(b"\1" * (CODER.max_payload_bytes + 1), InvalidCode, "has 1 to 33"),
+        "megabyte": Hostile(b"\1" * (1 << 20), InvalidCode, "has 1 to 33"),
+        "zero-after-the-end": Hostile(sound + b"\0", InvalidCode, "not the payload that its symbols have"),
+        "byte-after-the-end": Hostile(sound + b"\1", InvalidCode, "not the payload that its symbols have"),
         "not-the-smallest": Hostile(
-            _bumped(CODER.encode(np.array([1, 0, 42]))), InvalidCode, "not the one that its symbols have"
+            _bumped(CODER.encode([1, 0, 42])[0]), InvalidCode, "not the payload that its symbols have"
         ),
-        "escape-that-never-ends": Hostile(endless, InvalidCode, "over 32 bits"),
-        "escape-beyond-32-bits": Hostile(_with_more(furthest), InvalidCode, "over 32 bits"),
-        "image-missing": Hostile(marker, InvalidCode, "without the image"),
-        "image-without-content": Hostile(marker + b"\0", InvalidCode, "without the image"),
+        "escape-that-never-ends": Hostile(endless, InvalidCode, "more than 32 bits"),
+        "escape-beyond-32-bits": Hostile(_with_more(furthest), InvalidCode, "more than 32 bits"),
+        "image-missing": Hostile(marker, InvalidCode, "announces a lossless image, and has none"),
+        "image-without-content": Hostile(marker + b"\0", InvalidCode, "announces a lossless image, and has none"),
         "image-of-unknown-kind": Hostile(marker + b"\3" + image[3:], InvalidCode, "kind 3"),
-        "image-of-the-wrong-kind": Hostile(marker + b"\1" + image[3:], InvalidCode, "PNG file that it holds"),
+        "image-of-the-wrong-kind": Hostile(marker + b"\1" + image[3:], InvalidCode, "PNG file in it"),
         "image-as-too-few-pixels": Hostile(marker + b"\0" + bytes(119), InvalidCode, "119 bytes of pixels"),
-        "image-as-too-many-pixels": Hostile(marker + b"\0" + bytes(121), InvalidCode, "need 123 at most"),
+        "image-as-too-many-pixels": Hostile(marker + b"\0" + bytes(121), InvalidCode, "needs at most 123"),
         "image-cut": Hostile(image[:-3], InvalidCode, "one lossless WebP file"),
         "image-bytes-after-the-end": Hostile(image + b"\0", InvalidCode, "one lossless WebP file"),
         "image-webp-of-a-lying-size": Hostile(_webp_claiming(image, 16384, 16384), InvalidCode, "16384 × 16384"),
@@ -158,7 +159,7 @@ def hostile_payloads() -> dict[str, Hostile]:
             marker + b"\1" + _file(Image.new("L", (12, 10)), "PNG"), InvalidCode, "10 × 12 pixels; the model takes 12"
         ),
         "image-png-bad-checksum": Hostile(
-            marker + b"\1" + _file(grey, "PNG")[:-13] + b"\0" + _file(grey, "PNG")[-12:], InvalidCode, "not whole"
+            marker + b"\1" + _file(grey, "PNG")[:-13] + b"\0" + _file(grey, "PNG")[-12:], InvalidCode, "not complete"
         ),
         "image-png-in-colours": Hostile(
             marker + b"\1" + _file(Image.new("RGB", (10, 12)), "PNG"), InvalidCode, "mode RGB"
@@ -226,7 +227,7 @@ def hostile_cards() -> dict[str, Hostile]:
         "table-without-escape": Hostile(changed(no_escape), InvalidCard, "tables.1.frequencies.0"),
         "table-with-a-fraction": Hostile(changed(fraction), InvalidCard, "tables.1.frequencies.0"),
         "table-far-off": Hostile(changed(far_off), InvalidCard, "tables.1.first"),
-        "table-missing": Hostile(changed(table_missing), InvalidCard, "there are 2 tables"),
+        "table-missing": Hostile(changed(table_missing), InvalidCard, "has 2 tables"),
         "table-of-another-model": Hostile(changed(other_table), InvalidCard, "model_id does not belong"),
         "huge-code": Hostile(changed(huge_code), InvalidCard, "code_size"),
         "step-of-zero": Hostile(changed(zero_step), InvalidCard, "quantizer.step.0"),

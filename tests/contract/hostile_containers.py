@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from latentwire.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
-from latentwire.format.container import Chunk, ChunkCoder, FrameWriter
+from latentwire.format.chunk_coder import ChunkCoder
+from latentwire.format.container import Chunk
+from latentwire.format.container_writer import FrameWriter
 from latentwire.model.card import FrequencyTable, ImageShape
 
 FOLDER = Path(__file__).parent / "hostile"
@@ -53,43 +55,43 @@ def hostile_containers() -> dict[str, Hostile]:
         "header-cut": Hostile(whole[:9], InvalidCode, "cut short"),
         "header-checksum": Hostile(header[:-1] + b"\0" + whole[14:], InvalidCode, "header is damaged"),
         "future-version": Hostile(_sealed(b"\x42\x02" + header[2:10]), UnsupportedVersion, "version 2"),
-        "no-chunk-type": Hostile(header + b"\2" + whole[15:], DamagedChunk, "image 0 and what follows"),
+        "no-chunk-type": Hostile(header + b"\2" + whole[15:], DamagedChunk, "image 0 and any after it"),
         "chunk-head-cut": Hostile(whole[:20], DamagedChunk, "cut short"),
-        "chunk-head-checksum": Hostile(bytes(damaged_count), DamagedChunk, "image 0 and what follows"),
+        "chunk-head-checksum": Hostile(bytes(damaged_count), DamagedChunk, "image 0 and any after it"),
         "chunk-body-cut": Hostile(whole[:30], DamagedChunk, "cut short"),
         "chunk-body-bit": Hostile(bytes(flipped), DamagedChunk, "images 0 to 3"),
         "chunk-checksum": Hostile(whole[:-10] + b"\0" + whole[-9:], DamagedChunk, "images 0 to 3"),
         "no-end": Hostile(whole[:-9], DamagedChunk, "cut short"),
         "end-cut": Hostile(whole[:-1], DamagedChunk, "cut short"),
-        "end-checksum": Hostile(whole[:-1] + b"\0", DamagedChunk, "image 4 and what follows"),
-        "end-of-another-count": Hostile(_container(body, total=3), InvalidCode, "its end says 3"),
+        "end-checksum": Hostile(whole[:-1] + b"\0", DamagedChunk, "image 4 and any after it"),
+        "end-of-another-count": Hostile(_container(body, total=3), InvalidCode, "its end mark says 3"),
         "bytes-after-the-end": Hostile(whole + b"\0", InvalidCode, "after its end"),
         "announced-more": Hostile(_container(body, announced=5), InvalidCode, "its header 5"),
-        "announced-fewer": Hostile(_container(body, announced=3), InvalidCode, "more than the 3 images"),
+        "announced-fewer": Hostile(_container(body, announced=3), InvalidCode, "more images than the 3"),
         "no-images": Hostile(_container(body, images=0), InvalidCode, "0 images"),
         "four-billion-images": Hostile(
             _container(b"", images=65535, announced=2**32 - 1), InvalidCode, "65,535 images"
         ),
         "four-gigabytes": Hostile(_headed(lie + b"\xff\xff\xff\xff"), InvalidCode, "4,294,967,295 bytes"),
         "more-images-than-words": Hostile(_container(body, images=16384), DamagedChunk, "lane"),
-        "chunk-twice": Hostile(whole[:-9] + whole[14:], DamagedChunk, "image 4 and what follows"),
+        "chunk-twice": Hostile(whole[:-9] + whole[14:], DamagedChunk, "image 4 and any after it"),
         "body-empty": Hostile(_container(b""), DamagedChunk, "cut short"),
-        "more-as-themselves-than-images": Hostile(_container(b"\5" + body[1:]), DamagedChunk, "losslessly"),
-        "place-beyond-the-images": Hostile(_container(b"\1\4" + body[2:]), DamagedChunk, "place 4"),
-        "image-as-itself-too-long": Hostile(
+        "more-lossless-than-images": Hostile(_container(b"\5" + body[1:]), DamagedChunk, "lossless images"),
+        "index-beyond-the-images": Hostile(_container(b"\1\4" + body[2:]), DamagedChunk, "index 4"),
+        "lossless-image-too-long": Hostile(
             _container(body[:2] + b"\6" + body[3:8] + b"\0" + body[8:]), DamagedChunk, "cannot have 6 bytes"
         ),
-        "image-as-itself-without-content": Hostile(
+        "lossless-image-without-content": Hostile(
             _container(body[:2] + b"\1\0" + body[8:]), DamagedChunk, "cannot have 1 bytes"
         ),
-        "image-as-itself-cut": Hostile(_container(body[:5]), DamagedChunk, "5 more bytes"),
+        "lossless-image-cut": Hostile(_container(body[:5]), DamagedChunk, "5 more bytes"),
         "number-not-shortest": Hostile(_container(b"\x81\0" + body[1:]), DamagedChunk, "shortest"),
         "number-never-ends": Hostile(_container(b"\xff" * 9), DamagedChunk, "too long"),
         "distance-missing": Hostile(_container(body[:8] + b"\0" + body[10:]), DamagedChunk, "cut short"),
-        "distance-too-many": Hostile(_container(body[:8] + b"\2\6\0" + body[10:]), DamagedChunk, "more symbols"),
+        "distance-too-many": Hostile(_container(body[:8] + b"\2\6\0" + body[10:]), DamagedChunk, "more distances"),
         "distance-not-shortest": Hostile(_container(body[:8] + b"\2\x86\0" + body[10:]), DamagedChunk, "shortest"),
         "symbol-of-33-bits": Hostile(
-            _container(body[:8] + b"\5\xff\xff\xff\xff\x1f" + body[10:]), DamagedChunk, "over 32 bits"
+            _container(body[:8] + b"\5\xff\xff\xff\xff\x1f" + body[10:]), DamagedChunk, "more than 32 bits"
         ),
         "no-lane": Hostile(_container(body[:10]), DamagedChunk, "cannot have 0 bytes"),
         "state-too-small": Hostile(_container(body[:10] + b"\0\0" + body[12:]), DamagedChunk, "state"),

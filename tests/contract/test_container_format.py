@@ -7,7 +7,8 @@ import zlib
 import numpy as np
 import pytest
 
-from latentwire.format.container import Chunk, FrameReader
+from latentwire.format.container import Chunk
+from latentwire.format.container_reader import FrameReader
 from tests.contract.goldens import REPOSITORY
 from tests.contract.hostile_containers import CHUNK, CODER, FOLDER, Hostile, hostile_containers, sound
 
@@ -34,7 +35,7 @@ def test_the_test_vector_of_the_document_is_written_and_read() -> None:
     assert chunk.payloads == CHUNK.payloads
 
 
-def test_the_check_sum_is_the_one_of_the_document() -> None:
+def test_the_checksum_is_that_of_the_document() -> None:
     assert zlib.crc32(b"123456789") == 0xCBF43926
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentwire.entropy.rans import Symbols
+from latentwire.entropy.symbols import Symbols
 from latentwire.model.card import FREQUENCY_TOTAL, FrequencyTable
 
 

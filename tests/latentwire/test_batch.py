@@ -66,20 +66,20 @@ def test_one_chunk_is_written_as_soon_as_its_images_are_there(encoder: Encoder) 
     assert asked == 1
 
 
-def test_images_as_themselves_come_back_to_the_bit_among_others(encoder: Encoder, decoder: Decoder) -> None:
+def test_lossless_images_come_back_exactly_among_others(encoder: Encoder, decoder: Decoder) -> None:
     pixels = draw(100)
-    themselves = [0, 31, 32, 50, 99]
-    coded = np.delete(np.arange(100), themselves)
-    payloads = {at: lossless.write_payload(pixels[at])[len(lossless.MARKER) :] for at in themselves}
+    lossless_indices = [0, 31, 32, 50, 99]
+    coded = np.delete(np.arange(100), lossless_indices)
+    payloads = {at: lossless.write_payload(pixels[at])[len(lossless.MARKER) :] for at in lossless_indices}
     writer = encoder.open_container(100)
     symbols = quantizer.quantize(encoder.y(pixels[coded]), encoder.card.quantizer)
     container = writer.add(Chunk(symbols, payloads)) + writer.finish()
     decoded = np.concatenate(list(decoder.decode_batch([container])))
-    assert np.array_equal(decoded[themselves], pixels[themselves])
+    assert np.array_equal(decoded[lossless_indices], pixels[lossless_indices])
     assert np.abs(decoded[coded].astype(int) - one_by_one(encoder, decoder, pixels[coded])).max() <= 1
 
 
-def test_a_bad_image_as_itself_is_said_with_its_chunk(encoder: Encoder, decoder: Decoder) -> None:
+def test_a_bad_lossless_image_is_reported_with_its_chunk(encoder: Encoder, decoder: Decoder) -> None:
     writer = encoder.open_container()
     container = writer.add(Chunk(np.empty((0, encoder.card.code_size), np.int64), {0: b"\7abc"})) + writer.finish()
     with pytest.raises(DamagedChunk, match=r"chunk 0, with the images 0 to 0, is damaged: .* kind 7"):

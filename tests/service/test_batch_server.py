@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from latentwire.encoder import Encoder
-from latentwire.format.container import HEADER_BYTES, FrameReader, FrameWriter
+from latentwire.format.container import HEADER_BYTES
+from latentwire.format.container_reader import FrameReader
+from latentwire.format.container_writer import FrameWriter
 from service.http.npy import npy_header
 from tests.service.client import JSON, OCTETS
 from tests.service.launching import PATIENCE_S, LaunchServer, Server

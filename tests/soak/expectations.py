@@ -14,7 +14,7 @@ import httpx
 from latentwire.encoder import EncodedImage
 from latentwire.errors import CodecError
 from latentwire.model.card import ModelCard
-from latentwire.selection.guard import GuardedImage
+from latentwire.selection.assessment import GuardedImage
 from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 
 Half = Literal["sender", "receiver"]

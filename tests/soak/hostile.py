@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from latentwire.format.bitstream import read_bitstream, write_bitstream
-from latentwire.format.container import FrameReader, FrameWriter
+from latentwire.format.container_reader import FrameReader
+from latentwire.format.container_writer import FrameWriter
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
 from latentwire.options import FITS, Fit

@@ -18,7 +18,7 @@ from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import ModelCard
 from latentwire.options import ON_OOD, VERIFY, OnOod, Verify
-from latentwire.selection.guard import GuardedImage
+from latentwire.selection.assessment import GuardedImage
 from service.inference.registry import Registry
 from tests.soak.expectations import (
     JSON,

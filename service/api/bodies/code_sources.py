@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from latentwire.errors import InvalidVector
-from latentwire.format.container import Frame, FrameReader
+from latentwire.format.container import Frame
+from latentwire.format.container_reader import FrameReader
 from latentwire.imaging import image
 from service.api.bodies.streams import check_batch_size
 from service.errors import UnsupportedMediaType

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latentwire.model.card import ModelCard
-    from latentwire.selection.guard import GuardedImage
+    from latentwire.selection.assessment import GuardedImage
 
 
 def model_fields(card: "ModelCard") -> dict[str, Any]:

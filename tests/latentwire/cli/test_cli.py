@@ -19,6 +19,8 @@ from latentwire.cli import main
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.format import container
+from latentwire.format.chunk_coder import ChunkCoder
+from latentwire.format.container_writer import FrameWriter
 from latentwire.imaging.image import read_image, write_png
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ImageShape, load_card
 from service.settings import Role, Settings
@@ -264,13 +266,13 @@ def test_without_a_default_the_models_of_one_shape_are_chosen_from(
     monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(rungs))
     code, _, err = run("encode", "one.png", "--target-bytes", "20", "--force")
     assert (code, err.count("\n")) == (2, 1)
-    assert "take images of several shapes; name one of them in LATENTWIRE_DEFAULT_MODEL" in err
+    assert "take images of several shapes; name a model of the wanted shape in LATENTWIRE_DEFAULT_MODEL" in err
 
 
-def test_a_misfit_is_sent_as_itself_unless_something_else_is_asked_for(run: Run, ood: Path, tmp_path: Path) -> None:
+def test_an_ood_image_is_sent_losslessly_by_default(run: Run, ood: Path, tmp_path: Path) -> None:
     code, out, err = run("encode", "ood.png")
     assert (code, err) == (0, "")
-    assert "the image losslessly (raw): the image is not of the kind that model 'guarded' is for" in out
+    assert "lossless (raw): the image is not of the kind that model 'guarded' is for" in out
     assert run("decode", "ood.lw", "--out", "back.png")[0] == 0
     back = read_image((tmp_path / "back.png").read_bytes(), SHAPE)
     np.testing.assert_array_equal(back, strange_pixels(1)[0])
@@ -283,7 +285,7 @@ def test_a_misfit_is_sent_as_itself_unless_something_else_is_asked_for(run: Run,
     assert " dB" in out
 
 
-def test_misfits_are_in_a_container_as_they_are_alone(run: Run, digits: Path, tmp_path: Path) -> None:
+def test_ood_images_are_in_a_container_as_they_are_alone(run: Run, digits: Path, tmp_path: Path) -> None:
     for number in (3, 29):
         (digits / f"{number:02d}.png").write_bytes(write_png(strange_pixels(1, seed=number)[0]))
     _, out, _ = run("encode", "digits", "--container", "all.lwb")
@@ -297,12 +299,12 @@ def test_misfits_are_in_a_container_as_they_are_alone(run: Run, digits: Path, tm
     assert "  images    38, " in run("inspect", "all.lwb")[1]
 
 
-def test_misfits_in_a_container_are_named_where_that_is_asked_for(run: Run, digits: Path, ood: Path) -> None:
+def test_ood_images_in_a_container_are_named_under_warn(run: Run, digits: Path, ood: Path) -> None:
     ood.replace(digits / "12.png")
     code, out, err = run("encode", "digits", "--container", "all.lwb", "--on-ood", "warn")
     assert (code, err.count("\n")) == (0, 1)
     assert err.startswith("latentwire: digits/12.png: warning: the image is not of the kind")
-    assert "themselves" not in out
+    assert "lossless" not in out
 
 
 def test_images_for_a_container_are_decoded_to_judge_them_where_that_is_asked_for(
@@ -327,11 +329,11 @@ def test_images_for_a_container_are_decoded_to_judge_them_where_that_is_asked_fo
 
 
 def test_the_largest_error_can_be_limited(run: Run, one: Path, tmp_path: Path) -> None:
-    assert run("encode", "one.png", "--max-mse", "0")[1].count("the image losslessly") == 1
+    assert run("encode", "one.png", "--max-mse", "0")[1].count("lossless (") == 1
     code, _, err = run("encode", "one.png", "--max-mse", "0", "--no-verify-reconstruction", "--force")
     assert (code, err) == (
         2,
-        "latentwire: --max-mse needs to decode what is encoded; leave out --no-verify-reconstruction\n",
+        "latentwire: --max-mse needs the reconstruction; leave out --no-verify-reconstruction\n",
     )
     for value in ("-1", "nan", "inf", "1.5", "x"):
         code, _, err = run("encode", "one.png", f"--max-mse={value}")
@@ -348,7 +350,7 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(run: Run, one: Path, tm
     code, _, err = run(command, source)
     assert (code, (tmp_path / result).read_bytes()) == (1, b"mine")
     assert err == (
-        f"latentwire: {source}: {result} is there already; --force overwrites it, --out chooses another place\n"
+        f"latentwire: {source}: {result} exists already; overwrite it with --force, or choose another --out\n"
     )
     assert run(command, source, "--force")[0] == 0
     assert command == "decode" or (tmp_path / result).read_bytes() == before
@@ -358,10 +360,12 @@ def test_two_sources_never_have_one_result(run: Run, one: Path, tmp_path: Path) 
     (tmp_path / "one.bmp").write_bytes(one.read_bytes())
     code, _, err = run("encode", "one.png", "one.bmp", "--force")
     assert code == 1
-    assert err == "latentwire: one.bmp: its result would be one.lw, as that of one.png is\n"
+    assert (
+        err == "latentwire: one.bmp: its result would overwrite one.lw, the result of one.png; choose another --out\n"
+    )
     code, _, err = run("encode", "one.png", "--out", "one.png", "--force")
     assert code == 1
-    assert "its result would take its own place" in err
+    assert "its result would overwrite it" in err
 
 
 def test_what_is_wrong_with_one_image_is_one_sentence_and_the_others_go_on(
@@ -394,7 +398,7 @@ def test_a_container_of_nothing_is_not_written(run: Run, tmp_path: Path) -> None
     (tmp_path / "empty.png").touch()
     code, _, err = run("encode", "empty.png", "--container", "all.lwb")
     assert code == 1
-    assert err.endswith("latentwire: all.lwb: not written, as there is no image to put into it\n")
+    assert err.endswith("latentwire: all.lwb: not written, as no image could be encoded\n")
     assert not (tmp_path / "all.lwb").exists()
 
 
@@ -413,18 +417,18 @@ def test_what_is_wrong_with_a_code_is_one_sentence(run: Run, one: Path, tmp_path
     (codes / "picture.lw").write_bytes(one.read_bytes())
     here = Decoder.open(guarded_model).card.fingerprint.hex()
     stranger = (
-        f"the code was made by a model with fingerprint {foreign.card.fingerprint.hex()}, which is not in "
-        f"'{guarded_model.parent}'; there is guarded ({here})"
+        f"the bitstream was made by a model with fingerprint {foreign.card.fingerprint.hex()}, which is not in "
+        f"'{guarded_model.parent}'; it has guarded ({here})"
     )
     code, out, err = run("decode", "codes", "--out", "back")
     assert (code, out) == (1, "1 image of 1 file\n")
     assert [line.removeprefix("latentwire: codes/") for line in err.splitlines()] == [
-        "cut.lw: the code is damaged: its checksum does not match",
-        "damaged.lw: the code is damaged: its checksum does not match",
-        "empty.lw: the code is empty",
+        "cut.lw: the bitstream is damaged: its checksum does not match",
+        "damaged.lw: the bitstream is damaged: its checksum does not match",
+        "empty.lw: the bitstream is empty",
         f"foreign.lw: {stranger}",
         f"foreign.lwb: {stranger}",
-        "picture.lw: this is not a code: it does not start with the letter L",
+        "picture.lw: this is not a bitstream: it does not start with the letter L",
     ]
     assert tree(tmp_path / "back") == ["good.png"]
 
@@ -433,8 +437,8 @@ def test_what_is_wrong_with_a_code_is_one_sentence(run: Run, one: Path, tmp_path
 def three_chunks(guarded_model: Path) -> tuple[bytes, list[int]]:
     """A container of three chunks with 20 images each, and where each chunk begins."""
     encoder = Encoder.open(guarded_model)
-    frames = container.FrameWriter(encoder.card.fingerprint)
-    coder = container.ChunkCoder(encoder.card.tables, encoder.card.image)
+    frames = FrameWriter(encoder.card.fingerprint)
+    coder = ChunkCoder(encoder.card.tables, encoder.card.image)
     whole, starts = frames.header(), []
     for part in np.split(familiar_pixels(60), 3):
         starts.append(len(whole))
@@ -458,7 +462,7 @@ def test_what_a_damaged_container_still_holds_is_written_in_its_place(
     assert err == ("latentwire: hole.lwb: chunk 1, with the images 20 to 39, is damaged: its checksum does not match\n")
     code, _, err = run("decode", "cut.lwb", "--format", format_)
     assert code == 1
-    lost = "image 40 and what follows it, if anything, is lost"
+    lost = "image 40 and any after it are lost"
     assert err == f"latentwire: cut.lwb: the container is cut short at chunk 2: {lost}\n"
     if format_ == "png":
         names = tree(tmp_path / "all")
@@ -478,21 +482,21 @@ def test_inspect_tells_a_code_with_and_without_its_model(run: Run, one: Path, oo
     run("encode", "one.png", "--framing", "raw")
     code, out, err = run("inspect", "one.lw", "ood.lw", "--json")
     assert (code, err) == (0, "")
-    known, itself = map(json.loads, out.splitlines())
+    known, exact = map(json.loads, out.splitlines())
     assert known["file"] == "one.lw"
-    assert (known["kind"], known["version"], known["model"], known["holds"]) == ("code", 1, "guarded", "symbols")
+    assert (known["kind"], known["version"], known["model"], known["holds"]) == ("bitstream", 1, "guarded", "symbols")
     assert known["bytes"] == known["payload_bytes"] + 8
     assert len(known["symbols"]) == 5
     assert known["ideal_bits"] > 8 * (known["payload_bytes"] - 1)
-    assert (itself["holds"], itself["symbols"]) == ("raw", None)
+    assert (exact["holds"], exact["symbols"]) == ("raw", None)
     code, out, _ = run("inspect", "one.lw", "ood.lw", "--json", "--models-dir", "nowhere")
     unread, _ = map(json.loads, out.splitlines())
     assert unread == {**known, "model": None, "symbols": None, "ideal_bits": None}
     raw = json.loads(run("inspect", "one.raw", "--framing", "raw", "--model", "guarded", "--json")[1])
     assert (raw["kind"], raw["symbols"]) == ("raw payload", known["symbols"])
-    assert "of symbols, not read" in run("inspect", "one.raw", "--framing", "raw")[1]
+    assert "only the card of the model can read" in run("inspect", "one.raw", "--framing", "raw")[1]
     _, out, _ = run("inspect", "ood.lw")
-    assert "the image losslessly (raw)" in out
+    assert "a lossless image (raw)" in out
 
 
 def test_inspect_says_where_the_damage_is(run: Run, tmp_path: Path, three_chunks: tuple[bytes, list[int]]) -> None:
@@ -510,7 +514,7 @@ def test_inspect_says_where_the_damage_is(run: Run, tmp_path: Path, three_chunks
         assert first["bytes"] == len(damaged)
         assert "images 20 to 39" in first["errors"][0]
         assert "cut short at chunk 2" in first["errors"][1]
-        assert second == {"file": "b.lw", "errors": ["the code is damaged: its checksum does not match"]}
+        assert second == {"file": "b.lw", "errors": ["the bitstream is damaged: its checksum does not match"]}
     _, out, _ = run("inspect", "a.lwb")
     assert "chunk 1   images 20 to 39, damaged\n  end       missing\n" in out
 
@@ -615,7 +619,7 @@ def test_with_several_models_one_has_to_be_chosen(
     assert run("decode", "one.lw", "--out", "back.png")[0] == 0
     code, _, err = run("decode", "one.lw", "--out", "again.png", "--model", "first")
     assert code == 1
-    assert "one.lw: the code was made by the model with fingerprint" in err
+    assert "one.lw: the bitstream was made by the model with fingerprint" in err
     monkeypatch.setenv("LATENTWIRE_DEFAULT_MODEL", "first")
     assert run("encode", "one.png", "--force")[0] == 0
     assert '"model": "first"' in run("inspect", "one.lw", "--json")[1]
@@ -630,11 +634,11 @@ def test_with_several_models_one_has_to_be_chosen(
         (["encode", "one.png", "--max-image-pixels", "0"], "'0' is not a whole number from 1 to 999999999"),
         (["encode", "one.png", "--model", "other"], "there is no model 'other' in "),
         (["encode", "one.png", "--models-dir", "nowhere"], "'nowhere' cannot be read: No such file or directory"),
-        (["encode", "one.png", "--models-dir", "."], "the folder '.' holds no model"),
+        (["encode", "one.png", "--models-dir", "."], "the models folder '.' has no model"),
         (["encode", "one.png", "--container", "a.lwb", "--out", "b"], "leave out --out and --framing"),
         (
             ["encode", "one.png", "--container", "a.lwb", "--max-mse", "0.1"],
-            "by the model's own limits; leave out --max-mse",
+            "uses the limits of the model; leave out --max-mse",
         ),
         (["encode", "one.png", "--target-bytes", "0"], "'0' is not a whole number from 1 to 999999999"),
         (["encode", "one.png", "--min-psnr", "inf"], "'inf' is not a number of dB, 0 or more"),
@@ -642,12 +646,12 @@ def test_with_several_models_one_has_to_be_chosen(
         (["encode", "one.png", "--target-bytes", "9", "--min-psnr", "9"], "each choose the model"),
         (["encode", "one.png", "--target-bytes", "9", "--model", "guarded"], "leave out --model, or --target-bytes"),
         (["encode", "one.png", "--min-psnr", "9", "--container", "a.lwb"], "leave out --container, or --min-psnr"),
-        (["encode", "one.png", "--min-psnr", "9", "--max-mse", "0.1"], "both say how good the picture must be"),
+        (["encode", "one.png", "--min-psnr", "9", "--max-mse", "0.1"], "both set how good the picture must be"),
         (["encode", "one.png", "one.png", "--out", "-"], "standard output takes the result of one file only"),
         (["encode", "one.png", "one.png", "--out", "one.png"], "--out one.png is a file"),
         (["decode", "one.lw", "--framing", "raw"], "--framing raw needs --model"),
         (["decode", "one.lw", "--framing", "raw", "--model", "guarded@" + "0" * 64], "has the model_id"),
-        (["decode", "-", "-"], "standard input can be read once only"),
+        (["decode", "-", "-"], "standard input can be read only once"),
         (["inspect", "one.lw", "--model", "guarded"], "--model goes with --framing raw"),
         (["transcode", "one.lw"], "invalid choice: 'transcode'"),
     ],

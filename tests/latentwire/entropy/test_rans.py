@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwire.entropy import rans
-from latentwire.entropy.rans import MAX_SYMBOL, MIN_SYMBOL, RansCoder, lanes_of, read_varint, write_varint
+from latentwire.entropy.rans import RansCoder, lane_count, read_varint, write_varint
+from latentwire.entropy.symbols import MAX_SYMBOL, MIN_SYMBOL, Symbols
 from latentwire.errors import InvalidCode, UncodableImage
 from latentwire.model.card import FREQUENCY_TOTAL, FrequencyTable
 from tests.latentwire.tables import draw_symbols, ideal_bytes, peaked_table
@@ -17,7 +18,7 @@ CODER = RansCoder(TABLES)
 SIZES = [0, 1, 2, 63, 64, 127, 128, 1000, 2047, 2048, 4096, 4133]
 
 
-def symbols_of(images: int, seed: int = 0) -> rans.Symbols:
+def symbols_of(images: int, seed: int = 0) -> Symbols:
     return draw_symbols(np.random.default_rng(seed), TABLES, images)
 
 
@@ -33,8 +34,8 @@ def test_symbols_come_back(images: int) -> None:
 def test_lanes_one_by_one_and_all_at_once_give_the_same(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
     symbols = symbols_of(images)
     results = []
-    for few_lanes in (0, rans.MAX_LANES + 1):
-        monkeypatch.setattr(rans, "_FEW_LANES", few_lanes)
+    for min_vector_lanes in (0, rans.MAX_LANES + 1):
+        monkeypatch.setattr(rans, "_MIN_VECTOR_LANES", min_vector_lanes)
         coded = CODER.encode(symbols)
         assert np.array_equal(CODER.decode(*coded, images), symbols)
         results.append(coded)
@@ -58,12 +59,12 @@ def test_a_symbol_of_more_bits_is_refused(symbol: int) -> None:
 def test_the_length_is_ideal_but_for_four_bytes_a_lane(images: int) -> None:
     symbols = symbols_of(images)
     _, stream = CODER.encode(symbols)
-    assert len(stream) <= ideal_bytes(TABLES, symbols) + 5 * lanes_of(images)
+    assert len(stream) <= ideal_bytes(TABLES, symbols) + 5 * lane_count(images)
 
 
 @pytest.mark.parametrize(("images", "lanes"), [(0, 0), (1, 1), (127, 1), (128, 2), (4095, 63), (4096, 64), (9999, 64)])
 def test_lanes_grow_with_the_images(images: int, lanes: int) -> None:
-    assert lanes_of(images) == lanes
+    assert lane_count(images) == lanes
 
 
 @pytest.mark.parametrize("images", [10, 2100])

@@ -41,7 +41,7 @@ def test_every_cut_is_found() -> None:
 
 def test_a_later_version_is_told_from_damage() -> None:
     framed = bytes((MAGIC, 3)) + FINGERPRINT + b"payload"
-    with pytest.raises(UnsupportedVersion, match="version 3; this codec reads version 1"):
+    with pytest.raises(UnsupportedVersion, match="version 3; this program reads version 1"):
         read_bitstream(framed + binascii.crc_hqx(framed, 0xFFFF).to_bytes(2, "big"))
 
 

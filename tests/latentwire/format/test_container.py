@@ -2,19 +2,18 @@ import numpy as np
 import pytest
 
 from latentwire.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
+from latentwire.format.chunk_coder import ChunkCoder
 from latentwire.format.container import (
     CHUNK_HEAD_BYTES,
     END_BYTES,
     HEADER_BYTES,
     MAX_CHUNK_IMAGES,
     Chunk,
-    ChunkCoder,
-    ContainerWriter,
     Frame,
-    FrameReader,
-    FrameWriter,
     Header,
 )
+from latentwire.format.container_reader import FrameReader
+from latentwire.format.container_writer import ContainerWriter, FrameWriter
 from latentwire.model.card import ImageShape
 from tests.latentwire.tables import draw_symbols, ideal_bytes, peaked_table
 
@@ -119,7 +118,7 @@ def test_codes_that_come_little_by_little_are_gathered_into_chunks() -> None:
     assert sum(map(bool, pieces)) == 3
 
 
-def test_many_images_as_themselves_fill_a_chunk_by_their_bytes() -> None:
+def test_many_lossless_images_fill_a_chunk_by_their_bytes() -> None:
     writer = ContainerWriter(CODER, FINGERPRINT)
     writer.add(Chunk(np.empty((0, 3), np.int64), {0: bytes(1 << 21)}))
     assert len(writer.add(Chunk(np.empty((0, 3), np.int64), {0: bytes(1 << 21)}))) > 1 << 22
@@ -225,7 +224,7 @@ def test_counts_that_lie_are_refused(images: int) -> None:
 
 def test_more_images_than_announced_are_refused_at_their_chunk() -> None:
     writer = FrameWriter(FINGERPRINT, announced=4)
-    with pytest.raises(InvalidCode, match="more than the 4 images"):
+    with pytest.raises(InvalidCode, match="more images than the 4"):
         read(writer.header() + writer.chunk(5, CODER.pack(chunk_of(5))))
 
 
@@ -248,8 +247,8 @@ def test_another_version_is_told_from_damage() -> None:
     ("images", "body", "says"),
     [
         (1, "", "cut short"),
-        (1, "02", "losslessly"),
-        (2, "010202000000", "place 2"),
+        (1, "02", "lossless images"),
+        (2, "010202000000", "index 2"),
         (2, "0100010000", "cannot have 1 bytes"),
         (2, "010032" + 50 * "00", "cannot have 50 bytes"),
         (1, "01000300", "3 more bytes"),

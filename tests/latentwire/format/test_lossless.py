@@ -94,9 +94,9 @@ def webp_that_claims(width: int, height: int) -> bytes:
     [
         pytest.param(b"\xff\xff", "cut short", id="no kind"),
         pytest.param(payload_of(0, b""), "cut short", id="no pixels"),
-        pytest.param(payload_of(0, bytes(559)), "559 bytes of pixels; this model's images have 560", id="few pixels"),
-        pytest.param(payload_of(0, bytes(561)), "564 bytes; this model's images need 563 at most", id="many pixels"),
-        pytest.param(payload_of(2, bytes(10**7)), "need 563 at most", id="huge"),
+        pytest.param(payload_of(0, bytes(559)), "559 bytes of pixels; an image of this model has 560", id="few pixels"),
+        pytest.param(payload_of(0, bytes(561)), "has 564 bytes; .* needs at most 563", id="many pixels"),
+        pytest.param(payload_of(2, bytes(10**7)), "needs at most 563", id="huge"),
         pytest.param(payload_of(3, b"x"), "kind 3", id="unknown kind"),
         pytest.param(payload_of(255, b"x"), "kind 255", id="unknown kind, all ones"),
         pytest.param(payload_of(1, WEBP), "PNG", id="webp as png"),
@@ -108,7 +108,9 @@ def webp_that_claims(width: int, height: int) -> bytes:
         pytest.param(payload_of(2, webp_that_claims(20, 27)), "27 × 20 pixels", id="webp size"),
         pytest.param(payload_of(2, webp_that_claims(16384, 16384)), "16384 × 16384 pixels", id="webp bomb"),
         pytest.param(payload_of(1, file_of(smooth(COLOUR), "PNG")), "mode RGB", id="colour png"),
-        pytest.param(payload_of(2, file_of(picture(28, 20, 3), "WEBP", lossless=True)), "need 563", id="colour webp"),
+        pytest.param(
+            payload_of(2, file_of(picture(28, 20, 3), "WEBP", lossless=True)), "needs at most 563", id="colour webp"
+        ),
         pytest.param(payload_of(2, animated()), "exactly one lossless WebP", id="animation"),
         pytest.param(
             payload_of(2, file_of(smooth(COLOUR), "WEBP", quality=1)), "exactly one lossless WebP", id="lossy webp"

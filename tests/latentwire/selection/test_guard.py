@@ -11,7 +11,8 @@ from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.onnx_session import Floats, OnnxModel
 from latentwire.options import VERIFY, OnOod, Verify
-from latentwire.selection.guard import Guard, psnr_db
+from latentwire.selection.assessment import psnr_db
+from latentwire.selection.guard import Guard
 from tests.tiny_model import familiar_pixels, strange_pixels
 
 
@@ -77,16 +78,14 @@ def test_a_familiar_image_has_the_code_that_the_encoder_gives(
 
 
 @pytest.mark.parametrize("with_decoder", [True, False])
-def test_a_misfit_is_refused_when_that_is_asked_for(
+def test_an_ood_image_is_refused_on_request(
     guard: Guard, alone: Guard, strange: image.Pixels, with_decoder: bool
 ) -> None:
     with pytest.raises(OutOfDistribution, match=r"not of the kind that model 'guarded' is for: .*input_deviation \d"):
         (guard if with_decoder else alone).encode(strange, "refuse")
 
 
-def test_a_misfit_is_sent_with_a_warning_when_that_is_asked_for(
-    guard: Guard, encoder: Encoder, strange: image.Pixels
-) -> None:
+def test_an_ood_image_is_sent_with_a_warning_on_request(guard: Guard, encoder: Encoder, strange: image.Pixels) -> None:
     guarded = guard.encode(strange, "warn")
     assert guarded.encoded.bitstream == encoder.encode(strange[None])[0].bitstream
     assert guarded.sent_as is None
@@ -98,7 +97,7 @@ def test_a_misfit_is_sent_with_a_warning_when_that_is_asked_for(
 
 
 @pytest.mark.parametrize("with_decoder", [True, False])
-def test_a_misfit_is_sent_as_itself_otherwise_and_comes_back_exactly(
+def test_an_ood_image_is_sent_losslessly_by_default_and_comes_back_exactly(
     guard: Guard, alone: Guard, decoder: Decoder, strange: image.Pixels, with_decoder: bool
 ) -> None:
     guarded = (guard if with_decoder else alone).encode(strange)
@@ -114,7 +113,7 @@ def test_without_a_decoder_the_errors_are_not_known(alone: Guard, familiar: imag
     assert not alone.has_decoder
 
 
-def test_an_encoder_alone_has_its_own_limit_of_strangeness(
+def test_an_encoder_alone_has_its_own_limit_of_the_input_deviation(
     encoder: Encoder, decoder: Decoder, familiar: image.Pixels
 ) -> None:
     limits = encoder.card.guard
@@ -127,7 +126,7 @@ def test_an_encoder_alone_has_its_own_limit_of_strangeness(
 
 
 @pytest.mark.parametrize("score", ["input_deviation", "bits", "mse", "reconstruction_deviation"])
-def test_each_score_alone_makes_a_misfit(
+def test_each_score_alone_makes_an_image_ood(
     encoder: Encoder, decoder: Decoder, familiar: image.Pixels, score: str
 ) -> None:
     limits = encoder.card.guard
@@ -147,7 +146,7 @@ def test_a_limit_of_the_error_is_in_place_of_the_card_s(guard: Guard, familiar: 
     assert [(one.score, one.limit) for one in ood.exceeded] == [("mse", 0.999 * mse)]
 
 
-def test_a_card_without_limits_makes_no_misfits(tiny_model: Path, strange: image.Pixels) -> None:
+def test_without_limits_no_image_is_ood(tiny_model: Path, strange: image.Pixels) -> None:
     guard = Guard(Encoder.open(tiny_model), Decoder.open(tiny_model))
     guarded = guard.encode(strange)
     assert guarded.ood is None
@@ -155,7 +154,7 @@ def test_a_card_without_limits_makes_no_misfits(tiny_model: Path, strange: image
     assert guard.encode(strange, max_mse=0).ood is not None
 
 
-def test_an_image_that_is_shorter_as_itself_is_sent_so(guard: Guard, decoder: Decoder) -> None:
+def test_an_image_that_is_shorter_losslessly_is_sent_losslessly(guard: Guard, decoder: Decoder) -> None:
     for level in range(0, 256, 15):
         flat = np.full(guard.card.image.as_tuple(), level, np.uint8)
         guarded = guard.encode(flat)
@@ -165,13 +164,13 @@ def test_an_image_that_is_shorter_as_itself_is_sent_so(guard: Guard, decoder: De
 
 
 @pytest.mark.parametrize(("on_ood", "error"), [("refuse", OutOfDistribution), ("warn", UncodableImage)])
-def test_an_image_without_a_code_is_a_misfit(
+def test_an_image_without_a_code_is_ood(
     guarded_model: Path, decoder: Decoder, on_ood: OnOod, error: type[Exception]
 ) -> None:
     encoder = Encoder.open(guarded_model)
     guard = Guard(Encoder(encoder.card, Overflowing(encoder._graph)), decoder)
     white = np.full(guard.card.image.as_tuple(), 255, np.uint8)
-    with pytest.raises(error, match="lies too far out"):
+    with pytest.raises(error, match="more than 32 bits"):
         guard.encode(white, on_ood)
     guarded = guard.encode(white)
     assert guarded.ood is not None
@@ -180,7 +179,7 @@ def test_an_image_without_a_code_is_a_misfit(
     assert [assessment.encoded is None for assessment in both] == [True, False]
 
 
-def test_a_batch_is_judged_as_its_images_are(guard: Guard) -> None:
+def test_a_batch_is_assessed_as_its_images_are(guard: Guard) -> None:
     batch = np.concatenate([familiar_pixels(3), strange_pixels(3)])
     judged = guard.assess(batch)
     assert [assessment.ood is not None for assessment in judged] == [False] * 3 + [True] * 3
@@ -193,7 +192,7 @@ def test_psnr_is_infinite_for_an_exact_picture() -> None:
     assert psnr_db(0.01) == pytest.approx(20)
 
 
-def test_a_container_holds_misfits_as_themselves(guard: Guard, encoder: Encoder, decoder: Decoder) -> None:
+def test_a_container_holds_ood_images_losslessly(guard: Guard, encoder: Encoder, decoder: Decoder) -> None:
     mixed = np.concatenate([familiar_pixels(2), strange_pixels(2), familiar_pixels(1)])
     for batch in (mixed, mixed[2:4], mixed[:2]):
         writer = encoder.open_container()
@@ -210,7 +209,7 @@ def test_a_container_holds_misfits_as_themselves(guard: Guard, encoder: Encoder,
 
 
 @pytest.mark.parametrize("verify", VERIFY)
-def test_images_for_a_container_are_judged_as_single_ones_are(
+def test_images_for_a_container_are_assessed_as_single_images_are(
     encoder: Encoder, decoder: Decoder, verify: Verify
 ) -> None:
     given = encoder.card.guard
@@ -244,7 +243,7 @@ def test_images_for_a_container_are_judged_as_single_ones_are(
     np.testing.assert_array_equal(fallen_back.chunk.symbols, warned.chunk.symbols[fallen_back.chunk.coded()])
 
 
-def test_an_image_without_a_code_is_in_a_container_as_itself(encoder: Encoder) -> None:
+def test_an_image_without_a_code_is_in_a_container_losslessly(encoder: Encoder) -> None:
     overflowing = Guard(Encoder(encoder.card.model_copy(update={"guard": None}), Overflowing(encoder._graph)))
     mixed = familiar_pixels(5)
     mixed[[1, 4]] = 255

@@ -73,7 +73,7 @@ def test_the_best_rung_that_fits_is_taken(ladder: Ladder, rungs: Rungs) -> None:
             assert payload_size(chosen.guarded.encoded) <= target
 
 
-def test_an_image_as_itself_is_the_best_where_it_fits(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
+def test_a_lossless_image_is_the_best_where_it_fits(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
     chosen = ladder.best_within(pixels, 10_000, payload_size, "refuse")
     assert chosen.card.name == "high"
     assert chosen.guarded.mse == 0
@@ -83,7 +83,7 @@ def test_an_image_as_itself_is_the_best_where_it_fits(ladder: Ladder, rungs: Run
 def test_no_code_of_one_byte_is_found(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
     least = min(sizes(rungs, pixels).values())
     assert least > 1
-    with pytest.raises(TargetMissed, match=f"into 1 bytes: the smallest has {least}"):
+    with pytest.raises(TargetMissed, match=f"into 1 bytes; the smallest bitstream has {least}"):
         ladder.best_within(pixels, 1, payload_size, "fallback")
 
 
@@ -94,7 +94,7 @@ def test_what_counts_is_what_is_sent(ladder: Ladder, rungs: Rungs, pixels: image
     assert ladder.best_within(pixels, least + 8, lambda code: len(code.bitstream), "fallback").guarded.ood is None
 
 
-def test_a_misfit_within_few_bytes_is_never_silent(ladder: Ladder) -> None:
+def test_an_ood_image_within_few_bytes_is_never_silent(ladder: Ladder) -> None:
     strange = strange_pixels(1, seed=3)[0]
     with pytest.raises(TargetMissed, match="losslessly it takes 51 bytes, over 40"):
         ladder.best_within(strange, 40, payload_size, "fallback")
@@ -113,7 +113,7 @@ def test_the_lowest_rung_that_reaches_a_quality_is_taken(ladder: Ladder, rungs: 
         assert chosen.guarded.psnr_db >= wanted
 
 
-def test_a_quality_that_none_reaches_is_that_of_the_image_itself(ladder: Ladder, pixels: image.Pixels) -> None:
+def test_a_quality_that_no_model_reaches_is_reached_losslessly(ladder: Ladder, pixels: image.Pixels) -> None:
     guarded = ladder.smallest_reaching(pixels, 1000, "fallback").guarded
     assert (guarded.mse, guarded.psnr_db, guarded.ood) == (0, math.inf, None)
     assert guarded.sent_as is not None
@@ -125,7 +125,7 @@ def test_a_quality_that_none_reaches_is_that_of_the_image_itself(ladder: Ladder,
     assert "no model reaches" in warned.ood.sentence
 
 
-def test_a_misfit_reaches_no_quality(ladder: Ladder) -> None:
+def test_an_ood_image_reaches_no_quality(ladder: Ladder) -> None:
     strange = strange_pixels(1, seed=3)[0]
     fallen_back = ladder.smallest_reaching(strange, 0, "fallback").guarded
     assert fallen_back.sent_as is not None

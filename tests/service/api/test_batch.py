@@ -266,7 +266,7 @@ def test_damage_late_in_a_batch_is_said_with_its_images_before_anything_is_sent(
     response = client.post("/decode/batch", damaged, OCTETS)
     assert_problem(response, 400, "damaged-chunk", "images 4,096 to 4,099")
     response = client.post("/decode/batch", container[:-9], OCTETS)
-    assert_problem(response, 400, "damaged-chunk", "image 4,100 and what follows it")
+    assert_problem(response, 400, "damaged-chunk", "image 4,100 and any after it")
 
 
 def test_single_codes_and_containers_are_told_apart(client: Client, bitstream: bytes) -> None:

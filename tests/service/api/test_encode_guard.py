@@ -140,7 +140,7 @@ def test_target_bytes_takes_the_best_that_fits(guarded: Client) -> None:
     for target in range(min(sizes), max(sizes) + 1):
         assert len(guarded.encode(DIGIT, target_bytes=str(target), accept=OCTETS).content) <= target
     assert guarded.encode(DIGIT, target_bytes="1000").json()["sent_as"] != "code"
-    assert_problem(guarded.encode(DIGIT, target_bytes="1"), 422, "target-missed", "the smallest has")
+    assert_problem(guarded.encode(DIGIT, target_bytes="1"), 422, "target-missed", "the smallest bitstream has")
     raw = guarded.encode(DIGIT, target_bytes=str(min(sizes) - 8), framing="raw", accept=OCTETS)
     assert len(raw.content) <= min(sizes) - 8
     assert raw.headers["latentwire-model"].split("@")[0] in ("first", "second")

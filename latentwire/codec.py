@@ -1,0 +1,101 @@
+"""The codec of the Python API: encoder and decoder of one model."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
+from latentwire.options import Fit, Framing, OnOod, Verify
+from latentwire.receiver import Receiver
+from latentwire.selection.guard import Guard
+from latentwire.sender import Encoded, EncodedMany, ImageSource, Sender
+
+
+class Codec(Sender, Receiver):
+    """Encodes and decodes images with one model.
+
+    Unlike a `Sender`, a codec reconstructs each image that it encodes. So it measures the error that a receiver will
+    see, and finds more out-of-distribution images. Several threads may use one codec.
+
+    >>> from pathlib import Path
+    >>> from latentwire import Codec
+    >>> codec = Codec.load("models/mnist-conv-10")
+    >>> encoded = codec.encode(Path("examples/seven.png"))
+    >>> len(encoded.bitstream), round(encoded.psnr_db, 1), encoded.ood
+    (14, 24.4, None)
+    >>> image = codec.decode(encoded.bitstream)
+    >>> image.shape, image.dtype
+    ((28, 28, 1), dtype('uint8'))
+    >>> Path("received.png").write_bytes(image.to_png())  # doctest: +SKIP
+    """
+
+    def __init__(self, guard: Guard, decoder: Decoder) -> None:
+        Sender.__init__(self, guard)
+        Receiver.__init__(self, decoder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, threads: int = 1) -> Self:
+        """Open the model in `folder`, and check it against the golden data in its card.
+
+        Args:
+            folder: of the model, as `models/mnist-conv-10`.
+            threads: number of threads that one run of a graph may use; small graphs are fastest with 1.
+
+        Raises:
+            ModelError: the files of the model cannot be used.
+        """
+        path = Path(folder)
+        encoder, decoder = Encoder.open(path, threads), Decoder.open(path, threads)
+        encoder.check_golden()
+        decoder.check_golden()
+        return cls(Guard(encoder, decoder), decoder)
+
+    def encode(
+        self,
+        source: ImageSource,
+        *,
+        fit: Fit = "strict",
+        on_ood: OnOod = "fallback",
+        framing: Framing = "full",
+        max_mse: float | None = None,
+    ) -> Encoded:
+        """Encode one image; see `Sender.encode`.
+
+        Args:
+            source: as in `Sender.encode`.
+            fit: as in `Sender.encode`.
+            on_ood: as in `Sender.encode`.
+            framing: as in `Sender.encode`.
+            max_mse: mean squared error of the reconstruction, values in [0, 1], beyond which the image is
+                out-of-distribution; None for the limit in the card.
+
+        Raises:
+            OSError: the file cannot be read.
+            ImageError: the image cannot be encoded.
+        """
+        return self._encode(source, fit, on_ood, framing, max_mse)
+
+    def encode_many(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        fit: Fit = "strict",
+        on_ood: OnOod = "fallback",
+        verify: Verify = "latent",
+    ) -> EncodedMany:
+        """Encode many images into one container; see `Sender.encode_many`.
+
+        Args:
+            sources: as in `Sender.encode_many`.
+            fit: as in `Sender.encode_many`.
+            on_ood: as in `Sender.encode_many`.
+            verify: `reconstruction` to find out-of-distribution images as `encode` does, which takes several times as
+                long; `latent` to find them as a sender does.
+
+        Raises:
+            OSError: a file cannot be read.
+            ImageError: an image cannot be encoded.
+        """
+        return self._encode_many(sources, fit, on_ood, verify)

@@ -1,0 +1,89 @@
+"""The results of the guard: scores, findings, and what is sent of an image."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from latentwire.encoder import EncodedImage
+from latentwire.format.container import Chunk
+
+
+class LimitExceeded(NamedTuple):
+    """A score beyond its limit."""
+
+    score: str
+    value: float
+    limit: float
+
+
+class OodFinding(NamedTuple):
+    """Why an image is out-of-distribution: each score beyond its limit; none if the image has no code at all."""
+
+    exceeded: tuple[LimitExceeded, ...]
+    sentence: str
+
+
+class Assessment(NamedTuple):
+    """An encoded image, its scores, and whether it is out-of-distribution.
+
+    Attributes:
+        encoded: the bitstream; None if the image cannot be encoded, and `scores` is empty then.
+        scores: value of each score; `mse` and `reconstruction_deviation` only with a decoder.
+        max_error: largest difference of one value in [0, 1]; None without a decoder.
+        ood: why the image is out-of-distribution; None if it is not.
+    """
+
+    encoded: EncodedImage | None
+    scores: dict[str, float]
+    max_error: float | None
+    ood: OodFinding | None
+
+    @property
+    def mse(self) -> float | None:
+        """Mean squared error of the reconstruction, values in [0, 1]; None without a decoder."""
+        return self.scores.get("mse")
+
+
+class GuardedImage(NamedTuple):
+    """What is sent of an image, and how well a receiver will see it.
+
+    Attributes:
+        encoded: the bitstream.
+        mse: mean squared error of the reconstruction, values in [0, 1]; None without a decoder.
+        psnr_db: peak signal-to-noise ratio in dB, infinite for an exact reconstruction; None without a decoder.
+        max_error: largest difference of one value in [0, 1]; None without a decoder.
+        ood: why the image is out-of-distribution; None if it is not.
+        sent_as: `raw`, `png` or `webp` if the image is sent losslessly, None if its symbols are sent.
+    """
+
+    encoded: EncodedImage
+    mse: float | None
+    psnr_db: float | None
+    max_error: float | None
+    ood: OodFinding | None
+    sent_as: str | None
+
+
+class GuardedChunk(NamedTuple):
+    """Successive images for a container, and which of them are out-of-distribution: index -> why."""
+
+    chunk: Chunk
+    ood_images: Mapping[int, OodFinding]
+
+    @classmethod
+    def join(cls, parts: Iterable["GuardedChunk"]) -> "GuardedChunk":
+        """Return one or more parts as one, in their order."""
+        symbols, payloads, ood_images, first = [], {}, {}, 0
+        for part in parts:
+            symbols.append(part.chunk.symbols)
+            payloads.update({first + index: payload for index, payload in part.chunk.payloads.items()})
+            ood_images.update({first + index: ood for index, ood in part.ood_images.items()})
+            first += part.chunk.images
+        return cls(Chunk(np.concatenate(symbols), payloads), ood_images)
+
+
+def psnr_db(mse: float) -> float:
+    """Return the peak signal-to-noise ratio, in dB, of a mean squared error of values in [0, 1]; infinite for 0."""
+    return -10 * math.log10(mse) if mse else math.inf
