@@ -131,8 +131,8 @@ def load_figures(path: Path = FIGURES_FILE) -> Figures:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         return Figures(
             content["dataset"],
-            {one["recipe"]: Published(float(one["rmse"]), one["where"]) for one in content["system"]},
-            {int(one["size"]): Published(float(one["rmse"]), one["where"]) for one in content["code"]},
+            {figure["recipe"]: Published(float(figure["rmse"]), figure["where"]) for figure in content["system"]},
+            {int(figure["size"]): Published(float(figure["rmse"]), figure["where"]) for figure in content["code"]},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidRecipe(f"the published figures in {path} cannot be read") from error

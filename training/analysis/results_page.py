@@ -1,6 +1,7 @@
 """Measured networks -> one page of Markdown: their errors beside those that the articles print, and beside PCA's."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from training.analysis.latency import MAX_BYTES, MAX_MS, Latency, measure_latency, met
 from training.analysis.results import Figures, HiddenOutliers, Measured, Published, Skipped, is_noisy, load_figures
@@ -18,8 +19,8 @@ def write_page(
     """Return the page as Markdown."""
     parts = [_HEAD]
     by_data: dict[str, list[Measured]] = {}
-    for one in measured:
-        by_data.setdefault(one.data, []).append(one)
+    for network in measured:
+        by_data.setdefault(network.data, []).append(network)
     figures = load_figures()
     for data, group in by_data.items():
         dataset = load(group[0].recipe)
@@ -27,11 +28,13 @@ def write_page(
         parts += _section(dataset, group, known, fit_pca(dataset.train.pixels))
     if outliers:
         parts += ["## An outlier hidden among the training images", _OUTLIERS, _outlier_table(outliers)]
-    parts += ["## Size and time", _TIMES, _time_table(measure_latency([one.pair for one in measured]))]
+    parts += ["## Size and time", _TIMES, _time_table(measure_latency([network.pair for network in measured]))]
     if skipped:
         parts += [
             "## Left out",
-            "\n".join(f"- `{one.path.name}`: {one.reason.replace(str(one.path), one.path.name)}" for one in skipped),
+            "\n".join(
+                f"- `{skip.path.name}`: {skip.reason.replace(str(skip.path), skip.path.name)}" for skip in skipped
+            ),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -44,20 +47,20 @@ def _is_linear(recipe: Recipe) -> bool:
 
 
 def _section(dataset: Dataset, group: Sequence[Measured], known: Figures, pca: Pca) -> list[str]:
-    sizes = sorted({one.recipe.code_size for one in group})
+    sizes = sorted({network.recipe.code_size for network in group})
     best = {
-        size: min((one for one in group if one.recipe.code_size == size), key=lambda one: one.validation_rmse)
+        size: min((network for network in group if network.recipe.code_size == size), key=attrgetter("validation_rmse"))
         for size in sizes
     }
     values = dataset.shape.pixels * dataset.shape.channels
     line = {size: pca.clipped_rmse(dataset.test.pixels, min(size, values)) for size in sizes}
     parts = [f"## {dataset.name}: {len(dataset.test):,} test images of {dataset.shape}"]
-    if written := [one for one in group if not one.changes]:
+    if written := [network for network in group if not network.changes]:
         parts += [f"### Systems\n\n{_SYSTEMS}", _system_table(written, known, best, line)]
     parts += [f"### RMSE over code size\n\n{_SIZES}", _size_table(sizes, known, best, line)]
-    if noisy := [one for one in group if one.noisy_rmse is not None]:
+    if noisy := [network for network in group if network.noisy_rmse is not None]:
         parts += [f"### Denoising\n\n{_NOISY}", _noise_table(noisy)]
-    if changed := [one for one in group if one.changes]:
+    if changed := [network for network in group if network.changes]:
         parts += ["### Other runs", _changed_table(changed)]
     return parts
 
@@ -66,13 +69,13 @@ def _system_table(
     written: Sequence[Measured], known: Figures, best: dict[int, Measured], line: dict[int, float]
 ) -> str:
     rows = []
-    for one in sorted(written, key=lambda one: one.recipe.name):
-        size = one.recipe.code_size
-        published = known.by_recipe.get(one.recipe.name)
-        note = _LINEAR if _is_linear(one.recipe) else _CLEAN if is_noisy(one.recipe) else ""
-        ours = f"**{one.rmse:.4f}**" if published and one.rmse < published.rmse else f"{one.rmse:.4f}"
+    for network in sorted(written, key=attrgetter("recipe.name")):
+        size = network.recipe.code_size
+        published = known.by_recipe.get(network.recipe.name)
+        note = _LINEAR if _is_linear(network.recipe) else _CLEAN if is_noisy(network.recipe) else ""
+        ours = f"**{network.rmse:.4f}**" if published and network.rmse < published.rmse else f"{network.rmse:.4f}"
         rows.append(
-            [f"`{one.name}`", f"{size:,}", _published(published), ours, _best(best[size]), _pca(line[size]), note]
+            [f"`{network.name}`", f"{size:,}", _published(published), ours, _best(best[size]), _pca(line[size]), note]
         )
     return _table(["system", ">code", ">article", ">as written", ">our best", ">PCA", "note"], rows)
 
@@ -84,26 +87,40 @@ def _size_table(sizes: Sequence[int], known: Figures, best: dict[int, Measured],
 
 def _noise_table(noisy: Sequence[Measured]) -> str:
     rows = []
-    for one in noisy:
-        kinds = [f"{one.recipe.noise:.0%} of the pixels black"] if one.recipe.noise else []
-        kinds += [f"Gaussian, standard deviation {one.recipe.noise_std:g}"] if one.recipe.noise_std else []
-        rows.append([f"`{one.name}`", " and ".join(kinds), f"{one.noise_rmse:.4f}", f"{one.noisy_rmse:.4f}"])
+    for network in noisy:
+        kinds = [f"{network.recipe.noise:.0%} of the pixels black"] if network.recipe.noise else []
+        kinds += [f"Gaussian, standard deviation {network.recipe.noise_std:g}"] if network.recipe.noise_std else []
+        rows.append(
+            [f"`{network.name}`", " and ".join(kinds), f"{network.noise_rmse:.4f}", f"{network.noisy_rmse:.4f}"]
+        )
     return _table(["system", "noise", ">noisy image", ">reconstruction"], rows)
 
 
 def _changed_table(changed: Sequence[Measured]) -> str:
     rows = [
-        [f"`{one.name}`", f"`{one.recipe.name}`", one.changes, f"{one.recipe.code_size:,}", f"{one.rmse:.4f}"]
-        for one in changed
+        [
+            f"`{network.name}`",
+            f"`{network.recipe.name}`",
+            network.changes,
+            f"{network.recipe.code_size:,}",
+            f"{network.rmse:.4f}",
+        ]
+        for network in changed
     ]
     return _table(["run", "recipe", "changed", ">code", ">RMSE"], rows)
 
 
 def _outlier_table(outliers: Sequence[HiddenOutliers]) -> str:
     rows = [
-        [f"`{one.recipe.name}`", f"{one.recipe.epochs}", error, f"{ranks.count(1)} of {len(ranks)}", f"{max(ranks):,}"]
-        for one in outliers
-        for error, ranks in one.ranks.items()
+        [
+            f"`{experiment.recipe.name}`",
+            f"{experiment.recipe.epochs}",
+            error,
+            f"{ranks.count(1)} of {len(ranks)}",
+            f"{max(ranks):,}",
+        ]
+        for experiment in outliers
+        for error, ranks in experiment.ranks.items()
     ]
     return _table(["recipe", ">epochs", "ranked by", ">found first", ">worst rank"], rows)
 
@@ -111,15 +128,15 @@ def _outlier_table(outliers: Sequence[HiddenOutliers]) -> str:
 def _time_table(latencies: Sequence[Latency]) -> str:
     rows = [
         [
-            f"`{one.name}`",
-            f"{one.encoder_bytes:,}",
-            f"{one.decoder_bytes:,}",
-            f"{one.encoder_ms:.3f}",
-            f"{one.decoder_ms:.3f}",
-            met(one.is_small),
-            met(one.is_fast),
+            f"`{latency.name}`",
+            f"{latency.encoder_bytes:,}",
+            f"{latency.decoder_bytes:,}",
+            f"{latency.encoder_ms:.3f}",
+            f"{latency.decoder_ms:.3f}",
+            met(latency.is_small),
+            met(latency.is_fast),
         ]
-        for one in latencies
+        for latency in latencies
     ]
     bounds = [f"≤ {MAX_BYTES / 1e6:g} MB", f"≤ {MAX_MS:g} ms"]
     return _table(["network", ">encoder, bytes", ">decoder, bytes", ">encoder, ms", ">decoder, ms", *bounds], rows)
@@ -129,8 +146,8 @@ def _published(figure: Published | None) -> str:
     return f"{figure.rmse:.4g} ({figure.where})" if figure else "–"
 
 
-def _best(one: Measured) -> str:
-    return f"{one.rmse:.4f} (`{one.name}`)"
+def _best(network: Measured) -> str:
+    return f"{network.rmse:.4f} (`{network.name}`)"
 
 
 def _pca(rmse: float) -> str:

@@ -43,7 +43,7 @@ def activation(name: Activation) -> nn.Module:
 
 
 def initialise(model: nn.Module, name: Initialisation) -> None:
-    """Draw the weights of all layers anew, in place, from torch's global generator.
+    """Draw the weights of all layers again, in place, from torch's global generator.
 
     "torch" leaves them as torch made them. "glorot" is Glorot and Bengio 2010,
     https://proceedings.mlr.press/v9/glorot10a, with biases of 0, as Keras has it: deep networks of sigmoids, whose

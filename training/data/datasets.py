@@ -52,7 +52,7 @@ class Dataset(NamedTuple):
 
     @property
     def shape(self) -> ImageShape:
-        """Of each image."""
+        """Shape of each image."""
         _, height, width, channels = self.train.pixels.shape
         return ImageShape(height=height, width=width, channels=channels)
 

@@ -57,7 +57,7 @@ def load_folder(folder: Path, target: TargetShape) -> FolderImages:
     files = [_files(root) for root in roots]
     shape = _shape([path for part in files for path in part], folder, target)
     classes = sorted({name for root, part in zip(roots, files, strict=True) for name in _classes(root, part)})
-    labels = {name: at for at, name in enumerate(classes)}
+    labels = {name: index for index, name in enumerate(classes)}
     check_size(sum(map(len, files)), shape, str(folder))
     skipped: list[Skipped] = []
     parts = []
@@ -107,7 +107,7 @@ def _shape(files: Sequence[Path], folder: Path, target: TargetShape) -> ImageSha
                 if header.getexif().get(_ORIENTATION) in _SWAPPING_ORIENTATIONS:
                     height, width = width, height
                 mode = header.mode
-        except Exception:  # noqa: S112 - Pillow raises many kinds; what cannot be read is told where it is read
+        except Exception:  # noqa: S112 - Pillow raises many kinds; `load_folder` names the file
             continue
         if max(target.height or height, target.width or width) > 4096:
             raise InvalidRecipe(

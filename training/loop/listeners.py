@@ -1,4 +1,4 @@
-"""What may follow a training run epoch by epoch: snapshots of reconstructions, and files for TensorBoard.
+"""Listeners of a training run's epochs: snapshots of reconstructions, and files for TensorBoard.
 
 Listeners change nothing of the training. `tensorboard --logdir DIR` shows the curves, and four originals over their
 reconstructions.

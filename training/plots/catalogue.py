@@ -85,8 +85,8 @@ KINDS: dict[str, Kind] = {
     ),
     "codes": Kind(
         "The space of codes",
-        "Each point is the code of a test image, coloured by its class: classes that lie apart are told apart by their "
-        "codes alone.",
+        "Each point is the code of a test image, coloured by its class: classes that lie apart can be distinguished by "
+        "their codes alone.",
         lambda folders, dataset, out, options: plot_codes(folders[0], dataset, out, options.count or SHOWN_CODES),
     ),
     "histograms": Kind(
@@ -147,9 +147,9 @@ def check_request(kind: str, sources: int, out: Path, options: Options) -> None:
         raise InvalidRecipe(f"plot {kind} needs the folder of a run, or --model with that of a published model")
     if sources > 1 and not KINDS[kind].several:
         raise InvalidRecipe(f"plot {kind} draws one run or model, but {sources} were given")
-    most = MAX_POINTS if kind == "codes" else MAX_IMAGES
-    if options.count is not None and not 1 <= options.count <= most:
-        raise InvalidRecipe(f"the count of plot {kind} is a number from 1 to {most:,}, not {options.count:,}")
+    max_count = MAX_POINTS if kind == "codes" else MAX_IMAGES
+    if options.count is not None and not 1 <= options.count <= max_count:
+        raise InvalidRecipe(f"the count of plot {kind} is a number from 1 to {max_count:,}, not {options.count:,}")
     if options.noise == "dropout" and options.noise_level > 1:
         raise InvalidRecipe(f"dropout takes a fraction of the pixels, from 0 to 1, not {options.noise_level:g}")
     if out.suffix.lower() != suffix_of(kind):

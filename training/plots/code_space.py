@@ -55,8 +55,8 @@ def plot_codes(folder: Path, dataset: Dataset, out: Path, count: int = SHOWN_COD
             title = f"{subject.card.name}: the codes of {number}, two numbers each"
         elif size == 3:
             names = ("number 1", "number 2", "number 3")
-            for at, angle in enumerate((-60, 120)):
-                axes: Any = made.add_axes((0.0 + 0.44 * at, 0.0, 0.42, 0.94), projection="3d")
+            for index, angle in enumerate((-60, 120)):
+                axes: Any = made.add_axes((0.0 + 0.44 * index, 0.0, 0.42, 0.94), projection="3d")
                 _scatter(axes, y, images.labels, names)
                 axes.set_box_aspect((4, 4, 3.6), zoom=1.08)
                 axes.view_init(elev=22, azim=angle)
@@ -87,21 +87,21 @@ def plot_histograms(folder: Path, dataset: Dataset, out: Path) -> None:
     low, high = subject.outermost_levels
     with figure(0.75 + max(1.75 * lines, 2.6 if lines == 1 else 0)) as made:
         panels = np.atleast_1d(made.subplots(lines, columns, squeeze=False)).ravel()
-        for at, axes in enumerate(panels):
-            if at >= shown:
+        for index, axes in enumerate(panels):
+            if index >= shown:
                 axes.set_axis_off()
                 continue
-            values = y[:, at]
+            values = y[:, index]
             axes.hist(values, bins=50, density=True, color=BLUE)
             _draw_normal(axes, values)
             left, right = axes.get_xlim()
-            for start, end in ((left, low[at]), (high[at], right)):
+            for start, end in ((left, low[index]), (high[index], right)):
                 if start < end:
                     axes.axvspan(start, end, color=GREY, alpha=0.25, linewidth=0)
             axes.set_xlim(left, right)
             axes.set_yticks([])
             axes.tick_params(axis="x", labelsize=8)
-            axes.set_title(f"number {at + 1}", fontsize=9, pad=3)
+            axes.set_title(f"number {index + 1}", fontsize=9, pad=3)
         of = f"the first {shown} of {y.shape[1]:,} numbers" if shown < y.shape[1] else f"the {subject.code_in_words}"
         made.text(
             0.02,
@@ -161,8 +161,8 @@ def _legend(made: Any, labels: npt.NDArray[Any], dataset: Dataset) -> None:
         return
     colours = _colours(len(classes))
     points = [
-        Line2D([], [], color=colours(at), marker="o", linestyle="", markersize=7, label=_name(label, dataset))
-        for at, label in enumerate(classes)
+        Line2D([], [], color=colours(index), marker="o", linestyle="", markersize=7, label=_name(label, dataset))
+        for index, label in enumerate(classes)
     ]
     place = {"loc": "center right", "bbox_to_anchor": (0.985, 0.5)}
     made.legend(handles=points, title=_kind_of_class(dataset), handletextpad=0.2, **place)

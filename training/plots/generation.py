@@ -80,12 +80,12 @@ def plot_interpolations(folder: Path, dataset: Dataset, out: Path, count: int = 
     examples = dataset.test.take(choose_examples(dataset.test, 2 * count))
     y = subject.codes(examples.pixels)
     rows = []
-    for at in range(0, len(examples) - 1, 2):
+    for index in range(0, len(examples) - 1, 2):
         shares = np.linspace(0, 1, STEPS, dtype=np.float32)[:, None]
-        between = subject.decode((1 - shares) * y[at] + shares * y[at + 1])
-        pixels = np.concatenate([examples.pixels[at : at + 1], between, examples.pixels[at + 1 : at + 2]])
-        ends = ["original", *[""] * STEPS, "original"] if at == 0 else ()
-        rows.append(image_row(_names(examples.labels[at : at + 2], dataset), pixels, ends))
+        between = subject.decode((1 - shares) * y[index] + shares * y[index + 1])
+        pixels = np.concatenate([examples.pixels[index : index + 1], between, examples.pixels[index + 1 : index + 2]])
+        ends = ["original", *[""] * STEPS, "original"] if index == 0 else ()
+        rows.append(image_row(_names(examples.labels[index : index + 2], dataset), pixels, ends))
     draw_rows(rows, out, f"{subject.card.name}: from one image to another, in even steps between their codes")
 
 

@@ -37,9 +37,9 @@ def plot_learning(metrics: Sequence[dict[str, Any]], out: Path) -> None:
             axes.plot(epochs, values, color=colour, marker="." if len(epochs) < 60 else "")
             axes.set_title(label)
             if axes is not panels[0]:
-                kept = values[best["epoch"] - 1]
+                chosen = values[best["epoch"] - 1]
                 axes.plot(
-                    [best["epoch"]], [kept], "o", color=ORANGE, label=f"kept: {kept:.4g} in epoch {best['epoch']}"
+                    [best["epoch"]], [chosen], "o", color=ORANGE, label=f"best: {chosen:.4g} in epoch {best['epoch']}"
                 )
                 axes.legend(loc="best", frameon=True, framealpha=1, edgecolor="none", handletextpad=0)
             axes.set_xlabel("epoch")

@@ -58,7 +58,7 @@ class Subject:
     def reconstruct(self, pixels: image.Pixels) -> image.Pixels:
         """Return the images that a receiver decodes, for uint8 (N, H, W, C) pixels, in the same shape."""
         return _in_batches(
-            lambda part: self._decoder.decode([one.bitstream for one in self._encoder.encode(part)]), pixels
+            lambda part: self._decoder.decode([code.bitstream for code in self._encoder.encode(part)]), pixels
         )
 
     def deliver(self, y: Floats) -> image.Pixels:
@@ -76,15 +76,15 @@ class Subject:
         """
         symbols = quantizer.quantize(y, self.card.quantizer)
         shares = np.empty(symbols.shape)
-        for at, table in enumerate(self.card.tables):
+        for number, table in enumerate(self.card.tables):
             frequencies = np.array((0, *table.frequencies, 0))
             below = (frequencies.cumsum() - frequencies / 2) / frequencies.sum()
-            shares[:, at] = below[np.clip(symbols[:, at] - table.first + 1, 0, len(below) - 1)]
+            shares[:, number] = below[np.clip(symbols[:, number] - table.first + 1, 0, len(below) - 1)]
         return shares
 
     def payload_in_words(self, pixels: image.Pixels) -> str:
         """Return the mean payload of uint8 (N, H, W, C) pixels as text, such as `6.5 bytes`."""
-        mean = float(np.mean([len(one.payload) for one in self._encoder.encode(pixels)]))
+        mean = float(np.mean([len(code.payload) for code in self._encoder.encode(pixels)]))
         return f"{mean:,.0f} bytes" if mean >= 100 else f"{mean:.3g} bytes"
 
 

@@ -38,7 +38,8 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
     components = fit_pca(dataset.train.pixels)
     line = [components.clipped_rmse(dataset.test.pixels, size) for size in dimensions]
     best = {
-        size: min(one.float_rmse for one, its in zip(qualities, sizes, strict=True) if its == size) for size in sizes
+        size: min(quality.float_rmse for quality, its_size in zip(qualities, sizes, strict=True) if its_size == size)
+        for size in sizes
     }
     with figure(5.2) as made:
         axes = made.add_axes((0.08, 0.12, 0.56, 0.78))
@@ -70,12 +71,12 @@ def plot_sweep(folders: Sequence[Path], dataset: Dataset, out: Path) -> None:
         axes.set_ylabel("RMSE of the test images, pixels in [0, 1]")
         axes.grid(visible=True)
         axes.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="none")
-        order = sorted(range(len(cards)), key=lambda at: (sizes[at], qualities[at].float_rmse))
+        order = sorted(range(len(cards)), key=lambda index: (sizes[index], qualities[index].float_rmse))
         table = [f"{'code':>5} {'PCA':>7} {'float':>7} {'deliv.':>7}  model"]
-        for at in order:
-            pca = line[dimensions.index(min(sizes[at], values))]
-            figures = f"{sizes[at]:5} {pca:7.4f} {qualities[at].float_rmse:7.4f} {qualities[at].rmse:7.4f}"
-            table.append(f"{figures}  {_cut(cards[at].name)}")
+        for index in order:
+            pca = line[dimensions.index(min(sizes[index], values))]
+            figures = f"{sizes[index]:5} {pca:7.4f} {qualities[index].float_rmse:7.4f} {qualities[index].rmse:7.4f}"
+            table.append(f"{figures}  {_cut(cards[index].name)}")
         made.text(0.655, 0.89, "\n".join(table), va="top", family="monospace", fontsize=8.5, linespacing=1.5)
         made.text(
             0.02,
@@ -98,6 +99,6 @@ def choose_dimensions(sizes: Sequence[int], values: int) -> list[int]:
     They are the sizes of all codes, and more in between, a third of an octave apart, from half the shortest code to
     the longest, but at most the number of an image's values.
     """
-    least, most = max(1, min(*sizes, values) // 2), min(max(sizes), values)
-    between = {round(least * 2 ** (step / 3)) for step in range(60)}
-    return sorted({size for size in between if size <= most} | {min(size, values) for size in sizes})
+    smallest, largest = max(1, min(*sizes, values) // 2), min(max(sizes), values)
+    between = {round(smallest * 2 ** (step / 3)) for step in range(60)}
+    return sorted({size for size in between if size <= largest} | {min(size, values) for size in sizes})

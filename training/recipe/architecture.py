@@ -32,7 +32,7 @@ CodeSize = Annotated[int, Field(ge=1, le=MAX_LAYER_SIZE, description="numbers in
 
 
 class _Layers(BaseModel):
-    """What all architectures of layers have in common."""
+    """Fields of all architectures of layers."""
 
     model_config = STRICT
 

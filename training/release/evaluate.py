@@ -38,13 +38,13 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
     for start in range(0, len(pixels), BATCH):
         batch = pixels[start : start + BATCH]
         encoded = encoder.encode(batch)
-        delivered = decoder.decode([one.bitstream for one in encoded])
-        x_hat = decoder.x_hat(np.stack([one.y for one in encoded]))
+        delivered = decoder.decode([code.bitstream for code in encoded])
+        x_hat = decoder.x_hat(np.stack([code.y for code in encoded]))
         float_error += float(np.square(x_hat.astype(np.float64) - image.to_x(batch)).sum())
         error += float(np.square((delivered.astype(np.float64) - batch) / 255).sum())
-        ideal_bits += sum(one.ideal_bits for one in encoded)
-        payload_bytes += sum(len(one.payload) for one in encoded)
-        bitstream_bytes += sum(len(one.bitstream) for one in encoded)
+        ideal_bits += sum(code.ideal_bits for code in encoded)
+        payload_bytes += sum(len(code.payload) for code in encoded)
+        bitstream_bytes += sum(len(code.bitstream) for code in encoded)
     return Quality.from_means(
         dataset=f"{dataset.name} test",
         images=len(pixels),

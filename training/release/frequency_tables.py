@@ -22,8 +22,8 @@ _COUNTED_ONCE = 2
 
 def count_tables(symbols: npt.NDArray[np.int64]) -> tuple[FrequencyTable, ...]:
     """Return a table for each coordinate of symbols, int64 (N, code size)."""
-    most = min(MAX_ENTRIES, MAX_ENTRIES_TOGETHER // symbols.shape[1])
-    return tuple(_count_table(column, most) for column in symbols.T)
+    max_entries = min(MAX_ENTRIES, MAX_ENTRIES_TOGETHER // symbols.shape[1])
+    return tuple(_count_table(column, max_entries) for column in symbols.T)
 
 
 def scale_to_total(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -38,13 +38,13 @@ def scale_to_total(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.asarray(shares + 1)
 
 
-def _count_table(column: npt.NDArray[np.int64], most: int) -> FrequencyTable:
+def _count_table(column: npt.NDArray[np.int64], max_entries: int) -> FrequencyTable:
     least, greatest = int(column.min()), int(column.max())
     margin = max(_LEAST_MARGIN, int((greatest - least) * _MARGIN))
     first, last = least - margin, greatest + margin
-    if last - first >= most:
-        first = int(np.median(column)) - most // 2
-        last = first + most - 1
+    if last - first >= max_entries:
+        first = int(np.median(column)) - max_entries // 2
+        last = first + max_entries - 1
     inside = column[(column >= first) & (column <= last)]
     counts = np.bincount(inside - first, minlength=last - first + 1)
     escapes = len(column) - len(inside)
