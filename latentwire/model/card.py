@@ -124,8 +124,8 @@ class DetectedOod(_Frozen):
 
     ood_images: str
     images: int = Field(ge=1)
-    by_sender: Share = Field(description="by an encoder alone")
-    with_decoder: Share = Field(description="where the decoder is at hand")
+    by_sender: Share = Field(description="without a decoder")
+    with_decoder: Share = Field(description="with a decoder")
 
 
 class GuardRates(_Frozen):

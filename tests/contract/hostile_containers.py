@@ -23,7 +23,7 @@ SHAPE = ImageShape(height=2, width=2, channels=1)
 TABLES = (FrequencyTable(first=-1, frequencies=(16384, 32768, 16383), escape=1),) * 2
 CODER = ChunkCoder(TABLES, SHAPE)
 
-# Three coded images, the second of them with the symbol 5, from outside its table; before the last, one losslessly.
+# Three coded images, the second with the symbol 5, which is outside its table; before the last, a lossless image.
 CHUNK = Chunk(np.array([[0, 0], [5, -1], [1, 0]], dtype=np.int64), {2: bytes.fromhex("00000a141e")})
 
 

@@ -1,8 +1,7 @@
 """Fuzzes one target with atheris: `python -m tests.fuzz code --seconds 600`.
 
-What is found interesting on the way goes into `build/fuzz/<target>/`, from where a later run goes on; bytes that break
-a target are written beside it. `--keep` puts the fewest of them that go all the ways they go through the codec into
-`tests/fuzz/corpus/<target>/`, which the test suite replays.
+Inputs with new coverage go into `build/fuzz/<target>/`, from where a later run continues; inputs that break a target
+are written beside that folder. `--keep` minimizes them into `tests/fuzz/corpus/<target>/`, which the tests replay.
 """
 
 import argparse
@@ -13,12 +12,12 @@ FOLDER = Path("build") / "fuzz"
 
 
 def main() -> int:
-    """Run until the time is over, or a target breaks."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz what reads bytes from outside.")
+    """Run until the time is over, or the target breaks."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the readers of untrusted bytes.")
     parser.add_argument("target", choices=["code", "raw", "card", "container", "image"])
     parser.add_argument("--seconds", type=int, default=120, metavar="N", help="default: %(default)s")
     parser.add_argument("--max-bytes", type=int, default=4096, metavar="N", help="of an input; default: %(default)s")
-    parser.add_argument("--keep", action="store_true", help="fuzz no more, but keep what was found")
+    parser.add_argument("--keep", action="store_true", help="minimize the inputs found so far, instead of fuzzing")
     arguments = parser.parse_args()
     if arguments.keep:
         return _keep(arguments.target)

@@ -1,4 +1,4 @@
-"""What fuzzing found -> the few inputs worth keeping: those that go a way through the library that no other goes."""
+"""Minimizes a corpus: same coverage of the library, fewest inputs."""
 
 import sys
 from collections.abc import Callable
@@ -10,20 +10,27 @@ import latentwire
 
 Step = tuple[str, int, int]
 
-_ROOM = str(Path(latentwire.__file__).parent)
+_LIBRARY = str(Path(latentwire.__file__).parent)
 CORPUS = Path(__file__).parent / "corpus"
 
 
 def keep(target: Callable[[bytes], None], given: list[bytes], found: list[bytes], folder: Path) -> list[bytes]:
-    """Put the shortest inputs into `folder` that between them go every way that `found` go and `given` do not.
+    """Replace the files in `folder` by the shortest inputs that take all steps that `found` take and `given` do not.
 
-    What was in it goes, if it is not among them.
+    Args:
+        target: function that is fuzzed.
+        given: inputs that are tested anyway.
+        found: inputs to choose from.
+        folder: of the corpus.
+
+    Returns:
+        The inputs in the folder.
     """
     known = set[Step]().union(*(steps(target, data) for data in given))
     kept = []
     for data in sorted(set(found), key=lambda data: (len(data), data)):
-        if not (ways := steps(target, data)) <= known:
-            known |= ways
+        if not (taken := steps(target, data)) <= known:
+            known |= taken
             kept.append(data)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
@@ -34,12 +41,12 @@ def keep(target: Callable[[bytes], None], given: list[bytes], found: list[bytes]
 
 
 def steps(target: Callable[[bytes], None], data: bytes) -> set[Step]:
-    """Return which line of the library was run after which other when a target ran on some bytes."""
+    """Return the steps from line to line of the library that a target takes on an input."""
     found: set[Step] = set()
 
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
         file, line = frame.f_code.co_filename, frame.f_lineno
-        if not file.startswith(_ROOM):
+        if not file.startswith(_LIBRARY):
             return None
 
         def step(frame: FrameType, event: str, argument: Any) -> Any:

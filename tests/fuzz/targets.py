@@ -1,7 +1,7 @@
-"""What is fuzzed: bytes enter, and whatever is wrong with them may only end in the error that is documented for it.
+"""The targets of fuzzing: functions that read bytes, and may only raise the documented errors.
 
-Each target also seals what it is given, with checksums that are right: hardly any random bytes would pass them. All
-know the card of `tests.contract.hostile_codes`, whose graphs are nowhere.
+Each target also wraps its input in a frame with valid checksums, which hardly any random bytes would have. All targets
+use the card of `tests.contract.hostile_codes`, whose graphs do not exist.
 """
 
 import io
@@ -49,7 +49,7 @@ _DECODER = Decoder(_CARD, _Grey())
 
 
 def fuzz_code(data: bytes) -> None:
-    """Decode a single code in the full framing: as it is, and as the payload of a sound frame."""
+    """Decode a bitstream in the full framing: the input, and the input as the payload of a valid frame."""
     for bitstream in (data, write_bitstream(data, _CARD.fingerprint)):
         try:
             pixels = _DECODER.decode([bitstream])
@@ -59,20 +59,20 @@ def fuzz_code(data: bytes) -> None:
 
 
 def fuzz_raw(data: bytes) -> None:
-    """Decode a single code in the raw framing; what is read must be what would be written."""
+    """Decode a payload in the raw framing; encoding the result must give the same bytes."""
     try:
         pixels = _DECODER.decode_raw([data])
     except InvalidCode:
         return
     if lossless.is_lossless(data):
         again = lossless.read_payload(lossless.write_payload(pixels[0]), SHAPE)
-        _expect(np.array_equal(again, pixels[0]), "an image losslessly that is not written as it was read")
+        _expect(np.array_equal(again, pixels[0]), "a lossless image that is not written as it was read")
     else:
         _expect(_CODER.encode(_CODER.decode(data).tolist())[0] == data, "two payloads of the same symbols")
 
 
 def fuzz_card(data: bytes) -> None:
-    """Read a model card; one that is read must be the same after it was written."""
+    """Read a model card; a valid card must be the same after writing and reading it."""
     try:
         found = read_card(data, NAME)
     except InvalidCard:
@@ -81,7 +81,7 @@ def fuzz_card(data: bytes) -> None:
 
 
 def fuzz_container(data: bytes) -> None:
-    """Decode a container: as it is, fed in two pieces, and as the body of a sound chunk."""
+    """Decode a container: the input, fed in two pieces, and the input as the body of a valid chunk."""
     half = len(data) // 2
     _read_container(data[:half], data[half:])
     writer = FrameWriter(_CARD.fingerprint)
@@ -90,7 +90,7 @@ def fuzz_container(data: bytes) -> None:
 
 
 def fuzz_image(data: bytes) -> None:
-    """Read an image file: as it is, and as the lines of a sound PNG file. Pillow must see what is read without it."""
+    """Read an image file: the input, and the input as the lines of a valid PNG file. Pillow must read the same."""
     for file in (data, _png_of(data)):
         for fit in ("strict", "resize", "pad"):
             try:
@@ -117,12 +117,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def seeds(target: str) -> dict[str, bytes]:
-    """Return what fuzzing of a target starts from, by name: sound bytes, the hostile files, and the kept corpus."""
+    """Return the inputs that fuzzing of a target starts from, by name: valid bytes, hostile files and the corpus."""
     return {**written_seeds(target), **{path.name: path.read_bytes() for path in _kept_files(target)}}
 
 
 def written_seeds(target: str) -> dict[str, bytes]:
-    """Return the sound bytes and the hostile files of a target, by name."""
+    """Return the valid bytes and the hostile files of a target, by name."""
     whole = {
         "code": {"sound": sound_bitstream(), "sound-image": write_bitstream(sound_image(), _CARD.fingerprint)},
         "raw": {"sound": sound_payload(), "sound-image": sound_image()},
@@ -134,7 +134,7 @@ def written_seeds(target: str) -> dict[str, bytes]:
 
 
 def kept_seeds(target: str) -> list[bytes]:
-    """Return what earlier runs on a target found worth keeping."""
+    """Return the corpus of a target, which earlier runs found."""
     return [path.read_bytes() for path in _kept_files(target)]
 
 
@@ -150,7 +150,7 @@ def _read_container(*pieces: bytes) -> None:
             _expect(pixels.shape[1:] == SHAPE.as_tuple(), "images of another shape")
     except CodeError:
         pass
-    # Whoever wants what is left of a damaged container reads on.
+    # `latentwire decode` reads on after damage.
     reader = FrameReader()
     for piece in pieces:
         reader.feed(piece)
@@ -164,12 +164,12 @@ def _read_container(*pieces: bytes) -> None:
         except CodeError:
             break
     else:
-        raise AssertionError("a reader that does not come to an end")
+        raise AssertionError("a reader that does not end")
     _expect(images <= _MAX_IMAGES * (1 + reader.chunks), "more images than chunks can have")
 
 
 def _png_of(data: bytes) -> bytes:
-    """Return a PNG file of the model's shape whose lines are these bytes, each with a filter that there is."""
+    """Return a PNG file of the model's shape whose lines are these bytes, each with a valid filter."""
     line_bytes = 1 + SHAPE.width
     lines = bytearray(data[: SHAPE.height * line_bytes].ljust(SHAPE.height * line_bytes, b"\0"))
     lines[::line_bytes] = bytes(kind % 5 for kind in lines[::line_bytes])
