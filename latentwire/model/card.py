@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from latentwire.errors import InvalidCard
+from latentwire.model.guard_limits import GuardLimits
+from latentwire.model.schema import Frozen, NonNegative, Positive, Sha256
 
 CARD_FILE = "card.json"
 ENCODER_FILE = "encoder.onnx"
@@ -30,18 +32,10 @@ MAX_CODE_SIZE = 4096
 FREQUENCY_BITS = 16
 FREQUENCY_TOTAL = 1 << FREQUENCY_BITS
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Frequency = Annotated[int, Field(ge=1, le=FREQUENCY_TOTAL - 1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ImageShape(_Frozen):
+class ImageShape(Frozen):
     """Height and width in pixels, and number of channels: 1 for grey, 3 for RGB, 4 for RGBA. 8 bits a channel."""
 
     height: int = Field(ge=1, le=4096)
@@ -61,7 +55,7 @@ class ImageShape(_Frozen):
         return f"{self.height} × {self.width} pixels, {self.channels} channel{'s' * (self.channels > 1)}"
 
 
-class UniformQuantizer(_Frozen):
+class UniformQuantizer(Frozen):
     """Parameters of a uniform scalar quantizer: coordinate i has the levels `low[i] + symbol * step[i]`."""
 
     kind: Literal["uniform"] = "uniform"
@@ -89,7 +83,7 @@ class UniformQuantizer(_Frozen):
         return hash((self.low, self.step))
 
 
-class FrequencyTable(_Frozen):
+class FrequencyTable(Frozen):
     """How often one coordinate's symbols occur, of 65,536: `frequencies` of first, first + 1, …; `escape` of others.
 
     These integers alone steer the entropy coder; no float takes part.
@@ -111,56 +105,14 @@ class FrequencyTable(_Frozen):
         return self.first + len(self.frequencies) - 1
 
 
-class ReferencePictures(_Frozen):
-    """Statistics of the training images at each pixel, as PNG files of the model's shape, in levels of 0 to 255."""
-
-    mean_png_base64: str = Field(description="mean of the training images")
-    spread_png_base64: str = Field(description="standard deviation of the training images; at least 1")
-    error_png_base64: str = Field(description="root mean square error of reconstructed validation images; at least 1")
-
-
-class DetectedOod(_Frozen):
-    """The share of a set of out-of-distribution images that the guard detects."""
-
-    ood_images: str
-    images: int = Field(ge=1)
-    by_sender: Share = Field(description="without a decoder")
-    with_decoder: Share = Field(description="with a decoder")
-
-
-class GuardRates(_Frozen):
-    """How often the guard finds images out-of-distribution, measured on images that did not set its limits."""
-
-    ordinary: str = Field(description="name of a set of images that the model is for")
-    images: int = Field(ge=1)
-    false_alarms_by_sender: Share
-    false_alarms_with_decoder: Share
-    caught: tuple[DetectedOod, ...] = ()
-
-
-class GuardLimits(_Frozen):
-    """The limits beyond which an image is out-of-distribution, and the statistics that its scores are computed from.
-
-    Fewer than one in a thousand training images is beyond the limits. They are not part of the model's identity.
-    """
-
-    max_input_deviation: Positive = Field(description="of the image, with a decoder")
-    max_input_deviation_alone: Positive = Field(description="of the image, without a decoder")
-    max_bits: Positive = Field(description="ideal code length")
-    max_mse: Positive = Field(description="of the reconstruction, per value in [0, 1]")
-    max_reconstruction_deviation: Positive = Field(description="of the reconstruction")
-    reference: ReferencePictures
-    rates: GuardRates | None = None
-
-
-class GraphFile(_Frozen):
+class GraphFile(Frozen):
     """One ONNX file: its SHA-256 and its size in bytes."""
 
     sha256: Sha256
     bytes: int = Field(ge=1)
 
 
-class Golden(_Frozen):
+class Golden(Frozen):
     """A drawn test picture, its symbols and its reconstruction, by which encoder and decoder are checked at start.
 
     An encoder is right if its symbols differ by at most 1 from these, a decoder if its pixels differ by at most 2 of
@@ -172,7 +124,7 @@ class Golden(_Frozen):
     reconstruction_png_base64: str = Field(description="output of the decoder")
 
 
-class Quality(_Frozen):
+class Quality(Frozen):
     """Measured through the real encoder and decoder; pixels in [0, 1], errors per pixel over all images.
 
     `float_*` is the autoencoder alone, with the code as float32. The others include the quantized code, the bitstream
@@ -230,7 +182,7 @@ class Quality(_Frozen):
         )
 
 
-class ModelCard(_Frozen):
+class ModelCard(Frozen):
     """One model: its image shape, quantizer, tables, graphs, golden data, guard limits and measured quality."""
 
     card_version: Literal[1] = 1

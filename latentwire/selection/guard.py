@@ -27,7 +27,8 @@ from latentwire.format import lossless
 from latentwire.format.container import Chunk
 from latentwire.format.container_writer import ContainerWriter
 from latentwire.imaging import image
-from latentwire.model.card import GuardLimits, ModelCard
+from latentwire.model.card import ModelCard
+from latentwire.model.guard_limits import GuardLimits
 from latentwire.options import OnOod, Verify
 from latentwire.selection.assessment import (
     Assessment,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from latentwire.errors import ImageError, InvalidCard
 from latentwire.imaging.image import Pixels, read_image
-from latentwire.model.card import ImageShape, ReferencePictures
+from latentwire.model.card import ImageShape
+from latentwire.model.guard_limits import ReferencePictures
 
 Scores = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float64]

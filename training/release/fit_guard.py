@@ -17,7 +17,7 @@ from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.errors import UncodableImage
 from latentwire.imaging import image
-from latentwire.model.card import DetectedOod, GuardLimits, GuardRates, ReferencePictures
+from latentwire.model.guard_limits import DetectedOod, GuardLimits, GuardRates, ReferencePictures
 from latentwire.selection.guard import Guard
 from training.data.datasets import Dataset, TrainingSplit, load_images
 from training.data.images import TargetShape, fit_pixels

@@ -19,13 +19,13 @@ from latentwire.model.card import (
     FrequencyTable,
     Golden,
     GraphFile,
-    GuardLimits,
     ImageShape,
     ModelCard,
     Quality,
     UniformQuantizer,
     model_id_of,
 )
+from latentwire.model.guard_limits import GuardLimits
 from latentwire.model.onnx_session import open_onnx
 
 

@@ -3,7 +3,8 @@
 import shlex
 from typing import Any
 
-from latentwire.model.card import GuardLimits, ModelCard, Quality
+from latentwire.model.card import ModelCard, Quality
+from latentwire.model.guard_limits import GuardLimits
 from training.recipe import Recipe, load_recipe, make_recipe, recipe_names
 
 

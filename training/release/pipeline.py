@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import ImageMismatch
-from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GuardLimits, ModelCard, Quality, load_card
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ModelCard, Quality, load_card
+from latentwire.model.guard_limits import GuardLimits
 from training.data.datasets import Dataset, split_training
 from training.errors import InvalidRun
 from training.recipe import Recipe, make_recipe

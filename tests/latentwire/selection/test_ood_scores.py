@@ -5,7 +5,8 @@ import pytest
 
 from latentwire.errors import InvalidCard
 from latentwire.imaging import image
-from latentwire.model.card import ImageShape, ReferencePictures
+from latentwire.model.card import ImageShape
+from latentwire.model.guard_limits import ReferencePictures
 from latentwire.selection.ood_scores import ReferenceStatistics, normalized_mae
 
 SHAPE = ImageShape(height=2, width=2, channels=1)
