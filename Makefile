@@ -32,7 +32,7 @@ coverage: $(DEV)/installed ## Run all tests and measure their coverage, which ha
 test-lowest: $(LOWEST)/installed ## Run the tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -W default --numprocesses auto --maxprocesses 4 --dist loadfile
 
-soak: $(DEV)/installed ## Drive the service for ten minutes with good and hostile requests (SOAK='--minutes 60 --pair')
+soak: $(DEV)/installed ## Drive two replicas behind the edge for ten minutes, with restarts (SOAK='--minutes 60 --pair')
 	$(DEV)/bin/python -m tests.soak $(SOAK)
 
 quality: $(DEV)/installed ## Measure every shipped model on all its test images; fails if a card says another RMSE

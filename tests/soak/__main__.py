@@ -90,7 +90,8 @@ def soak(service: Service, scratch: Path, plan: Plan) -> Report:
             bar.set_description_str(text, refresh=False)
             bar.update(passed_s - bar.n)
 
-        work.run(watch)
+        # A batch of schemathesis that a restart interrupts would be a failure.
+        work.run(watch, lambda: all(process.poll() is not None for process, _ in comparing))
     seconds, load = time.monotonic() - began, work.tally.requests
     findings = [conformance.finish(process, own) for process, own in comparing]
     missing = work.kinds - work.tally.kinds()

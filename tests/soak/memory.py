@@ -6,7 +6,8 @@ from typing import NamedTuple
 # Caches, arenas and threads reach their size in this part of the samples.
 WARM_UP = 0.35
 MAX_GROWTH = 1.05
-MIN_SAMPLES = 60
+# Five minutes, with a sample a second.
+MIN_SAMPLES = 300
 
 
 class Sample(NamedTuple):

@@ -123,8 +123,13 @@ class Soak:
         """All kinds of requests."""
         return {*self._well_behaved, *self._misbehaving}
 
-    def run(self, watch: Callable[[float], None]) -> None:
-        """Let all clients work to their end; `watch` is called now and then with the seconds since the start."""
+    def run(self, watch: Callable[[float], None], may_restart: Callable[[], bool]) -> None:
+        """Let all clients work to their end.
+
+        Args:
+            watch: called now and then with the seconds since the start.
+            may_restart: whether replicas may restart; no restart begins before it returns True.
+        """
         began = time.monotonic()
         threads = [
             threading.Thread(target=self._work, args=(calls,), daemon=True)
@@ -138,7 +143,7 @@ class Soak:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             passed = time.monotonic() - began
-            if self._plan.seconds is not None and passed > WITHOUT_RESTARTS * self._plan.seconds:
+            if self._plan.seconds is not None and passed > WITHOUT_RESTARTS * self._plan.seconds and may_restart():
                 self.restarts.start(None)
             if not self.restarts.epoch or not self.samples:
                 self.samples.append(Sample(passed, self.tally.requests, self._service.resident_bytes()))
