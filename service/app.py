@@ -17,7 +17,7 @@ from service.api import decode, decode_batch, docs, encode, encode_batch, health
 from service.api.bodies.streams import StreamingEndpoint
 from service.api.state import State
 from service.errors import WrongRole
-from service.http.problems import EXCEPTION_HANDLERS
+from service.http.problems import ProblemMiddleware
 from service.inference.readiness import Readiness
 from service.inference.registry import Registry, open_registry
 from service.middleware.api_keys import open_keys
@@ -32,13 +32,13 @@ ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Application(Starlette):
-    """Starlette's application within the middleware that must also see the responses to unexpected errors."""
+    """Starlette's application with middleware of ours, which also sees the responses to unexpected errors."""
 
     wrap: Callable[[ASGIApp], ASGIApp]
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return Starlette's stack within ours."""
-        return self.wrap(super().build_middleware_stack())
+        """Return the router within the middleware."""
+        return self.wrap(ProblemMiddleware(self.router))
 
 
 class NamedRoute(Route):
@@ -96,7 +96,7 @@ def create_app(
         log_requests = settings.access_log and settings.log_format == "json"
         return InstrumentationMiddleware(app, metrics, tracer, log_requests=log_requests)
 
-    app = Application(routes=_routes(settings), lifespan=lifespan, exception_handlers=EXCEPTION_HANDLERS)
+    app = Application(routes=_routes(settings), lifespan=lifespan)
     app.router.redirect_slashes = False
     app.wrap = wrap
     app.state.metrics = metrics

@@ -5,12 +5,11 @@ nothing about the inside of the service.
 """
 
 import json
-from http import HTTPStatus
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentwire import errors as codec_errors
 from service import errors
@@ -110,34 +109,46 @@ def problem_json(problem: Problem, detail: str) -> bytes:
     return json.dumps(problem.document(detail)).encode()
 
 
-async def handle_known_error(_request: Request, error: Exception) -> Response:
-    """Return the response for an error of the table."""
-    problem = PROBLEMS[type(error)]
-    return problem_response(problem, str(error), _HEADERS.get(type(error)))
-
-
-async def handle_http_exception(_request: Request, error: Exception) -> Response:
-    """Return the response for an error of Starlette's routing."""
-    if not isinstance(error, HTTPException):
-        raise error
-    headers = dict(error.headers) if error.headers else None
-    if error.status_code == NOT_FOUND.status:
-        return problem_response(NOT_FOUND, "this route does not exist; /docs lists the routes", headers)
-    if error.status_code == METHOD_NOT_ALLOWED.status:
-        allowed = ", ".join(sorted(method.strip() for method in (headers or {}).get("Allow", "").split(",")))
+def response_to(error: Exception) -> Response:
+    """Return the response to an error: of the table, of Starlette's routing, or unexpected."""
+    if (problem := PROBLEMS.get(type(error))) is not None:
+        return problem_response(problem, str(error), _HEADERS.get(type(error)))
+    if isinstance(error, HTTPException) and error.status_code == NOT_FOUND.status:
+        return problem_response(NOT_FOUND, "this route does not exist; /docs lists the routes")
+    if isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status:
+        allowed = ", ".join(sorted(method.strip() for method in (error.headers or {}).get("Allow", "").split(",")))
         return problem_response(METHOD_NOT_ALLOWED, f"this route takes {allowed}", {"Allow": allowed})
-    other = Problem(error.status_code, "http-error", HTTPStatus(error.status_code).phrase)
-    return problem_response(other, other.title, headers)
-
-
-async def handle_unexpected_error(_request: Request, _error: Exception) -> Response:
-    """Return the response for any other error, which Starlette then raises again for the server's log."""
     return problem_response(INTERNAL_ERROR, "the service failed on this request; its log says why")
 
 
-EXCEPTION_HANDLERS = {
-    codec_errors.CodecError: handle_known_error,
-    errors.ServiceError: handle_known_error,
-    HTTPException: handle_http_exception,
-    Exception: handle_unexpected_error,
-}
+class ProblemMiddleware:
+    """ASGI middleware that sends each error of `app` as a problem document.
+
+    It does what two layers of Starlette would do for every request, in less time.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on.
+
+        Raises:
+            Exception: an unexpected error, after its response, for the server's log.
+        """
+        started = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception as error:
+            if scope["type"] != "http" or started:
+                raise
+            response = response_to(error)
+            await response(scope, receive, send)
+            if response.status_code == INTERNAL_ERROR.status:
+                raise

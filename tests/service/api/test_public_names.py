@@ -1,6 +1,5 @@
 """The table of public names in docs/API.md has exactly the names that the service has."""
 
-import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -9,12 +8,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.requests import Request
 
 from service.api import decode, decode_batch, encode_batch, encode_options
 from service.api.openapi import openapi_document
 from service.http.headers import ContentHeaders
-from service.http.problems import ALL_PROBLEMS, PROBLEMS, handle_known_error
+from service.http.problems import ALL_PROBLEMS, PROBLEMS, response_to
 from service.middleware.instrumentation import REQUEST_ID_HEADER
 from service.observability.metrics import Metrics
 from service.observability.request_record import RequestRecord
@@ -127,8 +125,7 @@ def test_json_fields(rows: list[Row], document: dict[str, Any]) -> None:
 
 def test_response_headers(rows: list[Row], start: Callable[..., Client], png: bytes) -> None:
     def known_problem(kind: type[Exception]) -> set[str]:
-        response = asyncio.run(handle_known_error(Request({"type": "http"}), kind.__new__(kind)))
-        return set(response.headers)
+        return set(response_to(kind.__new__(kind)).headers)
 
     client, keyed = start(), start(api_keys="0123456789abcdefghij")
     responses = [

@@ -4,6 +4,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.http.problems import ProblemMiddleware
 from service.middleware.auth import AuthMiddleware
 from service.middleware.instrumentation import InstrumentationMiddleware
 from service.settings import Settings
@@ -37,11 +38,11 @@ def assert_unauthenticated(response: httpx.Response, says: str) -> None:
 
 
 def test_requests_pass_no_key_check_without_keys(client: Client) -> None:
-    assert middleware_of(client) == [InstrumentationMiddleware]
+    assert middleware_of(client) == [InstrumentationMiddleware, ProblemMiddleware]
 
 
 def test_keys_are_checked_before_any_route(keyed: Client) -> None:
-    assert middleware_of(keyed) == [InstrumentationMiddleware, AuthMiddleware]
+    assert middleware_of(keyed) == [InstrumentationMiddleware, AuthMiddleware, ProblemMiddleware]
 
 
 @pytest.mark.parametrize(
