@@ -23,7 +23,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
-PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
+PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 ELLIPSIS = "…"
 
 # Long enough for a slow core that is busy with something else.
