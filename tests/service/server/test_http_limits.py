@@ -16,11 +16,12 @@ from uvicorn.server import ServerState
 from service.observability.metrics import Metrics
 from service.server.connections import ConnectionPool, Limits
 from service.server.http_limits import MAX_PIPELINED, LimitedHttpProtocol
-from tests.service.launching import PATIENCE_S, LaunchServer, Server, wait_until
+from tests.service.launching import PATIENCE_S, ROOT, LaunchServer, Server, wait_until
 from tests.service.raw_http import GET, assert_raw_problem, connect, is_closed, read_to_end
 
 # `http_limits` was checked with these versions of uvicorn. Run this module with another one before adding it.
 CHECKED_UVICORN = ("0.54",)
+INTERNAL = re.compile(r"uvicorn\.(protocols|_\w)|from uvicorn import _")
 POST = b"POST /encode HTTP/1.1\r\nHost: test\r\n"
 PROBES = ("/livez", "/readyz", "/metrics")
 BIG_FILE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -127,6 +128,11 @@ def test_uvicorn_has_the_internal_names_that_the_limits_use() -> None:
         assert len(protocol.pipeline) == 1
 
     asyncio.run(look())
+
+
+def test_no_other_file_uses_internal_names_of_uvicorn() -> None:
+    paths = (ROOT / "service").rglob("*.py")
+    assert [path.name for path in paths if INTERNAL.search(path.read_text(encoding="utf-8"))] == ["http_limits.py"]
 
 
 def test_a_connection_goes_on_after_a_response_and_closes_after_one_when_the_process_stops() -> None:
