@@ -56,22 +56,22 @@ def strip_png(data: bytes) -> tuple[bytes, int]:
     """
     kept: list[bytes] = []
     orientation = UPRIGHT
-    at, kept_to = len(PNG_SIGNATURE), 0
+    offset, kept_to = len(PNG_SIGNATURE), 0
     for _ in range(_max_parts(data)):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        end = offset + 12 + int.from_bytes(data[offset : offset + 4], "big")
         if len(data) < end:
             raise InvalidImage("the PNG image is truncated")
-        kind = data[at + 4 : at + 8]
-        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+        kind = data[offset + 4 : offset + 8]
+        if zlib.crc32(memoryview(data)[offset + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise InvalidImage("the PNG image is damaged: a checksum does not match")
         if kind == b"IEND":
             return b"".join([*kept, data[kept_to:end]]) if kept else data, orientation
         if kind not in _PNG_PICTURE:
-            kept.append(data[kept_to:at])
+            kept.append(data[kept_to:offset])
             kept_to = end
             if kind == b"eXIf":
-                orientation = read_orientation(data[at + 8 : end - 4])
-        at = end
+                orientation = read_orientation(data[offset + 8 : end - 4])
+        offset = end
     raise _too_many_parts("PNG")
 
 
@@ -83,27 +83,27 @@ def strip_jpeg(data: bytes) -> tuple[bytes, int]:
     """
     kept: list[bytes] = []
     orientation = UPRIGHT
-    at, kept_to = len(JPEG_SIGNATURE), 0
+    offset, kept_to = len(JPEG_SIGNATURE), 0
     for _ in range(_max_parts(data)):
-        while data[at : at + 2] == b"\xff\xff":
-            at += 1
-        if len(data) < at + 4 or data[at] != 0xFF or data[at + 1] == _JPEG_END:
+        while data[offset : offset + 2] == b"\xff\xff":
+            offset += 1
+        if len(data) < offset + 4 or data[offset] != 0xFF or data[offset + 1] == _JPEG_END:
             raise InvalidImage("the JPEG image is truncated or damaged")
-        marker = data[at + 1]
+        marker = data[offset + 1]
         if marker in _JPEG_LONE:
-            at += 2
+            offset += 2
             continue
         if marker == _JPEG_SCAN:
-            if data.count(b"\xff\xda", at) > MAX_SCANS:
+            if data.count(b"\xff\xda", offset) > MAX_SCANS:
                 raise InvalidImage(f"the JPEG image has more than {MAX_SCANS} scans")
             return b"".join([*kept, data[kept_to:]]) if kept else data, orientation
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        end = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
         if marker in _JPEG_STRIPPED:
-            kept.append(data[kept_to:at])
+            kept.append(data[kept_to:offset])
             kept_to = end
-            if marker == _JPEG_EXIF and data.startswith(_EXIF_START, at + 4) and orientation == UPRIGHT:
-                orientation = read_orientation(data[at + 4 : end])
-        at = end
+            if marker == _JPEG_EXIF and data.startswith(_EXIF_START, offset + 4) and orientation == UPRIGHT:
+                orientation = read_orientation(data[offset + 4 : end])
+        offset = end
     raise _too_many_parts("JPEG")
 
 
@@ -114,10 +114,10 @@ def read_orientation(exif: bytes) -> int:
     if order is None:
         return UPRIGHT
     try:
-        (at,) = struct.unpack_from(order + "I", exif, 4)
-        (count,) = struct.unpack_from(order + "H", exif, at)
-        for tag_at in range(at + 2, at + 2 + 12 * min(count, _MAX_EXIF_TAGS), 12):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, tag_at)
+        (offset,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, offset)
+        for tag_offset in range(offset + 2, offset + 2 + 12 * min(count, _MAX_EXIF_TAGS), 12):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, tag_offset)
             if tag == _EXIF_ORIENTATION:
                 return value if kind == _EXIF_SHORT and 1 <= value <= 8 else UPRIGHT
     except struct.error:
