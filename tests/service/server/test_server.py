@@ -228,7 +228,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
     "card not JSON": (lambda model: (model / CARD_FILE).write_text("{"), (), "card of model 'tiny' is not valid"),
     "a half linked from elsewhere": (link_out, (), "decoder.onnx of model 'tiny' is a symlink to a file outside"),
     "a model linked from elsewhere": (link_model_out, (), "card.json of model 'tiny' is a symlink to a file outside"),
-    "folder renamed": (lambda model: model.rename(model.with_name("new")), (), "'new' is that of model 'tiny'"),
+    "folder renamed": (lambda model: model.rename(model.with_name("new")), (), "folder 'new' names the model 'tiny'"),
     "no models": (shutil.rmtree, (), "holds no model"),
     "no folder": (lambda model: shutil.rmtree(model.parent), (), "cannot be read"),
     "one model twice": (twin, ("--default-model", "tiny"), "have the same fingerprint"),
