@@ -45,10 +45,10 @@ def _kind_of_network(recipe: Recipe) -> tuple[object, ...]:
     names = ("variational", "tied", "correction", "conv_code", "pooling", "upsampling")
     options = recipe.options()
     values = (options.get(name) for name in names)
-    return (options["architecture"], recipe.rate_lambda > 0, bool(options.get("spatial_channels")), *values)
+    return (options["architecture"], bool(options.get("spatial_channels")), *values)
 
 
-# One recipe of each kind.
+# One recipe of each kind; a rate only multiplies codes by gains.
 PUBLISHED = list({_kind_of_network(load_recipe(name)): name for name in recipe_names()}.values())
 
 
