@@ -1,1 +1,1 @@
-"""What the README claims, measured again by one command each. Stands on `codec`, and on `training` for data sets."""
+"""Programs that measure the figures in the documentation. They use `latentwire`, and `training` for data sets."""

@@ -1,1 +1,1 @@
-"""The HTTP skin of the codec: `POST /encode` and `POST /decode`. Knows nothing of training."""
+"""The HTTP service around the library: routes, limits, scheduling, metrics. It never imports `training`."""

@@ -1,1 +1,1 @@
-"""HTTP's grammar: headers, queries, content negotiation, multipart, npy and problem documents. Knows no model."""
+"""HTTP without models: headers, queries, content negotiation, multipart, npy and problem documents."""

@@ -1,1 +1,1 @@
-"""The models that this process serves, and whether it is ready to."""
+"""The loaded models, and the check that they give their golden results."""

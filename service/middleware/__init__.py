@@ -1,1 +1,1 @@
-"""What every request passes before its route: instrumentation, and authentication if keys are set."""
+"""The middleware around every route: instrumentation, and authentication if keys are set."""

@@ -1,1 +1,1 @@
-"""What a request leaves behind: metrics, traces and log lines."""
+"""Metrics, traces and log lines of requests."""

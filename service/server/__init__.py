@@ -1,1 +1,1 @@
-"""Sockets, processes and signals. Knows no route."""
+"""Sockets, TLS, worker processes and signals. These modules do not depend on the routes."""

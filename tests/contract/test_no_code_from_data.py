@@ -23,8 +23,8 @@ SAFELY = {
 }
 
 
-def sources(*rooms: str) -> list[Path]:
-    found = [path for room in rooms for path in sorted((REPOSITORY / room).rglob("*.py"))]
+def sources(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
     assert found
     return found
 

@@ -79,7 +79,7 @@ class Load:
 
 @contextmanager
 def load(address: tuple[str, int], requests: Sequence[Request], clients: int) -> Iterator[Load]:
-    """Send `requests` over and over, from so many clients with a kept connection each."""
+    """Send `requests` repeatedly from `clients` clients, each with a kept connection."""
     seen = Load(address, requests)
     threads = [threading.Thread(target=seen.run) for _ in range(clients)]
     for thread in threads:

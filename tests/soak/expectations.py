@@ -176,7 +176,7 @@ def model_fields(card: ModelCard) -> dict[str, Any]:
 
 
 def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedImage], bytes]) -> Check:
-    """Expect an image's code as bytes, with what the headers tell of it."""
+    """Expect an image's bitstream, and the headers that describe it."""
     headers = {"latentwire_model": card.full_name}
     if sent.psnr_db is not None:
         headers["latentwire_psnr_db"] = f"{sent.psnr_db:.2f}"
