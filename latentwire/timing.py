@@ -1,14 +1,13 @@
 """Measures the stages of the library: image, infer and entropy.
 
-A `StageTimer` collects the time of each stage that runs in its `timer_scope`. Without a scope nothing is measured.
+A `StageTimer` collects the time of each stage that runs in its `with` block. Outside of one nothing is measured.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar, Token
 from functools import wraps
 from time import perf_counter_ns
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 # A batch runs through the stages thousands of times; only the first runs are kept as spans.
 MAX_SPANS = 64
@@ -23,15 +22,23 @@ Result = TypeVar("Result")
 class StageTimer:
     """The total time of each stage of one piece of work, in ns, and its first `MAX_SPANS` spans.
 
-    The work may move between threads, but only one of them may run it at a time.
+    It measures what runs in its `with` block, also in threads that copy the context. The work may move between threads,
+    but only one of them may run it at a time.
     """
 
-    __slots__ = ("inside", "spans", "total_ns")
+    __slots__ = ("_token", "inside", "spans", "total_ns")
 
     def __init__(self) -> None:
         self.inside = False
         self.total_ns: dict[str, int] = {}
         self.spans: list[Span] = []
+
+    def __enter__(self) -> Self:
+        self._token: Token[StageTimer | None] = _running.set(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        _running.reset(self._token)
 
     def record(self, stage: str, begun_ns: int, ended_ns: int) -> None:
         """Add one run through a stage."""
@@ -39,24 +46,12 @@ class StageTimer:
         if len(self.spans) < MAX_SPANS:
             self.spans.append((stage, begun_ns, ended_ns))
 
-    def merge(self, other: "StageTimer") -> None:
-        """Add all that another timer has recorded."""
-        for stage, total_ns in other.total_ns.items():
-            self.total_ns[stage] = self.total_ns.get(stage, 0) + total_ns
-        self.spans += other.spans[: MAX_SPANS - len(self.spans)]
+    def record_spans(self, spans: Sequence[Span]) -> None:
+        """Add the spans of work done for several pieces of work at once; their time does not count here."""
+        self.spans += spans[: MAX_SPANS - len(self.spans)]
 
 
 _running: ContextVar[StageTimer | None] = ContextVar("timer", default=None)
-
-
-@contextmanager
-def timer_scope(timer: StageTimer) -> Iterator[None]:
-    """Let `timer` measure what runs inside, also in threads that copy the context."""
-    token = _running.set(timer)
-    try:
-        yield
-    finally:
-        _running.reset(token)
 
 
 def record(stage: str, begun_ns: int, ended_ns: int | None = None) -> None:
@@ -65,10 +60,10 @@ def record(stage: str, begun_ns: int, ended_ns: int | None = None) -> None:
         timer.record(stage, begun_ns, perf_counter_ns() if ended_ns is None else ended_ns)
 
 
-def record_all(other: StageTimer) -> None:
-    """Record what another timer measured, if a timer is running: for work done for several requests at once."""
+def record_spans(spans: Sequence[Span]) -> None:
+    """Record the spans of work done for several pieces of work at once, if a timer is running."""
     if (timer := _running.get()) is not None:
-        timer.merge(other)
+        timer.record_spans(spans)
 
 
 def timed_stage(stage: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:

@@ -2,25 +2,6 @@
 
 Each message is a sentence for the person who sent the request. `service.http.problems` maps each class to a status and
 a problem code.
-
-    StartupRefused            the process cannot start with these settings and models
-    ServiceError
-    ├── BatchTooLarge         more images in a batch than the limit
-    ├── BodyStalled           the body, or its next bytes, did not come in time
-    ├── BodyTooLarge          more bytes than the limit
-    ├── ClientGone            the client closed the connection before its response was ready
-    ├── Forbidden             the key opens the other role's routes only
-    ├── InvalidArray          not an npy file of the expected type, or a damaged one
-    ├── InvalidJson           not JSON, or too much of it
-    ├── InvalidMultipart      not a form with exactly one file
-    ├── InvalidParameter      an unknown query parameter, or an invalid value
-    ├── NotAcceptable         the Accept header allows none of the types that the route can send
-    ├── NotReady              the model does not reproduce its golden output on this machine
-    ├── Overloaded            as many requests run and wait as allowed
-    ├── Unauthenticated       no valid key
-    ├── UnknownModel          no model of this name is loaded
-    ├── UnsupportedMediaType  the Content-Type header names a type that the route does not take
-    └── WrongRole             the route belongs to the role that this process does not have
 """
 
 

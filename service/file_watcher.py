@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -11,7 +12,6 @@ from service.errors import StartupRefused
 CHECK_EVERY_S = 1.0
 
 Content = TypeVar("Content")
-Signature = tuple[int, int, int]
 
 _log = logging.getLogger(__name__)
 
@@ -42,17 +42,16 @@ class FileWatcher(Generic[Content]):
         self._failure = ""
 
     def current(self) -> Content:
-        """Return the content."""
+        """Return the content, read again if a check is due and a file has changed."""
         now_s = time.monotonic()
         if now_s - self._checked_s >= CHECK_EVERY_S:
             self._checked_s = now_s
-            self._reload_if_changed()
+            signatures = self._current_signatures()
+            if signatures != self._signatures or self._failure:
+                self._reload(signatures)
         return self._content
 
-    def _reload_if_changed(self) -> None:
-        signatures = self._current_signatures()
-        if signatures == self._signatures and not self._failure:
-            return
+    def _reload(self, signatures: list[object]) -> None:
         try:
             self._content = self._read()
         except StartupRefused as refused:
@@ -65,13 +64,10 @@ class FileWatcher(Generic[Content]):
             files = " and ".join(f"'{path}'" for path in self._paths)
             _log.warning("the %s in %s were read again", self._what, files)
 
-    def _current_signatures(self) -> list[Signature | None]:
-        return [_signature(path) for path in self._paths]
-
-
-def _signature(path: Path) -> Signature | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    def _current_signatures(self) -> list[object]:
+        signatures: list[object] = []
+        for path in self._paths:
+            with suppress(OSError):
+                status = path.stat()
+                signatures.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        return signatures

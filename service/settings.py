@@ -5,18 +5,13 @@ neither. The descriptions are the text of `--help` and of docs/SETTINGS.md.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from latentwire.imaging.image import DEFAULT_MAX_PIXELS
 from latentwire.options import OnOod
@@ -27,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 Role = Literal["both", "sender", "receiver"]
 LogFormat = Literal["text", "json"]
+Seconds = Annotated[int, Field(ge=1, le=3600)]
 
 
 def _cpus_per_worker(validated: dict[str, Any]) -> int:
@@ -85,14 +81,12 @@ class Settings(BaseSettings):
         32 << 10, ge=1, le=1 << 20, description="maximum size of the request line and all headers together"
     )
     max_headers: int = Field(100, ge=1, le=10_000, description="maximum number of headers of a request")
-    header_timeout_s: int = Field(
-        10, ge=1, le=3600, description="time to receive the request line and all headers, from their first byte"
+    header_timeout_s: Seconds = Field(
+        10, description="time to receive the request line and all headers, from their first byte"
     )
-    keep_alive_timeout_s: int = Field(
-        75, ge=1, le=3600, description="time after which a connection without a request is closed"
-    )
-    io_idle_timeout_s: int = Field(
-        30, ge=1, le=3600, description="maximum time between two reads of a body, or two writes of a response"
+    keep_alive_timeout_s: Seconds = Field(75, description="time after which a connection without a request is closed")
+    io_idle_timeout_s: Seconds = Field(
+        30, description="maximum time between two reads of a body, or two writes of a response"
     )
     tls_certificate: Path | None = Field(
         None, description="PEM file of the certificate and its intermediates; turns HTTPS on"
@@ -106,11 +100,11 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="maximum number of pixels of an image file"
     )
-    body_timeout_s: int = Field(60, ge=1, le=3600, description="time to receive a whole request body")
+    body_timeout_s: Seconds = Field(60, description="time to receive a whole request body")
     max_queue_size: int = Field(
         64, ge=0, le=65536, description="maximum number of requests that wait; further requests get 429"
     )
-    queue_timeout_s: int = Field(10, ge=1, le=3600, description="maximum time in the queue; then the request gets 429")
+    queue_timeout_s: Seconds = Field(10, description="maximum time in the queue; then the request gets 429")
     max_buffered_body_bytes: int = Field(
         128 << 20,
         ge=1,
@@ -161,23 +155,11 @@ class Settings(BaseSettings):
         le=3600,
         description="time after SIGTERM in which connections are still accepted while /readyz answers 503",
     )
-    graceful_shutdown_timeout_s: int = Field(
-        8, ge=1, le=3600, description="time after SIGTERM in which the process ends, finished or not"
+    graceful_shutdown_timeout_s: Seconds = Field(
+        8, description="time after SIGTERM in which the process ends, finished or not"
     )
     access_log: bool = Field(True, description="log one line per request to standard output")
     log_format: LogFormat = Field("text", description="lines for people, or one JSON object per line for programs")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources; pydantic puts the command line before them."""
-        return init_settings, _EnvironmentSource(settings_cls)
 
     @field_validator("workers")
     @classmethod
@@ -210,20 +192,6 @@ class Settings(BaseSettings):
         return self.encodes and (self.decodes if self.verify_reconstruction is None else self.verify_reconstruction)
 
 
-class _EnvironmentSource(EnvSettingsSource):
-    """The environment, without the LATENTWIRE_PORT that Kubernetes sets for a service named latentwire."""
-
-    def __call__(self) -> dict[str, Any]:
-        values = super().__call__()
-        if str(values.get("port", "")).startswith("tcp://"):
-            _log.warning(
-                "LATENTWIRE_PORT is '%s', as Kubernetes sets it for a service of that name, and is ignored; "
-                "give the port as --port, or set enableServiceLinks to false",
-                values.pop("port"),
-            )
-        return values
-
-
 def read_settings(arguments: Sequence[str]) -> Settings:
     """Return the settings: flags come before environment variables, and those before the defaults.
 
@@ -234,6 +202,13 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         StartupRefused: an unknown flag, or a value out of range or of the wrong type.
         SystemExit: with code 0, after `--help` has printed its text.
     """
+    # Kubernetes sets this variable for a service named latentwire.
+    if os.environ.get("LATENTWIRE_PORT", "").startswith("tcp://"):
+        _log.warning(
+            "LATENTWIRE_PORT is '%s', as Kubernetes sets it for a service of that name, and is ignored; "
+            "give the port as --port, or set enableServiceLinks to false",
+            os.environ.pop("LATENTWIRE_PORT"),
+        )
     try:
         return Settings(_cli_parse_args=list(arguments))
     except ValidationError as error:

@@ -301,7 +301,11 @@ def _stages(metrics: dict[tuple[str, str], float]) -> Stages:
     return Stages(
         metrics["http_request_duration_seconds_sum", ""] / requests,
         metrics["micro_batch_size_sum", ""] / micro_batches if micro_batches else 1,
-        {stage: value / requests for (name, stage), value in metrics.items() if name == "stage_duration_seconds_sum"},
+        {
+            stage: total_s / metrics["stage_duration_seconds_count", stage]
+            for (name, stage), total_s in metrics.items()
+            if name == "stage_duration_seconds_sum"
+        },
     )
 
 

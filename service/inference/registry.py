@@ -5,10 +5,9 @@ unless it verifies reconstructions.
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from latentwire.errors import ModelError, ModelMismatch
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ModelCard
@@ -23,46 +22,29 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-
-class Component(Protocol):
-    """What encoders and decoders have in common."""
-
-    card: ModelCard
-
-    def check_golden(self) -> None:
-        """Raise `GoldenMismatch` unless this component reproduces its golden output."""
+Component = TypeVar("Component", "Encoder", "Decoder")
+Found = TypeVar("Found")
 
 
-AnyComponent = TypeVar("AnyComponent", bound=Component)
-
-
-class ComponentSet(Generic[AnyComponent]):
+class ComponentSet(Generic[Component]):
     """The encoders, or the decoders, of all models. It withholds a component that failed its last golden check."""
 
-    def __init__(self, components: Iterable[AnyComponent], default: str) -> None:
-        self._by_name = {component.card.name: component for component in components}
-        self._by_fingerprint = {component.card.fingerprint: component for component in self._by_name.values()}
+    def __init__(self, components: Iterable[Component], default: str) -> None:
+        self.by_model: dict[str, Component] = {component.card.name: component for component in components}
+        self._by_fingerprint: dict[bytes, Component] = {each.card.fingerprint: each for each in self.by_model.values()}
         self._default = default
         self._failures: dict[str, str] = {}
 
-    @property
-    def all(self) -> dict[str, AnyComponent]:
-        """Every component by its model's name, ready or not."""
-        return self._by_name
-
-    def by_name(self, name: str | None) -> AnyComponent:
+    def by_name(self, name: str | None) -> Component:
         """Return the component of the model of this name; of the default model for None.
 
         Raises:
             UnknownModel: no such model is loaded.
             NotReady: the component failed its last golden check.
         """
-        component = self._by_name.get(self._default if name is None else name)
-        if component is None:
-            raise UnknownModel(unknown_model_message(str(name), self._by_name))
-        return self._ready(component)
+        return self._ready(_find(self._default if name is None else name, self.by_model))
 
-    def by_fingerprint(self, fingerprint: bytes) -> AnyComponent:
+    def by_fingerprint(self, fingerprint: bytes) -> Component:
         """Return the component of the model that made a bitstream.
 
         Args:
@@ -74,7 +56,7 @@ class ComponentSet(Generic[AnyComponent]):
         """
         component = self._by_fingerprint.get(fingerprint)
         if component is None:
-            loaded = ", ".join(f"{name} ({each.card.fingerprint.hex()})" for name, each in self._by_name.items())
+            loaded = ", ".join(f"{name} ({each.card.fingerprint.hex()})" for name, each in self.by_model.items())
             raise ModelMismatch(
                 f"the code was made by a model with fingerprint {fingerprint.hex()}, which is not loaded here; "
                 f"loaded are {loaded}"
@@ -87,7 +69,7 @@ class ComponentSet(Generic[AnyComponent]):
         This runs graphs, and blocks for as long as that takes.
         """
         failures = {}
-        for name, component in self._by_name.items():
+        for name, component in self.by_model.items():
             try:
                 component.check_golden()
             except ModelError as error:
@@ -98,7 +80,7 @@ class ComponentSet(Generic[AnyComponent]):
         self._failures = failures
         return list(failures.values())
 
-    def _ready(self, component: AnyComponent) -> AnyComponent:
+    def _ready(self, component: Component) -> Component:
         if self._failures and (failure := self._failures.get(component.card.name)) is not None:
             raise NotReady(failure)
         return component
@@ -116,15 +98,22 @@ class Registry:
         default: str,
         encoders: "ComponentSet[Encoder] | None",
         decoders: "ComponentSet[Decoder] | None",
-        verifiers: "ComponentSet[Decoder] | None" = None,
+        verifiers: "ComponentSet[Decoder] | None",
     ) -> None:
         self.default = default
         self.encoders = encoders
         self.decoders = decoders
         self.verifiers = verifiers
-        self._guards = _make_guards(encoders, verifiers) if encoders else {}
-        components: Iterable[Component] = (encoders or decoders or ComponentSet([], default)).all.values()
-        self.cards = {component.card.name: component.card for component in components}
+        self.cards: dict[str, ModelCard] = {}
+        self._guards: dict[str, Guard] = {}
+        if decoders:
+            self.cards = {name: decoder.card for name, decoder in decoders.by_model.items()}
+        if encoders:
+            from latentwire.selection import guard  # a receiver must not load this code
+
+            halves = verifiers.by_model if verifiers else {}
+            self._guards = {name: guard.Guard(half, halves.get(name)) for name, half in encoders.by_model.items()}
+            self.cards = {name: each.card for name, each in self._guards.items()}
 
     def check_golden(self) -> list[str]:
         """Run every golden check of this role; return a sentence for each that fails."""
@@ -139,12 +128,10 @@ class Registry:
             UnknownModel: no such model is loaded, or none that encodes.
             NotReady: one of its components failed its last golden check.
         """
-        guard = self._guards.get(self.default if name is None else name)
-        if guard is None or self.encoders is None:
-            raise UnknownModel(unknown_model_message(str(name), self.cards))
-        self.encoders.by_name(name)
-        if self.verifiers:
-            self.verifiers.by_name(name)
+        guard = _find(self.default if name is None else name, self._guards)
+        for components in (self.encoders, self.verifiers):
+            if components:
+                components.by_name(name)
         return guard
 
     def ladder(self) -> "Ladder":
@@ -155,15 +142,15 @@ class Registry:
         """
         from latentwire.selection.ladder import Ladder  # a receiver must not load this code
 
-        shape = self.card(self.default).image
-        ready, failure = [], None
-        for name in (name for name, card in self.cards.items() if card.image == shape):
-            try:
-                ready.append(self.guard(name))
-            except NotReady as error:
-                failure = error
-        if not ready and failure:
-            raise failure
+        ready, failures = [], []
+        for name, card in self.cards.items():
+            if card.image == self.cards[self.default].image:
+                try:
+                    ready.append(self.guard(name))
+                except NotReady as error:
+                    failures.append(error)
+        if not ready:
+            raise failures[0]
         return Ladder(ready)
 
     def card(self, name: str) -> ModelCard:
@@ -172,10 +159,7 @@ class Registry:
         Raises:
             UnknownModel: no such model is loaded.
         """
-        try:
-            return self.cards[name]
-        except KeyError as error:
-            raise UnknownModel(unknown_model_message(name, self.cards)) from error
+        return _find(name, self.cards)
 
 
 def open_registry(settings: Settings) -> Registry:
@@ -191,35 +175,31 @@ def open_registry(settings: Settings) -> Registry:
     folders = _model_folders(settings.models_dir)
     default = _default_model(settings, folders)
     encoders, decoders = None, None
-    # A golden check runs in a thread while the next components are opened: running a graph releases Python's lock.
-    with ThreadPoolExecutor(1, "golden-checks") as checks:
-        if settings.encodes:
-            from latentwire.encoder import Encoder  # a receiver must not load this code
+    if settings.encodes:
+        from latentwire.encoder import Encoder  # a receiver must not load this code
 
-            encoders = _open_components(Encoder.open, folders, default, settings.intra_op_threads)
-            checks.submit(encoders.check_golden)
-        if settings.decodes or settings.verifies:
-            from latentwire.decoder import Decoder  # a sender must not load this code
+        encoders = _open_components(Encoder.open, folders, default, settings.intra_op_threads)
+    if settings.decodes or settings.verifies:
+        from latentwire.decoder import Decoder  # a sender must not load this code
 
-            decoders = _open_components(Decoder.open, folders, default, settings.intra_op_threads)
-            checks.submit(decoders.check_golden)
-    return Registry(
-        default,
-        encoders,
-        decoders if settings.decodes else None,
-        decoders if settings.verifies else None,
+        decoders = _open_components(Decoder.open, folders, default, settings.intra_op_threads)
+    registry = Registry(
+        default, encoders, decoders if settings.decodes else None, decoders if settings.verifies else None
     )
+    registry.check_golden()
+    return registry
 
 
-def unknown_model_message(name: str, known: Iterable[str]) -> str:
-    """Return the sentence that no model has this name, and which names exist."""
-    return f"no model is called '{name[:64]}'; choose from {', '.join(known)}"
+def _find(name: str, models: Mapping[str, Found]) -> Found:
+    if name not in models:
+        raise UnknownModel(f"no model is called '{name[:64]}'; choose from {', '.join(models)}")
+    return models[name]
 
 
 def _open_components(
-    open_component: Callable[[Path, int], AnyComponent], folders: list[Path], default: str, threads: int
-) -> ComponentSet[AnyComponent]:
-    opened: dict[bytes, AnyComponent] = {}
+    open_component: Callable[[Path, int], Component], folders: list[Path], default: str, threads: int
+) -> ComponentSet[Component]:
+    opened: dict[bytes, Component] = {}
     for folder in folders:
         component = open_component(folder, threads)
         twin = opened.setdefault(component.card.fingerprint, component)
@@ -231,21 +211,11 @@ def _open_components(
     return ComponentSet(opened.values(), default)
 
 
-def _make_guards(encoders: "ComponentSet[Encoder]", verifiers: "ComponentSet[Decoder] | None") -> dict[str, "Guard"]:
-    from latentwire.selection.guard import Guard  # a receiver must not load this code
-
-    decoders = verifiers.all if verifiers else {}
-    return {name: Guard(encoder, decoders.get(name)) for name, encoder in encoders.all.items()}
-
-
 def _model_folders(models_dir: Path) -> list[Path]:
     # Folders whose names begin with a dot are models that are just being written.
     try:
-        folders = sorted(
-            folder
-            for folder in models_dir.iterdir()
-            if not folder.name.startswith(".") and (folder / CARD_FILE).exists()
-        )
+        visible = (folder for folder in models_dir.iterdir() if not folder.name.startswith("."))
+        folders = sorted(folder for folder in visible if (folder / CARD_FILE).exists())
     except OSError as error:
         raise StartupRefused(f"the models folder '{models_dir}' cannot be read: {error.strerror}") from error
     if not folders:
@@ -261,15 +231,11 @@ def _model_folders(models_dir: Path) -> list[Path]:
 
 def _default_model(settings: Settings, folders: list[Path]) -> str:
     names = [folder.name for folder in folders]
-    if settings.default_model is None:
-        if len(names) > 1:
-            raise StartupRefused(
-                f"there are several models ({', '.join(names)}); choose the default with --default-model"
-            )
-        return names[0]
-    if settings.default_model not in names:
+    default = names[0] if settings.default_model is None else settings.default_model
+    if settings.default_model is None and len(names) > 1:
+        raise StartupRefused(f"there are several models ({', '.join(names)}); choose the default with --default-model")
+    if default not in names:
         raise StartupRefused(
-            f"the default model '{settings.default_model}' is not in '{settings.models_dir}', "
-            f"which holds {', '.join(names)}"
+            f"the default model '{default}' is not in '{settings.models_dir}', which holds {', '.join(names)}"
         )
-    return settings.default_model
+    return default

@@ -32,11 +32,8 @@ class Keys:
     def role_of(self, key: bytes) -> Role | None:
         """Return the role that `key` opens, None if the key is not valid. The time does not depend on the key."""
         digest = hashlib.sha256(key).digest()
-        found = None
-        for known, role in self._roles:
-            if hmac.compare_digest(known, digest):
-                found = role
-        return found
+        found = [role for known, role in self._roles if hmac.compare_digest(known, digest)]
+        return found[0] if found else None
 
 
 def open_keys(settings: Settings) -> Callable[[], Keys] | None:
@@ -45,13 +42,13 @@ def open_keys(settings: Settings) -> Callable[[], Keys] | None:
     Raises:
         StartupRefused: the file cannot be read, or the keys are not what `read_keys` takes.
     """
-    if settings.api_keys is not None and settings.api_keys_file is not None:
+    text, path = settings.api_keys, settings.api_keys_file
+    if text is not None and path is not None:
         raise StartupRefused("keys are given by api_keys and by api_keys_file; choose one of them")
-    if settings.api_keys_file is not None:
-        path = settings.api_keys_file
+    if path is not None:
         return FileWatcher([path], lambda: _read_file(path), "keys").current
-    if settings.api_keys is not None:
-        keys = read_keys(settings.api_keys.get_secret_value(), "the setting api_keys")
+    if text is not None:
+        keys = read_keys(text.get_secret_value(), "the setting api_keys")
         return lambda: keys
     return None
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from latentwire.timing import timer_scope
 from service.observability.metrics import Metrics
 from service.observability.request_record import RequestRecord, open_record
 from service.observability.tracing import Tracer
@@ -65,7 +64,7 @@ class InstrumentationMiddleware:
                     timer.record("respond", response_started_ns, perf_counter_ns())
 
         try:
-            with timer_scope(timer):
+            with timer:
                 await self._app(scope, receive_recorded, send_recorded)
         finally:
             self._finish(scope, record)

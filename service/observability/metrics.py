@@ -7,25 +7,18 @@ folder, prometheus-client's multiprocess mode is on: several processes count int
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
-from typing import TypeVar, cast
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from latentwire.model.card import ModelCard
+from latentwire.timing import StageTimer
 from service.errors import StartupRefused
 from service.observability.request_record import RequestRecord
-from service.scheduling.cost_model import BatchKey
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -39,19 +32,9 @@ GAUGES = {
     "connections_open": "Open connections",
 }
 
-Metric = TypeVar("Metric", bound=Counter | Gauge | Histogram)
-
-
-class _Children(dict[tuple[str | int, ...], Metric]):
-    """The children of one metric by the values of their labels: a dictionary is faster than `metric.labels()`."""
-
-    def __init__(self, metric: Metric) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, labels: tuple[str | int, ...]) -> Metric:
-        child = self[labels] = cast(Metric, self._metric.labels(*labels))
-        return child
+# The children of a metric by the values of their labels; cached, because `metric.labels()` is slow.
+Counters = Callable[..., Counter]
+Histograms = Callable[..., Histogram]
 
 
 class Metrics:
@@ -75,7 +58,7 @@ class Metrics:
         self._requests = self._counter("http_requests", "Requests", "route", "method", "status", "outcome")
         self._duration = self._histogram("http_request_duration_seconds", "Time of a request", BUCKETS_S, "route")
         self._stage_duration = self._histogram(
-            "stage_duration_seconds", "Time that a request spends in a stage", BUCKETS_S, "route", "stage"
+            "stage_duration_seconds", "Time of a request or a micro-batch in a stage", BUCKETS_S, "route", "stage"
         )
         self._request_bytes = self._counter("request_bytes", "Bytes of request bodies", "route")
         self._response_bytes = self._counter("response_bytes", "Bytes of response bodies", "route")
@@ -83,10 +66,7 @@ class Metrics:
         self._code_bytes = self._counter("code_bytes", "Bytes of the bitstreams that images became", "model")
         self._ood_images = self._counter("ood_images", "Out-of-distribution images, by what was done", "outcome")
         self._micro_batch_size = self._histogram(
-            "micro_batch_size",
-            "Images that the dynamic batcher ran at once",
-            MICRO_BATCH_BUCKETS,
-            "route",
+            "micro_batch_size", "Requests that the dynamic batcher ran at once", MICRO_BATCH_BUCKETS, "route"
         )
         self._closed_connections = self._counter(
             "connections_closed", "Connections that the server closed because of client behaviour", "reason"
@@ -117,29 +97,29 @@ class Metrics:
         """Show how many connections are open."""
         self._show("connections_open", connections)
 
-    def observe_micro_batch(self, key: BatchKey, size: int) -> None:
-        """Count a micro-batch of `size` items that ran in the event loop."""
-        self._micro_batch_size[(key.route,)].observe(size)
+    def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
+        """Count a micro-batch of `size` items that ran in the event loop, and the time of its stages."""
+        self._micro_batch_size(route).observe(size)
+        self._observe_stages(route, timer)
 
     def count_closed_connection(self, reason: str) -> None:
         """Count a connection that the server closed because of what its client did or failed to do."""
-        self._closed_connections[(reason,)].inc()
+        self._closed_connections(reason).inc()
 
     def count(self, record: RequestRecord) -> None:
         """Count one request that has ended."""
         route = record.route
-        self._requests[route, record.method, record.status or "none", record.outcome].inc()
-        self._duration[(route,)].observe(record.duration_ns / 1e9)
-        for stage, total_ns in record.timer.total_ns.items():
-            self._stage_duration[route, stage].observe(total_ns / 1e9)
-        self._request_bytes[(route,)].inc(record.bytes_in)
-        self._response_bytes[(route,)].inc(record.bytes_out)
+        self._requests(route, record.method, record.status or "none", record.outcome).inc()
+        self._duration(route).observe(record.duration_ns / 1e9)
+        self._observe_stages(route, record.timer)
+        self._request_bytes(route).inc(record.bytes_in)
+        self._response_bytes(route).inc(record.bytes_out)
         if record.code_bytes and record.model is not None:
             name = record.model.partition("@")[0]
-            self._image_bytes[(name,)].inc(record.image_bytes)
-            self._code_bytes[(name,)].inc(record.code_bytes)
+            self._image_bytes(name).inc(record.image_bytes)
+            self._code_bytes(name).inc(record.code_bytes)
         if record.ood is not None:
-            self._ood_images[(record.ood,)].inc(record.ood_images)
+            self._ood_images(record.ood).inc(record.ood_images)
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics, and their media type, chosen by `accept`, an Accept header."""
@@ -156,6 +136,10 @@ class Metrics:
         if self._folder is not None:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
+    def _observe_stages(self, route: str, timer: StageTimer) -> None:
+        for stage, total_ns in timer.total_ns.items():
+            self._stage_duration(route, stage).observe(total_ns / 1e9)
+
     def _show(self, gauge: str, value: int) -> None:
         if self._values[gauge] != value:
             self._values[gauge] = value
@@ -163,11 +147,12 @@ class Metrics:
             if self._folder is not None:
                 self._gauges[gauge].set(value)
 
-    def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:
-        return _Children(Counter(f"latentwire_{name}", text, labels, registry=self._registry))
+    def _counter(self, name: str, text: str, *labels: str) -> Counters:
+        return cache(Counter(f"latentwire_{name}", text, labels, registry=self._registry).labels)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> _Children[Histogram]:
-        return _Children(Histogram(f"latentwire_{name}", text, labels, registry=self._registry, buckets=buckets))
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histograms:
+        metric = Histogram(f"latentwire_{name}", text, labels, registry=self._registry, buckets=buckets)
+        return cache(metric.labels)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         gauge = Gauge(f"latentwire_{name}", text, registry=self._registry, multiprocess_mode="livesum")

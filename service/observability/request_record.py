@@ -72,7 +72,7 @@ def open_record(request_id: str, method: str) -> RequestRecord:
 
 
 def current_record() -> RequestRecord | None:
-    """Return the record of the request that this task or thread works for; None if it works for none."""
+    """Return the record of the request that this task or thread works for, if any."""
     return _current.get()
 
 
@@ -94,10 +94,7 @@ def record_code(image_bytes: int, code_bytes: int, ood: OodOutcome | None) -> No
 
 
 def record_ood(outcome: OodOutcome, images: int) -> None:
-    """Record more out-of-distribution images, and what was done with each.
-
-    A refused image ends the request, and is then the only one that counts.
-    """
+    """Record more out-of-distribution images. A refused one ends the request, and is then the only one that counts."""
     if (record := _current.get()) is not None:
         record.ood_images = images + (record.ood_images if record.ood == outcome != "refused" else 0)
         record.ood = outcome

@@ -26,15 +26,9 @@ class Tracer:
     """Sends spans from a thread of its own."""
 
     def __init__(self, provider: "TracerProvider", exporter: "SpanExporter", version: str) -> None:
-        from opentelemetry.trace import SpanKind, StatusCode
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
         self._provider = provider
         self._exporter = exporter
         self._tracer = provider.get_tracer("latentwire", version)
-        self._propagator = TraceContextTextMapPropagator()
-        self._server = SpanKind.SERVER
-        self._error = StatusCode.ERROR
 
     @classmethod
     def open(cls, version: str, role: str) -> Self | None:
@@ -63,34 +57,32 @@ class Tracer:
 
     def trace(self, headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> None:
         """Send the span of a request that has ended; `headers` are the request's."""
-        from opentelemetry.trace import set_span_in_context
+        from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in CARRIERS}
         span = self._tracer.start_span(
             f"{record.method} {record.route}",
-            context=self._propagator.extract(carrier),
-            kind=self._server,
+            context=TraceContextTextMapPropagator().extract(carrier),
+            kind=SpanKind.SERVER,
             start_time=record.begun_at_ns,
         )
         record.trace_id = f"{span.get_span_context().trace_id:032x}"
         if span.is_recording():
-            span.set_attributes(
-                {
-                    "http.request.method": record.method,
-                    "http.route": record.route,
-                    "http.response.status_code": record.status,
-                    "http.request.body.size": record.bytes_in,
-                    "http.response.body.size": record.bytes_out,
-                    "latentwire.request_id": record.request_id,
-                    "latentwire.outcome": record.outcome,
-                }
-            )
-            if record.model is not None:
-                span.set_attribute("latentwire.model", record.model)
-            if record.problem is not None:
-                span.set_attribute("error.type", record.problem)
+            attributes: dict[str, str | int | None] = {
+                "http.request.method": record.method,
+                "http.route": record.route,
+                "http.response.status_code": record.status,
+                "http.request.body.size": record.bytes_in,
+                "http.response.body.size": record.bytes_out,
+                "latentwire.request_id": record.request_id,
+                "latentwire.outcome": record.outcome,
+                "latentwire.model": record.model,
+                "error.type": record.problem,
+            }
+            span.set_attributes({name: value for name, value in attributes.items() if value is not None})
             if record.status >= 500 or not record.complete:
-                span.set_status(self._error)
+                span.set_status(StatusCode.ERROR)
             inside = set_span_in_context(span)
             since = record.begun_at_ns - record.begun_ns
             for stage, begun_ns, ended_ns in record.timer.spans:

@@ -1,27 +1,23 @@
 """Admission control: bounds how many requests run and wait, how many batches run, and how many bytes are buffered.
 
-A request beyond these limits is refused at once with `Overloaded`. Blocking work runs in a thread, so that health
-probes are answered meanwhile; work that the cost model predicts to be short runs in the event loop, batched with other
-requests'.
-
-A request takes no slot while its body arrives, or slow clients would keep all others out. The bytes that have arrived
-count towards the limit of buffered bytes instead, together with those of the bodies that wait and run.
+Work runs in a thread, so that health probes are answered meanwhile; work that the cost model predicts to be short runs
+in the event loop, batched with other requests'. A request takes no slot while its body arrives, or slow clients would
+keep all others out. The bytes that have arrived count towards the limit of buffered bytes instead.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter_ns
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from latentwire.timing import record
+from latentwire.timing import StageTimer, record
 from service.errors import ClientGone, Overloaded
 from service.scheduling.batching import BatchFunction, DynamicBatcher, Item, run_isolated
-from service.scheduling.cost_model import BatchKey, CostEstimate, CostModel
+from service.scheduling.cost_model import BatchKey, CostEstimate, new_cost_model
 
 Result = TypeVar("Result")
 
@@ -42,8 +38,8 @@ class AdmissionObserver(Protocol):
     def set_buffered_bytes(self, buffered_bytes: int) -> None:
         """Receive how many bytes the request bodies take."""
 
-    def observe_micro_batch(self, key: BatchKey, size: int) -> None:
-        """Receive the key and the size of a micro-batch that has run in the event loop."""
+    def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
+        """Receive the route, the size and the stages of a micro-batch that has run in the event loop."""
 
 
 class Admission:
@@ -56,7 +52,7 @@ class Admission:
         max_concurrent_batches: int,
         max_buffered_body_bytes: int,
         queue_timeout_s: float,
-        observer: AdmissionObserver | None = None,
+        observer: AdmissionObserver,
     ) -> None:
         """Start with all slots free; the limits are those of the settings of the same names."""
         self._max_concurrency = max_concurrency
@@ -65,23 +61,15 @@ class Admission:
         self._max_buffered_bytes = max_buffered_body_bytes
         self._queue_timeout_s = queue_timeout_s
         self._observer = observer
-        self._admitted = 0
+        # Requests that run or wait.
+        self.admitted = 0
+        # Body bytes in memory.
+        self.buffered_bytes = 0
         self._batches = 0
-        self._buffered_bytes = 0
         self._in_threads = 0
-        self._costs = CostModel()
-        self._batcher = DynamicBatcher(observer.observe_micro_batch if observer else None)
+        self._estimate_of = new_cost_model()
+        self._batcher = DynamicBatcher(observer.observe_micro_batch)
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="codec")
-
-    @property
-    def admitted(self) -> int:
-        """The number of requests that run or wait."""
-        return self._admitted
-
-    @property
-    def buffered_bytes(self) -> int:
-        """The number of body bytes in memory."""
-        return self._buffered_bytes
 
     def reserve(self) -> "BodyBudget":
         """Return an empty budget for the body of a new request.
@@ -111,33 +99,28 @@ class Admission:
                 in a thread.
 
         Raises:
-            Overloaded: all slots are taken and the queue is full, or the turn did not come in time. Work that has
-                begun is waited for: a thread cannot be stopped.
+            Overloaded: all slots are taken and the queue is full, or the turn did not come in time.
             ClientGone: the client went away while the request waited.
             Exception: what `work` raised or returned for this item.
         """
         self._check_capacity()
-        self._admitted += 1
+        self.admitted += 1
         self._notify()
         try:
-            estimate = None if batch_key is None else self._costs.estimate(batch_key)
-            threads_have_slots = self._in_threads < self._max_concurrency
-            if batch_key is not None and estimate is not None and estimate.runs_inline and threads_have_slots:
+            estimate = None if batch_key is None else self._estimate_of(batch_key)
+            if batch_key and estimate and estimate.runs_inline and self._in_threads < self._max_concurrency:
                 return await self._batcher.submit(work, item, batch_key, estimate)
-            job = self._start_thread(partial(_run_one, work, item, estimate))
-            result = self._result_of(job)
-            if self._admitted > self._max_concurrency:
+            job, result = self._start_thread(partial(_run_one, work, item, estimate))
+            if self.admitted > self._max_concurrency:
                 await self._wait_in_queue(job, result, wait_for_disconnect)
             return await result
         finally:
-            self._admitted -= 1
+            self.admitted -= 1
             self._notify()
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[RunPart]:
-        """Admit a batch. Each part of its work takes its turn among the other requests.
-
-        So a batch takes no thread while its client sends or reads slowly, and single images need not wait for its end.
+        """Admit a batch. Each part of its work takes its turn, so that a slow client's batch occupies no thread.
 
         Raises:
             Overloaded: as many batches as allowed are running.
@@ -159,7 +142,7 @@ class Admission:
         try:
             either: list[asyncio.Future[Any]] = [result, gone]
             await asyncio.wait(either, timeout=self._queue_timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            # cancel() fails for work that has begun, which then keeps its slot until it ends.
+            # A thread that has begun cannot be stopped; its request keeps its slot until it ends.
             if not result.done() and job.cancel():
                 if gone.done():
                     raise ClientGone("the connection was closed while the request waited for its turn")
@@ -170,39 +153,36 @@ class Admission:
             gone.cancel()
 
     def _check_capacity(self) -> None:
-        if self._admitted >= self._max_concurrency + self._max_queue_size:
+        if self.admitted >= self._max_concurrency + self._max_queue_size:
             raise Overloaded("the service is at its limit of requests; send the request again a little later")
 
     def _buffer(self, size: int) -> None:
-        self._buffered_bytes += size
-        if self._observer is not None:
-            self._observer.set_buffered_bytes(self._buffered_bytes)
+        self.buffered_bytes += size
+        self._observer.set_buffered_bytes(self.buffered_bytes)
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
-        return await self._result_of(self._start_thread(work))
+        return await self._start_thread(work)[1]
 
-    def _start_thread(self, work: Callable[[], Result]) -> Future[Result]:
+    def _start_thread(self, work: Callable[[], Result]) -> tuple[Future[Result], asyncio.Future[Result]]:
+        """Return the job, whose `cancel()` fails once a thread has taken it, and its result."""
         submitted_ns = perf_counter_ns()
 
         def run() -> Result:
             record("wait", submitted_ns)
             return work()
 
-        return self._threads.submit(copy_context().run, run)
-
-    def _result_of(self, job: Future[Result]) -> asyncio.Future[Result]:
-        self._in_threads += 1
+        job = self._threads.submit(copy_context().run, run)
         result = asyncio.wrap_future(job)
+        self._in_threads += 1
         result.add_done_callback(self._leave_thread)
-        return result
+        return job, result
 
     def _leave_thread(self, _result: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
 
     def _notify(self) -> None:
-        if self._observer is not None:
-            running = min(self._admitted, self._max_concurrency)
-            self._observer.set_load(running, self._admitted - running, self._batches)
+        running = min(self.admitted, self._max_concurrency)
+        self._observer.set_load(running, self.admitted - running, self._batches)
 
     def close(self) -> None:
         """Wait for the work that runs, and drop the work that waits."""
@@ -233,15 +213,12 @@ class BodyBudget:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._admission._buffer(-self._bytes)
 
 
 def _run_one(work: BatchFunction[Item, Result], item: Item, estimate: CostEstimate | None) -> Result:
-    with nullcontext() if estimate is None else estimate.measure():
-        (result,) = run_isolated(work, [item])
+    (result,) = run_isolated(work, [item], estimate)
     if isinstance(result, Exception):
         raise result
     return result

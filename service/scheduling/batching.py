@@ -1,8 +1,7 @@
 """Dynamic batching in the event loop: short work of requests that arrive together runs together.
 
-Running a graph once on eight images takes two thirds of the time of eight runs, and the work around it keeps the
-processor's caches warm, which every run of a graph empties. The batcher sets no timer. It waits while each turn of the
-event loop brings more items, then runs the oldest micro-batch, even if that holds a single item.
+Running a graph once on eight images takes two thirds of the time of eight runs. The batcher sets no timer. It waits
+while each turn of the event loop brings more items, then runs the oldest micro-batch, even if that holds a single item.
 """
 
 import asyncio
@@ -10,10 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from functools import cached_property
-from time import perf_counter_ns
+from time import perf_counter_ns, thread_time_ns
 from typing import Any, TypeVar
 
-from latentwire.timing import StageTimer, record, record_all, timer_scope
+from latentwire.timing import StageTimer, record, record_spans
 from service.scheduling.cost_model import BatchKey, CostEstimate
 
 # Larger batches gain little, and every item waits for the whole batch.
@@ -31,8 +30,8 @@ BatchFunction = Callable[[Sequence[Item]], Sequence[Result | Exception]]
 class DynamicBatcher:
     """Collects items by key and runs each key's items as one micro-batch. Use it from one event loop."""
 
-    def __init__(self, on_batch: Callable[[BatchKey, int], None] | None = None) -> None:
-        """Start without items; `on_batch` gets the key and the size of each micro-batch that runs."""
+    def __init__(self, on_batch: Callable[[str, int, StageTimer], None]) -> None:
+        """Start without items; `on_batch` gets the route, the size and the stages of each micro-batch that has run."""
         self._on_batch = on_batch
         self._pending: deque[_MicroBatch] = deque()
         self._open: dict[BatchKey, _MicroBatch] = {}
@@ -45,8 +44,7 @@ class DynamicBatcher:
         """Run `function` on `item`, together with the other items of this key, and return the item's result.
 
         Args:
-            function: short work, the same for all items of this key. If it raises for a batch, it runs again on each
-                item alone, so that no request suffers from another's.
+            function: short work, the same for all items of this key; `run_isolated` runs it.
             item: its argument.
             key: items of equal keys share a micro-batch.
             estimate: the expected cost of this key; it limits the size of the micro-batch.
@@ -55,18 +53,19 @@ class DynamicBatcher:
             Exception: what `function` raised or returned for this item.
         """
         batch = self._open.get(key)
-        if batch is None or batch.is_full:
+        if batch is None or len(batch.items) >= batch.max_size:
             batch = self._start_batch(function, key, estimate)
         submitted_ns = perf_counter_ns()
-        future = batch.add(item, self._loop)
+        future: asyncio.Future[Result] = self._loop.create_future()
+        batch.items.append(item)
+        batch.futures.append(future)
         self._queued += 1
         try:
-            result: Result = await future
-            return result
+            return await future
         finally:
             if batch.started_ns is not None:
                 record("wait", submitted_ns, batch.started_ns)
-                record_all(batch.timer)
+                record_spans(batch.timer.spans)
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -97,8 +96,7 @@ class DynamicBatcher:
         self._previous_batch_size = len(batch.items)
         self._queued -= self._previous_batch_size
         batch.run()
-        if self._on_batch is not None:
-            self._on_batch(batch.key, self._previous_batch_size)
+        self._on_batch(batch.key.route, self._previous_batch_size, batch.timer)
         if self._pending:
             # The next micro-batch runs after this one's responses and whatever else has arrived.
             self._loop.call_soon(self._flush_when_idle, self._queued)
@@ -110,28 +108,18 @@ class _MicroBatch:
     def __init__(self, function: BatchFunction[Any, Any], key: BatchKey, estimate: CostEstimate) -> None:
         self.key = key
         self.items: list[Any] = []
+        self.futures: list[asyncio.Future[Any]] = []
+        self.max_size = max(1, min(MAX_BATCH_SIZE, MAX_BATCH_NS // max(1, estimate.expected_ns)))
         self.started_ns: int | None = None
         self.timer = StageTimer()
         self._function = function
         self._estimate = estimate
-        self._futures: list[asyncio.Future[Any]] = []
-        self._max_size = max(1, min(MAX_BATCH_SIZE, MAX_BATCH_NS // max(1, estimate.expected_ns)))
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.items) >= self._max_size
-
-    def add(self, item: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = loop.create_future()
-        self.items.append(item)
-        self._futures.append(future)
-        return future
 
     def run(self) -> None:
         self.started_ns = perf_counter_ns()
-        with timer_scope(self.timer), self._estimate.measure(len(self.items)):
-            results = run_isolated(self._function, self.items)
-        for future, result in zip(self._futures, results, strict=True):
+        with self.timer:
+            results = run_isolated(self._function, self.items, self._estimate)
+        for future, result in zip(self.futures, results, strict=True):
             if future.done():  # its request was cancelled
                 continue
             if isinstance(result, Exception):
@@ -140,19 +128,26 @@ class _MicroBatch:
                 future.set_result(result)
 
 
-def run_isolated(function: BatchFunction[Item, Result], items: Sequence[Item]) -> Sequence[Result | Exception]:
+def run_isolated(
+    function: BatchFunction[Item, Result], items: Sequence[Item], estimate: CostEstimate | None = None
+) -> Sequence[Result | Exception]:
     """Return the result or the exception of each item; one item that makes `function` raise spoils no other's result.
 
     Args:
         function: runs once on all items and, if that raises, on each item alone.
         items: at least one.
+        estimate: observes the processor time of this thread, divided equally among the items.
     """
+    started_ns = thread_time_ns()
     try:
         return function(items)
     except Exception as error:
         if len(items) == 1:
             return [error]
         return [result for item in items for result in run_isolated(function, [item])]
+    finally:
+        if estimate is not None:
+            estimate.observe((thread_time_ns() - started_ns) / len(items))
 
 
 def map_ok(
@@ -160,12 +155,7 @@ def map_ok(
 ) -> list[Mapped | Exception]:
     """Map the results that are not exceptions, all at once; exceptions stay in their places.
 
-    Args:
-        results: results and exceptions in any order.
-        function: maps a list of results, never an empty one, to as many results or exceptions.
-
-    Returns:
-        As many entries as `results` has, in the same order.
+    `function` maps a list of results, never an empty one, to as many results or exceptions.
     """
     ok = [result for result in results if not isinstance(result, Exception)]
     mapped = iter(function(ok) if ok else ())

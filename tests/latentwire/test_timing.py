@@ -4,7 +4,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from latentwire.timing import MAX_SPANS, StageTimer, record, timed_stage, timer_scope
+from latentwire.timing import MAX_SPANS, StageTimer, record, timed_stage
 
 
 @timed_stage("inner")
@@ -24,7 +24,7 @@ def fail() -> None:
 
 def test_nothing_is_measured_without_a_stopwatch() -> None:
     timer = StageTimer()
-    with timer_scope(timer):
+    with timer:
         pass
     assert inner(1) == 2
     record("waiting", perf_counter_ns())
@@ -33,7 +33,7 @@ def test_nothing_is_measured_without_a_stopwatch() -> None:
 
 def test_a_stage_is_timed_also_in_a_thread_and_when_it_fails() -> None:
     timer = StageTimer()
-    with timer_scope(timer), ThreadPoolExecutor(1) as threads:
+    with timer, ThreadPoolExecutor(1) as threads:
         assert threads.submit(copy_context().run, inner, 1).result() == 2
         with pytest.raises(ValueError):  # noqa: PT011
             fail()
@@ -43,7 +43,7 @@ def test_a_stage_is_timed_also_in_a_thread_and_when_it_fails() -> None:
 
 def test_a_stage_within_a_stage_is_not_counted_twice() -> None:
     timer = StageTimer()
-    with timer_scope(timer):
+    with timer:
         assert outer(1) == 3
         assert inner(1) == 2
     assert [stage for stage, _, _ in timer.spans] == ["outer", "inner"]

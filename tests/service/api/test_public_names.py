@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from latentwire.timing import StageTimer
 from service.api import decode, decode_batch, encode_batch, encode_options
 from service.api.openapi import openapi_document
 from service.http.headers import ContentHeaders
@@ -16,7 +17,6 @@ from service.http.problems import ALL_PROBLEMS, PROBLEMS, response_to
 from service.middleware.instrumentation import REQUEST_ID_HEADER
 from service.observability.metrics import Metrics
 from service.observability.request_record import RequestRecord
-from service.scheduling.cost_model import BatchKey
 from service.settings import Settings
 from tests.contract.goldens import REPOSITORY
 from tests.service.client import OCTETS, Client
@@ -165,7 +165,7 @@ def test_metrics_and_labels(rows: list[Row], models_dir: Path) -> None:
     record.route, record.model, record.ood, record.code_bytes = "/encode", "tiny@0", "warned", 1
     record.timer.record("infer", 0, 1)
     metrics.count(record)
-    metrics.observe_micro_batch(BatchKey("/encode"), 1)
+    metrics.observe_micro_batch("/encode", 1, StageTimer())
     metrics.count_closed_connection("evicted")
     metrics.set_load(1, 1, 1)
     metrics.set_models(cards_of(models_dir), "tiny")

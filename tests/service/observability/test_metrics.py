@@ -153,7 +153,7 @@ def test_what_runs_is_named(start: Callable[..., Client]) -> None:
 def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., Client], png: bytes) -> None:
     client = start(max_concurrency=1, max_queue_size=1)
     admission = client.app.state.shared.admission
-    admission._admitted = 2
+    admission.admitted = 2
     assert client.encode(png).status_code == 429
     admission._notify()
     assert value(client, "latentwire_requests_in_flight") == 1
@@ -164,7 +164,7 @@ def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., 
         )
         == 1
     )
-    admission._admitted = 0
+    admission.admitted = 0
     assert client.encode(png).status_code == 200
     assert value(client, "latentwire_requests_in_flight") == value(client, "latentwire_requests_queued") == 0
 

@@ -9,6 +9,7 @@ import pytest
 
 from latentwire.encoder import Encoder
 from latentwire.imaging.image import Pixels
+from latentwire.timing import StageTimer, timed_stage
 from service.errors import ClientGone, Overloaded
 from service.scheduling.admission import Admission
 from service.scheduling.cost_model import BatchKey
@@ -37,18 +38,20 @@ def name_of_thread(items: Sequence[None]) -> list[int]:
     return [threading.get_ident() for _ in items]
 
 
+@timed_stage("entropy")
 def as_it_is(items: Sequence[str]) -> list[str]:
     return list(items)
 
 
 def admission_of(**changes: Any) -> Admission:
     """One slot, without a queue, unless `changes` says otherwise."""
-    limits = {
+    limits: dict[str, Any] = {
         "max_concurrency": 1,
         "max_queue_size": 0,
         "max_concurrent_batches": 1,
         "max_buffered_body_bytes": 10,
         "queue_timeout_s": TIMEOUT_S,
+        "observer": Observer(),
     }
     return Admission(**(limits | changes))
 
@@ -201,7 +204,8 @@ class Observer:
     def __init__(self) -> None:
         self.load = (0, 0, 0)
         self.buffered_bytes: list[int] = []
-        self.micro_batches: list[tuple[BatchKey, int]] = []
+        self.micro_batches: list[tuple[str, int]] = []
+        self.stages: list[set[str]] = []
 
     def set_load(self, running: int, queued: int, batches: int) -> None:
         self.load = (running, queued, batches)
@@ -209,8 +213,9 @@ class Observer:
     def set_buffered_bytes(self, buffered_bytes: int) -> None:
         self.buffered_bytes.append(buffered_bytes)
 
-    def observe_micro_batch(self, key: BatchKey, size: int) -> None:
-        self.micro_batches.append((key, size))
+    def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
+        self.micro_batches.append((route, size))
+        self.stages.append(set(timer.total_ns))
 
 
 def test_the_observer_sees_load_and_micro_batches() -> None:
@@ -220,7 +225,8 @@ def test_the_observer_sees_load_and_micro_batches() -> None:
         await admission.run(as_it_is, "first", forever, KEY)
         assert observer.micro_batches == []
         await asyncio.gather(*(admission.run(as_it_is, "next", forever, KEY) for _ in range(3)))
-        assert observer.micro_batches == [(KEY, 3)]
+        assert observer.micro_batches == [("/encode", 3)]
+        assert observer.stages == [{"entropy"}]
         jobs = [asyncio.create_task(admission.run(gate.work, "done", forever)) for _ in range(3)]
         await until(lambda: admission.admitted == 3)
         async with admission.batch():

@@ -1,5 +1,6 @@
 import asyncio
 import math
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -8,10 +9,18 @@ import pytest
 
 from latentwire.imaging.image import Pixels, write_png
 from latentwire.model.onnx_session import Floats, OnnxModel
-from latentwire.timing import StageTimer, timed_stage, timer_scope
+from latentwire.timing import StageTimer, timed_stage
+from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
-from service.scheduling.batching import MAX_BATCH_NS, MAX_BATCH_SIZE, BatchFunction, DynamicBatcher, map_ok
-from service.scheduling.cost_model import BatchKey, CostEstimate
+from service.scheduling.batching import (
+    MAX_BATCH_NS,
+    MAX_BATCH_SIZE,
+    BatchFunction,
+    DynamicBatcher,
+    map_ok,
+    run_isolated,
+)
+from service.scheduling.cost_model import INLINE_LIMIT_NS, BatchKey, CostEstimate
 from tests.service.client import OCTETS, Client
 
 TIMEOUT_S = 60
@@ -27,6 +36,10 @@ class Recorder:
     def work(self, items: Sequence[int]) -> list[int]:
         self.batches.append(list(items))
         return [10 * item for item in items]
+
+
+def ignore(_route: str, _size: int, _timer: StageTimer) -> None:
+    """Do nothing with a micro-batch that has run."""
 
 
 async def forever() -> None:
@@ -53,19 +66,19 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def test_items_that_arrive_together_are_one_batch() -> None:
     async def scenario() -> None:
-        sizes: list[tuple[BatchKey, int]] = []
-        batcher, recorder = DynamicBatcher(lambda key, size: sizes.append((key, size))), Recorder()
+        sizes: list[tuple[str, int]] = []
+        batcher, recorder = DynamicBatcher(lambda route, size, _timer: sizes.append((route, size))), Recorder()
         assert await submit_all(batcher, recorder.work, [1, 2, 3], expecting()) == [10, 20, 30]
         assert await submit_all(batcher, recorder.work, [4], expecting()) == [40]
         assert recorder.batches == [[1, 2, 3], [4]]
-        assert sizes == [(KEY, 3), (KEY, 1)]
+        assert sizes == [("/encode", 3), ("/encode", 1)]
 
     run(scenario)
 
 
 def test_a_batch_waits_while_each_turn_brings_more_items() -> None:
     async def scenario() -> None:
-        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
+        batcher, recorder, estimate = DynamicBatcher(ignore), Recorder(), expecting()
 
         async def submit(item: int) -> None:
             for _ in range(item):
@@ -80,7 +93,7 @@ def test_a_batch_waits_while_each_turn_brings_more_items() -> None:
 
 def test_a_single_item_waits_for_others_only_after_a_batch_of_several() -> None:
     async def scenario() -> None:
-        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
+        batcher, recorder, estimate = DynamicBatcher(ignore), Recorder(), expecting()
 
         async def submit(item: int, turn: int) -> None:
             for _ in range(turn):
@@ -97,7 +110,7 @@ def test_a_single_item_waits_for_others_only_after_a_batch_of_several() -> None:
 
 def test_each_key_has_a_batch_of_its_own_in_order_of_arrival() -> None:
     async def scenario() -> None:
-        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
+        batcher, recorder, estimate = DynamicBatcher(ignore), Recorder(), expecting()
         options = ("a", "b", "a", "c", "b")
         await asyncio.gather(
             *(
@@ -115,7 +128,7 @@ def test_each_key_has_a_batch_of_its_own_in_order_of_arrival() -> None:
 )
 def test_the_expected_time_limits_the_size_of_a_batch(time_ns: int, max_size: int) -> None:
     async def scenario() -> None:
-        batcher, recorder, items = DynamicBatcher(), Recorder(), list(range(2 * MAX_BATCH_SIZE))
+        batcher, recorder, items = DynamicBatcher(ignore), Recorder(), list(range(2 * MAX_BATCH_SIZE))
         assert await submit_all(batcher, recorder.work, items, expecting(time_ns)) == [10 * item for item in items]
         assert recorder.batches == [items[start : start + max_size] for start in range(0, len(items), max_size)]
 
@@ -124,7 +137,7 @@ def test_the_expected_time_limits_the_size_of_a_batch(time_ns: int, max_size: in
 
 def test_other_callbacks_run_between_two_batches() -> None:
     async def scenario() -> None:
-        batcher, turns = DynamicBatcher(), []
+        batcher, turns = DynamicBatcher(ignore), []
 
         def work(items: Sequence[int]) -> Sequence[int]:
             turns.append("batch")
@@ -148,7 +161,7 @@ def test_an_error_reaches_only_the_item_that_caused_it() -> None:
 
     async def scenario() -> None:
         for work in (returns_an_error, raises_an_error):
-            first, failed, last = await submit_all(DynamicBatcher(), work, [6, 7, 8], expecting())
+            first, failed, last = await submit_all(DynamicBatcher(ignore), work, [6, 7, 8], expecting())
             assert (first, str(failed), last) == (6, "seven", 8)
             assert isinstance(failed, ValueError)
 
@@ -157,7 +170,7 @@ def test_an_error_reaches_only_the_item_that_caused_it() -> None:
 
 def test_a_cancelled_request_leaves_the_others_of_its_batch_alone() -> None:
     async def scenario() -> None:
-        batcher, recorder, estimate = DynamicBatcher(), Recorder(), expecting()
+        batcher, recorder, estimate = DynamicBatcher(ignore), Recorder(), expecting()
         first, cancelled, last = (
             asyncio.create_task(batcher.submit(recorder.work, item, KEY, estimate)) for item in (1, 2, 3)
         )
@@ -167,6 +180,40 @@ def test_a_cancelled_request_leaves_the_others_of_its_batch_alone() -> None:
         assert cancelled.cancelled()
 
     run(scenario)
+
+
+def test_only_the_processor_time_of_work_is_estimated() -> None:
+    def sleep(items: Sequence[int]) -> list[int]:
+        time.sleep(0.01)
+        return list(items)
+
+    estimate = CostEstimate()
+    run_isolated(sleep, [1], estimate)
+    assert estimate.runs_inline
+
+
+def test_the_time_of_work_that_raises_is_estimated_too() -> None:
+    def fail(_items: Sequence[int]) -> list[int]:
+        raise ZeroDivisionError
+
+    estimate = CostEstimate()
+    (error,) = run_isolated(fail, [1], estimate)
+    assert isinstance(error, ZeroDivisionError)
+    assert estimate.runs_inline
+
+
+def test_the_time_of_a_batch_is_divided_among_its_items() -> None:
+    def keep_busy(items: Sequence[int]) -> list[int]:
+        until_ns = time.thread_time_ns() + 2 * INLINE_LIMIT_NS
+        while time.thread_time_ns() < until_ns:
+            pass
+        return list(items)
+
+    alone, batched = CostEstimate(), CostEstimate()
+    run_isolated(keep_busy, [1], alone)
+    run_isolated(keep_busy, range(1000), batched)
+    assert batched.runs_inline
+    assert not alone.runs_inline
 
 
 def test_map_ok_keeps_errors_in_their_places() -> None:
@@ -181,7 +228,7 @@ def test_map_ok_does_not_call_the_function_without_results() -> None:
     assert map_ok([], lambda _ok: pytest.fail("called")) == []
 
 
-def test_each_request_records_the_stages_of_its_batch() -> None:
+def test_each_request_records_the_spans_of_its_batch() -> None:
     async def scenario() -> None:
         admission = Admission(
             max_concurrency=1,
@@ -189,6 +236,7 @@ def test_each_request_records_the_stages_of_its_batch() -> None:
             max_concurrent_batches=1,
             max_buffered_body_bytes=10,
             queue_timeout_s=TIMEOUT_S,
+            observer=Metrics("1", "both"),
         )
 
         @timed_stage("infer")
@@ -197,7 +245,7 @@ def test_each_request_records_the_stages_of_its_batch() -> None:
 
         async def request(item: int) -> StageTimer:
             timer = StageTimer()
-            with timer_scope(timer):
+            with timer:
                 try:
                     assert await admission.run(work, item, forever, KEY) == item
                 except ValueError:
@@ -206,7 +254,7 @@ def test_each_request_records_the_stages_of_its_batch() -> None:
 
         assert set((await request(0)).total_ns) == {"wait", "infer"}  # in a thread
         first, failed = await asyncio.gather(request(1), request(7))
-        assert set(first.total_ns) == set(failed.total_ns) == {"wait", "infer"}
+        assert set(first.total_ns) == set(failed.total_ns) == {"wait"}  # the batcher's observer gets the other
         assert first.spans[-1] == failed.spans[-1]
         assert first.spans[-1][0] == "infer"
         admission.close()

@@ -9,6 +9,7 @@ from starlette.types import Message
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
 from service.http.headers import ContentHeaders
+from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
 from service.settings import Settings
 from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
@@ -34,6 +35,7 @@ def read(
             max_concurrent_batches=1,
             max_buffered_body_bytes=1000,
             queue_timeout_s=1,
+            observer=Metrics("1", "both"),
         )
         # Shorter than an operator may set.
         limits: dict[str, Any] = {
@@ -116,6 +118,7 @@ def test_a_request_that_is_cancelled_does_not_count_as_stalled() -> None:
             max_concurrent_batches=1,
             max_buffered_body_bytes=1000,
             queue_timeout_s=1,
+            observer=Metrics("1", "both"),
         )
         with admission.reserve() as budget:
             reading = asyncio.create_task(
