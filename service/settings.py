@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     role: Role = Field("both", description="a sender only encodes, a receiver only decodes")
     models_dir: Path = Field(Path("models"), description="folder that holds one folder per model")
     default_model: str | None = Field(
-        None, description="model for requests that name none; optional if only one model is loaded"
+        None, description="model for requests that name none; needed if there are several"
     )
     verify_reconstruction: bool | None = Field(
         None,
@@ -81,29 +81,19 @@ class Settings(BaseSettings):
         32 << 10, ge=1, le=1 << 20, description="maximum size of the request line and all headers together"
     )
     max_headers: int = Field(100, ge=1, le=10_000, description="maximum number of headers of a request")
-    header_timeout_s: Seconds = Field(
-        10, description="time to receive the request line and all headers, from their first byte"
-    )
+    header_timeout_s: Seconds = Field(10, description="time from a request's first byte to the end of its headers")
     keep_alive_timeout_s: Seconds = Field(75, description="time after which a connection without a request is closed")
-    io_idle_timeout_s: Seconds = Field(
-        30, description="maximum time between two reads of a body, or two writes of a response"
-    )
-    tls_certificate: Path | None = Field(
-        None, description="PEM file of the certificate and its intermediates; turns HTTPS on"
-    )
+    io_idle_timeout_s: Seconds = Field(30, description="maximum pause while a body arrives or a response is sent")
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; turns HTTPS on")
     tls_key: Path | None = Field(
         None, description="PEM file of the certificate's key; optional if the certificate's file holds the key"
     )
 
     # Single requests
     max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="maximum size of a request body")
-    max_image_pixels: int = Field(
-        DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="maximum number of pixels of an image file"
-    )
+    max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="maximum pixels of an image file")
     body_timeout_s: Seconds = Field(60, description="time to receive a whole request body")
-    max_queue_size: int = Field(
-        64, ge=0, le=65536, description="maximum number of requests that wait; further requests get 429"
-    )
+    max_queue_size: int = Field(64, ge=0, le=65536, description="maximum number of waiting requests; more get 429")
     queue_timeout_s: Seconds = Field(10, description="maximum time in the queue; then the request gets 429")
     max_buffered_body_bytes: int = Field(
         128 << 20,
@@ -119,9 +109,7 @@ class Settings(BaseSettings):
     )
     max_batch_images: int = Field(100_000, ge=1, le=(1 << 32) - 1, description="maximum number of images of a batch")
     max_batch_bytes: int = Field(1 << 30, ge=1, le=1 << 40, description="maximum size of a batch's body")
-    batch_timeout_s: int = Field(
-        3600, ge=1, le=1 << 20, description="time to receive a batch and to send its whole response"
-    )
+    batch_timeout_s: int = Field(3600, ge=1, le=1 << 20, description="time to receive a batch and send its response")
 
     # Processors
     workers: int = Field(1, ge=0, le=256, description="number of worker processes; 0 starts one per usable processor")
@@ -136,7 +124,7 @@ class Settings(BaseSettings):
         1,
         ge=0,
         le=256,
-        description="number of threads that a graph uses for one request; 0 divides the processors among the workers",
+        description="threads that a graph uses for one request; 0 divides the processors among the workers",
     )
 
     # Access
@@ -150,14 +138,9 @@ class Settings(BaseSettings):
 
     # Operation
     drain_period_s: int = Field(
-        1,
-        ge=0,
-        le=3600,
-        description="time after SIGTERM in which connections are still accepted while /readyz answers 503",
+        1, ge=0, le=3600, description="time after SIGTERM in which connections are accepted while /readyz answers 503"
     )
-    graceful_shutdown_timeout_s: Seconds = Field(
-        8, description="time after SIGTERM in which the process ends, finished or not"
-    )
+    graceful_shutdown_timeout_s: Seconds = Field(8, description="time after SIGTERM until the process ends in any case")
     access_log: bool = Field(True, description="log one line per request to standard output")
     log_format: LogFormat = Field("text", description="lines for people, or one JSON object per line for programs")
 

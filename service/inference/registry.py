@@ -5,7 +5,7 @@ unless it verifies reconstructions.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -30,10 +30,24 @@ class ComponentSet(Generic[Component]):
     """The encoders, or the decoders, of all models. It withholds a component that failed its last golden check."""
 
     def __init__(self, components: Iterable[Component], default: str) -> None:
-        self.by_model: dict[str, Component] = {component.card.name: component for component in components}
-        self._by_fingerprint: dict[bytes, Component] = {each.card.fingerprint: each for each in self.by_model.values()}
+        """Hold these components; `default` is the default model's name.
+
+        Raises:
+            StartupRefused: two models have one fingerprint.
+        """
+        self.by_model: dict[str, Component] = {}
+        self._by_fingerprint: dict[bytes, Component] = {}
         self._default = default
         self._failures: dict[str, str] = {}
+        for component in components:
+            card = component.card
+            self.by_model[card.name] = component
+            twin = self._by_fingerprint.setdefault(card.fingerprint, component)
+            if twin is not component:
+                raise StartupRefused(
+                    f"the models '{twin.card.name}' and '{card.name}' have the same fingerprint "
+                    f"{card.fingerprint.hex()}, so their codes cannot be told apart; remove one of them"
+                )
 
     def by_name(self, name: str | None) -> Component:
         """Return the component of the model of this name; of the default model for None.
@@ -172,17 +186,18 @@ def open_registry(settings: Settings) -> Registry:
         StartupRefused: no model, two models with one fingerprint, or no such default model.
         ModelError: a model's card or graph is not what it should be.
     """
+    threads = settings.intra_op_threads
     folders = _model_folders(settings.models_dir)
     default = _default_model(settings, folders)
     encoders, decoders = None, None
     if settings.encodes:
         from latentwire.encoder import Encoder  # a receiver must not load this code
 
-        encoders = _open_components(Encoder.open, folders, default, settings.intra_op_threads)
+        encoders = ComponentSet((Encoder.open(folder, threads) for folder in folders), default)
     if settings.decodes or settings.verifies:
         from latentwire.decoder import Decoder  # a sender must not load this code
 
-        decoders = _open_components(Decoder.open, folders, default, settings.intra_op_threads)
+        decoders = ComponentSet((Decoder.open(folder, threads) for folder in folders), default)
     registry = Registry(
         default, encoders, decoders if settings.decodes else None, decoders if settings.verifies else None
     )
@@ -194,21 +209,6 @@ def _find(name: str, models: Mapping[str, Found]) -> Found:
     if name not in models:
         raise UnknownModel(f"no model is called '{name[:64]}'; choose from {', '.join(models)}")
     return models[name]
-
-
-def _open_components(
-    open_component: Callable[[Path, int], Component], folders: list[Path], default: str, threads: int
-) -> ComponentSet[Component]:
-    opened: dict[bytes, Component] = {}
-    for folder in folders:
-        component = open_component(folder, threads)
-        twin = opened.setdefault(component.card.fingerprint, component)
-        if twin is not component:
-            raise StartupRefused(
-                f"the models '{twin.card.name}' and '{component.card.name}' have the same fingerprint "
-                f"{component.card.fingerprint.hex()}, so their codes cannot be told apart; remove one of them"
-            )
-    return ComponentSet(opened.values(), default)
 
 
 def _model_folders(models_dir: Path) -> list[Path]:

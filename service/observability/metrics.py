@@ -38,7 +38,7 @@ Histograms = Callable[..., Histogram]
 
 
 class Metrics:
-    """All metrics of one application. It observes the admission, the connections and every request."""
+    """All metrics of one application."""
 
     def __init__(self, version: str, role: str) -> None:
         """Start at zero, or in multiprocess mode where the other processes are.

@@ -14,8 +14,9 @@ from functools import partial
 from time import perf_counter_ns
 from typing import Any, Protocol, Self, TypeVar
 
-from latentwire.timing import StageTimer, record
+from latentwire.timing import record
 from service.errors import ClientGone, Overloaded
+from service.observability.metrics import Metrics
 from service.scheduling.batching import BatchFunction, DynamicBatcher, Item, run_isolated
 from service.scheduling.cost_model import BatchKey, CostEstimate, new_cost_model
 
@@ -29,19 +30,6 @@ class RunPart(Protocol):
         """Run blocking work in a thread, and return its result."""
 
 
-class AdmissionObserver(Protocol):
-    """Receives the figures of `Admission` whenever they change."""
-
-    def set_load(self, running: int, queued: int, batches: int) -> None:
-        """Receive how many requests run, how many wait, and how many batches run."""
-
-    def set_buffered_bytes(self, buffered_bytes: int) -> None:
-        """Receive how many bytes the request bodies take."""
-
-    def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
-        """Receive the route, the size and the stages of a micro-batch that has run in the event loop."""
-
-
 class Admission:
     """Running slots with a queue before them. Use it from one event loop."""
 
@@ -52,15 +40,15 @@ class Admission:
         max_concurrent_batches: int,
         max_buffered_body_bytes: int,
         queue_timeout_s: float,
-        observer: AdmissionObserver,
+        metrics: Metrics,
     ) -> None:
-        """Start with all slots free; the limits are those of the settings of the same names."""
+        """Start with all slots free; the limits are the settings of the same names, and `metrics` shows the load."""
         self._max_concurrency = max_concurrency
         self._max_queue_size = max_queue_size
         self._max_batches = max_concurrent_batches
         self._max_buffered_bytes = max_buffered_body_bytes
         self._queue_timeout_s = queue_timeout_s
-        self._observer = observer
+        self._metrics = metrics
         # Requests that run or wait.
         self.admitted = 0
         # Body bytes in memory.
@@ -68,7 +56,7 @@ class Admission:
         self._batches = 0
         self._in_threads = 0
         self._estimate_of = new_cost_model()
-        self._batcher = DynamicBatcher(observer.observe_micro_batch)
+        self._batcher = DynamicBatcher(metrics.observe_micro_batch)
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="codec")
 
     def reserve(self) -> "BodyBudget":
@@ -105,7 +93,7 @@ class Admission:
         """
         self._check_capacity()
         self.admitted += 1
-        self._notify()
+        self._show_load()
         try:
             estimate = None if batch_key is None else self._estimate_of(batch_key)
             if batch_key and estimate and estimate.runs_inline and self._in_threads < self._max_concurrency:
@@ -116,7 +104,7 @@ class Admission:
             return await result
         finally:
             self.admitted -= 1
-            self._notify()
+            self._show_load()
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[RunPart]:
@@ -128,12 +116,12 @@ class Admission:
         if self._batches >= self._max_batches:
             raise Overloaded("the service runs as many batches as it may; send this batch again a little later")
         self._batches += 1
-        self._notify()
+        self._show_load()
         try:
             yield self._run_part
         finally:
             self._batches -= 1
-            self._notify()
+            self._show_load()
 
     async def _wait_in_queue(
         self, job: Future[Result], result: asyncio.Future[Result], wait_for_disconnect: Callable[[], Awaitable[None]]
@@ -158,7 +146,7 @@ class Admission:
 
     def _buffer(self, size: int) -> None:
         self.buffered_bytes += size
-        self._observer.set_buffered_bytes(self.buffered_bytes)
+        self._metrics.set_buffered_bytes(self.buffered_bytes)
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
         return await self._start_thread(work)[1]
@@ -180,9 +168,9 @@ class Admission:
     def _leave_thread(self, _result: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
 
-    def _notify(self) -> None:
+    def _show_load(self) -> None:
         running = min(self.admitted, self._max_concurrency)
-        self._observer.set_load(running, self.admitted - running, self._batches)
+        self._metrics.set_load(running, self.admitted - running, self._batches)
 
     def close(self) -> None:
         """Wait for the work that runs, and drop the work that waits."""

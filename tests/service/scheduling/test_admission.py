@@ -11,6 +11,7 @@ from latentwire.encoder import Encoder
 from latentwire.imaging.image import Pixels
 from latentwire.timing import StageTimer, timed_stage
 from service.errors import ClientGone, Overloaded
+from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
 from service.scheduling.cost_model import BatchKey
 from tests.service.client import Client, assert_problem
@@ -51,7 +52,7 @@ def admission_of(**changes: Any) -> Admission:
         "max_concurrent_batches": 1,
         "max_buffered_body_bytes": 10,
         "queue_timeout_s": TIMEOUT_S,
-        "observer": Observer(),
+        "metrics": RecordedMetrics(),
     }
     return Admission(**(limits | changes))
 
@@ -198,10 +199,11 @@ def test_an_error_of_the_work_reaches_its_request(busy: bool) -> None:
     asyncio.run(scenario())
 
 
-class Observer:
+class RecordedMetrics(Metrics):
     """Keeps what it was told last."""
 
     def __init__(self) -> None:
+        super().__init__("1", "both")
         self.load = (0, 0, 0)
         self.buffered_bytes: list[int] = []
         self.micro_batches: list[tuple[str, int]] = []
@@ -218,30 +220,30 @@ class Observer:
         self.stages.append(set(timer.total_ns))
 
 
-def test_the_observer_sees_load_and_micro_batches() -> None:
+def test_the_metrics_show_load_and_micro_batches() -> None:
     async def scenario() -> None:
-        observer, gate = Observer(), Gate()
-        admission = admission_of(max_queue_size=2, observer=observer)
+        metrics, gate = RecordedMetrics(), Gate()
+        admission = admission_of(max_queue_size=2, metrics=metrics)
         await admission.run(as_it_is, "first", forever, KEY)
-        assert observer.micro_batches == []
+        assert metrics.micro_batches == []
         await asyncio.gather(*(admission.run(as_it_is, "next", forever, KEY) for _ in range(3)))
-        assert observer.micro_batches == [("/encode", 3)]
-        assert observer.stages == [{"entropy"}]
+        assert metrics.micro_batches == [("/encode", 3)]
+        assert metrics.stages == [{"entropy"}]
         jobs = [asyncio.create_task(admission.run(gate.work, "done", forever)) for _ in range(3)]
         await until(lambda: admission.admitted == 3)
         async with admission.batch():
-            assert observer.load == (1, 2, 1)
+            assert metrics.load == (1, 2, 1)
         gate.open()
         await asyncio.gather(*jobs)
-        assert observer.load == (0, 0, 0)
+        assert metrics.load == (0, 0, 0)
         admission.close()
 
     asyncio.run(scenario())
 
 
 def test_bodies_are_buffered_up_to_a_limit_of_all_together() -> None:
-    observer = Observer()
-    admission = admission_of(observer=observer)
+    metrics = RecordedMetrics()
+    admission = admission_of(metrics=metrics)
     with admission.reserve() as first:
         first.add(6)
         with admission.reserve() as second:
@@ -254,7 +256,7 @@ def test_bodies_are_buffered_up_to_a_limit_of_all_together() -> None:
     with suppress(KeyError), admission.reserve() as budget:
         budget.add(3)
         raise KeyError
-    assert observer.buffered_bytes == [6, 10, 6, 10, 0, 3, 0]
+    assert metrics.buffered_bytes == [6, 10, 6, 10, 0, 3, 0]
     admission.close()
 
 

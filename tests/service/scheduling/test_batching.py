@@ -236,7 +236,7 @@ def test_each_request_records_the_spans_of_its_batch() -> None:
             max_concurrent_batches=1,
             max_buffered_body_bytes=10,
             queue_timeout_s=TIMEOUT_S,
-            observer=Metrics("1", "both"),
+            metrics=Metrics("1", "both"),
         )
 
         @timed_stage("infer")
@@ -254,7 +254,7 @@ def test_each_request_records_the_spans_of_its_batch() -> None:
 
         assert set((await request(0)).total_ns) == {"wait", "infer"}  # in a thread
         first, failed = await asyncio.gather(request(1), request(7))
-        assert set(first.total_ns) == set(failed.total_ns) == {"wait"}  # the batcher's observer gets the other
+        assert set(first.total_ns) == set(failed.total_ns) == {"wait"}  # the metrics get `infer` from the batcher
         assert first.spans[-1] == failed.spans[-1]
         assert first.spans[-1][0] == "infer"
         admission.close()

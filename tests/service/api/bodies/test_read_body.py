@@ -35,7 +35,7 @@ def read(
             max_concurrent_batches=1,
             max_buffered_body_bytes=1000,
             queue_timeout_s=1,
-            observer=Metrics("1", "both"),
+            metrics=Metrics("1", "both"),
         )
         # Shorter than an operator may set.
         limits: dict[str, Any] = {
@@ -118,7 +118,7 @@ def test_a_request_that_is_cancelled_does_not_count_as_stalled() -> None:
             max_concurrent_batches=1,
             max_buffered_body_bytes=1000,
             queue_timeout_s=1,
-            observer=Metrics("1", "both"),
+            metrics=Metrics("1", "both"),
         )
         with admission.reserve() as budget:
             reading = asyncio.create_task(
