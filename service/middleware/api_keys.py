@@ -22,18 +22,15 @@ MAX_FILE_BYTES = 1 << 16
 _ENTRY = re.compile(r"(?:(both|sender|receiver):)?([A-Za-z0-9._~+/-]{20,256}=*)")
 
 
-class Keys:
-    """All keys that are valid at one moment."""
+# The role of each key that is valid at one moment, by the SHA-256 digest of the key.
+Keys = dict[bytes, Role]
 
-    def __init__(self, roles: dict[bytes, Role]) -> None:
-        """Take the role of each key, by the SHA-256 digest of the key."""
-        self._roles = tuple(roles.items())
 
-    def role_of(self, key: bytes) -> Role | None:
-        """Return the role that `key` opens, None if the key is not valid. The time does not depend on the key."""
-        digest = hashlib.sha256(key).digest()
-        found = [role for known, role in self._roles if hmac.compare_digest(known, digest)]
-        return found[0] if found else None
+def role_of(key: bytes, keys: Keys) -> Role | None:
+    """Return the role that `key` opens, None if the key is not valid. The time does not depend on the key."""
+    digest = hashlib.sha256(key).digest()
+    found = [role for known, role in keys.items() if hmac.compare_digest(known, digest)]
+    return found[0] if found else None
 
 
 def open_keys(settings: Settings) -> Callable[[], Keys] | None:
@@ -68,7 +65,7 @@ def read_keys(text: str, source: str) -> Keys:
         raise StartupRefused(f"{source} holds no key")
     if len(entries) > MAX_KEYS:
         raise StartupRefused(f"{source} holds {len(entries)} keys; {MAX_KEYS} are allowed")
-    roles: dict[bytes, Role] = {}
+    keys: Keys = {}
     for number, entry in enumerate(entries, start=1):
         found = _ENTRY.fullmatch(entry)
         if found is None:
@@ -77,10 +74,10 @@ def read_keys(text: str, source: str) -> Keys:
                 "alone or after 'sender:' or 'receiver:'"
             )
         digest = hashlib.sha256(found[2].encode()).digest()
-        if digest in roles:
+        if digest in keys:
             raise StartupRefused(f"key {number} in {source} is a duplicate; remove it")
-        roles[digest] = cast(Role, found[1] or "both")
-    return Keys(roles)
+        keys[digest] = cast(Role, found[1] or "both")
+    return keys
 
 
 def _read_file(path: Path) -> Keys:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import Forbidden, Unauthenticated
 from service.http.problems import PROBLEMS, problem_response
-from service.middleware.api_keys import Keys
+from service.middleware.api_keys import Keys, role_of
 from service.settings import Role, Settings
 
 CHALLENGE = 'Bearer realm="latentwire"'
@@ -47,7 +47,7 @@ class AuthMiddleware:
         if len(credentials) > 1 or scheme.lower() != b"bearer":
             message = "this route takes one key, as 'Authorization: Bearer KEY', and no other credentials"
             return _refuse(Unauthenticated(message))
-        key_role = self._keys().role_of(key.strip())
+        key_role = role_of(key.strip(), self._keys())
         if key_role is None:
             return _refuse(Unauthenticated("the key is not valid for this service"), "invalid_token")
         route_role = _role_of(scope["path"])

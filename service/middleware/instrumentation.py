@@ -88,11 +88,10 @@ class InstrumentationMiddleware:
 
 def _start_response(record: RequestRecord, message: Message) -> None:
     record.status = message["status"]
-    headers = list(message["headers"])
-    for name, value in headers:
+    for name, value in message["headers"]:
         if name == MODEL_HEADER:
             record.model = value.decode("latin-1")
-    message["headers"] = [*headers, (REQUEST_ID_HEADER, record.request_id.encode())]
+    message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

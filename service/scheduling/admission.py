@@ -18,7 +18,7 @@ from latentwire.timing import record
 from service.errors import ClientGone, Overloaded
 from service.observability.metrics import Metrics
 from service.scheduling.batching import BatchFunction, DynamicBatcher, Item, run_isolated
-from service.scheduling.cost_model import BatchKey, CostEstimate, new_cost_model
+from service.scheduling.cost_model import BatchKey, new_cost_model
 
 Result = TypeVar("Result")
 
@@ -98,10 +98,13 @@ class Admission:
             estimate = None if batch_key is None else self._estimate_of(batch_key)
             if batch_key and estimate and estimate.runs_inline and self._in_threads < self._max_concurrency:
                 return await self._batcher.submit(work, item, batch_key, estimate)
-            job, result = self._start_thread(partial(_run_one, work, item, estimate))
+            job, results = self._start_thread(partial(run_isolated, work, [item], estimate))
             if self.admitted > self._max_concurrency:
-                await self._wait_in_queue(job, result, wait_for_disconnect)
-            return await result
+                await self._wait_in_queue(job, results, wait_for_disconnect)
+            (result,) = await results
+            if isinstance(result, Exception):
+                raise result
+            return result
         finally:
             self.admitted -= 1
             self._show_load()
@@ -203,10 +206,3 @@ class BodyBudget:
 
     def __exit__(self, *_error: object) -> None:
         self._admission._buffer(-self._bytes)
-
-
-def _run_one(work: BatchFunction[Item, Result], item: Item, estimate: CostEstimate | None) -> Result:
-    (result,) = run_isolated(work, [item], estimate)
-    if isinstance(result, Exception):
-        raise result
-    return result

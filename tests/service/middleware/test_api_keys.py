@@ -5,7 +5,7 @@ import pytest
 
 from service import file_watcher
 from service.errors import StartupRefused
-from service.middleware.api_keys import open_keys, read_keys
+from service.middleware.api_keys import open_keys, read_keys, role_of
 from service.settings import Settings
 
 FIRST, SECOND, THIRD = "first-key-0123456789", "second-key-0123456789/+==", "third.key~0123456789"
@@ -13,9 +13,9 @@ FIRST, SECOND, THIRD = "first-key-0123456789", "second-key-0123456789/+==", "thi
 
 def test_keys_are_read_with_their_roles_past_comments_and_blanks() -> None:
     keys = read_keys(f"# ours\n\n  {FIRST}  # phone\nsender:{SECOND} receiver:{THIRD}\n", "there")
-    assert [keys.role_of(key.encode()) for key in (FIRST, SECOND, THIRD)] == ["both", "sender", "receiver"]
+    assert [role_of(key.encode(), keys) for key in (FIRST, SECOND, THIRD)] == ["both", "sender", "receiver"]
     for other in (b"", FIRST[:-1].encode(), FIRST.encode() + b"0", f"sender:{SECOND}".encode(), b"\xff" * 300):
-        assert keys.role_of(other) is None
+        assert role_of(other, keys) is None
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_keys_are_read_again_when_their_file_changes(tmp_path: Path, monkeypatch
     path.write_text(FIRST)
     current = open_keys(Settings(api_keys_file=path))
     assert current is not None
-    assert current().role_of(FIRST.encode()) == "both"
+    assert role_of(FIRST.encode(), current()) == "both"
     path.write_text(f"sender:{SECOND}\n")
-    assert current().role_of(FIRST.encode()) is None
-    assert current().role_of(SECOND.encode()) == "sender"
+    assert role_of(FIRST.encode(), current()) is None
+    assert role_of(SECOND.encode(), current()) == "sender"
 
 
 def test_the_last_good_keys_stay_when_the_file_goes_bad(
@@ -61,7 +61,7 @@ def test_the_last_good_keys_stay_when_the_file_goes_bad(
     current = open_keys(Settings(api_keys_file=path))
     assert current is not None
     path.write_text("a bad secret")
-    assert current().role_of(FIRST.encode()) == "both"
+    assert role_of(FIRST.encode(), current()) == "both"
     assert "key 1 in the key file" in caplog.text
     assert "the keys from before stay in use" in caplog.text
     assert "secret" not in caplog.text
@@ -89,7 +89,7 @@ def test_keys_come_from_one_place_or_none(tmp_path: Path, monkeypatch: pytest.Mo
     settings = Settings()
     current = open_keys(settings)
     assert current is not None
-    assert current().role_of(SECOND.encode()) == "sender"
+    assert role_of(SECOND.encode(), current()) == "sender"
     assert FIRST not in repr(settings) + str(settings.model_dump())
     with pytest.raises(StartupRefused, match="choose one"):
         open_keys(Settings(api_keys_file=tmp_path / "keys"))
