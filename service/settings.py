@@ -57,9 +57,7 @@ class Settings(BaseSettings):
         None, description="model for requests that name none; needed if there are several"
     )
     verify_reconstruction: bool | None = Field(
-        None,
-        description="decode every code after encoding, to know what the receiver will see; by default, only the role "
-        "both does",
+        None, description="decode each code after encoding, to know the reconstruction; by default only in role both"
     )
     on_ood: OnOod = Field(
         "fallback",
@@ -74,8 +72,7 @@ class Settings(BaseSettings):
         1000,
         ge=1,
         le=1 << 20,
-        description="maximum number of connections per worker; a new connection replaces the one that has been idle "
-        "longest",
+        description="maximum connections of a worker; a further one replaces the longest idle one",
     )
     max_header_bytes: int = Field(
         32 << 10, ge=1, le=1 << 20, description="maximum size of the request line and all headers together"
@@ -117,8 +114,7 @@ class Settings(BaseSettings):
         default_factory=_default_max_concurrency,
         ge=1,
         le=256,
-        description="number of requests that a worker runs at once; by default its share of the processors, from 2 "
-        "to 8",
+        description="requests that a worker runs at once; by default its share of the processors, from 2 to 8",
     )
     intra_op_threads: int = Field(
         1,

@@ -83,19 +83,14 @@ class Metrics:
         for card in cards:
             self._models.labels(card.name, card.model_id, str(card.name == default).lower()).set(1)
 
-    def set_load(self, running: int, queued: int, batches: int) -> None:
-        """Show how many requests run and wait, and how many batches run."""
-        self._show("requests_in_flight", running)
-        self._show("requests_queued", queued)
-        self._show("batches_in_flight", batches)
-
-    def set_buffered_bytes(self, buffered_bytes: int) -> None:
-        """Show how many bytes of request bodies are in memory."""
-        self._show("body_buffered_bytes", buffered_bytes)
-
-    def set_open_connections(self, connections: int) -> None:
-        """Show how many connections are open."""
-        self._show("connections_open", connections)
+    def show(self, **gauges: int) -> None:
+        """Show the current values of gauges, by their names in `GAUGES`."""
+        if self._folder is not None:
+            for name, value in gauges.items():
+                if self._values[name] != value:
+                    self._gauges[name].set(value)
+        # In a single process, a gauge reads its value when /metrics is asked for, which is faster than set().
+        self._values.update(gauges)
 
     def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
         """Count a micro-batch of `size` items that ran in the event loop, and the time of its stages."""
@@ -139,13 +134,6 @@ class Metrics:
     def _observe_stages(self, route: str, timer: StageTimer) -> None:
         for stage, total_ns in timer.total_ns.items():
             self._stage_duration(route, stage).observe(total_ns / 1e9)
-
-    def _show(self, gauge: str, value: int) -> None:
-        if self._values[gauge] != value:
-            self._values[gauge] = value
-            # In a single process, the gauge reads the value when /metrics is asked for, which is faster than set().
-            if self._folder is not None:
-                self._gauges[gauge].set(value)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counters:
         return cache(Counter(f"latentwire_{name}", text, labels, registry=self._registry).labels)

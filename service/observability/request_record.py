@@ -25,8 +25,7 @@ class RequestRecord:
     """One request."""
 
     request_id: str
-    # One of METHODS, or OTHER.
-    method: str
+    method: str  # one of METHODS, or OTHER
     # Path of the route, with the names of its parameters; OTHER if no route matched.
     route: str = OTHER
     # Start of the request on two clocks.
@@ -34,17 +33,12 @@ class RequestRecord:
     begun_at_ns: int = field(default_factory=time_ns)
     duration_ns: int = 0
     timer: StageTimer = field(default_factory=StageTimer)
-    # Status of the response; 0 before it starts.
-    status: int = 0
-    # Code of the problem in the response.
-    problem: str | None = None
-    # Whether the response was sent to its end.
-    complete: bool = False
-    # Sizes of the two bodies.
-    bytes_in: int = 0
-    bytes_out: int = 0
-    # Name and model_id of the model that did the work.
-    model: str | None = None
+    status: int = 0  # of the response; 0 before it starts
+    problem: str | None = None  # code of the problem in the response
+    complete: bool = False  # whether the response was sent to its end
+    bytes_in: int = 0  # size of the request's body
+    bytes_out: int = 0  # size of the response's body
+    model: str | None = None  # name and model_id of the model that did the work
     # Whether the request's body holds images and the response their bitstreams, and little else.
     maps_images_to_codes: bool = False
     # Sizes of the image files that were encoded, and of their bitstreams.

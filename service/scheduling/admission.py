@@ -49,10 +49,8 @@ class Admission:
         self._max_buffered_bytes = max_buffered_body_bytes
         self._queue_timeout_s = queue_timeout_s
         self._metrics = metrics
-        # Requests that run or wait.
-        self.admitted = 0
-        # Body bytes in memory.
-        self.buffered_bytes = 0
+        self.admitted = 0  # requests that run or wait
+        self.buffered_bytes = 0  # body bytes in memory
         self._batches = 0
         self._in_threads = 0
         self._estimate_of = new_cost_model()
@@ -149,7 +147,7 @@ class Admission:
 
     def _buffer(self, size: int) -> None:
         self.buffered_bytes += size
-        self._metrics.set_buffered_bytes(self.buffered_bytes)
+        self._metrics.show(body_buffered_bytes=self.buffered_bytes)
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
         return await self._start_thread(work)[1]
@@ -173,7 +171,9 @@ class Admission:
 
     def _show_load(self) -> None:
         running = min(self.admitted, self._max_concurrency)
-        self._metrics.set_load(running, self.admitted - running, self._batches)
+        self._metrics.show(
+            requests_in_flight=running, requests_queued=self.admitted - running, batches_in_flight=self._batches
+        )
 
     def close(self) -> None:
         """Wait for the work that runs, and drop the work that waits."""

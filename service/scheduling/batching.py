@@ -54,7 +54,11 @@ class DynamicBatcher:
         """
         batch = self._open.get(key)
         if batch is None or len(batch.items) >= batch.max_size:
-            batch = self._start_batch(function, key, estimate)
+            batch = self._open[key] = _MicroBatch(function, key, estimate)
+            self._pending.append(batch)
+            if len(self._pending) == 1:
+                # A context of its own: the work belongs to several requests.
+                self._loop.call_soon(self._flush_when_idle, 0, context=Context())
         submitted_ns = perf_counter_ns()
         future: asyncio.Future[Result] = self._loop.create_future()
         batch.items.append(item)
@@ -71,14 +75,6 @@ class DynamicBatcher:
     def _loop(self) -> asyncio.AbstractEventLoop:
         # asyncio.get_running_loop() makes a system call each time.
         return asyncio.get_running_loop()
-
-    def _start_batch(self, function: BatchFunction[Any, Any], key: BatchKey, estimate: CostEstimate) -> "_MicroBatch":
-        batch = self._open[key] = _MicroBatch(function, key, estimate)
-        self._pending.append(batch)
-        if len(self._pending) == 1:
-            # A context of its own: the work belongs to several requests.
-            self._loop.call_soon(self._flush_when_idle, 0, context=Context())
-        return batch
 
     def _flush_when_idle(self, queued_last_turn: int) -> None:
         """Run the oldest micro-batch, unless more items have arrived since the last turn of the event loop.

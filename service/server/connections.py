@@ -57,13 +57,13 @@ class ConnectionPool:
             oldest.abort("evicted")
             # The event loop reports the loss of the connection later.
             self.remove(oldest)
-        self.metrics.set_open_connections(len(self._open))
+        self.metrics.show(connections_open=len(self._open))
 
     def remove(self, connection: Connection) -> None:
         """Count a connection out, if it is not out already."""
         self._open.discard(connection)
         self._idle.pop(connection, None)
-        self.metrics.set_open_connections(len(self._open))
+        self.metrics.show(connections_open=len(self._open))
 
     def set_idle(self, connection: Connection) -> None:
         """Let a connection without a request give way to a new one."""

@@ -167,7 +167,7 @@ def test_metrics_and_labels(rows: list[Row], models_dir: Path) -> None:
     metrics.count(record)
     metrics.observe_micro_batch("/encode", 1, StageTimer())
     metrics.count_closed_connection("evicted")
-    metrics.set_load(1, 1, 1)
+    metrics.show(requests_in_flight=1)
     metrics.set_models(cards_of(models_dir), "tiny")
     found: Names = {}
     for family in text_string_to_metric_families(metrics.text("")[0].decode()):

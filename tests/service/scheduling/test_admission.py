@@ -204,16 +204,16 @@ class RecordedMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__("1", "both")
-        self.load = (0, 0, 0)
+        self.load: list[int] = []
         self.buffered_bytes: list[int] = []
         self.micro_batches: list[tuple[str, int]] = []
         self.stages: list[set[str]] = []
 
-    def set_load(self, running: int, queued: int, batches: int) -> None:
-        self.load = (running, queued, batches)
-
-    def set_buffered_bytes(self, buffered_bytes: int) -> None:
-        self.buffered_bytes.append(buffered_bytes)
+    def show(self, **gauges: int) -> None:
+        if "body_buffered_bytes" in gauges:
+            self.buffered_bytes.append(gauges["body_buffered_bytes"])
+        else:
+            self.load = [gauges[name] for name in ("requests_in_flight", "requests_queued", "batches_in_flight")]
 
     def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
         self.micro_batches.append((route, size))
@@ -232,10 +232,10 @@ def test_the_metrics_show_load_and_micro_batches() -> None:
         jobs = [asyncio.create_task(admission.run(gate.work, "done", forever)) for _ in range(3)]
         await until(lambda: admission.admitted == 3)
         async with admission.batch():
-            assert metrics.load == (1, 2, 1)
+            assert metrics.load == [1, 2, 1]
         gate.open()
         await asyncio.gather(*jobs)
-        assert metrics.load == (0, 0, 0)
+        assert metrics.load == [0, 0, 0]
         admission.close()
 
     asyncio.run(scenario())
