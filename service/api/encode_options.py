@@ -28,12 +28,9 @@ class EncodeOptions(NamedTuple):
 
 
 def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decoder: bool) -> EncodeOptions:
-    """Check the parameters of a request, and return its options.
+    """Check the parameters of a query, and return its options; `on_ood` is the default of that parameter.
 
-    Args:
-        parameters: of the query; their names are in `PARAMETERS`.
-        on_ood: the value for a request without this parameter.
-        has_decoder: whether this process decodes what it encodes. Without a decoder it cannot know the error.
+    A process that has no decoder for what it encodes cannot know the error of the reconstruction.
 
     Raises:
         InvalidParameter: a parameter has a value that it does not take, or two parameters contradict each other.

@@ -30,7 +30,7 @@ _AUTH_PROBLEMS = [PROBLEMS[Unauthenticated].code, PROBLEMS[Forbidden].code]
 @lru_cache(maxsize=1)
 def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of a process with these settings."""
-    document = _merge_files()
+    document: dict[str, Any] = yaml.safe_load((SCHEMAS / "components.yaml").read_bytes())
     document["info"] |= {
         "version": version,
         "description": f"This process has the role `{settings.role}`: it {_TASKS[settings.role]}.\n\n"
@@ -42,12 +42,11 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     schemas |= definitions["$defs"]
     schemas["Problem"]["properties"]["code"]["enum"] = sorted({problem.code for problem in ALL_PROBLEMS})
-    served = {"/encode": settings.encodes, "/decode": settings.decodes}
-    document["paths"] = {
-        path: operations
-        for path, operations in document["paths"].items()
-        if served.get(path.removesuffix("/batch"), True)
-    }
+    served = {"encode": settings.encodes, "decode": settings.decodes}
+    document["paths"] = {}
+    for name in ("encode", "decode", "encode_batch", "decode_batch", "models", "health"):
+        if served.get(name.removesuffix("_batch"), True):
+            document["paths"] |= yaml.safe_load((SCHEMAS / f"{name}.yaml").read_bytes())["paths"]
     for path, operations in document["paths"].items():
         for operation in operations.values():
             codes = operation.pop("x-problems", [])
@@ -57,14 +56,6 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
             operation["responses"] |= _problem_responses(codes)
     if settings.requires_keys:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    return document
-
-
-def _merge_files() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((SCHEMAS / "components.yaml").read_bytes())
-    document["paths"] = {}
-    for name in ("encode", "decode", "encode_batch", "decode_batch", "models", "health"):
-        document["paths"] |= yaml.safe_load((SCHEMAS / f"{name}.yaml").read_bytes())["paths"]
     return document
 
 

@@ -3,11 +3,12 @@
 Each file is kept in memory, and its size is limited. Nothing is spooled to disk, as Starlette's own parser would do.
 """
 
+import math
 from collections import deque
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
+from python_multipart.multipart import MultipartState, parse_options_header
 
 from service.errors import BodyTooLarge, InvalidMultipart
 
@@ -19,11 +20,7 @@ _FILES_ADVICE = "send the images as files, for example with curl's -F file=@a.pn
 
 
 def read_single_file(body: bytes, content_type: str) -> bytes:
-    """Return the content of the form's only part, which must be a file in a field of any name.
-
-    Args:
-        body: the whole body.
-        content_type: the request's header, which holds the boundary.
+    """Return the content of the only part of the form `body`, which must be a file in a field of any name.
 
     Raises:
         InvalidMultipart: not a form, cut short, or one that holds something other than one file.
@@ -41,12 +38,7 @@ class FileForm:
     """
 
     def __init__(self, content_type: str, max_file_bytes: int, *, single: bool = False) -> None:
-        """Read the form whose boundary is in the Content-Type header.
-
-        Args:
-            content_type: the header.
-            max_file_bytes: limit for each file.
-            single: whether the form may have only one part.
+        """Read the form whose boundary is in the Content-Type header; a `single` form may have only one part.
 
         Raises:
             InvalidMultipart: the header names no boundary, or one that is too long.
@@ -57,24 +49,22 @@ class FileForm:
         if len(boundary) > MAX_BOUNDARY_CHARACTERS:
             raise InvalidMultipart(f"the form's boundary is longer than {MAX_BOUNDARY_CHARACTERS} characters")
         self._max_file_bytes = max_file_bytes
-        self._single = single
         self._advice = _FILE_ADVICE if single else _FILES_ADVICE
+        self._max_parts = 1 if single else math.inf
         self._parts = 0
-        self._ended = False
         self._files: deque[bytes] = deque()
         self._data = bytearray()
         self._disposition = b""
-        self._header_name = b""
-        self._header_value = b""
+        self._header_name = bytearray()
+        self._header_value = bytearray()
         callbacks = {
             "on_part_begin": self._begin_part,
-            "on_header_field": self._add_to_header_name,
-            "on_header_value": self._add_to_header_value,
+            "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
             "on_header_end": self._end_header,
             "on_headers_finished": self._check_part,
             "on_part_data": self._add_data,
             "on_part_end": self._end_part,
-            "on_end": self._end,
         }
         self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
 
@@ -88,7 +78,8 @@ class FileForm:
         try:
             self._parser.write(data)
         except FormParserError as error:
-            raise self._malformed() from error
+            message = f"the body is not a well-formed multipart/form-data form; {self._advice}"
+            raise InvalidMultipart(message) from error
 
     def take(self) -> bytes | None:
         """Return the content of the next file, or None if none is complete."""
@@ -100,33 +91,21 @@ class FileForm:
         Raises:
             InvalidMultipart: it is empty or cut short.
         """
-        try:
-            self._parser.finalize()
-        except FormParserError as error:
-            raise self._malformed() from error
         if self._parts == 0:
             raise InvalidMultipart(f"the form is empty; {self._advice}")
-        if not self._ended:
+        if self._parser.state != MultipartState.END:
             raise InvalidMultipart("the form is cut short: its closing boundary is missing")
-
-    def _malformed(self) -> InvalidMultipart:
-        return InvalidMultipart(f"the body is not a well-formed multipart/form-data form; {self._advice}")
 
     def _begin_part(self) -> None:
         self._parts += 1
-        if self._single and self._parts > 1:
+        if self._parts > self._max_parts:
             raise InvalidMultipart(f"the form has more than one part; {self._advice}")
-
-    def _add_to_header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def _add_to_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
 
     def _end_header(self) -> None:
         if self._header_name.lower() == b"content-disposition":
-            self._disposition = self._header_value
-        self._header_name = self._header_value = b""
+            self._disposition = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
 
     def _check_part(self) -> None:
         options = parse_options_header(self._disposition)[1]
@@ -142,6 +121,3 @@ class FileForm:
     def _end_part(self) -> None:
         self._files.append(bytes(self._data))
         self._data.clear()
-
-    def _end(self) -> None:
-        self._ended = True

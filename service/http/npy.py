@@ -1,6 +1,7 @@
 """Reads an npy file as its bytes arrive, in blocks of rows, and writes npy headers. Nothing is ever unpickled."""
 
 import io
+import math
 from collections.abc import Collection
 
 import numpy as np
@@ -84,10 +85,7 @@ class NpyReader:
     @property
     def _row_bytes(self) -> int:
         # Python's integers do not overflow, whatever a header claims.
-        size = self._dtype.itemsize
-        for length in (self.shape or ())[1:]:
-            size *= length
-        return size
+        return math.prod((self.shape or ())[1:], start=self._dtype.itemsize)
 
     def _read_header(self) -> None:
         """Set `shape` if the whole header has arrived."""

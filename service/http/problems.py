@@ -17,7 +17,6 @@ from service.http.media_types import PROBLEM
 from service.observability.request_record import record_problem
 
 PROBLEM_MEDIA_TYPE = PROBLEM
-RETRY_AFTER_S = 1
 
 
 class Problem(NamedTuple):
@@ -27,20 +26,11 @@ class Problem(NamedTuple):
     code: str
     title: str
 
-    @property
-    def type_uri(self) -> str:
-        """The problem's type, a name that cannot be opened."""
-        return f"urn:problem-type:latentwire:{self.code}"
-
     def document(self, detail: str) -> dict[str, str | int]:
         """Return the members of the problem document; `detail` is a sentence for people."""
-        return {
-            "type": self.type_uri,
-            "title": self.title,
-            "status": self.status,
-            "detail": detail,
-            "code": self.code,
-        }
+        # A name that cannot be opened.
+        uri = f"urn:problem-type:latentwire:{self.code}"
+        return {"type": uri, "title": self.title, "status": self.status, "detail": detail, "code": self.code}
 
 
 NOT_READY = Problem(503, "not-ready", "Not ready")
@@ -52,7 +42,6 @@ STALLED = Problem(408, "request-timeout", "Request timed out")
 # The server sends these itself, without a request.
 INVALID_REQUEST = Problem(400, "invalid-request", "Not an HTTP request")
 HEAD_TOO_LARGE = Problem(431, "headers-too-large", "The request's headers are too large")
-INVALID_PARAMETER = Problem(400, "invalid-parameter", "Not a parameter or value of this route")
 
 PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.InvalidImage: Problem(400, "invalid-image", "Not a readable image"),
@@ -78,7 +67,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.InvalidArray: Problem(400, "invalid-array", "Not an npy file of the wanted kind"),
     errors.InvalidJson: Problem(400, "invalid-json", "Not the JSON of a code"),
     errors.InvalidMultipart: Problem(400, "invalid-multipart", "Not a form with exactly one file"),
-    errors.InvalidParameter: INVALID_PARAMETER,
+    errors.InvalidParameter: Problem(400, "invalid-parameter", "Not a parameter or value of this route"),
     errors.NotAcceptable: Problem(406, "not-acceptable", "No acceptable response type"),
     errors.NotReady: NOT_READY,
     errors.Overloaded: Problem(429, "overloaded", "Too many requests at the moment"),
@@ -89,7 +78,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
 }
 
 _HEADERS: dict[type[Exception], dict[str, str]] = {
-    errors.Overloaded: {"Retry-After": str(RETRY_AFTER_S)},
+    errors.Overloaded: {"Retry-After": "1"},
     # The server does not wait for the rest of the body.
     errors.BodyStalled: {"Connection": "close"},
 }

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import parse_qsl
 
 from service.errors import InvalidParameter
@@ -43,10 +43,9 @@ def parse_choice(name: str, choices: tuple[Choice, ...], value: str) -> Choice:
     Raises:
         InvalidParameter: none does.
     """
-    for choice in choices:
-        if choice == value:
-            return choice
-    raise InvalidParameter(f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not '{value[:64]}'")
+    if value not in choices:
+        raise InvalidParameter(f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not '{value[:64]}'")
+    return cast(Choice, value)
 
 
 def parse_number(name: str, value: str | None, description: str, maximum: float) -> float | None:

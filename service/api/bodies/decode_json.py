@@ -5,7 +5,6 @@ of small elements costs much.
 """
 
 import base64
-import binascii
 import json
 from typing import Annotated, Any, NoReturn
 
@@ -42,16 +41,10 @@ class CodeJson(BaseModel):
     sent_as: Any = Field(None, description="not used")
 
     def decoded_bitstream(self) -> bytes | None:
-        """Return the decoded `bitstream`, or None if the field is missing.
-
-        Raises:
-            InvalidCode: `bitstream` is not base64.
-        """
-        if self.bitstream is None:
-            return None
+        """Return the decoded `bitstream`, or None if the field is missing; raise `InvalidCode` if it is not base64."""
         try:
-            return base64.b64decode(self.bitstream, validate=True)
-        except (binascii.Error, ValueError) as error:
+            return None if self.bitstream is None else base64.b64decode(self.bitstream, validate=True)
+        except ValueError as error:
             raise InvalidCode("bitstream is not base64") from error
 
 
