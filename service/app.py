@@ -1,7 +1,7 @@
 """Settings -> the ASGI application of one role: its routes, what they share, and the middleware around them."""
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -14,7 +14,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import decode, decode_batch, docs, encode, encode_batch, health, models
-from service.api.bodies.streams import StreamingEndpoint
 from service.api.state import State
 from service.errors import WrongRole
 from service.http.problems import ProblemMiddleware
@@ -31,16 +30,6 @@ from service.settings import Role, Settings
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-class Application(Starlette):
-    """Starlette's application with middleware of ours, which also sees the responses to unexpected errors."""
-
-    wrap: Callable[[ASGIApp], ASGIApp]
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """Return the router within the middleware."""
-        return self.wrap(ProblemMiddleware(self.router))
-
-
 class NamedRoute(Route):
     """A route that puts itself into the scope, where instrumentation finds its path."""
 
@@ -52,14 +41,11 @@ class NamedRoute(Route):
 
 def create_app(
     settings: Settings, registry: Registry | None = None, stopping: threading.Event | None = None
-) -> Application:
+) -> Starlette:
     """Build the application of `settings.role`.
 
-    Args:
-        settings: of this process.
-        registry: the role's models, if they have been opened already. Otherwise they are opened when the application
-            starts, which then raises what `open_registry` raises.
-        stopping: set when the process has been told to stop, and so is not ready any more.
+    It opens the models when it starts, and then raises what `open_registry` raises, unless `registry` has them already.
+    `stopping` is set when the process has been told to stop, and so is not ready any more.
 
     Raises:
         StartupRefused: the keys cannot be read, or metrics or traces cannot go where the environment says.
@@ -90,15 +76,14 @@ def create_app(
             if tracer is not None:
                 tracer.close()
 
-    def wrap(app: ASGIApp) -> ASGIApp:
-        if keys is not None:
-            app = AuthMiddleware(app, keys, open_paths(settings))
-        log_requests = settings.access_log and settings.log_format == "json"
-        return InstrumentationMiddleware(app, metrics, tracer, log_requests=log_requests)
-
-    app = Application(routes=_routes(settings), lifespan=lifespan)
+    app = Starlette(routes=_routes(settings), lifespan=lifespan)
     app.router.redirect_slashes = False
-    app.wrap = wrap
+    served: ASGIApp = ProblemMiddleware(app.router)
+    if keys is not None:
+        served = AuthMiddleware(served, keys, open_paths(settings))
+    log_requests = settings.access_log and settings.log_format == "json"
+    # In place of Starlette's own middleware: ours also sees the responses to unexpected errors.
+    app.middleware_stack = InstrumentationMiddleware(served, metrics, tracer, log_requests=log_requests)
     app.state.metrics = metrics
     return app
 
@@ -115,8 +100,8 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     return [
         _codec_route("/encode", encode.encode, settings, "sender"),
         _codec_route("/decode", decode.decode, settings, "receiver"),
-        _codec_route("/encode/batch", StreamingEndpoint(encode_batch.encode_batch), settings, "sender"),
-        _codec_route("/decode/batch", StreamingEndpoint(decode_batch.decode_batch), settings, "receiver"),
+        _codec_route("/encode/batch", encode_batch.encode_batch, settings, "sender"),
+        _codec_route("/decode/batch", decode_batch.decode_batch, settings, "receiver"),
         NamedRoute("/livez", health.get_liveness),
         NamedRoute("/readyz", health.get_readiness),
         NamedRoute("/metrics", health.get_metrics),
@@ -130,9 +115,12 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     ]
 
 
-def _codec_route(path: str, endpoint: Callable[..., Awaitable[object]], settings: Settings, role: Role) -> Route:
+def _codec_route(path: str, endpoint: ASGIApp, settings: Settings, role: Role) -> Route:
     if settings.role in ("both", role):
-        return NamedRoute(path, endpoint, methods=["POST"])
+        route = NamedRoute(path, endpoint, methods=["POST"])
+        # Starlette takes each function for one from a request to a response, and wraps it.
+        route.app = endpoint
+        return route
 
     async def refuse(_request: Request) -> Response:
         raise WrongRole(f"this process is a {settings.role}; {path} is answered by a {role}")

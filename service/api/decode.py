@@ -4,30 +4,29 @@ The steps of a request, in the order of this file: parse, admit, batch, decode, 
 """
 
 import base64
-import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import CodecError, ModelMismatch
 from latentwire.format.bitstream import read_bitstream
 from latentwire.imaging import image
 from latentwire.options import FRAMINGS, Framing
+from service.api.bodies.code_sources import find_decoder
 from service.api.bodies.decode_json import CodeJson, parse_code_json
 from service.api.bodies.json_fields import model_fields
-from service.api.bodies.raw_response import RawResponse
+from service.api.bodies.raw_response import send_content
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.state import state_of
 from service.errors import InvalidParameter, ServiceError, UnsupportedMediaType
 from service.http.headers import parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS, PNG, WEBP
 from service.http.negotiation import media_type_of, negotiate
+from service.http.npy import npy_header
 from service.http.query import parse_choice, parse_query
 from service.scheduling.batching import map_ok
 from service.scheduling.cost_model import BatchKey
@@ -57,30 +56,27 @@ class _Code(NamedTuple):
 
     decoder: "Decoder"
     payload: bytes | None
-    vector: Sequence[float]
+    vector: Sequence[float] = ()
 
 
-class _Decoded(NamedTuple):
-    """The result for one request; `content` is the response body."""
-
-    card: "ModelCard"
-    content: bytes
+# The model, and the response body.
+_Decoded = tuple["ModelCard", bytes]
 
 
-async def decode(request: Request) -> Response:
+async def decode(scope: Scope, receive: Receive, send: Send) -> None:
     """Decode one code."""
-    state = state_of(request)
+    state = state_of(scope)
     decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
-    headers = parse_content_headers(request.scope)
-    spec = _parse(request.scope["query_string"], headers.accept, headers.content_type)
+    headers = parse_content_headers(scope)
+    spec = _parse(scope["query_string"], headers.accept, headers.content_type)
     if spec.model is not None or spec.framing == "raw":
         _named_decoder(spec, decoders)  # refuses an unknown name before the body is read
     work = partial(_decode_bodies, spec, decoders)
     with state.admission.reserve() as budget:
-        body = await read_body(request, headers, state.settings, budget)
+        body = await read_body(receive, headers, state.settings, budget)
         batch_key = BatchKey("/decode", spec) if len(body) <= MAX_INLINE_BODY_BYTES else None
-        decoded = await state.admission.run(work, body, partial(wait_for_disconnect, request), batch_key)
-    return RawResponse(decoded.content, spec.response_type, decoded.card.full_name)
+        card, content = await state.admission.run(work, body, partial(wait_for_disconnect, receive), batch_key)
+    await send_content(send, content, spec.response_type, card.full_name)
 
 
 # Most requests of a client have the same query and headers.
@@ -110,7 +106,7 @@ def _decode_bodies(
 def _read_code(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", body: bytes) -> _Code | Exception:
     try:
         if spec.framing == "raw":
-            return _Code(_named_decoder(spec, decoders), body, ())
+            return _Code(_named_decoder(spec, decoders), body)
         if spec.body_type == JSON:
             return _code_of_json(spec, decoders, parse_code_json(body))
         return _code_of_bitstream(spec, decoders, body)
@@ -120,11 +116,7 @@ def _read_code(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", body: byte
 
 def _code_of_bitstream(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", bitstream: bytes) -> _Code:
     code = read_bitstream(bitstream)
-    if spec.model is None:
-        return _Code(decoders.by_fingerprint(code.fingerprint), code.payload, ())
-    decoder = decoders.by_name(spec.model)
-    decoder.check_fingerprint(code.fingerprint)
-    return _Code(decoder, code.payload, ())
+    return _Code(find_decoder(decoders, spec.model, code.fingerprint), code.payload)
 
 
 def _code_of_json(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", content: CodeJson) -> _Code:
@@ -160,33 +152,24 @@ def _named_decoder(spec: _RequestSpec, decoders: "ComponentSet[Decoder]") -> "De
     return decoder
 
 
-def _decode_codes(spec: _RequestSpec, codes: list[_Code]) -> list[_Decoded | Exception]:
+def _decode_codes(spec: _RequestSpec, codes: list[_Code]) -> Iterable[_Decoded | Exception]:
     """Decode all payloads of a model by one run of its graph, and each vector by itself."""
-    results: dict[int, _Decoded | Exception] = {}
-    indices_of: defaultdict[Decoder, list[int]] = defaultdict(list)
+    images: dict[int, image.Pixels | CodecError] = {}
+    payloads: defaultdict[Decoder, dict[int, bytes]] = defaultdict(dict)
     for index, code in enumerate(codes):
         if code.payload is not None:
-            indices_of[code.decoder].append(index)
+            payloads[code.decoder][index] = code.payload
             continue
         try:
-            results[index] = _write(spec, code.decoder.card, code.decoder.decode_vector(code.vector))
+            images[index] = code.decoder.decode_vector(code.vector)
         except CodecError as error:
-            results[index] = error
-    for decoder, indices in indices_of.items():
-        images = decoder.decode_each([cast(bytes, codes[index].payload) for index in indices])
-        for index, pixels in zip(indices, images, strict=True):
-            results[index] = pixels if isinstance(pixels, Exception) else _write(spec, decoder.card, pixels)
-    return [results[index] for index in range(len(codes))]
-
-
-def _write(spec: _RequestSpec, card: "ModelCard", pixels: image.Pixels) -> _Decoded:
-    return _Decoded(card, IMAGE_WRITERS[spec.response_type](pixels, card))
-
-
-def _to_npy(pixels: image.Pixels, _card: "ModelCard") -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, pixels, allow_pickle=False)
-    return buffer.getvalue()
+            images[index] = error
+    for decoder, payload_of in payloads.items():
+        images.update(zip(payload_of, decoder.decode_each(list(payload_of.values())), strict=True))
+    write = IMAGE_WRITERS[spec.response_type]
+    for index, code in enumerate(codes):
+        pixels, card = images[index], code.decoder.card
+        yield pixels if isinstance(pixels, CodecError) else (card, write(pixels, card))
 
 
 def _to_json(pixels: image.Pixels, card: "ModelCard") -> bytes:
@@ -196,7 +179,7 @@ def _to_json(pixels: image.Pixels, card: "ModelCard") -> bytes:
 IMAGE_WRITERS: dict[str, Callable[[image.Pixels, "ModelCard"], bytes]] = {
     PNG: lambda pixels, _card: image.write_png(pixels),
     WEBP: lambda pixels, _card: image.write_webp(pixels),
-    NPY: _to_npy,
+    NPY: lambda pixels, _card: npy_header(pixels.dtype, pixels.shape) + pixels.tobytes(),
     JSON: _to_json,
 }
 RESPONSE_TYPES = tuple(IMAGE_WRITERS)

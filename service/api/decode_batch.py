@@ -3,73 +3,107 @@
 The steps of a request, in the order of this file: parse, admit, decode, respond.
 """
 
+import base64
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from starlette.requests import Request
-from starlette.types import Send
+import numpy as np
+from starlette.types import Receive, Scope, Send
 
+from latentwire.imaging import image
 from service.api.bodies.code_sources import CodeSource, open_code_source
-from service.api.bodies.image_writers import IMAGE_WRITERS, ImageWriter
-from service.api.bodies.streams import BodyStream, admit_batch
+from service.api.bodies.json_fields import JsonImageList
+from service.api.bodies.streams import BatchExchange, admit_batch
 from service.api.state import state_of
 from service.errors import BatchTooLarge
 from service.http.headers import parse_content_headers
+from service.http.media_types import JSON, NPY
 from service.http.negotiation import negotiate
+from service.http.npy import npy_header
 from service.http.query import parse_query
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
+    from latentwire.model.card import ModelCard
     from service.inference.registry import ComponentSet
 
 PARAMETERS = frozenset({"model"})
-RESPONSE_TYPES = tuple(IMAGE_WRITERS)
 
 
-async def decode_batch(request: Request, send: Send) -> None:
+class _ImageWriter(NamedTuple):
+    """Writes the response body: `header`, then `add(images)` for images, uint8 (N, H, W, C), then `trailer`.
+
+    `length` is that of the whole body, or None if it is not known.
+    """
+
+    header: bytes
+    add: Callable[[image.Pixels], bytes]
+    trailer: bytes
+    length: int | None
+
+
+async def decode_batch(scope: Scope, receive: Receive, send: Send) -> None:
     """Decode many codes."""
-    state = state_of(request)
-    settings = state.settings
-    model = parse_query(request.scope["query_string"], PARAMETERS).get("model")
-    headers = parse_content_headers(request.scope)
+    state = state_of(scope)
+    max_buffered_bytes = state.settings.max_body_bytes
+    model = parse_query(scope["query_string"], PARAMETERS).get("model")
+    headers = parse_content_headers(scope)
     response_type = negotiate(headers.accept.decode("latin-1"), RESPONSE_TYPES)
     decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
-    codes = open_code_source(headers.content_type.decode("latin-1"), decoders, model, settings)
+    codes = open_code_source(headers.content_type.decode("latin-1"), decoders, model, state.settings)
 
-    async with admit_batch(request, send) as (body, response, run_part):
+    async with admit_batch(scope, receive, send) as exchange:
         # Codes are small: most batches are here, with all checksums verified, before the response begins.
-        await _read_ahead(codes, body, settings.max_body_bytes)
+        while codes.buffered_bytes <= max_buffered_bytes and await _feed_next(codes, exchange):
+            pass
         if codes.decoder is None or codes.count is None:
             raise BatchTooLarge(
-                f"the container does not say how many images it has, and is longer than the "
-                f"{settings.max_body_bytes:,} bytes that may be buffered to count them; send it in parts"
+                f"the container does not say how many images it has, and is longer than the {max_buffered_bytes:,} "
+                "bytes that may be buffered to count them; send it in parts"
             )
-        images = IMAGE_WRITERS[response_type](codes.decoder.card, codes.count)
-        response.prepare(response_type, codes.decoder.card.full_name, length=images.length)
-        await response.write(images.header)
+        card = codes.decoder.card
+        images = IMAGE_WRITERS[response_type](card, codes.count)
+        exchange.prepare(response_type, card.full_name, length=images.length)
+        await exchange.write(images.header)
         while True:
-            while (decoded := await run_part(partial(_decode_part, codes, images))) is not None:
-                await response.write(decoded)
-            if not await _feed_next(codes, body):
+            while (decoded := await exchange.run_part(partial(_decode_part, codes, images))) is not None:
+                await exchange.write(decoded)
+            if not await _feed_next(codes, exchange):
                 break
-        await response.write(images.trailer)
+        await exchange.write(images.trailer)
 
 
-async def _read_ahead(codes: CodeSource, body: BodyStream, max_bytes: int) -> None:
-    while codes.buffered_bytes <= max_bytes and await _feed_next(codes, body):
-        pass
-
-
-async def _feed_next(codes: CodeSource, body: BodyStream) -> bool:
+async def _feed_next(codes: CodeSource, exchange: BatchExchange) -> bool:
     """Feed the next bytes of the body; return False if there are none."""
-    if (data := await body.next()) is None:
+    if (data := await exchange.read()) is None:
         return False
     codes.feed(data)
-    if body.ended:
+    if exchange.body_ended:
         codes.finish()
     return True
 
 
-def _decode_part(codes: CodeSource, images: ImageWriter) -> bytes | None:
+def _decode_part(codes: CodeSource, images: _ImageWriter) -> bytes | None:
     pixels = codes.decode_next()
     return None if pixels is None else images.add(pixels)
+
+
+def _array_writer(card: "ModelCard", count: int) -> _ImageWriter:
+    header = npy_header(np.uint8, (count, *card.image.as_tuple()))
+    length = len(header) + count * card.image.pixels * card.image.channels
+    return _ImageWriter(header, lambda pixels: pixels.tobytes(), b"", length)
+
+
+def _json_writer(card: "ModelCard", _count: int) -> _ImageWriter:
+    """Return the writer of images as PNG files in base64."""
+    entries = JsonImageList(card)
+
+    def add(pixels: image.Pixels) -> bytes:
+        return b"".join(entries.add(base64.b64encode(image.write_png(one)).decode()) for one in pixels)
+
+    return _ImageWriter(entries.header, add, entries.trailer, None)
+
+
+IMAGE_WRITERS = {NPY: _array_writer, JSON: _json_writer}
+RESPONSE_TYPES = tuple(IMAGE_WRITERS)

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import re
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -12,6 +11,15 @@ from service.api.state import state_of
 
 # Relative, so that the page also works behind a proxy that adds a path prefix.
 STATIC_PATH = "static-offline-docs"
+_SCRIPT = """
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+})
+"""
+_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
 PAGE = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -23,38 +31,17 @@ PAGE = f"""<!DOCTYPE html>
 <body>
 <div id="swagger-ui"></div>
 <script src="{STATIC_PATH}/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({{
-  url: "openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
-}})
-</script>
+<script>{_SCRIPT}</script>
 </body>
 </html>
 """
-_SCRIPT_HASHES = [
-    base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    for script in re.findall(r"<script>(.*?)</script>", PAGE, re.DOTALL)
-]
 # The browser runs the page's own scripts and no others. Swagger UI sets styles within its elements, draws arrows from
 # `data:` and shows images of responses from `blob:`.
-PAGE_HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        [
-            "default-src 'none'",
-            " ".join(["script-src 'self'", *(f"'sha256-{digest}'" for digest in _SCRIPT_HASHES)]),
-            "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data: blob:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        ]
-    ),
-    "Referrer-Policy": "no-referrer",
-}
+_CONTENT_SECURITY_POLICY = (
+    f"default-src 'none'; script-src 'self' 'sha256-{_SCRIPT_HASH}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE_HEADERS = {"Content-Security-Policy": _CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
 
 
 async def show_docs(_request: Request) -> Response:
@@ -64,7 +51,7 @@ async def show_docs(_request: Request) -> Response:
 
 async def show_openapi(request: Request) -> Response:
     """Return the OpenAPI document of this process."""
-    state = state_of(request)
+    state = state_of(request.scope)
     return JSONResponse(openapi_document(state.settings, state.version))
 
 

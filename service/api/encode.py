@@ -9,14 +9,13 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import ImageError
 from latentwire.imaging import image
 from latentwire.options import OnOod
-from service.api.bodies.json_fields import code_fields, model_fields
-from service.api.bodies.raw_response import RawResponse
+from service.api.bodies.json_fields import code_fields
+from service.api.bodies.raw_response import send_content
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
 from service.api.state import state_of
@@ -54,13 +53,6 @@ class _RequestSpec(NamedTuple):
     body_type: str
 
 
-class _Image(NamedTuple):
-    """The image of one request."""
-
-    file_bytes: int
-    pixels: image.Pixels
-
-
 class _Encoded(NamedTuple):
     """The result for one request; `content` is the response body."""
 
@@ -71,22 +63,24 @@ class _Encoded(NamedTuple):
     content: bytes
 
 
-async def encode(request: Request) -> Response:
+async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     """Encode one image file."""
-    state = state_of(request)
-    headers = parse_content_headers(request.scope)
+    state = state_of(scope)
     settings = state.settings
-    spec = _parse(
-        request.scope["query_string"], headers.accept, headers.content_type, settings.on_ood, settings.verifies
-    )
+    headers = parse_content_headers(scope)
+    spec = _parse(scope["query_string"], headers.accept, headers.content_type, settings.on_ood, settings.verifies)
     guard = state.registry.guard(spec.options.model)
     ladder = state.registry.ladder() if spec.options.selects_model else None
     work = partial(_encode_images, spec, headers.content_type, guard, ladder, settings.max_image_pixels)
     with state.admission.reserve() as budget:
-        body = await read_body(request, headers, settings, budget)
+        body = await read_body(receive, headers, settings, budget)
         batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
-        encoded = await state.admission.run(work, body, partial(wait_for_disconnect, request), batch_key)
-    return _respond(spec, encoded)
+        encoded = await state.admission.run(work, body, partial(wait_for_disconnect, receive), batch_key)
+    guarded = encoded.guarded
+    outcome: OodOutcome | None = None if guarded.ood is None else "warned" if guarded.sent_as is None else "fallback"
+    record_code(encoded.file_bytes, encoded.code_bytes, outcome)
+    quality = () if spec.response_type == JSON else _quality_headers(guarded)
+    await send_content(send, encoded.content, spec.response_type, encoded.card.full_name, quality)
 
 
 # Most requests of a client have the same query and headers.
@@ -126,31 +120,32 @@ def _encode_images(
 
 def _read_image(
     spec: _RequestSpec, content_type: bytes, card: "ModelCard", max_pixels: int, body: bytes
-) -> _Image | Exception:
+) -> tuple[int, image.Pixels] | Exception:
+    """Return the size of the image file in bytes, and its pixels."""
     try:
         file = read_single_file(body, content_type.decode("latin-1")) if spec.body_type == FORM else body
-        return _Image(len(file), image.read_image(file, card.image, spec.options.fit, max_pixels))
+        return len(file), image.read_image(file, card.image, spec.options.fit, max_pixels)
     except (ImageError, InvalidMultipart) as error:
         return error
 
 
 def _encode_pixels(
-    spec: _RequestSpec, guard: "Guard", ladder: "Ladder | None", images: list[_Image]
+    spec: _RequestSpec, guard: "Guard", ladder: "Ladder | None", images: list[tuple[int, image.Pixels]]
 ) -> Iterable[_Encoded | Exception]:
     """Encode all images by one run of each graph; or each by itself, where the model depends on the image."""
     options = spec.options
     if ladder is not None:
-        selections = [_select_model(spec, ladder, read.pixels) for read in images]
+        selections = [_select_model(spec, ladder, pixels) for _, pixels in images]
     else:
-        pixels = np.stack([read.pixels for read in images])
-        selections = [(guard.card, result) for result in guard.encode_each(pixels, options.on_ood, options.max_mse)]
-    for read, (card, result) in zip(images, selections, strict=True):
+        batch = np.stack([pixels for _, pixels in images])
+        selections = [(guard.card, result) for result in guard.encode_each(batch, options.on_ood, options.max_mse)]
+    for (file_bytes, _), (card, result) in zip(images, selections, strict=True):
         if isinstance(result, Exception):
             yield result
         else:
             code = _framed(spec, result.encoded)
             content = _to_json(card, result) if spec.response_type == JSON else code
-            yield _Encoded(read.file_bytes, len(code), card, result, content)
+            yield _Encoded(file_bytes, len(code), card, result, content)
 
 
 def _select_model(
@@ -169,26 +164,17 @@ def _framed(spec: _RequestSpec, code: "EncodedImage") -> bytes:
 
 
 def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
-    model, code = model_fields(card), code_fields(card, guarded)
-    # The documented order has `code` before `shape`.
-    shape = {"shape": model.pop("shape")}
-    return json.dumps({**model, "code": code.pop("code"), **shape, **code}).encode()
+    fields = code_fields(card, guarded)
+    # The documented order.
+    first = {"model": card.name, "model_id": card.model_id, "code": fields["code"], "shape": card.image.as_tuple()}
+    return json.dumps({**first, **fields}).encode()
 
 
-def _respond(spec: _RequestSpec, encoded: _Encoded) -> Response:
-    guarded = encoded.guarded
-    outcome: OodOutcome | None = None if guarded.ood is None else "warned" if guarded.sent_as is None else "fallback"
-    record_code(encoded.file_bytes, encoded.code_bytes, outcome)
-    headers = None if spec.response_type == JSON else _quality_headers(guarded)
-    return RawResponse(encoded.content, spec.response_type, encoded.card.full_name, headers)
-
-
-def _quality_headers(guarded: "GuardedImage") -> dict[bytes, str]:
+def _quality_headers(guarded: "GuardedImage") -> Iterable[tuple[bytes, str]]:
     """Return as headers what the JSON says about the reconstruction."""
     exceeded = "none" if guarded.ood is None else ", ".join(limit.score for limit in guarded.ood.exceeded)
-    headers = {b"latentwire-ood": exceeded or "uncodable"}
+    yield b"latentwire-ood", exceeded or "uncodable"
     if guarded.psnr_db is not None:
-        headers[b"latentwire-psnr-db"] = f"{guarded.psnr_db:.2f}"
+        yield b"latentwire-psnr-db", f"{guarded.psnr_db:.2f}"
     if guarded.max_error is not None:
-        headers[b"latentwire-max-error"] = f"{guarded.max_error:.4f}"
-    return headers
+        yield b"latentwire-max-error", f"{guarded.max_error:.4f}"

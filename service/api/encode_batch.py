@@ -7,12 +7,11 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
-from starlette.requests import Request
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import OutOfDistribution
 from latentwire.options import FITS, ON_OOD
-from service.api.bodies.code_writers import CODE_WRITERS, CodeWriter, WriterOptions
+from service.api.bodies.code_writers import CODE_WRITERS, CodeWriter
 from service.api.bodies.image_sources import ImageSource, open_image_source
 from service.api.bodies.streams import admit_batch
 from service.api.encode_options import parse_verify
@@ -34,39 +33,37 @@ RESPONSE_TYPES = tuple(CODE_WRITERS)
 PART_S = 0.01
 
 
-async def encode_batch(request: Request, send: Send) -> None:
+async def encode_batch(scope: Scope, receive: Receive, send: Send) -> None:
     """Encode many images as they arrive."""
-    state = state_of(request)
+    state = state_of(scope)
     settings = state.settings
-    parameters = parse_query(request.scope["query_string"], PARAMETERS)
+    parameters = parse_query(scope["query_string"], PARAMETERS)
     encoder = cast("ComponentSet[Encoder]", state.registry.encoders).by_name(parameters.get("model"))
-    headers = parse_content_headers(request.scope)
+    headers = parse_content_headers(scope)
     response_type = negotiate(headers.accept.decode("latin-1"), RESPONSE_TYPES)
     fit = parse_choice("fit", FITS, parameters.get("fit", "strict"))
     images = open_image_source(headers.content_type.decode("latin-1"), encoder.card.image, fit, settings)
-    options = WriterOptions(
-        parse_choice("on_ood", ON_OOD, parameters.get("on_ood", settings.on_ood)),
-        parse_verify(parameters.get("verify", "latent"), has_decoder=settings.verifies),
-        settings.max_body_bytes,
-    )
-    codes = CODE_WRITERS[response_type](state.registry.guard(encoder.card.name), encoder, options)
+    on_ood = parse_choice("on_ood", ON_OOD, parameters.get("on_ood", settings.on_ood))
+    verify = parse_verify(parameters.get("verify", "latent"), has_decoder=settings.verifies)
+    guard = state.registry.guard(encoder.card.name)
+    codes = CODE_WRITERS[response_type](guard, encoder, on_ood, verify, settings.max_body_bytes)
     if response_type == OCTETS:
         record_batch_of_codes()
 
-    async with admit_batch(request, send) as (body, response, run_part):
-        response.prepare(response_type, encoder.card.full_name, max_buffered_bytes=settings.max_body_bytes)
+    async with admit_batch(scope, receive, send) as exchange:
+        exchange.prepare(response_type, encoder.card.full_name, max_buffered_bytes=settings.max_body_bytes)
         started = False
-        async for data in body:
+        while (data := await exchange.read()) is not None:
             images.feed(data)
             if images.opened and not started:
-                await response.write(codes.start(images.count))
+                await exchange.write(codes.start(images.count))
                 started = True
             more = images.opened
             while more:
-                encoded, more = await run_part(partial(_encode_part, images, codes))
-                await response.write(encoded)
+                encoded, more = await exchange.run_part(partial(_encode_part, images, codes))
+                await exchange.write(encoded)
         images.finish()
-        await response.write(await run_part(codes.finish))
+        await exchange.write(await exchange.run_part(codes.finish))
 
 
 def _encode_part(images: ImageSource, codes: CodeWriter) -> tuple[bytes, bool]:

@@ -20,7 +20,7 @@ async def get_readiness(request: Request) -> Response:
     Raises:
         NotReady: a check failed, or the process has been told to stop.
     """
-    if failures := await state_of(request).readiness.failures():
+    if failures := await state_of(request.scope).readiness.failures():
         raise NotReady("; ".join(failures))
     return JSONResponse({"status": "ready"})
 
@@ -28,6 +28,6 @@ async def get_readiness(request: Request) -> Response:
 async def get_metrics(request: Request) -> Response:
     """Return all metrics, also when the queue is full."""
     accept = ",".join(request.headers.getlist("accept"))
-    metrics = state_of(request).metrics
+    metrics = state_of(request.scope).metrics
     content, media_type = await asyncio.to_thread(metrics.text, accept)
     return Response(content, headers={"Content-Type": media_type, "Vary": "Accept"})

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, cast
 
-from starlette.requests import Request
+from starlette.types import Scope
 
 from service.inference.readiness import Readiness
 from service.inference.registry import Registry
@@ -22,6 +22,6 @@ class State(NamedTuple):
     version: str
 
 
-def state_of(request: Request) -> State:
+def state_of(scope: Scope) -> State:
     """Return the state of the application that got this request."""
-    return cast(State, request.app.state.shared)
+    return cast(State, scope["app"].state.shared)

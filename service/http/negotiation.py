@@ -17,9 +17,7 @@ MAX_ACCEPT_CHARACTERS = 2048
 def negotiate(accept: str, offered: tuple[str, ...]) -> str:
     """Return the offered type that an Accept header prefers.
 
-    Args:
-        accept: the header, several of them joined by commas; an empty one accepts everything.
-        offered: the types that the route can send, the preferred first.
+    Several headers are joined by commas; an empty one accepts everything. `offered` has the preferred type first.
 
     Raises:
         NotAcceptable: the header accepts none of them, or cannot be read.

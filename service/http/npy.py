@@ -111,15 +111,12 @@ class NpyReader:
             shape, fortran_order, self._dtype = read_header(header, max_header_size=MAX_HEADER_BYTES)
         except Exception as error:  # numpy passes on what ast, tokenize and dtype raise
             raise InvalidArray("the array's header cannot be read") from error
-        self._check(shape, fortran_order)
-        del self._buffer[: start + length]
-        self._rows_left = shape[0]
-        self.shape = shape
-
-    def _check(self, shape: tuple[int, ...], fortran_order: bool) -> None:
         if self._dtype not in self._dtypes:
             raise InvalidArray(f"the array is of the type {str(self._dtype)[:64]}; send {self._expected}")
         if not 1 <= len(shape) <= MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
             raise InvalidArray(f"the array has the shape {str(shape)[:64]}, which is not valid here")
         if fortran_order:
             raise InvalidArray("the array is in Fortran order; send numpy.ascontiguousarray of it")
+        del self._buffer[: start + length]
+        self._rows_left = shape[0]
+        self.shape = shape

@@ -120,11 +120,7 @@ class ProblemMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on.
-
-        Raises:
-            Exception: an unexpected error, after its response, for the server's log.
-        """
+        """Pass a request on; raise an unexpected error after its response, for the server's log."""
         started = False
 
         async def send_noted(message: Message) -> None:

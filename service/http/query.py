@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from typing import TypeVar, cast
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from service.errors import InvalidParameter
@@ -45,7 +45,7 @@ def parse_choice(name: str, choices: tuple[Choice, ...], value: str) -> Choice:
     """
     if value not in choices:
         raise InvalidParameter(f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not '{value[:64]}'")
-    return cast(Choice, value)
+    return value
 
 
 def parse_number(name: str, value: str | None, description: str, maximum: float) -> float | None:

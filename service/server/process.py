@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
 
 from latentwire.errors import ModelError
-from service.app import Application, create_app
+from service.app import create_app
 from service.errors import StartupRefused
 from service.inference.registry import Registry, open_registry
 from service.server.connections import ConnectionPool, Limits, allow_connections
@@ -25,7 +26,7 @@ from service.settings import Settings
 class _Parts(NamedTuple):
     """What is opened in the process that serves it, and cannot be pickled."""
 
-    app: Application
+    app: Starlette
     connections: ConnectionPool
     certificate: Certificate | None
     stopping: threading.Event
@@ -58,7 +59,7 @@ class ServingProcess:
         )
         self._parts = _Parts(app, ConnectionPool(limits, app.state.metrics), certificate, stopping)
 
-    def make_app(self) -> Application:
+    def make_app(self) -> Starlette:
         """Return the application. uvicorn calls this once, in the event loop that serves it."""
         app, connections, certificate, stopping = self._opened()
         # The event loop itself keeps weak references only.

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 from anyio.from_thread import BlockingPortal
+from starlette.applications import Starlette
 
-from service.app import Application
 from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
 
 OCTETS = "application/octet-stream"
@@ -18,7 +18,7 @@ JSON = "application/json"
 class Client:
     """A synchronous client over httpx's ASGI transport. Safe to use from several threads."""
 
-    def __init__(self, app: Application, portal: BlockingPortal) -> None:
+    def __init__(self, app: Starlette, portal: BlockingPortal) -> None:
         self.app = app
         self.portal = portal
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,27 +22,28 @@ if TYPE_CHECKING:
     from service.inference.registry import ComponentSet
 
 
-class CodeSource(Protocol):
+class CodeSource:
     """Parses and decodes a body: feed bytes, decode images, and call `finish` after the last bytes.
 
     `decoder` and `count`, the number of images, are None until they are known.
     """
 
-    decoder: "Decoder | None"
-    count: int | None
-
-    @property
-    def buffered_bytes(self) -> int:
-        """The number of bytes that wait to be decoded."""
+    decoder: "Decoder | None" = None
+    count: int | None = None
+    # The number of bytes that wait to be decoded.
+    buffered_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """Take in the bytes that come next, and check them as far as possible without decoding them."""
+        raise NotImplementedError
 
     def decode_next(self) -> image.Pixels | None:
         """Decode a few images, uint8 (N, H, W, C); return None if none is left, or if more bytes are needed."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """Check that the body is complete."""
+        raise NotImplementedError
 
 
 def open_code_source(
@@ -68,7 +69,22 @@ def open_code_source(
     return _ContainerCodes(decoders, model, settings)
 
 
-class _ContainerCodes:
+def find_decoder(decoders: "ComponentSet[Decoder]", model: str | None, fingerprint: bytes) -> "Decoder":
+    """Return the decoder of the model that made a code; `model` is the name that the request gives.
+
+    Raises:
+        ModelMismatch: another model than `model` made the code, or none that is loaded.
+        UnknownModel: no such model is loaded.
+        NotReady: the model failed its golden check.
+    """
+    if model is None:
+        return decoders.by_fingerprint(fingerprint)
+    decoder = decoders.by_name(model)
+    decoder.check_fingerprint(fingerprint)
+    return decoder
+
+
+class _ContainerCodes(CodeSource):
     """A container, which identifies its model."""
 
     def __init__(self, decoders: "ComponentSet[Decoder]", model: str | None, settings: Settings) -> None:
@@ -78,15 +94,15 @@ class _ContainerCodes:
         self._reader = FrameReader(max_chunk_bytes=settings.max_body_bytes)
         self._frames: deque[Frame] = deque()
         self._decoding: Iterator[image.Pixels] = iter(())
-        self.decoder: Decoder | None = None
-        self.count: int | None = None
-        self.buffered_bytes = 0
 
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
         frame = self._reader.take()
-        if self.decoder is None and self._reader.header is not None:
-            self._open(self._reader.header.fingerprint, self._reader.header.announced)
+        if self.decoder is None and (header := self._reader.header) is not None:
+            decoder = find_decoder(self._decoders, self._model, header.fingerprint)
+            check_batch_size(header.announced, self._settings.max_batch_images)
+            self.decoder = decoder
+            self.count = header.announced or None
         while frame is not None:
             self._frames.append(frame)
             self.buffered_bytes += len(frame.body)
@@ -106,35 +122,20 @@ class _ContainerCodes:
         self._reader.finish()
         self.count = self._reader.images
 
-    def _open(self, fingerprint: bytes, announced: int) -> None:
-        if self._model is None:
-            decoder = self._decoders.by_fingerprint(fingerprint)
-        else:
-            decoder = self._decoders.by_name(self._model)
-            decoder.check_fingerprint(fingerprint)
-        check_batch_size(announced, self._settings.max_batch_images)
-        self.decoder = decoder
-        self.count = announced or None
 
-
-class _LatentVectors:
+class _LatentVectors(CodeSource):
     """Points of the latent space as an array, float32 (N, code size)."""
 
     def __init__(self, decoder: "Decoder", settings: Settings) -> None:
         self._reader = NpyReader(["<f4", ">f4"], "float32")
         self._settings = settings
-        self._decoder = decoder
-        self.decoder: Decoder | None = decoder
-        self.count: int | None = None
-
-    @property
-    def buffered_bytes(self) -> int:
-        return self._reader.buffered_bytes
+        self.decoder: Decoder = decoder
 
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
+        self.buffered_bytes = self._reader.buffered_bytes
         if self.count is None and (shape := self._reader.shape) is not None:
-            card = self._decoder.card
+            card = self.decoder.card
             if len(shape) != 2 or shape[1] != card.code_size:
                 raise InvalidVector(
                     f"the array has the shape {str(shape)[:64]}; model '{card.name}' takes (N, {card.code_size})"
@@ -143,10 +144,11 @@ class _LatentVectors:
             self.count = shape[0]
 
     def decode_next(self) -> image.Pixels | None:
-        shape = self._decoder.card.image
+        shape = self.decoder.card.image
         rows = max(1, min(image.DECODE_BATCH_SIZE, image.MAX_BATCH_VALUES // (shape.pixels * shape.channels)))
         vectors = self._reader.take(rows)
-        return None if vectors is None else self._decoder.decode_vectors(vectors.astype(np.float32))
+        self.buffered_bytes = self._reader.buffered_bytes
+        return None if vectors is None else self.decoder.decode_vectors(vectors.astype(np.float32))
 
     def finish(self) -> None:
         self._reader.finish()

@@ -1,6 +1,6 @@
 """The images of a batch, as the bytes of the request body arrive."""
 
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 
@@ -17,23 +17,30 @@ from service.http.npy import NpyReader
 from service.settings import Settings
 
 
-class ImageSource(Protocol):
+class ImageSource:
     """Parses a body: feed bytes, take images, and call `finish` after the last bytes.
 
     `count` is the number of images if it is known, and `opened` whether it is, or never will be before the end.
     """
 
-    count: int | None
-    opened: bool
+    count: int | None = None
+    opened = False
+
+    def __init__(self, parser: NpyReader | FileForm, shape: ImageShape, fit: Fit, settings: Settings) -> None:
+        self._parser = parser
+        self._shape, self._fit, self._settings = shape, fit, settings
 
     def feed(self, data: bytes) -> None:
         """Take in the bytes that come next."""
+        self._parser.feed(data)
 
     def take(self) -> image.Pixels | None:
         """Return the next images, uint8 (N, H, W, C) of the model's shape, or None if more bytes are needed."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """Check that the body is complete."""
+        self._parser.finish()
 
 
 def open_image_source(content_type: str, shape: ImageShape, fit: Fit, settings: Settings) -> ImageSource:
@@ -54,18 +61,15 @@ def open_image_source(content_type: str, shape: ImageShape, fit: Fit, settings: 
     )
 
 
-class _NpyImages:
+class _NpyImages(ImageSource):
     """Images as an array, uint8 (N, H, W) or (N, H, W, C)."""
 
     def __init__(self, shape: ImageShape, fit: Fit, settings: Settings) -> None:
         self._reader = NpyReader([np.uint8], "uint8")
-        self._shape, self._fit, self._settings = shape, fit, settings
-        self._rows_at_once = 0
-        self.count: int | None = None
-        self.opened = False
+        super().__init__(self._reader, shape, fit, settings)
 
     def feed(self, data: bytes) -> None:
-        self._reader.feed(data)
+        super().feed(data)
         if not self.opened and self._reader.shape is not None:
             self._check(self._reader.shape)
             self.count = self._reader.shape[0]
@@ -76,9 +80,6 @@ class _NpyImages:
         if block is None:
             return None
         return image.fit_pixels(cast(image.Pixels, block.reshape(*block.shape[:3], -1)), self._shape, self._fit)
-
-    def finish(self) -> None:
-        self._reader.finish()
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if len(shape) not in (3, 4):
@@ -97,19 +98,15 @@ class _NpyImages:
         self._rows_at_once = max(1, min(image.ENCODE_BATCH_SIZE, image.MAX_BATCH_VALUES // values))
 
 
-class _FormImages:
+class _FormImages(ImageSource):
     """Images as the files of a form; their number is known only at the end."""
 
-    count: int | None = None
     opened = True
 
     def __init__(self, shape: ImageShape, fit: Fit, settings: Settings, content_type: str) -> None:
         self._form = FileForm(content_type, settings.max_body_bytes)
-        self._shape, self._fit, self._settings = shape, fit, settings
+        super().__init__(self._form, shape, fit, settings)
         self._taken = 0
-
-    def feed(self, data: bytes) -> None:
-        self._form.feed(data)
 
     def take(self) -> image.Pixels | None:
         pixels: list[image.Pixels] = []
@@ -121,6 +118,3 @@ class _FormImages:
                 raise type(error)(f"file {self._taken} of the form: {error}") from error
             self._taken += 1
         return np.stack(pixels) if pixels else None
-
-    def finish(self) -> None:
-        self._form.finish()

@@ -1,21 +1,22 @@
 """The response to a single image or code."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
-from starlette.responses import Response
+from starlette.types import Send
 
 
-class RawResponse(Response):
-    """A response with status 200, whose headers take less time to build than those of Starlette's response."""
+async def send_content(
+    send: Send, content: bytes, media_type: str, model: str, headers: Iterable[tuple[bytes, str]] = ()
+) -> None:
+    """Send `content`, made by `model`, with status 200, in less time than Starlette's response takes.
 
-    def __init__(self, content: bytes, media_type: str, model: str, headers: dict[bytes, str] | None = None) -> None:
-        """Send `content`, made by `model`; the names of further `headers` are in lower case."""
-        self.status_code = 200
-        self.body = content
-        self.background = None
-        self.raw_headers = [(b"content-length", str(len(content)).encode()), *_common_headers(media_type, model)]
-        if headers:
-            self.raw_headers += [(name, value.encode()) for name, value in headers.items()]
+    The names of further `headers` are in lower case.
+    """
+    raw_headers = [(b"content-length", str(len(content)).encode()), *_common_headers(media_type, model)]
+    raw_headers += [(name, value.encode()) for name, value in headers]
+    await send({"type": "http.response.start", "status": 200, "headers": raw_headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 @lru_cache(maxsize=256)

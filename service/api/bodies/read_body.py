@@ -2,7 +2,7 @@
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.types import Message, Receive
 
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
 from service.http.headers import ContentHeaders
@@ -10,17 +10,11 @@ from service.scheduling.admission import BodyBudget
 from service.settings import Settings
 
 
-async def read_body(request: Request, headers: ContentHeaders, settings: Settings, budget: BodyBudget) -> bytes:
-    """Read the whole body, and return it.
+async def read_body(receive: Receive, headers: ContentHeaders, settings: Settings, budget: BodyBudget) -> bytes:
+    """Return the whole body of a request, of which nothing has been read.
 
     A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
-    limit. The server discards what was not read.
-
-    Args:
-        request: nothing of its body has been read.
-        headers: of the request.
-        settings: for the limits of size and time.
-        budget: takes the bytes as they arrive.
+    limit. The server discards what was not read. `budget` takes the bytes as they arrive.
 
     Raises:
         BodyStalled: no byte came for `io_idle_timeout_s`, or the whole body did not come within `body_timeout_s`.
@@ -36,10 +30,8 @@ async def read_body(request: Request, headers: ContentHeaders, settings: Setting
     try:
         async with asyncio.timeout_at(min(deadline_s, time_s() + settings.io_idle_timeout_s)) as timeout:
             while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone("the connection was closed before the whole body had arrived")
-                piece: bytes = message.get("body", b"")
+                message = await receive()
+                piece = piece_of(message)
                 if len(body) + len(piece) > settings.max_body_bytes:
                     raise body_too_large(settings.max_body_bytes)
                 budget.add(len(piece))
@@ -50,21 +42,24 @@ async def read_body(request: Request, headers: ContentHeaders, settings: Setting
                 timeout.reschedule(min(deadline_s, time_s() + settings.io_idle_timeout_s))
     except TimeoutError as error:
         if time_s() < deadline_s:
-            raise body_stalled(settings.io_idle_timeout_s) from error
+            raise BodyStalled(f"no more of the body came within {settings.io_idle_timeout_s} seconds") from error
         raise BodyStalled(f"the whole body did not come within {settings.body_timeout_s} seconds") from error
 
 
-async def wait_for_disconnect(request: Request) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client has closed the connection. Call it only after the whole body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def piece_of(message: Message) -> bytes:
+    """Return the bytes of the body in a message; raise `ClientGone` if the message says so."""
+    if message["type"] == "http.disconnect":
+        raise ClientGone("the connection was closed before the whole body had arrived")
+    piece: bytes = message.get("body", b"")
+    return piece
 
 
 def body_too_large(max_bytes: int) -> BodyTooLarge:
     """Return the error for a body over the limit."""
     return BodyTooLarge(f"the body is longer than the {max_bytes:,} bytes that are allowed")
-
-
-def body_stalled(io_idle_timeout_s: float) -> BodyStalled:
-    """Return the error for a body that has stopped arriving."""
-    return BodyStalled(f"no more of the body came within {io_idle_timeout_s} seconds")

@@ -6,15 +6,13 @@ server closes it before the response's end.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
-from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from latentwire.errors import CodecError
-from service.api.bodies.read_body import body_stalled, body_too_large, wait_for_disconnect
+from service.api.bodies.read_body import body_too_large, piece_of, wait_for_disconnect
 from service.api.state import state_of
 from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
 from service.http.headers import parse_content_headers
@@ -27,84 +25,48 @@ _log = logging.getLogger(__name__)
 PIECE_BYTES = 1 << 16
 
 
-class BodyStream:
-    """The body of a request, piece by piece, of at most `max_batch_bytes`."""
+class BatchExchange:
+    """The request body of an admitted batch and its response with status 200, both piece by piece.
 
-    def __init__(self, request: Request, settings: Settings) -> None:
-        """Begin to read.
+    Up to `max_buffered_bytes` of the response are held back. A shorter response is sent as a whole at its end, so that
+    an error until then can be sent in its place, and a client may send everything before it reads anything.
 
-        Raises:
-            BodyTooLarge: by its Content-Length.
-        """
-        if parse_content_headers(request.scope).announced_bytes > settings.max_batch_bytes:
-            raise body_too_large(settings.max_batch_bytes)
-        self._request = request
-        self._max_bytes = settings.max_batch_bytes
-        self._io_idle_timeout_s = settings.io_idle_timeout_s
-        self._size = 0
+    `run_part` runs a part of the batch's work in a thread.
+    """
+
+    def __init__(self, receive: Receive, send: Send, settings: Settings, run_part: RunPart) -> None:
+        self._receive = receive
+        self._send = send
+        self._settings = settings
+        self.run_part = run_part
+        self._received_bytes = 0
         self._disconnected: asyncio.Task[None] | None = None
-        self.ended = False
+        self._headers: dict[str, str] = {}
+        self._buffer = bytearray()
+        self._max_buffered_bytes = PIECE_BYTES
+        self.body_ended = False
+        self.started = False
 
-    async def next(self) -> bytes | None:
-        """Return the next bytes, or None after the last.
+    async def read(self) -> bytes | None:
+        """Return the next bytes of the body, or None after the last.
 
         Raises:
-            BodyTooLarge: more bytes than the limit.
+            BodyTooLarge: more than `max_batch_bytes`.
             BodyStalled: no byte came for `io_idle_timeout_s`.
             ClientGone: the client closed the connection in the middle.
         """
-        if self.ended:
+        if self.body_ended:
             return None
-        try:
-            async with asyncio.timeout(self._io_idle_timeout_s):
-                message = await self._request.receive()
-        except TimeoutError as error:
-            raise body_stalled(self._io_idle_timeout_s) from error
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the connection was closed before the whole body had arrived")
-        data: bytes = message.get("body", b"")
-        self._size += len(data)
-        if self._size > self._max_bytes:
-            raise body_too_large(self._max_bytes)
+        async with _limit_time(self._settings.io_idle_timeout_s, "no more of the body came"):
+            message = await self._receive()
+        data = piece_of(message)
+        self._received_bytes += len(data)
+        if self._received_bytes > self._settings.max_batch_bytes:
+            raise body_too_large(self._settings.max_batch_bytes)
         if not message.get("more_body", False):
-            self.ended = True
-            self._disconnected = asyncio.create_task(wait_for_disconnect(self._request))
+            self.body_ended = True
+            self._disconnected = asyncio.create_task(wait_for_disconnect(self._receive))
         return data
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the bytes; raises as `next` does."""
-        while (data := await self.next()) is not None:
-            yield data
-
-    def check_client(self) -> None:
-        """Return if the client is still connected, as far as is known.
-
-        Raises:
-            ClientGone: it is not.
-        """
-        if self._disconnected is not None and self._disconnected.done():
-            raise ClientGone("the connection was closed before the response had been sent")
-
-    def close(self) -> None:
-        """Stop waiting for the client to disconnect."""
-        if self._disconnected is not None:
-            self._disconnected.cancel()
-
-
-class ResponseStream:
-    """The response with status 200, piece by piece.
-
-    Up to `max_buffered_bytes` are held back. A shorter response is sent as a whole at its end, so that an error until
-    then can be sent in its place, and a client may send everything before it reads anything.
-    """
-
-    def __init__(self, send: Send, body: BodyStream) -> None:
-        self._send = send
-        self._body = body
-        self._buffer = bytearray()
-        self._max_buffered_bytes = PIECE_BYTES
-        self._headers: dict[str, str] = {}
-        self.started = False
 
     def prepare(self, media_type: str, model: str, *, length: int | None = None, max_buffered_bytes: int = 0) -> None:
         """Set the headers: the media type, `name@model_id` of the model, and the length in bytes if it is known."""
@@ -124,22 +86,21 @@ class ResponseStream:
             await self._flush()
 
     async def finish(self) -> None:
-        """Send what is left, and end the response.
-
-        Raises:
-            ClientGone: the client closed the connection.
-        """
+        """Send what is left, and end the response; raises as `write` does."""
         if not self.started:
             self._headers["Content-Length"] = str(len(self._buffer))
         await self._flush()
         await self._send_checked({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def close(self) -> None:
+        """Stop waiting for the client to disconnect."""
+        if self._disconnected is not None:
+            self._disconnected.cancel()
+
     async def _flush(self) -> None:
         if not self.started:
-            self._body.check_client()
-            self.started = True
             headers = [(name.lower().encode(), value.encode()) for name, value in self._headers.items()]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._send_checked({"type": "http.response.start", "status": 200, "headers": headers})
         # Once the response has begun, holding back has no use.
         self._max_buffered_bytes = PIECE_BYTES
         data, self._buffer = memoryview(self._buffer), bytearray()
@@ -150,67 +111,49 @@ class ResponseStream:
 
     async def _send_checked(self, message: Message) -> None:
         # The server silently discards what is sent to a client that has gone.
-        self._body.check_client()
+        if self._disconnected is not None and self._disconnected.done():
+            raise ClientGone("the connection was closed before the response had been sent")
+        self.started = True
         await self._send(message)
 
 
-class BatchExchange(NamedTuple):
-    """An admitted batch: its request body, its response, and the function that runs a part of its work in a thread."""
-
-    body: BodyStream
-    response: ResponseStream
-    run_part: RunPart
-
-
 @asynccontextmanager
-async def admit_batch(request: Request, send: Send) -> AsyncIterator[BatchExchange]:
+async def admit_batch(scope: Scope, receive: Receive, send: Send) -> AsyncIterator[BatchExchange]:
     """Admit a batch; the response ends with the `async with` block.
 
     Raises:
         ServiceError: the request is refused, and no response has begun.
         CodecError: likewise.
     """
-    state = state_of(request)
-    body = BodyStream(request, state.settings)
-    response = ResponseStream(send, body)
-    try:
-        async with state.admission.batch() as run_part, _limit_time(state.settings.batch_timeout_s):
-            yield BatchExchange(body, response, run_part)
-            await response.finish()
-    except (ServiceError, CodecError) as error:
-        if not response.started:
-            raise
-        # The server closes the connection of a response that has no end.
-        _log.warning("the response to a batch was cut off: %s", error)
-    finally:
-        body.close()
-
-
-class StreamingEndpoint:
-    """An ASGI endpoint whose handler reads the request while it sends the response."""
-
-    def __init__(self, handler: Callable[[Request, Send], Awaitable[None]]) -> None:
-        self._handler = handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as ASGI has it."""
-        await self._handler(Request(scope, receive), send)
+    state = state_of(scope)
+    settings = state.settings
+    if parse_content_headers(scope).announced_bytes > settings.max_batch_bytes:
+        raise body_too_large(settings.max_batch_bytes)
+    async with state.admission.batch() as run_part:
+        exchange = BatchExchange(receive, send, settings, run_part)
+        try:
+            async with _limit_time(settings.batch_timeout_s, "the batch did not end"):
+                yield exchange
+                await exchange.finish()
+        except (ServiceError, CodecError) as error:
+            if not exchange.started:
+                raise
+            # The server closes the connection of a response that has no end.
+            _log.warning("the response to a batch was cut off: %s", error)
+        finally:
+            exchange.close()
 
 
 def check_batch_size(images: int, max_images: int) -> None:
-    """Check the number of images.
-
-    Raises:
-        BatchTooLarge: more than `max_images`.
-    """
+    """Raise `BatchTooLarge` if there are more than `max_images` images."""
     if images > max_images:
         raise BatchTooLarge(f"the batch has more than the {max_images:,} images that are allowed; send several batches")
 
 
 @asynccontextmanager
-async def _limit_time(timeout_s: float) -> AsyncIterator[None]:
+async def _limit_time(timeout_s: float, missed: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(timeout_s):
             yield
     except TimeoutError as error:
-        raise BodyStalled(f"the batch did not end within {timeout_s} seconds") from error
+        raise BodyStalled(f"{missed} within {timeout_s} seconds") from error

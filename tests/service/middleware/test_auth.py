@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,7 +27,7 @@ def keyed(start: Callable[..., Client], tmp_path: Path) -> Client:
 
 def middleware_of(client: Client) -> list[type]:
     """Return what a request passes before Starlette gets it."""
-    found = [client.app.build_middleware_stack()]
+    found: list[Any] = [client.app.middleware_stack]
     while hasattr(found[-1], "_app"):
         found.append(found[-1]._app)
     return [type(middleware) for middleware in found[:-1]]

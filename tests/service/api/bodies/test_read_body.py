@@ -3,8 +3,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from starlette.requests import Request
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.errors import BodyStalled, BodyTooLarge, ClientGone
@@ -15,18 +14,18 @@ from service.settings import Settings
 from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
 
 
-def request_of(*messages: Message) -> tuple[Request, list[Message]]:
-    """A request that receives these messages, and the messages that it has not received yet."""
+def receiving(*messages: Message) -> tuple[Receive, list[Message]]:
+    """What receives these messages, and the messages that it has not received yet."""
     left = list(messages)
 
     async def receive() -> Message:
         return left.pop(0)
 
-    return Request({"type": "http", "headers": []}, receive), left
+    return receive, left
 
 
 def read(
-    request: Request, max_bytes: int, io_idle_timeout_s: float = 10, body_timeout_s: float = 10, length: str = ""
+    receive: Receive, max_bytes: int, io_idle_timeout_s: float = 10, body_timeout_s: float = 10, length: str = ""
 ) -> bytes:
     async def scenario() -> bytes:
         admission = Admission(
@@ -46,7 +45,7 @@ def read(
         settings = Settings.model_construct(**limits)
         try:
             with admission.reserve() as budget:
-                return await read_body(request, ContentHeaders(b"", b"", length.encode("latin-1")), settings, budget)
+                return await read_body(receive, ContentHeaders(b"", b"", length.encode("latin-1")), settings, budget)
         finally:
             admission.close()
 
@@ -58,46 +57,46 @@ def part(body: bytes, more: bool = True) -> Message:
 
 
 def test_read_body_joins_the_chunks() -> None:
-    request, _ = request_of(part(b"ab"), part(b""), part(b"c"), {"type": "http.request"})
-    assert read(request, 3) == b"abc"
+    receive, _ = receiving(part(b"ab"), part(b""), part(b"c"), {"type": "http.request"})
+    assert read(receive, 3) == b"abc"
 
 
 def test_read_body_stops_at_the_first_byte_over_the_limit() -> None:
-    request, left = request_of(part(b"abc"), part(b"d"), part(b"e"))
+    receive, left = receiving(part(b"abc"), part(b"d"), part(b"e"))
     with pytest.raises(BodyTooLarge):
-        read(request, 3)
+        read(receive, 3)
     assert left == [part(b"e")]
 
 
 @pytest.mark.parametrize("length", ["4", "9" * 18, "9" * 100_000])
 def test_read_body_believes_a_length_over_the_limit_at_once(length: str) -> None:
-    request, left = request_of(part(b"abc"))
+    receive, left = receiving(part(b"abc"))
     with pytest.raises(BodyTooLarge):
-        read(request, 3, length=length)
+        read(receive, 3, length=length)
     assert len(left) == 1
 
 
 @pytest.mark.parametrize("length", ["0", "3", "-1", "x", "²", ""])
 def test_read_body_does_not_believe_a_length_under_the_limit(length: str) -> None:
-    request, _ = request_of(part(b"abc"), part(b"d", more=False))
+    receive, _ = receiving(part(b"abc"), part(b"d", more=False))
     with pytest.raises(BodyTooLarge):
-        read(request, 3, length=length)
+        read(receive, 3, length=length)
 
 
 def test_read_body_notices_that_the_client_has_gone() -> None:
-    request, _ = request_of(part(b"a"), {"type": "http.disconnect"})
+    receive, _ = receiving(part(b"a"), {"type": "http.disconnect"})
     with pytest.raises(ClientGone):
-        read(request, 3)
+        read(receive, 3)
 
 
-def trickle(every_s: float) -> Request:
-    """A request whose body comes byte by byte and never ends."""
+def trickle(every_s: float) -> Receive:
+    """What receives a body that comes byte by byte and never ends."""
 
     async def receive() -> Message:
         await asyncio.sleep(every_s)
         return part(b"a")
 
-    return Request({"type": "http", "headers": []}, receive)
+    return receive
 
 
 def test_read_body_gives_up_when_nothing_comes_for_too_long() -> None:
@@ -147,8 +146,8 @@ def test_a_body_that_does_not_come_is_answered_and_its_connection_closed(start: 
 
 
 def test_wait_until_gone_ends_with_the_connection() -> None:
-    request, left = request_of(part(b""), {"type": "http.disconnect"}, part(b""))
-    asyncio.run(wait_for_disconnect(request))
+    receive, left = receiving(part(b""), {"type": "http.disconnect"}, part(b""))
+    asyncio.run(wait_for_disconnect(receive))
     assert len(left) == 1
 
 
