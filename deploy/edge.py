@@ -7,6 +7,7 @@ While nginx runs, the names of the upstreams are resolved again and the certific
 REFRESH_S. nginx is told to reload when either has changed; requests that have begun go on.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -124,7 +125,10 @@ def run() -> int:
     while nginx.poll() is None:
         received = signal.sigtimedwait({*stop_signals, signal.SIGCHLD}, REFRESH_S)
         if received is not None and received.si_signo in stop_signals:
-            return _stop(nginx)
+            code = _stop(nginx)
+            # The last lines of the log.
+            log.communicate()
+            return code
         if (now := _state()) != state:
             state = now
             file.write_text(state[0], encoding="utf-8")
@@ -170,19 +174,21 @@ def _most_open_files() -> int:
     return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
+# The addresses of each upstream when its name was last resolved: a name server that fails does not stop the edge.
+_resolved: dict[str, set[str]] = {}
+
+
 def _addresses(names: str) -> list[str]:
     """Return the addresses of all upstreams, so that a name of several replicas gives one for each."""
-    found = set()
     for name in names.split():
         host, _, port = name.rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(f"LATENTWIRE_EDGE_UPSTREAMS names {name!r}; give each as host:port")
-        try:
+        with contextlib.suppress(socket.gaierror):
             resolved = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        except socket.gaierror:
-            continue
-        for *_, address in resolved:
-            found.add(f"[{address[0]}]:{port}" if ":" in str(address[0]) else f"{address[0]}:{port}")
+            hosts = {str(address[0]) for *_, address in resolved}
+            _resolved[name] = {f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts}
+    found = set().union(*(_resolved.get(name, set()) for name in names.split()))
     # nginx needs a server to start. A socket that is not there fails at once, which gives 503 until a name resolves.
     return sorted(found) or ["unix:/nonexistent"]
 

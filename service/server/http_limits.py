@@ -10,6 +10,7 @@ from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.http.problems import HEAD_TOO_LARGE, INVALID_REQUEST, STALLED, Problem
+from service.server.coalescing_transport import CoalescingTransport
 from service.server.connections import ConnectionPool, problem_bytes
 
 MAX_PIPELINED = 64  # requests of one connection before its first response
@@ -34,7 +35,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and wait for headers."""
-        super().connection_made(transport)
+        super().connection_made(CoalescingTransport(transport))
         self._header_timer = self._write_timer = self._await_headers()
         self._pool.add(self)
         if self._pool.is_stopping:
@@ -126,9 +127,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem, detail: str) -> None:
         has_begun = self.has_request and self.cycle.response_started
-        self._close(
-            problem.code, b"" if has_begun else problem_bytes(problem, detail, self.server_state.default_headers)
-        )
+        response = b"" if has_begun else problem_bytes(problem, detail, self.server_state.default_headers)
+        self._close(problem.code, response)
 
     def _close(self, reason: str, response: bytes = b"") -> None:
         if not self.transport.is_closing():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,6 +236,26 @@ def test_a_variable_that_is_wrong_is_named(variables: dict[str, str]) -> None:
     (name,) = variables
     with pytest.raises(ValueError, match=f"{name} .*; give "):
         configuration(variables)
+
+
+def test_each_address_of_a_name_is_a_replica_and_stays_when_its_name_server_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+    variables = {"LATENTWIRE_EDGE_UPSTREAMS": "replicas.test:8000"}
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (each, 8000)) for each in addresses])
+    found = configuration(variables)
+    for server in ("192.0.2.1:8000", "192.0.2.2:8000", "[2001:db8::1]:8000"):
+        assert f"server {server} max_fails=0;" in found
+    addresses.remove("192.0.2.1")
+    fewer = configuration(variables)
+    assert "192.0.2.1:8000" not in fewer
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert configuration(variables) == fewer
 
 
 def test_it_writes_to_one_folder_alone(edge: Edge) -> None:

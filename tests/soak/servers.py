@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.edge import DEFAULTS
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE
 from service.inference.registry import Registry, open_registry
 from service.settings import Role, read_settings
@@ -187,7 +188,12 @@ def serve(
             started.extend(own)
             target = Target(own[0].address, str(own[0].server.client.base_url))
             if replicas:
-                edge = stack.enter_context(run_edge([each.address for each in own], scratch, f"{role}-edge"))
+                addresses = [each.address for each in own]
+                # All clients have this host's address.
+                limit = DEFAULTS["LATENTWIRE_EDGE_MAX_REQUESTS"]
+                edge = stack.enter_context(
+                    run_edge(addresses, scratch, f"{role}-edge", EDGE_MAX_REQUESTS_PER_ADDRESS=limit)
+                )
                 edges.append(edge)
                 target = Target(edge.address, str(edge.client.base_url))
             return target, open_registry(read_settings(given))
