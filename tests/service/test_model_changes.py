@@ -67,8 +67,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "encoders swapped": (swapped(ENCODER_FILE), "SHA-256"),
     "decoders swapped": (swapped(DECODER_FILE), "SHA-256"),
     "halves swapped": (halves_swapped, "encoder.onnx of model 'tiny' has"),
-    "cards swapped": (swapped(CARD_FILE), "of model"),
-    "models swapped": (swapped(CARD_FILE, ENCODER_FILE, DECODER_FILE), "of model"),
+    "cards swapped": (swapped(CARD_FILE), "names the model"),
+    "models swapped": (swapped(CARD_FILE, ENCODER_FILE, DECODER_FILE), "names the model"),
     "another encoder, named by the card": (another_encoder, "model_id"),
 }
 
