@@ -19,8 +19,8 @@ from latentwire.options import FRAMINGS, Framing
 from service.api.bodies.code_sources import find_decoder
 from service.api.bodies.decode_json import CodeJson, parse_code_json
 from service.api.bodies.json_fields import model_fields
-from service.api.bodies.raw_response import send_content
 from service.api.bodies.read_body import read_body, wait_for_disconnect
+from service.api.bodies.send_content import send_content
 from service.api.state import state_of
 from service.errors import InvalidParameter, ServiceError, UnsupportedMediaType
 from service.http.headers import parse_content_headers

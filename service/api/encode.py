@@ -15,8 +15,8 @@ from latentwire.errors import ImageError
 from latentwire.imaging import image
 from latentwire.options import OnOod
 from service.api.bodies.json_fields import code_fields
-from service.api.bodies.raw_response import send_content
 from service.api.bodies.read_body import read_body, wait_for_disconnect
+from service.api.bodies.send_content import send_content
 from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
 from service.api.state import state_of
 from service.errors import InvalidMultipart, InvalidParameter, UnsupportedMediaType
