@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING, cast
 from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import OutOfDistribution
-from latentwire.options import FITS, ON_OOD
-from service.api.bodies.code_writers import CODE_WRITERS, CodeWriter
+from latentwire.imaging import image
+from latentwire.options import FITS, ON_OOD, OnOod, Verify
 from service.api.bodies.image_sources import ImageSource, open_image_source
+from service.api.bodies.json_fields import JsonImageList, code_fields
 from service.api.bodies.streams import admit_batch
 from service.api.encode_options import parse_verify
 from service.api.state import state_of
+from service.errors import BatchTooLarge
 from service.http.headers import parse_content_headers
-from service.http.media_types import OCTETS
+from service.http.media_types import JSON, NPY, OCTETS
 from service.http.negotiation import negotiate
+from service.http.npy import npy_header
 from service.http.query import parse_choice, parse_query
 from service.observability.request_record import record_batch_of_codes, record_ood
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
+    from latentwire.selection.guard import Guard
     from service.inference.registry import ComponentSet
 
 PARAMETERS = frozenset({"model", "fit", "on_ood", "verify"})
-RESPONSE_TYPES = tuple(CODE_WRITERS)
 
 # Time of one part of the work: single images wait no longer, and a thread switch costs as much as some images.
 PART_S = 0.01
@@ -66,7 +69,7 @@ async def encode_batch(scope: Scope, receive: Receive, send: Send) -> None:
         await exchange.write(await exchange.run_part(codes.finish))
 
 
-def _encode_part(images: ImageSource, codes: CodeWriter) -> tuple[bytes, bool]:
+def _encode_part(images: ImageSource, codes: "CodeWriter") -> tuple[bytes, bool]:
     """Encode images that have arrived, for about `PART_S`; return the bytes, and whether images may be left."""
     until_s = perf_counter() + PART_S
     encoded = []
@@ -80,3 +83,102 @@ def _encode_part(images: ImageSource, codes: CodeWriter) -> tuple[bytes, bool]:
         if perf_counter() > until_s:
             return b"".join(encoded), True
     return b"".join(encoded), False
+
+
+class CodeWriter:
+    """Writes the response body; each method returns the bytes that are ready."""
+
+    def __init__(
+        self, guard: "Guard", encoder: "Encoder", on_ood: OnOod, verify: Verify, max_buffered_bytes: int
+    ) -> None:
+        """Write what `encoder`, guarded by `guard`, makes of images that are assessed as `verify` and `on_ood` say."""
+        self._guard, self._encoder, self._card = guard, encoder, guard.card
+        self._on_ood: OnOod = on_ood
+        self._verify: Verify = verify
+        self._max_buffered_bytes = max_buffered_bytes
+
+    def start(self, count: int | None) -> bytes:
+        """Begin with the number of images, if it is known."""
+        raise NotImplementedError
+
+    def add(self, pixels: image.Pixels) -> bytes:
+        """Encode images, uint8 (N, H, W, C)."""
+        return b"".join(map(self._encode, image.slices(pixels, self._card.image)))
+
+    def finish(self) -> bytes:
+        """End."""
+        raise NotImplementedError
+
+    def _encode(self, pixels: image.Pixels) -> bytes:
+        raise NotImplementedError
+
+    def _record_ood(self, images: int) -> None:
+        if images:
+            record_ood("warned" if self._on_ood == "warn" else "fallback", images)
+
+
+class _ContainerWriter(CodeWriter):
+    """A container, with out-of-distribution images losslessly in it."""
+
+    def start(self, count: int | None) -> bytes:
+        self._container = self._guard.open_container(count or 0)
+        return b""
+
+    def finish(self) -> bytes:
+        return self._container.finish()
+
+    def _encode(self, pixels: image.Pixels) -> bytes:
+        guarded = self._guard.encode_chunk(pixels, self._on_ood, verify=self._verify)
+        self._record_ood(len(guarded.ood_images))
+        return self._container.add(guarded.chunk)
+
+
+class _LatentWriter(CodeWriter):
+    """Latent vectors before quantization, float32 (N, code size); buffered if their number is not known."""
+
+    def start(self, count: int | None) -> bytes:
+        self._buffer = bytearray() if count is None else None
+        return b"" if count is None else self._header(count)
+
+    def finish(self) -> bytes:
+        if self._buffer is None:
+            return b""
+        return self._header(len(self._buffer) // (4 * self._card.code_size)) + self._buffer
+
+    def _encode(self, pixels: image.Pixels) -> bytes:
+        data = self._encoder.y(pixels).astype("<f4").tobytes()
+        if self._buffer is None:
+            return data
+        self._buffer += data
+        if len(self._buffer) > self._max_buffered_bytes:
+            raise BatchTooLarge(
+                f"the codes of this form need more than the {self._max_buffered_bytes:,} bytes that may be "
+                f"buffered for an array; ask for {OCTETS}, or send the images as {NPY}"
+            )
+        return b""
+
+    def _header(self, count: int) -> bytes:
+        return npy_header("<f4", (count, self._card.code_size))
+
+
+class _JsonWriter(CodeWriter):
+    """JSON with one entry per image."""
+
+    def start(self, _count: int | None) -> bytes:
+        self._entries = JsonImageList(self._card)
+        return self._entries.header
+
+    def finish(self) -> bytes:
+        return self._entries.trailer
+
+    def _encode(self, pixels: image.Pixels) -> bytes:
+        written = []
+        for one, assessment in zip(pixels, self._guard.assess(pixels), strict=True):
+            guarded = self._guard.apply_policy(one, assessment, self._on_ood)
+            self._record_ood(int(assessment.ood is not None))
+            written.append(self._entries.add(code_fields(self._card, guarded)))
+        return b"".join(written)
+
+
+CODE_WRITERS: dict[str, type[CodeWriter]] = {OCTETS: _ContainerWriter, NPY: _LatentWriter, JSON: _JsonWriter}
+RESPONSE_TYPES = tuple(CODE_WRITERS)

@@ -57,11 +57,7 @@ def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decod
 
 
 def parse_verify(value: str, *, has_decoder: bool) -> Verify:
-    """Return how the images of a batch are assessed.
-
-    Raises:
-        InvalidParameter: an unknown value, or one that needs a decoder where there is none.
-    """
+    """Return how the images of a batch are assessed; raise `InvalidParameter` if it is unknown or lacks a decoder."""
     verify = parse_choice("verify", VERIFY, value)
     if verify == "reconstruction" and not has_decoder:
         raise InvalidParameter(

@@ -72,10 +72,7 @@ def open_code_source(
 def find_decoder(decoders: "ComponentSet[Decoder]", model: str | None, fingerprint: bytes) -> "Decoder":
     """Return the decoder of the model that made a code; `model` is the name that the request gives.
 
-    Raises:
-        ModelMismatch: another model than `model` made the code, or none that is loaded.
-        UnknownModel: no such model is loaded.
-        NotReady: the model failed its golden check.
+    It raises what `by_name`, `by_fingerprint` and `check_fingerprint` raise.
     """
     if model is None:
         return decoders.by_fingerprint(fingerprint)

@@ -76,11 +76,7 @@ class BatchExchange:
         self._max_buffered_bytes = max(max_buffered_bytes, PIECE_BYTES)
 
     async def write(self, data: bytes) -> None:
-        """Send `data` next.
-
-        Raises:
-            ClientGone: the client closed the connection.
-        """
+        """Send `data` next; raise `ClientGone` if the client closed the connection."""
         self._buffer += data
         if len(self._buffer) > self._max_buffered_bytes:
             await self._flush()
