@@ -60,8 +60,8 @@ data: $(DEV)/installed ## Download MNIST and verify it
 train: $(DEV)/installed ## Train RECIPE
 	$(DEV)/bin/python -m training train --recipe $(RECIPE)
 
-image: ## Build the three container images with docker
-	for target in service sender receiver; do \
+image: ## Build the four container images with docker
+	for target in service sender receiver edge; do \
 		docker build --target $$target --tag latentwire-$$target . || exit 1; \
 	done
 
