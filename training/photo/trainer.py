@@ -1,0 +1,380 @@
+"""Photographs -> a run folder with checkpoints. The flat phase goes on for as long as it is let; a cooldown ends it.
+
+A run is a folder of `settings.json`, `log.txt`, TensorBoard's files and `checkpoint-<step>.pt`. Everything random in a
+step comes from the seed, the phase and the step's number, so a run that was stopped goes on exactly as if it had not
+been. A cooldown is another run, which starts from the weights of a checkpoint and lowers the rates to 1 %; the flat run
+can go on meanwhile, and be cooled down again later from where it is then.
+"""
+
+import dataclasses
+import io
+import json
+import math
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Self, TextIO
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from training.photo.crops import CropSettings, batches, make_batch
+from training.photo.klt import start_as_klt
+from training.photo.measure import ValidationSet
+from training.photo.model import LAMBDAS, LEVELS, PhotoCodec, Widths
+from training.photo.optimisation import Average, make_optimizers, set_rate
+from training.photo.pictures import load_split
+
+FORMAT = 1
+START_CROPS = 256  # that the first weights are fitted to
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run makes.
+
+    Attributes:
+        data: folder of the photographs.
+        seed: of weights, batches and noise.
+        phase: flat, or cooldown.
+        optimizer: muon or adam.
+        rate: of the kernels, as in `make_optimizers`.
+        warmup: steps in which rates rise.
+        steps: of a cooldown; a flat run ends after them if there are any.
+        crop: side of crops in pixels.
+        batch_pixels: of a step, about.
+        average: decay of the running average of weights.
+        clip: of the gradient's norm.
+        bf16: compute in bfloat16.
+        exact_ends: but not where means, scales and symbols come from.
+        threads: of torch.
+        widths: channels of each part.
+        every: read only each so manieth photograph.
+        log_steps, check_pixels, save_minutes, keep_pixels: how often to write a line, measure, save, and keep.
+    """
+
+    data: str
+    seed: int = 0
+    phase: Literal["flat", "cooldown"] = "flat"
+    optimizer: str = "muon"
+    rate: float = 0.02
+    warmup: int = 200
+    steps: int = 0
+    crop: int = 128
+    batch_pixels: int = 131072
+    average: float = 0.9995
+    clip: float = 5.0
+    bf16: bool = True
+    exact_ends: bool = False
+    threads: int = 2
+    widths: Widths = dataclasses.field(default_factory=Widths)
+    every: int = 1
+    log_steps: int = 100
+    check_pixels: int = 200_000_000
+    save_minutes: float = 4.0
+    keep_pixels: int = 1_000_000_000
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Self:
+        """Return settings of what `settings.json` or a checkpoint holds."""
+        widths = dict(values["widths"])
+        widths["context"] = tuple(widths["context"])
+        return cls(**{**values, "widths": Widths(**widths)})
+
+    def values(self) -> dict[str, Any]:
+        """Return what `settings.json` and checkpoints hold."""
+        return {**dataclasses.asdict(self), "widths": self.widths._asdict()}
+
+
+def rate_factor(settings: Settings, step: int) -> float:
+    """Return the share of the full rates at a step: rising, then flat; in a cooldown, cosine to 1 %."""
+    if settings.phase == "cooldown":
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
+    return min(1.0, (step + 1) / settings.warmup)
+
+
+def level_weight(weight: Tensor) -> Tensor:
+    """Return what a level's loss counts, so that levels of few bits matter as much as those of many.
+
+    A loss of bits a pixel + lambda x squared error grows about as lambda^0.57.
+    """
+    return (weight / LAMBDAS[LEVELS // 2]) ** -0.45
+
+
+class Training:
+    """A run in memory."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        torch.set_num_threads(settings.threads)
+        self.settings = settings
+        self.folder = folder
+        self.split = load_split(Path(settings.data), every=settings.every)
+        self.crops = CropSettings(crop=settings.crop, pixels=settings.batch_pixels)
+        torch.manual_seed(settings.seed)
+        self.codec = PhotoCodec(settings.widths)
+        for layer in self.codec.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.codec.exact_ends = settings.exact_ends
+        self.optimizers = make_optimizers(self.codec, settings.optimizer, settings.rate)
+        self.average = Average(self.codec, settings.average)
+        self.validation = ValidationSet(self.split.validation)
+        self.step = 0
+        self.pixels = 0
+        self.kept = 0
+        self.stopping = False
+
+    def begin(self) -> None:
+        """Set the first weights."""
+        start = self.crops._replace(pixels=START_CROPS * self.settings.crop**2, small_share=0.0)
+        batch = make_batch(self.split.training, start, LEVELS, (self.settings.seed, 2, 0))
+        start_as_klt(self.codec, batch.pixels)
+        self.average = Average(self.codec, self.settings.average)
+
+    def load(self, path: Path, weights_only: bool = False) -> None:
+        """Take over a checkpoint: all of it, or its weights, averages and momenta for a cooldown."""
+        content = read_checkpoint(path)
+        self.codec.load_state_dict(content["model"])
+        with torch.no_grad():
+            for name, value in content["average"].items():
+                self.average.values[name].copy_(value)
+        for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+            full = [group["full_lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(state)
+            for group, rate in zip(optimizer.param_groups, full, strict=True):
+                group["full_lr"] = rate
+        self.pixels = content["pixels"]
+        if not weights_only:
+            self.step = content["step"]
+            self.kept = content["kept"]
+
+    def save(self) -> Path:
+        """Write a checkpoint; drop those before the last two, but for one each `keep_pixels`."""
+        path = self.folder / f"checkpoint-{self.step:08d}.pt"
+        keep = self.pixels // self.settings.keep_pixels > self.kept
+        if keep:
+            self.kept = self.pixels // self.settings.keep_pixels
+        content = {
+            "format": FORMAT,
+            "settings": self.settings.values(),
+            "step": self.step,
+            "pixels": self.pixels,
+            "kept": self.kept,
+            "model": self.codec.state_dict(),
+            "average": self.average.values,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        write_atomically(path, content)
+        if keep:
+            shutil.copyfile(path, self.folder / f"kept-{self.pixels // 1_000_000:06d}-Mpx.pt")
+        for old in sorted(self.folder.glob("checkpoint-*.pt"))[:-2]:
+            old.unlink()
+        return path
+
+    def run(self) -> None:
+        """Train until the steps are done, or a signal to end comes; then save."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        with (self.folder / "log.txt").open("a", buffering=1) as log, SummaryWriter(str(self.folder)) as board:
+            macs = self._describe()
+            _say(
+                log,
+                f"{'goes on at' if self.step else 'begins at'} step {self.step}, {self.pixels / 1e6:.0f} Mpx; {macs}",
+            )
+            self._run(log, board)
+            self.save()
+            _say(log, f"{'stopped' if self.stopping else 'done'} at step {self.step}, {self.pixels / 1e6:.0f} Mpx")
+
+    def _run(self, log: TextIO, board: SummaryWriter) -> None:
+        settings = self.settings
+        phase = 1 if settings.phase == "cooldown" else 0
+        saved = logged = time.monotonic()
+        sums = torch.zeros(5)
+        since = 0
+        checked = self.pixels // settings.check_pixels
+        if self.step == 0:
+            self.save()
+            self._check(log, board)
+        source = batches(self.split.training, self.crops, LEVELS, (settings.seed, phase), self.step)
+        for batch in source:
+            set_rate(self.optimizers, rate_factor(settings, self.step))
+            torch.manual_seed(hash((settings.seed, phase, self.step)) % 2**63)
+            figures = self._take_step(batch.pixels, batch.inside, batch.quality)
+            self.step += 1
+            self.pixels += batch.quality.numel() * batch.inside[0].numel()
+            since += batch.quality.numel() * batch.inside[0].numel()
+            self.average.update(self.codec, self.step)
+            sums += figures
+            if not torch.isfinite(sums).all():
+                raise FloatingPointError(f"the loss is no number any more at step {self.step}")
+            now = time.monotonic()
+            if self.step % settings.log_steps == 0:
+                loss, bits, hyper, psnr, norm = (sums / settings.log_steps).tolist()
+                speed = since / (now - logged) / 1e6
+                _say(
+                    log,
+                    f"step {self.step} {self.pixels / 1e6:.0f} Mpx {speed:.3f} Mpx/s loss {loss:.4f} bpp {bits:.3f} "
+                    f"z {hyper:.4f} psnr {psnr:.2f} norm {norm:.2f} rate x {rate_factor(settings, self.step):.3f}",
+                )
+                for name, value in {"loss": loss, "bpp": bits, "hyper_bpp": hyper, "psnr": psnr, "norm": norm}.items():
+                    board.add_scalar(f"training/{name}", value, self.pixels // 1_000_000)
+                board.add_scalar("speed/megapixels_per_second", speed, self.pixels // 1_000_000)
+                sums.zero_()
+                since, logged = 0, now
+            done = self.stopping or (settings.steps and self.step >= settings.steps)
+            if now - saved > 60 * settings.save_minutes and not done:
+                self.save()
+                saved = time.monotonic()
+            if self.pixels // settings.check_pixels > checked or (done and not self.stopping):
+                checked = self.pixels // settings.check_pixels
+                self._check(log, board)
+                logged = time.monotonic() - (now - logged)
+            if done:
+                break
+
+    def _take_step(self, pixels: Tensor, inside: Tensor, quality: Tensor) -> Tensor:
+        """Move the weights by one batch; return loss, bits a pixel, those of z, PSNR and the gradient's norm."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+            coded = self.codec(pixels, quality)
+        area = inside.sum((1, 2, 3))
+        error = ((coded.pixels - pixels) ** 2 * inside).sum((1, 2, 3)) / (3 * area)
+        bits = (coded.latent_bits + coded.hyper_bits) / area
+        weight = LAMBDAS[0] * torch.exp2(quality)
+        loss = ((bits + weight * 65025 * error) * level_weight(weight)).mean()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        hyper = (coded.hyper_bits / area).mean()
+        psnr = -10 * torch.log10(error.detach().mean())
+        return torch.stack([loss.detach(), bits.detach().mean(), hyper.detach(), psnr, norm.detach()])
+
+    def _check(self, log: TextIO, board: SummaryWriter) -> None:
+        """Measure the averaged weights on the validation pictures."""
+        present = {name: value.detach().clone() for name, value in self.codec.named_parameters()}
+        self._put(self.average.values)
+        started = time.monotonic()
+        figures = self.validation.measure(self.codec)
+        self._put(present)
+        _say(log, f"validation at {self.pixels / 1e6:.0f} Mpx: {figures} ({time.monotonic() - started:.0f} s)")
+        for name, value in figures.scalars().items():
+            board.add_scalar(f"validation/{name}", value, self.pixels // 1_000_000)
+        with (self.folder / "validation.jsonl").open("a") as file:
+            record = {"step": self.step, "megapixels": self.pixels // 1_000_000, **figures.scalars()}
+            file.write(json.dumps(record) + "\n")
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, weight in self.codec.named_parameters():
+            weight.copy_(values[name])
+
+    def _describe(self) -> str:
+        weights = sum(weight.numel() for weight in self.codec.parameters())
+        count = f"{len(self.split.training)} + {len(self.split.validation)} photographs"
+        return f"{count}, {weights / 1e6:.2f} million weights, process {os.getpid()}"
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+
+def start(settings: Settings, folder: Path) -> None:
+    """Begin a flat run in a new folder.
+
+    Raises:
+        FileExistsError: the folder is there already.
+    """
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps(settings.values(), indent=1))
+    training = Training(settings, folder)
+    training.begin()
+    training.run()
+
+
+def resume(folder: Path, threads: int | None = None) -> None:
+    """Go on from a run's last checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    settings = Settings.read(json.loads((folder / "settings.json").read_text()))
+    if threads is not None:
+        settings = dataclasses.replace(settings, threads=threads)
+    training = Training(settings, folder)
+    training.load(last_checkpoint(folder))
+    training.run()
+
+
+def cool_down(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> None:
+    """Begin a cooldown in a new folder from a checkpoint of a flat run.
+
+    Args:
+        checkpoint: a file, or a run folder for its last one.
+        folder: that is made.
+        changes: of the flat run's settings; `steps` at least.
+
+    Raises:
+        FileExistsError: the folder is there already.
+    """
+    path = last_checkpoint(checkpoint) if checkpoint.is_dir() else checkpoint
+    flat = Settings.read(read_checkpoint(path)["settings"])
+    settings = dataclasses.replace(flat, phase="cooldown", **changes)
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps(settings.values(), indent=1))
+    training = Training(settings, folder)
+    training.load(path, weights_only=True)
+    training.run()
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Return a run's newest checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = sorted(folder.glob("checkpoint-*.pt"))
+    if not found:
+        raise FileNotFoundError(f"{folder} has no checkpoint")
+    return found[-1]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, without running any code that the file may hold.
+
+    Raises:
+        ValueError: it is of another version.
+    """
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if content.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint that this version reads")
+    return content
+
+
+def load_codec(path: Path) -> PhotoCodec:
+    """Return the network of a checkpoint or of a run's last one, with averaged weights, for use."""
+    content = read_checkpoint(last_checkpoint(path) if path.is_dir() else path)
+    codec = PhotoCodec(Settings.read(content["settings"]).widths)
+    codec.load_state_dict({**content["model"], **content["average"]})
+    return codec.eval().requires_grad_(False)
+
+
+def write_atomically(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
+
+
+def _say(log: TextIO, line: str) -> None:
+    log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
