@@ -6,7 +6,7 @@ A batch depends on the seed and the step alone, so that a run which goes on afte
 import math
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,9 @@ from PIL import Image
 from training.photo.pictures import Picture, Pixels, area_weights
 
 Floats = npt.NDArray[np.float32]
+Chances = npt.NDArray[np.float64]
+
+Cut = Callable[[Picture, int, int, "CropSettings", np.random.Generator], Pixels]
 
 STRIDE = 16  # pixels of a latent's side: pictures are filled up to its multiples
 _FILTERS = (Image.Resampling.LANCZOS, Image.Resampling.BOX, Image.Resampling.BICUBIC)
@@ -72,7 +75,7 @@ class CropSettings(NamedTuple):
 
 
 def make_batch(
-    pictures: Sequence[Picture], settings: CropSettings, levels: int, key: Sequence[int], weights: Floats | None = None
+    pictures: Sequence[Picture], settings: CropSettings, levels: int, key: Sequence[int], weights: Chances | None = None
 ) -> Batch:
     """Return the batch of a key, such as (seed, phase, step).
 
@@ -85,6 +88,7 @@ def make_batch(
     """
     random = np.random.default_rng(list(key))
     chances = area_weights(pictures) if weights is None else weights
+    cut: Cut
     if random.random() < settings.small_share:
         height, width = _SMALL_SHAPES[random.integers(len(_SMALL_SHAPES))]
         if random.random() < 0.5:
@@ -99,9 +103,9 @@ def make_batch(
     inside = np.zeros((count, height, width, 1), np.float32)
     for row, choice in enumerate(random.choice(len(pictures), count, p=chances)):
         part = cut(pictures[choice], height, width, settings, random)
-        part = _change(_turn(part, height == width, random), settings, random)
-        inside[row, : part.shape[0], : part.shape[1]] = 1
-        pixels[row] = fill_up(part, height, width)
+        values = _change(_turn(part, height == width, random), settings, random)
+        inside[row, : values.shape[0], : values.shape[1]] = 1
+        pixels[row] = fill_up(values, height, width)
     whole_levels = random.random() < 0.5
     quality = random.integers(0, levels, count) if whole_levels else random.random(count) * (levels - 1)
     return Batch(_channels_first(pixels), _channels_first(inside), torch.from_numpy(quality.astype(np.float32)))
@@ -166,7 +170,7 @@ def _crop(picture: Picture, height: int, width: int, settings: CropSettings, ran
 
 
 def _small_picture(
-    picture: Picture, height: int, width: int, settings: CropSettings, random: np.random.Generator
+    picture: Picture, height: int, width: int, _settings: CropSettings, random: np.random.Generator
 ) -> Pixels:
     """Scale a picture down as a whole, but for what its proportions have too much."""
     if random.random() < 0.6:
@@ -226,7 +230,7 @@ def _change(pixels: Pixels, settings: CropSettings, random: np.random.Generator)
         middle = values.mean()
         values = (values - middle) * gains + middle + np.float32(random.uniform(-0.06, 0.06))
         values = np.clip(values, 0, 1)
-    return values
+    return values.astype(np.float32, copy=False)
 
 
 def _channels_first(values: Floats) -> torch.Tensor:

@@ -74,4 +74,5 @@ def _principal_blocks(features: Tensor, factor: int, keep: int) -> Tensor:
     """Return the first principal components of blocks, (keep, channels, factor, factor), largest first."""
     blocks = F.pixel_unshuffle(features, factor).permute(0, 2, 3, 1).reshape(-1, features.shape[1] * factor**2)
     _, vectors = torch.linalg.eigh(blocks.T @ blocks / len(blocks))
-    return vectors.flip(1)[:, :keep].T.reshape(keep, features.shape[1], factor, factor)
+    components: Tensor = vectors.flip(1)[:, :keep].T.reshape(keep, features.shape[1], factor, factor)
+    return components

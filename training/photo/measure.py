@@ -79,7 +79,7 @@ class ValidationSet:
 @torch.no_grad()
 def _measure(codec: PhotoCodec, pixels: torch.Tensor, level: int) -> LevelFigures:
     bits, errors = [], []
-    for part in pixels.split(8):
+    for part in torch.split(pixels, 8):
         coded = codec(part, torch.full((len(part),), float(level)), noise=False)
         decoded = (coded.pixels.clamp(0, 1) * 255).round() / 255
         errors += ((decoded - part) ** 2).mean((1, 2, 3)).tolist()

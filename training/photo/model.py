@@ -94,6 +94,27 @@ def round_through(x: Tensor) -> Tensor:
     return rounded
 
 
+class _Bounded(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, low: float, high: float) -> Tensor:
+        context.save_for_backward(x)
+        context.bounds = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = context.saved_tensors
+        low, high = context.bounds
+        back = ((x >= low) | (gradient < 0)) & ((x <= high) | (gradient > 0))
+        return gradient * back, None, None
+
+
+def bounded(x: Tensor, low: float, high: float) -> Tensor:
+    """Clamp, with a gradient that can lead back into the bounds."""
+    inside: Tensor = _Bounded.apply(x, low, high)  # type: ignore[no-untyped-call]
+    return inside
+
+
 def compress(x: Tensor) -> Tensor:
     """Return sign(x) log(1 + |x|): what the hyper encoder sees, alike at all rates."""
     return torch.sign(x) * torch.log1p(torch.abs(x))
@@ -146,11 +167,12 @@ class ContextPass(nn.Module):
         self.here = nn.Conv2d(scales, hidden, 1, bias=False)
         self.last = nn.Conv2d(hidden, 2 * outputs, 1)
         nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None  # noqa: S101
         nn.init.zeros_(self.last.bias)
 
     def forward(self, squashed: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
         """Return corrections of the means and of the scales' quarter steps, each (batch, outputs, h, w)."""
-        mean, scale = self.last(F.relu(self.near(squashed) + self.here(scales))).chunk(2, 1)
+        mean, scale = self.last(F.relu(self.near(squashed) + self.here(scales))).float().chunk(2, 1)
         return mean, scale
 
 
@@ -170,27 +192,36 @@ class Context(nn.Module):
         self.others_black = ContextPass(first, latents, hidden[1], latents - first)
         self.others_white = ContextPass(latents, latents, hidden[2], latents - first)
 
-    def forward(self, symbols: Tensor, quarters: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the corrections of all passes at once, as if each had only seen those before it.
+    def forward(self, latents: Tensor, mean: Tensor, quarters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means and scales that symbols are coded with.
 
         Args:
-            symbols: integers (batch, latents, h, w).
+            latents: after the gain, (batch, latents, h, w).
+            mean: the hyperprior's, in quantiser steps, of the same shape.
             quarters: the hyperprior's scales in quarter steps of the tables, 0 to 255, of the same shape.
 
         Returns:
-            To be added to the means, in quantiser steps, and to the scales, in quarter steps; of the same shape.
+            The same, corrected in each pass by the symbols of those before it.
         """
         first = self.first_group
-        symbols, scales = symbols.detach(), quarters.detach() / 64
-        black = black_squares(symbols.shape[2], symbols.shape[3], symbols.device)
-        mine, others = squash_symbols(symbols[:, :first]), squash_symbols(symbols[:, first:])
-        mean_white, scale_white = self.white(mine * black, scales[:, :first])
-        mean_black, scale_black = self.others_black(mine, scales)
-        mean_last, scale_last = self.others_white(torch.cat([mine, others * black], 1), scales)
+        values, scales = latents.detach(), quarters.detach() / 64
+        black = black_squares(latents.shape[2], latents.shape[3], latents.device)
         white = 1 - black
-        means = torch.cat([mean_white * white, mean_black * black + mean_last * white], 1)
-        quarters_more = torch.cat([scale_white * white, scale_black * black + scale_last * white], 1)
-        return means.float(), quarters_more.float()
+
+        symbols = squash_symbols(torch.round(values[:, :first] - mean[:, :first].detach()))
+        mean_more, quarters_more = self.white(symbols * black, scales[:, :first])
+        mean_first = mean[:, :first] + mean_more * white
+        quarters_first = quarters[:, :first] + quarters_more * white
+
+        symbols = squash_symbols(torch.round(values[:, :first] - mean_first.detach()))
+        mean_black, quarters_black = self.others_black(symbols, scales)
+        mean_others = mean[:, first:] + mean_black
+        others = squash_symbols(torch.round(values[:, first:] - mean_others.detach()))
+        mean_white, quarters_white = self.others_white(torch.cat([symbols, others * black], 1), scales)
+        mean_others = torch.where(black.bool(), mean_others, mean[:, first:] + mean_white)
+        quarters_others = quarters[:, first:] + torch.where(black.bool(), quarters_black, quarters_white)
+        corrected = torch.cat([quarters_first, quarters_others], 1)
+        return torch.cat([mean_first, mean_others], 1), bounded(corrected, 0, 4 * TABLES - 1)
 
 
 class Coded(NamedTuple):
@@ -299,7 +330,7 @@ class PhotoCodec(nn.Module):
         with self._ends(z):
             mean, scale = self.hyper_decoder(z)[:, :, :height, :width].float().chunk(2, 1)
         quarters = (scale + log_gain - math.log(LOWEST_SCALE)) * (4 / TABLE_STEP)
-        return mean * torch.exp(log_gain), quarters.clamp(0, 4 * TABLES - 1)
+        return mean * torch.exp(log_gain), bounded(quarters, 0, 4 * TABLES - 1)
 
     def forward(self, pixels: Tensor, quality: Tensor, noise: bool = True, context: bool = True) -> Coded:
         """Code and decode pictures.
@@ -318,11 +349,8 @@ class PhotoCodec(nn.Module):
         hyper_bits = -torch.log2(self.hyper_prior(counted_z)).sum((1, 2, 3))
         mean, quarters = self.hyper_synthesise(rounded_z, log_gain, latents.shape[2], latents.shape[3])
         if context:
-            # Symbols of all passes by the first means: a correction moves few of them.
             with self._ends(pixels):
-                mean_more, quarters_more = self.context(torch.round(latents - mean), quarters)
-            mean = mean + mean_more
-            quarters = (quarters + quarters_more).clamp(0, 4 * TABLES - 1)
+                mean, quarters = self.context(latents, mean, quarters)
         rest = latents - mean
         symbols = round_through(rest)
         counted = rest + torch.rand_like(rest) - 0.5 if noise else symbols
@@ -351,7 +379,7 @@ def thousand_macs(codec: PhotoCodec) -> dict[str, float]:
         "decoder": ([codec.decoder, codec.decoder_first], lambda: codec.synthesise(symbols)),
         "hyper_encoder": ([codec.hyper_encoder], lambda: codec.hyper_encoder(symbols)),
         "hyper_decoder": ([codec.hyper_decoder], lambda: codec.hyper_decoder(z)),
-        "context": ([codec.context], lambda: codec.context(symbols, symbols)),
+        "context": ([codec.context], lambda: codec.context(symbols, symbols, symbols)),
     }
     counts = {}
     for name, (modules, call) in parts.items():

@@ -43,7 +43,7 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrix: Tensor, iterations: int) -> Tensor:
     """Return about the orthogonal factor U V' of a matrix U S V'."""
-    x = matrix.bfloat16()
+    x: Tensor = matrix.bfloat16()
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.float().norm() + 1e-7).bfloat16()

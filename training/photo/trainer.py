@@ -103,7 +103,8 @@ def level_weight(weight: Tensor) -> Tensor:
 
     A loss of bits a pixel + lambda x squared error grows about as lambda^0.57.
     """
-    return (weight / LAMBDAS[LEVELS // 2]) ** -0.45
+    counts: Tensor = (weight / LAMBDAS[LEVELS // 2]) ** -0.45
+    return counts
 
 
 class Training:
@@ -249,7 +250,7 @@ class Training:
         loss = ((bits + weight * 65025 * error) * level_weight(weight)).mean()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
         for optimizer in self.optimizers:
             optimizer.step()
