@@ -16,6 +16,7 @@ checkerboard, He et al. 2021 (arXiv:2103.15306); groups of channels, Minnen and 
 """
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ LEVELS = 9
 # Weight of the squared error (in grey levels) against bits a pixel, doubled from level to level.
 LAMBDAS = tuple(LOWEST_LAMBDA * 2**level for level in range(LEVELS))
 
+HYPER_LIMIT = 127  # of z
 TABLES = 64
 LOWEST_SCALE, HIGHEST_SCALE = 0.11, 60.0  # of the tables' normal distributions, in quantiser steps
 TABLE_STEP = math.log(HIGHEST_SCALE / LOWEST_SCALE) / (TABLES - 1)
@@ -169,9 +171,17 @@ class ContextPass(nn.Module):
         nn.init.zeros_(self.last.weight)
         assert self.last.bias is not None  # noqa: S101
         nn.init.zeros_(self.last.bias)
+        self.in_integers: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     def forward(self, squashed: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
-        """Return corrections of the means and of the scales' quarter steps, each (batch, outputs, h, w)."""
+        """Return corrections of the means and of the scales' quarter steps, each (batch, outputs, h, w).
+
+        Args:
+            squashed: symbols, as by `squash_symbols`.
+            scales: in quarter steps, over 64.
+        """
+        if self.in_integers is not None:
+            return self.in_integers(squashed, scales)
         mean, scale = self.last(F.relu(self.near(squashed) + self.here(scales))).float().chunk(2, 1)
         return mean, scale
 
@@ -222,6 +232,22 @@ class Context(nn.Module):
         quarters_others = quarters[:, first:] + torch.where(black.bool(), quarters_black, quarters_white)
         corrected = torch.cat([quarters_first, quarters_others], 1)
         return torch.cat([mean_first, mean_others], 1), bounded(corrected, 0, 4 * TABLES - 1)
+
+
+class Sent(NamedTuple):
+    """What a sender codes, and what a receiver decodes from it.
+
+    Attributes:
+        z: integers (batch, hyper latents, h / 4, w / 4, rounded up).
+        symbols: integers (batch, latents, h, w).
+        tables: the index of the table that codes each symbol, of the same shape.
+        latents: for the decoder, of the same shape.
+    """
+
+    z: Tensor
+    symbols: Tensor
+    tables: Tensor
+    latents: Tensor
 
 
 class Coded(NamedTuple):
@@ -279,16 +305,14 @@ class PhotoCodec(nn.Module):
         # Under autocast to bfloat16, the last layers of encoder and hyperprior lose a part of large values; this keeps
         # them and the decoder's first layer in float32, at a quarter of the speed of training.
         self.exact_ends = False
+        self.hyper_in_integers: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]] | None = None
         steps = torch.tensor([0.5 * math.log(weight / LAMBDAS[LEVELS // 2]) for weight in LAMBDAS])
         self.log_gain = nn.Parameter(steps[:, None].repeat(1, latents))
         self.log_inverse = nn.Parameter(-steps[:, None].repeat(1, latents))
 
     def _ends(self, x: Tensor) -> AbstractContextManager[None]:
         """Return where the parts that means, scales and symbols come from are computed: with autocast, or never."""
-        if not self.exact_ends:
-            return nullcontext()
-        without: AbstractContextManager[None] = torch.autocast(x.device.type, enabled=False)
-        return without
+        return _in_float32(x) if self.exact_ends else nullcontext()
 
     def gains(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logarithms of gain and inverse gain, each (batch, latents, 1, 1), between levels linearly.
@@ -318,19 +342,40 @@ class PhotoCodec(nn.Module):
 
     def hyper_analyse(self, latents: Tensor) -> Tensor:
         """Return z before rounding, (batch, hyper latents, h / 4, w / 4), of latents after the gain."""
-        with self._ends(latents):
+        with _in_float32(latents):
             z: Tensor = self.hyper_encoder(compress(latents))
-        return z.float()
+        return z
 
     def hyper_synthesise(self, z: Tensor, log_gain: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Return means in quantiser steps and scales in quarter steps of the tables (0 to 255), for height x width.
 
         Quarter step 4 k is the middle of table k.
         """
-        with self._ends(z):
-            mean, scale = self.hyper_decoder(z)[:, :, :height, :width].float().chunk(2, 1)
+        if self.hyper_in_integers is not None:
+            return self.hyper_in_integers(z, log_gain, height, width)
+        with _in_float32(z):
+            mean, scale = self.hyper_decoder(z)[:, :, :height, :width].chunk(2, 1)
         quarters = (scale + log_gain - math.log(LOWEST_SCALE)) * (4 / TABLE_STEP)
         return mean * torch.exp(log_gain), bounded(quarters, 0, 4 * TABLES - 1)
+
+    @torch.no_grad()
+    def send(self, analysed: Tensor, quality: Tensor, context: bool = True) -> Sent:
+        """Return what is coded of pictures.
+
+        Args:
+            analysed: latents before the gain, of `analyse`.
+            quality: (batch,) in [0, LEVELS - 1].
+            context: correct by what is decoded already.
+        """
+        log_gain, log_inverse = self.gains(quality)
+        latents = analysed * torch.exp(log_gain)
+        z = torch.round(self.hyper_analyse(latents).clamp(-HYPER_LIMIT, HYPER_LIMIT))
+        mean, quarters = self.hyper_synthesise(z, log_gain, latents.shape[2], latents.shape[3])
+        if context:
+            mean, quarters = self.context(latents, mean, quarters)
+        symbols = torch.round(latents - mean)
+        decoded = (symbols + mean) * torch.exp(log_inverse)
+        return Sent(z.long(), symbols.long(), table_index(quarters), decoded)
 
     def forward(self, pixels: Tensor, quality: Tensor, noise: bool = True, context: bool = True) -> Coded:
         """Code and decode pictures.
@@ -344,7 +389,7 @@ class PhotoCodec(nn.Module):
         log_gain, log_inverse = self.gains(quality)
         latents = self.analyse(pixels) * torch.exp(log_gain)
         z = self.hyper_analyse(latents)
-        rounded_z = round_through(z)
+        rounded_z = round_through(bounded(z, -HYPER_LIMIT, HYPER_LIMIT))
         counted_z = z + torch.rand_like(z) - 0.5 if noise else rounded_z
         hyper_bits = -torch.log2(self.hyper_prior(counted_z)).sum((1, 2, 3))
         mean, quarters = self.hyper_synthesise(rounded_z, log_gain, latents.shape[2], latents.shape[3])
@@ -359,12 +404,28 @@ class PhotoCodec(nn.Module):
         return Coded(self.synthesise(decoded), latent_bits, hyper_bits)
 
 
+def table_index(quarters: Tensor) -> Tensor:
+    """Return the index of the table nearest to scales in quarter steps."""
+    index: Tensor = torch.floor((torch.round(quarters) + 2) / 4).clamp(0, TABLES - 1).long()
+    return index
+
+
 def symbol_bits(symbols: Tensor, quarters: Tensor) -> Tensor:
     """Return the bits of each symbol under a normal distribution of its scale, in quarter steps of the tables."""
     scale = LOWEST_SCALE * torch.exp(quarters * (TABLE_STEP / 4))
     size = torch.abs(symbols)
     share = torch.special.ndtr((0.5 - size) / scale) - torch.special.ndtr((-0.5 - size) / scale)
     return -torch.log2(share.clamp_min(1e-9))
+
+
+def _in_float32(x: Tensor) -> AbstractContextManager[None]:
+    """Return where autocast is off.
+
+    The hyperprior's convolutions always need it: in bfloat16, oneDNN's gradient of 5 x 5 kernels at a stride of 2 reads
+    memory that nobody has written where its output is one wide, as of small pictures.
+    """
+    without: AbstractContextManager[None] = torch.autocast(x.device.type, enabled=False)
+    return without
 
 
 def thousand_macs(codec: PhotoCodec) -> dict[str, float]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from training.photo.crops import CropSettings, batches, make_batch
+from training.photo.integers import IntegerEntropy, integers_of_state, to_integers
 from training.photo.klt import start_as_klt
 from training.photo.measure import ValidationSet
 from training.photo.model import LAMBDAS, LEVELS, PhotoCodec, Widths
@@ -31,6 +32,16 @@ from training.photo.optimisation import Average, make_optimizers, set_rate
 from training.photo.pictures import load_split
 
 FORMAT = 1
+# What a cooldown does otherwise than the flat run that it branches from.
+COOLDOWN: dict[str, Any] = {
+    "phase": "cooldown",
+    "crop": 256,
+    "batch_pixels": 262144,
+    "average": 0.998,
+    "exact_ends": True,
+    "integers": True,
+}
+MOST_SKIPPED = 10  # steps in a row whose loss or gradient is not finite
 START_CROPS = 256  # that the first weights are fitted to
 
 
@@ -48,6 +59,7 @@ class Settings:
         steps: of a cooldown; a flat run ends after them if there are any.
         crop: side of crops in pixels.
         batch_pixels: of a step, about.
+        integers: train the hyper decoder and the context as integer networks; only in a cooldown.
         average: decay of the running average of weights.
         clip: of the gradient's norm.
         bf16: compute in bfloat16.
@@ -67,6 +79,7 @@ class Settings:
     steps: int = 0
     crop: int = 128
     batch_pixels: int = 131072
+    integers: bool = False
     average: float = 0.9995
     clip: float = 5.0
     bf16: bool = True
@@ -125,6 +138,7 @@ class Training:
         self.optimizers = make_optimizers(self.codec, settings.optimizer, settings.rate)
         self.average = Average(self.codec, settings.average)
         self.validation = ValidationSet(self.split.validation)
+        self.entropy: IntegerEntropy | None = None
         self.step = 0
         self.pixels = 0
         self.kept = 0
@@ -138,13 +152,14 @@ class Training:
         self.average = Average(self.codec, self.settings.average)
 
     def load(self, path: Path, weights_only: bool = False) -> None:
-        """Take over a checkpoint: all of it, or its weights, averages and momenta for a cooldown."""
+        """Take over a checkpoint: all of it, or its weights, averages and momenta for another run."""
         content = read_checkpoint(path)
         self.codec.load_state_dict(content["model"])
         with torch.no_grad():
             for name, value in content["average"].items():
                 self.average.values[name].copy_(value)
-        for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+        states = content["optimizers"] if content["settings"]["optimizer"] == self.settings.optimizer else []
+        for optimizer, state in zip(self.optimizers, states, strict=bool(states)):
             full = [group["full_lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(state)
             for group, rate in zip(optimizer.param_groups, full, strict=True):
@@ -153,6 +168,15 @@ class Training:
         if not weights_only:
             self.step = content["step"]
             self.kept = content["kept"]
+            if content.get("integers") is not None:
+                self.entropy = integers_of_state(self.codec, content["integers"])
+        elif self.settings.integers:
+            # Units are chosen by averaged weights, at which activations are as they will be.
+            present = {name: value.detach().clone() for name, value in self.codec.named_parameters()}
+            self._put(self.average.values)
+            batch = make_batch(self.split.training, self.crops, LEVELS, (self.settings.seed, 2, 1))
+            self.entropy = to_integers(self.codec, batch.pixels, batch.quality)
+            self._put(present)
 
     def save(self) -> Path:
         """Write a checkpoint; drop those before the last two, but for one each `keep_pixels`."""
@@ -169,6 +193,7 @@ class Training:
             "model": self.codec.state_dict(),
             "average": self.average.values,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "integers": None if self.entropy is None else self.entropy.state_dict(),
         }
         write_atomically(path, content)
         if keep:
@@ -196,7 +221,7 @@ class Training:
         phase = 1 if settings.phase == "cooldown" else 0
         saved = logged = time.monotonic()
         sums = torch.zeros(5)
-        since = 0
+        since = skipped = 0
         checked = self.pixels // settings.check_pixels
         if self.step == 0:
             self.save()
@@ -209,10 +234,15 @@ class Training:
             self.step += 1
             self.pixels += batch.quality.numel() * batch.inside[0].numel()
             since += batch.quality.numel() * batch.inside[0].numel()
-            self.average.update(self.codec, self.step)
-            sums += figures
-            if not torch.isfinite(sums).all():
-                raise FloatingPointError(f"the loss is no number any more at step {self.step}")
+            if torch.isfinite(figures).all():
+                self.average.update(self.codec, self.step)
+                sums += figures
+                skipped = 0
+            else:
+                skipped += 1
+                _say(log, f"step {self.step} was skipped: its loss or gradient is no number")
+                if skipped > MOST_SKIPPED:
+                    raise FloatingPointError(f"the loss is no number any more at step {self.step}")
             now = time.monotonic()
             if self.step % settings.log_steps == 0:
                 loss, bits, hyper, psnr, norm = (sums / settings.log_steps).tolist()
@@ -252,8 +282,9 @@ class Training:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
+        if torch.isfinite(norm):
+            for optimizer in self.optimizers:
+                optimizer.step()
         hyper = (coded.hyper_bits / area).mean()
         psnr = -10 * torch.log10(error.detach().mean())
         return torch.stack([loss.detach(), bits.detach().mean(), hyper.detach(), psnr, norm.detach()])
@@ -313,20 +344,19 @@ def resume(folder: Path, threads: int | None = None) -> None:
     training.run()
 
 
-def cool_down(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> None:
-    """Begin a cooldown in a new folder from a checkpoint of a flat run.
+def branch(checkpoint: Path, folder: Path, changes: dict[str, Any]) -> None:
+    """Begin a run in a new folder from another run's weights, averages and, if it is of the same kind, momenta.
 
     Args:
         checkpoint: a file, or a run folder for its last one.
         folder: that is made.
-        changes: of the flat run's settings; `steps` at least.
+        changes: of the other run's settings.
 
     Raises:
         FileExistsError: the folder is there already.
     """
     path = last_checkpoint(checkpoint) if checkpoint.is_dir() else checkpoint
-    flat = Settings.read(read_checkpoint(path)["settings"])
-    settings = dataclasses.replace(flat, phase="cooldown", **changes)
+    settings = dataclasses.replace(Settings.read(read_checkpoint(path)["settings"]), **changes)
     folder.mkdir(parents=True)
     (folder / "settings.json").write_text(json.dumps(settings.values(), indent=1))
     training = Training(settings, folder)
@@ -359,10 +389,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_codec(path: Path) -> PhotoCodec:
-    """Return the network of a checkpoint or of a run's last one, with averaged weights, for use."""
+    """Return the network of a checkpoint or of a run's last one, with averaged weights, for use.
+
+    Where it was trained with integers, it computes with them.
+    """
     content = read_checkpoint(last_checkpoint(path) if path.is_dir() else path)
     codec = PhotoCodec(Settings.read(content["settings"]).widths)
     codec.load_state_dict({**content["model"], **content["average"]})
+    if content.get("integers") is not None:
+        integers_of_state(codec, content["integers"])
     return codec.eval().requires_grad_(False)
 
 
