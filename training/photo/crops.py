@@ -6,7 +6,7 @@ A batch depends on the seed and the step alone, so that a run which goes on afte
 import math
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,7 +118,7 @@ def fill_up(pixels: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[An
 
 def batches(
     pictures: Sequence[Picture], settings: CropSettings, levels: int, seed: Sequence[int], first_step: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the batches from a step on, for ever; a thread makes them ahead."""
     chances = area_weights(pictures)
     ahead: queue.Queue[Batch | BaseException] = queue.Queue(4)

@@ -36,7 +36,9 @@ def start_as_klt(codec: PhotoCodec, pixels: Tensor) -> None:
     downs = [_conv(codec.encoder[0]), _conv(codec.encoder[2]), _conv(codec.encoder_last[0])]
     ups = [_conv(codec.decoder[3].conv), _conv(codec.decoder[1].conv), codec.decoder_first.conv]
     features = pixels - 0.5
-    kept = (48, widths.decoder_eighth, widths.latents)
+    first = min(48, widths.encoder_quarter, widths.decoder_quarter)
+    second = min(4 * first, widths.encoder_eighth, widths.decoder_eighth)
+    kept = (first, second, min(4 * second, widths.latents))
     for depth, (down, up, factor, keep) in enumerate(zip(downs, ups, (4, 2, 2), kept, strict=True)):
         basis = _principal_blocks(features, factor, keep)
         inputs = features.shape[1]

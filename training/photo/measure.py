@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.photo.crops import fill_up
+from training.photo.crops import STRIDE, fill_up
 from training.photo.model import LAMBDAS, LEVELS, PhotoCodec
 from training.photo.pictures import Picture, Pixels
 
@@ -58,10 +58,17 @@ class Figures(NamedTuple):
 
 
 class ValidationSet:
-    """The same parts of the validation photographs each time: 256 x 256 from the middle, and 96 x 64 of the whole."""
+    """The same parts of the validation photographs each time: 256 x 256 from the middle, and 96 x 64 of the whole.
+
+    Where no photograph is as large, the middle is smaller.
+    """
 
     def __init__(self, pictures: Sequence[Picture], most: int = 32) -> None:
-        large = [_middle(picture.levels[0], 256) for picture in pictures if min(picture.levels[0].shape[:2]) >= 256]
+        if not pictures:
+            raise FileNotFoundError("there are too few photographs: some must only measure")
+        side = min(256, max(min(picture.height, picture.width) for picture in pictures) // STRIDE * STRIDE)
+        wide = [picture for picture in pictures if min(picture.height, picture.width) >= side]
+        large = [_middle(picture.levels[0], side) for picture in wide]
         small = [_thumbnail(picture.levels[0]) for picture in pictures]
         self.large, self.small = _tensor(large[:most]), _tensor(small[:most])
 
@@ -102,5 +109,8 @@ def _thumbnail(pixels: Pixels) -> Pixels:
 
 
 def _tensor(pictures: Sequence[Pixels]) -> torch.Tensor:
-    filled = [fill_up(pixels, -(-pixels.shape[0] // 16) * 16, -(-pixels.shape[1] // 16) * 16) for pixels in pictures]
+    filled = [
+        fill_up(pixels, -(-pixels.shape[0] // STRIDE) * STRIDE, -(-pixels.shape[1] // STRIDE) * STRIDE)
+        for pixels in pictures
+    ]
     return torch.from_numpy(np.stack(filled).astype(np.float32) / 255).permute(0, 3, 1, 2)

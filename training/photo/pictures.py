@@ -102,7 +102,7 @@ def load_split(folder: Path, validation_share: float = 0.05, every: int = 1) -> 
         every: read only each so manieth picture, for a quick try.
 
     Raises:
-        FileNotFoundError: the folder has no picture to train on, or none to measure with.
+        FileNotFoundError: the folder has no picture to train on.
     """
     split = Split([], [])
     for path in list_pictures(folder)[::every]:
@@ -110,8 +110,8 @@ def load_split(folder: Path, validation_share: float = 0.05, every: int = 1) -> 
         side = split.validation if is_validation(path.name, validation_share) else split.training
         if min(picture.height, picture.width) >= SMALLEST_SIDE:
             side.append(picture)
-    if not split.training or not split.validation:
-        raise FileNotFoundError(f"{folder} has too few photographs: some are needed to train on and some to measure")
+    if not split.training:
+        raise FileNotFoundError(f"{folder} has no photographs to train on")
     return split
 
 

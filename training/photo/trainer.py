@@ -66,6 +66,7 @@ class Settings:
         exact_ends: but not where means, scales and symbols come from.
         threads: of torch.
         widths: channels of each part.
+        validation_share: of the photographs, that only measure.
         every: read only each so manieth photograph.
         log_steps, check_pixels, save_minutes, keep_pixels: how often to write a line, measure, save, and keep.
     """
@@ -86,6 +87,7 @@ class Settings:
     exact_ends: bool = False
     threads: int = 2
     widths: Widths = dataclasses.field(default_factory=Widths)
+    validation_share: float = 0.05
     every: int = 1
     log_steps: int = 100
     check_pixels: int = 200_000_000
@@ -127,7 +129,7 @@ class Training:
         torch.set_num_threads(settings.threads)
         self.settings = settings
         self.folder = folder
-        self.split = load_split(Path(settings.data), every=settings.every)
+        self.split = load_split(Path(settings.data), settings.validation_share, settings.every)
         self.crops = CropSettings(crop=settings.crop, pixels=settings.batch_pixels)
         torch.manual_seed(settings.seed)
         self.codec = PhotoCodec(settings.widths)

@@ -1,0 +1,115 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+import torch
+
+from training.photo.crops import Batch
+from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy
+from training.photo.integers import IntegerEntropy, integers_of_state, to_integers
+from training.photo.model import PhotoCodec
+
+SIZES = ((1, 1), (5, 3), (12, 7))
+
+
+@pytest.fixture
+def entropy(codec: PhotoCodec, batch: Batch) -> IntegerEntropy:
+    return to_integers(codec, batch.pixels, batch.quality)
+
+
+def random_inputs(session: onnxruntime.InferenceSession, height: int, width: int) -> dict[str, npt.NDArray[np.float32]]:
+    random = np.random.default_rng(height)
+    inputs = {}
+    for each in session.get_inputs():
+        low, high = (0, 255) if each.name.startswith("scales") else (-127, 127)
+        shape = (1, each.shape[1], height, width)
+        inputs[each.name] = random.integers(low, high + 1, shape).astype(np.float32)
+    return inputs
+
+
+def test_integers_cost_little(codec: PhotoCodec, batch: Batch) -> None:
+    with torch.no_grad():
+        before = codec(batch.pixels, batch.quality, noise=False)
+        to_integers(codec, batch.pixels, batch.quality)
+        after = codec(batch.pixels, batch.quality, noise=False)
+    change = float(after.latent_bits.sum() / before.latent_bits.sum())
+    assert abs(change - 1) < 0.02
+
+
+def test_training_goes_through_integers(codec: PhotoCodec, entropy: IntegerEntropy, batch: Batch) -> None:
+    coded = codec(batch.pixels, batch.quality)
+    coded.latent_bits.sum().backward()
+    for part in (codec.hyper_decoder, codec.hyper_encoder, codec.context):
+        gradients = [weight.grad for weight in part.parameters()]
+        assert all(gradient is not None and bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        assert any(bool((gradient != 0).any()) for gradient in gradients if gradient is not None)
+    assert entropy.worst_sum() < 1 << 24
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+def test_onnxruntime_numpy_and_torch_agree_to_the_bit(
+    codec: PhotoCodec, entropy: IntegerEntropy, tmp_path: Path, optimised: bool
+) -> None:
+    report = export(codec, entropy, tmp_path)
+    assert report["worst_sum"] < report["exact_below"]
+    options = onnxruntime.SessionOptions()
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(tmp_path / "entropy.onnx", options, providers=["CPUExecutionProvider"])
+    for height, width in SIZES:
+        inputs = random_inputs(session, height, width)
+        by_onnx = session.run(None, inputs)
+        by_numpy = numpy_entropy(entropy, *(values.astype(np.int64) for values in inputs.values()))
+        z, *others = (torch.from_numpy(values) for values in inputs.values())
+        with torch.no_grad():
+            by_torch = [entropy.hyper_integers(z)]
+            by_torch += [entropy.pass_integers(number, *others[2 * number : 2 * number + 2]) for number in range(3)]
+        for one, two, three in zip(by_onnx, by_numpy, by_torch, strict=True):
+            assert np.array_equal(one, two)
+            assert np.array_equal(one, three.numpy())
+
+
+def test_the_other_graphs_are_the_network(
+    codec: PhotoCodec, entropy: IntegerEntropy, batch: Batch, tmp_path: Path
+) -> None:
+    export(codec, entropy, tmp_path)
+    encoder, decoder = (
+        onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
+        for name in ("encoder", "decoder")
+    )
+    gained = np.random.default_rng(0).normal(0, 5, (1, codec.widths.latents, 7, 5)).astype(np.float32)
+    for height, width in ((16, 16), (48, 80)):
+        pixels = np.random.default_rng(1).random((1, 3, height, width), np.float32)
+        latents, hyper = encoder.run(None, {"pixels": pixels, "gained": gained})
+        (decoded,) = decoder.run(None, {"latents": latents})
+        with torch.no_grad():
+            expected = codec.analyse(torch.from_numpy(pixels))
+            assert np.allclose(latents, expected.numpy(), atol=1e-4)
+            assert np.allclose(hyper, codec.hyper_analyse(torch.from_numpy(gained)).numpy(), atol=1e-4)
+            assert np.allclose(decoded, codec.synthesise(torch.from_numpy(latents)).numpy(), atol=1e-4)
+
+
+def test_a_network_whose_sums_can_be_too_large_is_refused(
+    codec: PhotoCodec, entropy: IntegerEntropy, tmp_path: Path
+) -> None:
+    integer_layers(entropy.hyper)[1].offset[3] += 1e7
+    with pytest.raises(InexactNetwork, match=r"hyper\.1: a sum of output 3 can reach"):
+        export(codec, entropy, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_saved_integers_are_the_same(codec: PhotoCodec, entropy: IntegerEntropy, batch: Batch) -> None:
+    analysed = codec.analyse(batch.pixels).detach()
+    before = codec.send(analysed, batch.quality)
+    integers_of_state(codec, entropy.state_dict())
+    after = codec.send(analysed, batch.quality)
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
+
+
+def test_export_imports_no_onnxruntime() -> None:
+    code = "import sys, training.photo.export; sys.exit('onnxruntime' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,132 @@
+import dataclasses
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.photo.conftest import SMALL
+from training.photo.__main__ import main
+from training.photo.bd_rate import bd_rate
+from training.photo.trainer import (
+    COOLDOWN,
+    Settings,
+    branch,
+    last_checkpoint,
+    load_codec,
+    rate_factor,
+    read_checkpoint,
+    resume,
+    start,
+)
+
+
+@pytest.fixture
+def settings(photo_folder: Path) -> Settings:
+    return Settings(
+        data=str(photo_folder),
+        widths=SMALL,
+        optimizer="adam",
+        rate=0.15,
+        warmup=3,
+        steps=6,
+        crop=64,
+        batch_pixels=16384,
+        threads=1,
+        log_steps=2,
+        bf16=False,
+        validation_share=0.2,
+    )
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    content = read_checkpoint(last_checkpoint(folder))
+    return {**content["model"], **{f"average.{name}": value for name, value in content["average"].items()}}
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_stopped_run_goes_on_to_the_bit(settings: Settings, tmp_path: Path, optimizer: str) -> None:
+    settings = dataclasses.replace(settings, optimizer=optimizer, rate=0.15 if optimizer == "adam" else 0.001)
+    start(settings, tmp_path / "whole")
+    start(dataclasses.replace(settings, steps=3), tmp_path / "stopped")
+    change(tmp_path / "stopped", steps=6)
+    resume(tmp_path / "stopped")
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert whole.keys() == stopped.keys()
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_a_cooldown_computes_with_integers_and_goes_on_to_the_bit(settings: Settings, tmp_path: Path) -> None:
+    start(settings, tmp_path / "flat")
+    shrunk = {**COOLDOWN, "crop": 64, "batch_pixels": 16384, "steps": 4, "save_minutes": 0}
+    branch(tmp_path / "flat", tmp_path / "whole", shrunk)
+    assert load_codec(tmp_path / "whole").hyper_in_integers is not None
+    # Go on from the middle, as if it had been stopped there.
+    middle = sorted((tmp_path / "whole").glob("checkpoint-*.pt"))[0]
+    (tmp_path / "again").mkdir()
+    for path in (middle, tmp_path / "whole" / "settings.json"):
+        (tmp_path / "again" / path.name).write_bytes(path.read_bytes())
+    resume(tmp_path / "again")
+    whole, again = weights(tmp_path / "whole"), weights(tmp_path / "again")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    before = weights(tmp_path / "flat")
+    assert not torch.equal(before["encoder.0.weight"], weights(tmp_path / "whole")["encoder.0.weight"])
+
+
+def test_sigterm_saves_and_ends(settings: Settings, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    timer = threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    timer.start()
+    try:
+        start(dataclasses.replace(settings, steps=0), tmp_path / "run")
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    content = read_checkpoint(last_checkpoint(tmp_path / "run"))
+    assert content["step"] > 0
+    assert "stopped at step" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_the_last_two_checkpoints_are_kept_and_one_for_each_so_many_pixels(settings: Settings, tmp_path: Path) -> None:
+    start(dataclasses.replace(settings, save_minutes=0, keep_pixels=50_000), tmp_path / "run")
+    assert len(list((tmp_path / "run").glob("checkpoint-*.pt"))) == 2
+    assert len(list((tmp_path / "run").glob("kept-*.pt"))) >= 1
+    lines = (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 6
+
+
+def test_rates_rise_then_stay_and_fall_in_a_cooldown(settings: Settings) -> None:
+    assert [round(rate_factor(settings, step), 3) for step in (0, 1, 2, 3, 1000)] == [0.333, 0.667, 1, 1, 1]
+    cooling = dataclasses.replace(settings, phase="cooldown", steps=100)
+    assert [round(rate_factor(cooling, step), 3) for step in (0, 50, 100)] == [1, 0.505, 0.01]
+
+
+def test_the_command_line_trains_and_evaluates(
+    photo_folder: Path, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(settings, tmp_path / "run")
+    change(tmp_path / "run", steps=7)
+    main(["resume", str(tmp_path / "run"), "--threads", "1"])
+    out = tmp_path / "figures.json"
+    command = ["evaluate", str(tmp_path / "run"), "--images", str(photo_folder), "--data", str(photo_folder)]
+    main([*command, "--integers", "--fit", "2", "--scale", "0.5", "--out", str(out)])
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["quality"] for row in rows] == list(range(9))
+    assert all(0 < row["hyper_bpp"] < row["bpp"] for row in rows)
+    assert "dB" in capsys.readouterr().out
+
+
+def test_bd_rate_of_a_curve_at_nine_tenths_of_the_bits() -> None:
+    curve = [(0.1, 28.0), (0.2, 30.0), (0.5, 33.5), (1.0, 37.0)]
+    assert bd_rate(curve, [(0.9 * bits, psnr) for bits, psnr in curve]) == pytest.approx(-10)
+    assert bd_rate(curve, [(1.0, 40.0), (2.0, 42.0)]) is None

@@ -1,0 +1,293 @@
+"""A trained network -> `encoder.onnx`, `decoder.onnx` and `entropy.onnx`, of pictures of any size.
+
+A graph has parts that share nothing; each has its own inputs, of its own height and width, and its own output. Who
+wants one part only gives the others' inputs as 1 x 1, which costs nothing.
+
+    encoder.onnx   pixels (1, 3, 16 h, 16 w) in [0, 1] -> latents (1, 192, h, w), before the gain
+                   gained (1, 192, h, w), latents after the gain -> hyper (1, 48, h / 4, w / 4, rounded up)
+    decoder.onnx   latents (1, 192, h, w), after the inverse gain -> pixels (1, 3, 16 h, 16 w), not clipped
+    entropy.onnx   z (1, 48, a, b) -> means_and_scales (1, 384, 4 a, 4 b)
+                   symbols_1 (1, 128, h, w), scales_1 (1, 64, h, w) -> corrections_1 (1, 128, h, w)
+                   symbols_2 (1, 128, h, w), scales_2 (1, 192, h, w) -> corrections_2 (1, 256, h, w)
+                   symbols_3 (1, 384, h, w), scales_3 (1, 192, h, w) -> corrections_3 (1, 256, h, w)
+
+All of `entropy.onnx` are integers in float32, and exactly what `numpy_layer` computes in int64: `export` refuses a
+network whose sums can reach 2^24. Means and their corrections are in 1/32, scales in quarter steps of the tables,
+symbols as `squash_symbols` makes them, in 1/16.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.numpy_helper
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer
+from training.photo.model import PhotoCodec
+
+OPSET = 18
+Integers = npt.NDArray[np.int64]
+
+
+class InexactNetwork(ValueError):
+    """A sum in an integer network can reach 2^24, from where float32 does not hold every integer."""
+
+
+class Encoder(nn.Module):
+    """What `encoder.onnx` holds."""
+
+    def __init__(self, codec: PhotoCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, pixels: Tensor, gained: Tensor) -> tuple[Tensor, Tensor]:
+        """Return latents and z."""
+        return self.codec.analyse(pixels), self.codec.hyper_analyse(gained)
+
+
+class Decoder(nn.Module):
+    """What `decoder.onnx` holds."""
+
+    def __init__(self, codec: PhotoCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return pixels."""
+        return self.codec.synthesise(latents)
+
+
+class FrozenLayer(nn.Module):
+    """An integer layer whose weights are final."""
+
+    def __init__(self, layer: IntegerLayer) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList()
+        for weight in layer.weights():
+            conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
+            conv.weight = nn.Parameter(weight.detach().clone())
+            conv.bias = nn.Parameter(torch.zeros(len(weight)))
+            self.convs.append(conv)
+        first = self.convs[0]
+        assert isinstance(first, nn.Conv2d)  # noqa: S101
+        first.bias = nn.Parameter(layer.bias().detach().clone())
+        self.step = nn.Parameter(torch.exp2(-layer.shift)[:, None, None].clone())
+        self.hidden = layer.hidden
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return integers of integers."""
+        total = self.convs[0](inputs[0])
+        for conv, values in zip(list(self.convs)[1:], inputs[1:], strict=True):
+            total = total + conv(values)
+        output = torch.floor(total * self.step)
+        return output.clamp(0, 255) if self.hidden else output
+
+
+class Entropy(nn.Module):
+    """What `entropy.onnx` holds."""
+
+    def __init__(self, entropy: IntegerEntropy) -> None:
+        super().__init__()
+        self.hyper = nn.ModuleList(FrozenLayer(layer) for layer in integer_layers(entropy.hyper))
+        self.passes = nn.ModuleList(
+            nn.ModuleList(FrozenLayer(layer) for layer in integer_layers(layers)) for layers in entropy.passes
+        )
+
+    def forward(self, z: Tensor, *near_and_here: Tensor) -> tuple[Tensor, ...]:
+        """Return means and scales, and the corrections of each pass."""
+        hidden = F.pixel_shuffle(self.hyper[0](z), 2)
+        results = [self.hyper[2](F.pixel_shuffle(self.hyper[1](hidden), 2))]
+        for layers, near, here in zip(self.passes, near_and_here[::2], near_and_here[1::2], strict=True):
+            assert isinstance(layers, nn.ModuleList)  # noqa: S101
+            results.append(layers[1](layers[0](near, here)))
+        return tuple(results)
+
+
+def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str, Any]:
+    """Write the three graphs of a network, and return what a model's card says of them.
+
+    Args:
+        codec: the network, in evaluation mode.
+        entropy: its integer networks.
+        folder: where to; it is there.
+
+    Raises:
+        InexactNetwork: a sum can reach 2^24; nothing is written.
+    """
+    bounds = prove_exact(entropy)
+    widths = codec.widths
+    latents, first = widths.latents, widths.first_group
+    near = [2 * first, 2 * first, 2 * latents]
+    here = [first, latents, latents]
+    passes = [(f"symbols_{i + 1}", n, f"scales_{i + 1}", h) for i, (n, h) in enumerate(zip(near, here, strict=True))]
+    graphs = {
+        "encoder": to_onnx(Encoder(codec), {"pixels": (3, 16), "gained": (latents, 1)}, ["latents", "hyper"]),
+        "decoder": to_onnx(Decoder(codec), {"latents": (latents, 1)}, ["pixels"]),
+        "entropy": _store_as_bytes(
+            to_onnx(
+                Entropy(entropy),
+                {
+                    "z": (widths.hyper_latents, 1),
+                    **{name: size for a, n, b, h in passes for name, size in ((a, (n, 1)), (b, (h, 1)))},
+                },
+                ["means_and_scales", *(f"corrections_{i + 1}" for i in range(len(passes)))],
+                together=[("symbols_1", "scales_1"), ("symbols_2", "scales_2"), ("symbols_3", "scales_3")],
+            )
+        ),
+    }
+    for name, model in graphs.items():
+        (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    return {
+        "opset": OPSET,
+        "exact_below": EXACT,
+        "worst_sum": max(max(sums) for sums in bounds.values()),
+        "worst_sums": bounds,
+        "bytes": {name: (folder / f"{name}.onnx").stat().st_size for name in graphs},
+    }
+
+
+def integer_layers(modules: Any) -> list[IntegerLayer]:
+    """Return the integer layers of a list of modules."""
+    return [module for module in modules if isinstance(module, IntegerLayer)]
+
+
+def prove_exact(entropy: IntegerEntropy) -> dict[str, list[int]]:
+    """Return for each layer and output channel the largest magnitude that a partial sum can have.
+
+    It is that of sum |weight| x largest input + |bias|, over all inputs; the inputs are limited by what makes them.
+
+    Raises:
+        InexactNetwork: one reaches 2^24, or a weight or a bias is no integer.
+    """
+    bounds = {}
+    for name, layer in entropy.named_modules():
+        if not isinstance(layer, IntegerLayer):
+            continue
+        values = [*layer.weights(), layer.bias()]
+        if any(bool((value != torch.round(value)).any()) for value in values):
+            raise InexactNetwork(f"{name} has a weight that is no integer")
+        worst = layer.worst_sums()
+        if not bool((worst < EXACT).all()):
+            channel = int(worst.argmax())
+            raise InexactNetwork(f"{name}: a sum of output {channel} can reach {int(worst.max())}; 2^24 is too much")
+        bounds[name] = [int(value) for value in worst]
+    return bounds
+
+
+def numpy_layer(layer: IntegerLayer, *inputs: Integers) -> Integers:
+    """Compute a layer in int64: the reference for what `entropy.onnx` gives. Shapes as of `IntegerLayer.forward`."""
+    total = layer.bias().detach().numpy().astype(np.int64)[None, :, None, None]
+    for weight, values in zip(layer.weights(), inputs, strict=True):
+        kernel = weight.detach().numpy().astype(np.int64)
+        reach = kernel.shape[2] // 2
+        padded = np.pad(values, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], (2, 3))
+        total = total + np.einsum("bihwrc,oirc->bohw", windows, kernel)
+    shift = layer.shift.numpy().astype(np.int64)[None, :, None, None]
+    output: Integers = total >> shift
+    return np.clip(output, 0, 255) if layer.hidden else output
+
+
+def numpy_enlarge(values: Integers) -> Integers:
+    """Make channels pixels, as `pixel_shuffle` by 2 does."""
+    batch, channels, height, width = values.shape
+    parts = values.reshape(batch, channels // 4, 2, 2, height, width).transpose(0, 1, 4, 2, 5, 3)
+    return parts.reshape(batch, channels // 4, 2 * height, 2 * width)
+
+
+def numpy_entropy(entropy: IntegerEntropy, z: Integers, *near_and_here: Integers) -> list[Integers]:
+    """Compute in int64 what `entropy.onnx` gives."""
+    first, second, last = integer_layers(entropy.hyper)
+    hidden = numpy_enlarge(numpy_layer(first, z))
+    results = [numpy_layer(last, numpy_enlarge(numpy_layer(second, hidden)))]
+    for layers, near, here in zip(entropy.passes, near_and_here[::2], near_and_here[1::2], strict=True):
+        inner, outer = integer_layers(layers)
+        results.append(numpy_layer(outer, numpy_layer(inner, near, here)))
+    return results
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: dict[str, tuple[int, int]],
+    outputs: Sequence[str],
+    together: Sequence[tuple[str, str]] = (),
+) -> onnx.ModelProto:
+    """Return a module's graph, without a trace of this machine.
+
+    Args:
+        module: takes the inputs in their order.
+        inputs: (channels, what the sides are multiples of) of each.
+        outputs: names.
+        together: names of inputs of one height and width; others are free of each other.
+    """
+    examples, shapes = [], []
+    same = {second: first for first, second in together}
+    for number, (name, (channels, side)) in enumerate(inputs.items()):
+        size = number if name not in same else list(inputs).index(same[name])
+        examples.append(torch.zeros(1, channels, side * (3 + size), side * (4 + size)))
+        shapes.append({2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC})
+    with _without_third_party_noise():
+        variadic = isinstance(module, Entropy)
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(examples),
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=(shapes[0], tuple(shapes[1:])) if variadic else tuple(shapes),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101
+    model = program.model_proto
+    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    for tensor in model.graph.initializer:
+        tensor.ClearField("doc_string")
+        tensor.ClearField("metadata_props")
+    model.graph.ClearField("value_info")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _store_as_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store integer weights of 8 bits as such; onnxruntime makes them float32 again when it opens the graph."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.ndim != 4 or np.abs(values).max() > 127:
+            continue
+        name, stored = tensor.name, f"{tensor.name}.int8"
+        if not (values == np.rint(values)).all():
+            continue
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.int8), stored))
+        casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@contextmanager
+def _without_third_party_noise() -> Iterator[None]:
+    # The exporter logs that torchvision, which nothing here needs, is not installed.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
