@@ -87,7 +87,7 @@ class ValidationSet:
 def _measure(codec: PhotoCodec, pixels: torch.Tensor, level: int) -> LevelFigures:
     bits, errors = [], []
     for part in torch.split(pixels, 8):
-        coded = codec(part, torch.full((len(part),), float(level)), noise=False)
+        coded = codec(part, torch.full((len(part),), float(level)))
         decoded = (coded.pixels.clamp(0, 1) * 255).round() / 255
         errors += ((decoded - part) ** 2).mean((1, 2, 3)).tolist()
         bits += ((coded.latent_bits + coded.hyper_bits) / part[0, 0].numel()).tolist()

@@ -377,20 +377,22 @@ class PhotoCodec(nn.Module):
         decoded = (symbols + mean) * torch.exp(log_inverse)
         return Sent(z.long(), symbols.long(), table_index(quarters), decoded)
 
-    def forward(self, pixels: Tensor, quality: Tensor, noise: bool = True, context: bool = True) -> Coded:
+    def forward(
+        self, pixels: Tensor, quality: Tensor, noise: torch.Generator | None = None, context: bool = True
+    ) -> Coded:
         """Code and decode pictures.
 
         Args:
             pixels: (batch, 3, height, width) in [0, 1], sides multiples of 16.
             quality: (batch,) in [0, LEVELS - 1].
-            noise: count the bits of values with uniform noise, as in training, in place of rounded ones.
+            noise: count the bits of values with uniform noise of it, as in training, in place of rounded ones.
             context: correct by what is decoded already.
         """
         log_gain, log_inverse = self.gains(quality)
         latents = self.analyse(pixels) * torch.exp(log_gain)
         z = self.hyper_analyse(latents)
         rounded_z = round_through(bounded(z, -HYPER_LIMIT, HYPER_LIMIT))
-        counted_z = z + torch.rand_like(z) - 0.5 if noise else rounded_z
+        counted_z = rounded_z if noise is None else z + torch.rand(z.shape, generator=noise) - 0.5
         hyper_bits = -torch.log2(self.hyper_prior(counted_z)).sum((1, 2, 3))
         mean, quarters = self.hyper_synthesise(rounded_z, log_gain, latents.shape[2], latents.shape[3])
         if context:
@@ -398,7 +400,7 @@ class PhotoCodec(nn.Module):
                 mean, quarters = self.context(latents, mean, quarters)
         rest = latents - mean
         symbols = round_through(rest)
-        counted = rest + torch.rand_like(rest) - 0.5 if noise else symbols
+        counted = symbols if noise is None else rest + torch.rand(rest.shape, generator=noise) - 0.5
         latent_bits = symbol_bits(counted, quarters).sum((1, 2, 3))
         decoded = (symbols + mean) * torch.exp(log_inverse)
         return Coded(self.synthesise(decoded), latent_bits, hyper_bits)

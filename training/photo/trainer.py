@@ -15,6 +15,7 @@ import shutil
 import signal
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Self, TextIO
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from training.photo.crops import CropSettings, batches, make_batch
+from training.photo.crops import Batch, CropSettings, batches, make_batch
 from training.photo.integers import IntegerEntropy, integers_of_state, to_integers
 from training.photo.klt import start_as_klt
 from training.photo.measure import ValidationSet
@@ -41,6 +42,7 @@ COOLDOWN: dict[str, Any] = {
     "exact_ends": True,
     "integers": True,
 }
+PARTS = 2  # of a batch, that are computed at one time or another
 MOST_SKIPPED = 10  # steps in a row whose loss or gradient is not finite
 START_CROPS = 256  # that the first weights are fitted to
 
@@ -64,7 +66,7 @@ class Settings:
         clip: of the gradient's norm.
         bf16: compute in bfloat16.
         exact_ends: but not where means, scales and symbols come from.
-        threads: of torch.
+        threads: how many parts of a batch are computed at a time; without effect on the weights.
         widths: channels of each part.
         validation_share: of the photographs, that only measure.
         every: read only each so manieth photograph.
@@ -126,7 +128,8 @@ class Training:
     """A run in memory."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(1)
+        self.pool = ThreadPoolExecutor(settings.threads)
         self.settings = settings
         self.folder = folder
         self.split = load_split(Path(settings.data), settings.validation_share, settings.every)
@@ -231,8 +234,7 @@ class Training:
         source = batches(self.split.training, self.crops, LEVELS, (settings.seed, phase), self.step)
         for batch in source:
             set_rate(self.optimizers, rate_factor(settings, self.step))
-            torch.manual_seed(hash((settings.seed, phase, self.step)) % 2**63)
-            figures = self._take_step(batch.pixels, batch.inside, batch.quality)
+            figures = self._take_step(batch, phase)
             self.step += 1
             self.pixels += batch.quality.numel() * batch.inside[0].numel()
             since += batch.quality.numel() * batch.inside[0].numel()
@@ -270,26 +272,45 @@ class Training:
             if done:
                 break
 
-    def _take_step(self, pixels: Tensor, inside: Tensor, quality: Tensor) -> Tensor:
-        """Move the weights by one batch; return loss, bits a pixel, those of z, PSNR and the gradient's norm."""
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
-            coded = self.codec(pixels, quality)
-        area = inside.sum((1, 2, 3))
-        error = ((coded.pixels - pixels) ** 2 * inside).sum((1, 2, 3)) / (3 * area)
-        bits = (coded.latent_bits + coded.hyper_bits) / area
-        weight = LAMBDAS[0] * torch.exp2(quality)
-        loss = ((bits + weight * 65025 * error) * level_weight(weight)).mean()
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+    def _take_step(self, batch: Batch, phase: int) -> Tensor:
+        """Move the weights by one batch; return loss, bits a pixel, those of z, PSNR and the gradient's norm.
+
+        The batch is computed in parts, as many at a time as there are threads. Threads meet once a step only, which is
+        faster than within each layer where other processes want the cores too; and weights do not depend on them.
+        """
+        parts = []
+        for number, rows in enumerate(torch.arange(len(batch.quality)).tensor_split(PARTS)):
+            if len(rows):
+                noise = torch.Generator().manual_seed(hash((self.settings.seed, phase, self.step, number)) % 2**63)
+                part = Batch(*(values[rows[0] : rows[-1] + 1] for values in batch))
+                parts.append(self.pool.submit(self._gradients, part, noise, len(batch.quality)))
+        done = [part.result() for part in parts]
+        gradients = done[0][0]
+        for more, _ in done[1:]:
+            torch._foreach_add_(gradients, more)
+        for weight, gradient in zip(self.codec.parameters(), gradients, strict=True):
+            weight.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
         if torch.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
-        hyper = (coded.hyper_bits / area).mean()
-        psnr = -10 * torch.log10(error.detach().mean())
-        return torch.stack([loss.detach(), bits.detach().mean(), hyper.detach(), psnr, norm.detach()])
+        loss, bits, hyper, error = torch.stack([figures for _, figures in done]).sum(0)
+        return torch.stack([loss, bits, hyper, -10 * torch.log10(error), norm.detach()])
+
+    def _gradients(self, part: Batch, noise: torch.Generator, count: int) -> tuple[list[Tensor], Tensor]:
+        """Return a part's gradients, and its shares of loss, bits a pixel, those of z, and squared error."""
+        torch.set_num_threads(1)
+        pixels = part.pixels.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+            coded = self.codec(pixels, part.quality, noise)
+        area = part.inside.sum((1, 2, 3))
+        error = ((coded.pixels - pixels) ** 2 * part.inside).sum((1, 2, 3)) / (3 * area)
+        bits = (coded.latent_bits + coded.hyper_bits) / area
+        weight = LAMBDAS[0] * torch.exp2(part.quality)
+        loss = ((bits + weight * 65025 * error) * level_weight(weight)).sum() / count
+        gradients = torch.autograd.grad(loss, list(self.codec.parameters()))
+        shares = [bits.detach().sum(), (coded.hyper_bits.detach() / area).sum(), error.detach().sum()]
+        return list(gradients), torch.stack([loss.detach(), *(share / count for share in shares)])
 
     def _check(self, log: TextIO, board: SummaryWriter) -> None:
         """Measure the averaged weights on the validation pictures."""
