@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer
+from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_offsets
 from training.photo.model import PhotoCodec
 
 OPSET = 18
@@ -148,6 +148,9 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
     return {
         "opset": OPSET,
+        "gain_offsets": gain_offsets(codec).tolist(),
+        "log_gain": codec.log_gain.tolist(),
+        "log_inverse": codec.log_inverse.tolist(),
         "exact_below": EXACT,
         "worst_sum": max(max(sums) for sums in bounds.values()),
         "worst_sums": bounds,

@@ -34,6 +34,8 @@ SQUASHED_UNIT, SQUASHED_LIMIT = 1 / 16, 127
 QUARTER_UNIT = 1 / 64
 QUARTER_LIMIT = 4 * TABLES - 1
 MOST_SHIFT = 14
+OFFSET_PARTS = 256  # of a quarter step, in which gains are written down
+QUALITY_PARTS = 32  # of a level, in which a quality is written down
 ROOM = 1.25  # above the largest activation seen, and above the largest weight
 
 
@@ -204,6 +206,22 @@ class IntegerEntropy(nn.Module):
         """Return the largest magnitude that any sum in any layer can have; exact below 2^24."""
         layers = [layer for layer in self.modules() if isinstance(layer, IntegerLayer)]
         return int(max(float(layer.worst_sums().max()) for layer in layers))
+
+
+def gain_offsets(codec: PhotoCodec) -> Tensor:
+    """Return what each level's gain adds to scales, in 1/256 of a quarter step: integers (LEVELS, latents)."""
+    return torch.round(codec.log_gain.detach().double() * (4 * OFFSET_PARTS / TABLE_STEP)).long()
+
+
+def offset_at(offsets: Tensor, quality: int) -> Tensor:
+    """Return what is added to scales, in quarter steps, at a quality in 1/32 of a level: integers (latents,).
+
+    Between levels it is linear. All of it is integers, for sender and receiver to find the same.
+    """
+    level = min(quality // QUALITY_PARTS, len(offsets) - 2)
+    share = quality - level * QUALITY_PARTS
+    sums = offsets[level] * (QUALITY_PARTS - share) + offsets[level + 1] * share
+    return (sums + QUALITY_PARTS * OFFSET_PARTS // 2) // (QUALITY_PARTS * OFFSET_PARTS)
 
 
 def context_passes(codec: PhotoCodec) -> tuple[ContextPass, ContextPass, ContextPass]:

@@ -10,8 +10,15 @@ import torch
 
 from training.photo.crops import Batch
 from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy
-from training.photo.integers import IntegerEntropy, integers_of_state, to_integers
-from training.photo.model import PhotoCodec
+from training.photo.integers import (
+    QUALITY_PARTS,
+    IntegerEntropy,
+    gain_offsets,
+    integers_of_state,
+    offset_at,
+    to_integers,
+)
+from training.photo.model import LEVELS, TABLE_STEP, PhotoCodec
 
 SIZES = ((1, 1), (5, 3), (12, 7))
 
@@ -100,6 +107,14 @@ def test_a_network_whose_sums_can_be_too_large_is_refused(
     with pytest.raises(InexactNetwork, match=r"hyper\.1: a sum of output 3 can reach"):
         export(codec, entropy, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_offsets_of_gains_are_those_of_the_network(codec: PhotoCodec) -> None:
+    offsets = gain_offsets(codec)
+    for quality in range(0, (LEVELS - 1) * QUALITY_PARTS + 1, 5):
+        log_gain, _ = codec.gains(torch.tensor([quality / QUALITY_PARTS]))
+        expected = log_gain.detach().flatten() * (4 / TABLE_STEP)
+        assert float((offset_at(offsets, quality) - expected).abs().max()) <= 0.51
 
 
 def test_saved_integers_are_the_same(codec: PhotoCodec, entropy: IntegerEntropy, batch: Batch) -> None:
