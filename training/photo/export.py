@@ -17,6 +17,7 @@ symbols as `squash_symbols` makes them, in 1/16.
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -259,8 +260,22 @@ def to_onnx(
         tensor.ClearField("doc_string")
         tensor.ClearField("metadata_props")
     model.graph.ClearField("value_info")
+    _name_sides(model.graph)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _name_sides(graph: onnx.GraphProto) -> None:
+    """Name free heights and widths after the input that has them, in place of the exporter's numbers."""
+    names: dict[str, str] = {}
+    for value in graph.input:
+        sides = list(value.type.tensor_type.shape.dim)[2:]
+        for side, what in zip(sides, ("height", "width"), strict=True):
+            names.setdefault(side.dim_param, f"{value.name}_{what}")
+    for value in (*graph.input, *graph.output):
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param:
+                side.dim_param = re.sub(r"s\d+", lambda found: names.get(found[0], found[0]), side.dim_param)
 
 
 def _store_as_bytes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -67,6 +67,7 @@ def test_onnxruntime_numpy_and_torch_agree_to_the_bit(
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(tmp_path / "entropy.onnx", options, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[2].shape[2:] == ["symbols_1_height", "symbols_1_width"]
     for height, width in SIZES:
         inputs = random_inputs(session, height, width)
         by_onnx = session.run(None, inputs)
