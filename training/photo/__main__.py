@@ -1,4 +1,4 @@
-"""python -m training.photo: train, go on, cool down, evaluate."""
+"""python -m training.photo: train, go on, cool down, evaluate, export."""
 
 import argparse
 import dataclasses
@@ -7,13 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from training.photo.bd_rate import bd_rate, measured_curves
-from training.photo.evaluate import Rates, count_symbols, evaluate, read_folder, training_batches
+from training.photo.evaluate import Rates, count_symbols, evaluate, middle_of, read_folder, to_tensor, training_batches
+from training.photo.export import export
 from training.photo.integers import to_integers
-from training.photo.model import thousand_macs
+from training.photo.model import LEVELS, thousand_macs
+from training.photo.neighbours import Symbols, saving
 from training.photo.pictures import Pixels, load_split, photo_folder
+from training.photo.tables import fitted_tables, hyper_tables
 from training.photo.trainer import COOLDOWN, Settings, branch, load_codec, resume, start
 
 
@@ -46,9 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     evaluating.add_argument("--fit", type=int, default=40, help="batches that tables are fitted to; 0: normal ones")
     evaluating.add_argument("--out", type=Path, help="JSON file that is written")
     evaluating.add_argument("--threads", type=int, default=1)
+    ruling = commands.add_parser("neighbours", help="what a rule without a network, and the context, save of symbols")
+    ruling.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
+    ruling.add_argument("--data", type=Path, help="folder of photographs")
+    ruling.add_argument("--pictures", type=int, default=80, help="that the rule is fitted to")
+    ruling.add_argument("--threads", type=int, default=1)
+    exporting = commands.add_parser("export", help="write a checkpoint's three graphs and what a card says of them")
+    exporting.add_argument("checkpoint", type=Path, help="of a cooldown, or its folder")
+    exporting.add_argument("folder", type=Path)
+    exporting.add_argument("--data", type=Path, help="folder of photographs, to fit tables to")
+    exporting.add_argument("--fit", type=int, default=40, help="batches that tables are fitted to")
     given = parser.parse_args(arguments)
-    if given.command == "evaluate":
-        _evaluate(given)
+    others = {"evaluate": _evaluate, "neighbours": _neighbours, "export": _export}
+    if given.command in others:
+        others[given.command](given)
         return
     fields = {field.name for field in dataclasses.fields(Settings)} - {"data"}
     changes = {name: value for name, value in vars(given).items() if name in fields and value is not None}
@@ -64,9 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _evaluate(given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
-    codec = load_codec(given.checkpoint)
-    split = load_split(photo_folder(given.data), every=1 if given.images is None else 4)
-    if given.integers and codec.hyper_in_integers is None:
+    codec, entropy, settings = load_codec(given.checkpoint)
+    split = load_split(photo_folder(given.data), settings.validation_share, every=1 if given.images is None else 4)
+    if given.integers and entropy is None:
         first = next(iter(training_batches(split.training, 1, seed=1)))
         to_integers(codec, first.pixels, first.quality)
     counts = count_symbols(codec, training_batches(split.training, given.fit)) if given.fit else None
@@ -86,6 +101,42 @@ def _evaluate(given: argparse.Namespace) -> None:
             print(f"{name:24s} {'none' if value is None else f'{value:+.2f} %'}")
     if given.out is not None:
         given.out.write_text(json.dumps(result, indent=1))
+
+
+def _neighbours(given: argparse.Namespace) -> None:
+    torch.set_num_threads(given.threads)
+    codec, _, settings = load_codec(given.checkpoint)
+    split = load_split(photo_folder(given.data), settings.validation_share)
+    random = np.random.default_rng(0)
+    chosen = [split.training[number] for number in random.permutation(len(split.training))[: given.pictures]]
+    parts = [[middle_of(picture, 256) for picture in pictures] for pictures in (chosen, split.validation)]
+    area = sum(part.shape[0] * part.shape[1] for part in parts[1])
+    analysed = [[codec.analyse(to_tensor(part)) for part in pictures] for pictures in parts]
+    print("level  bits a pixel of symbols: hyperprior, with the rule; with the context, and the rule on top")
+    for level in range(0, LEVELS, 2):
+        figures = []
+        for context in (False, True):
+            sets = []
+            for pictures in analysed:
+                sent = [codec.send(latents, torch.tensor([float(level)]), context) for latents in pictures]
+                sets.append([Symbols(each.symbols[0].numpy(), each.tables[0].numpy()) for each in sent])
+            figures += [bits / area for bits in saving(sets[0], sets[1])]
+        shares = " ".join(f"{100 * (figure / figures[0] - 1):+.1f} %" for figure in figures[1:])
+        print(f"{level}  {' '.join(f'{figure:.4f}' for figure in figures)}  {shares}")
+
+
+def _export(given: argparse.Namespace) -> None:
+    codec, entropy, settings = load_codec(given.checkpoint)
+    if entropy is None:
+        raise SystemExit("only a cooldown's checkpoint has integer networks")
+    given.folder.mkdir(parents=True, exist_ok=True)
+    report = export(codec, entropy, given.folder)
+    split = load_split(photo_folder(given.data), settings.validation_share, every=4)
+    counts = count_symbols(codec, training_batches(split.training, given.fit))
+    for name, tables in {"tables": fitted_tables(counts), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
+        report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
+    (given.folder / "export.json").write_text(json.dumps(report))
+    print(f"largest sum {report['worst_sum']} of {report['exact_below']}; bytes {report['bytes']}")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

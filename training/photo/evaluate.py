@@ -113,6 +113,12 @@ def read_folder(folder: Path, scale: float = 1.0) -> Iterable[Pixels]:
         yield pixels
 
 
+def middle_of(picture: Picture, side: int) -> Pixels:
+    """Return the middle of a picture, at most (side, side, 3)."""
+    top, left = max(0, picture.height - side) // 2, max(0, picture.width - side) // 2
+    return picture.levels[0][top : top + side, left : left + side]
+
+
 def training_batches(pictures: Sequence[Picture], count: int, seed: int = 0, crop: int = 256) -> Iterable[Batch]:
     """Yield batches of training pictures, of which no training step has the random numbers."""
     settings = CropSettings(crop=crop, pixels=4 * crop**2, small_share=0.25)

@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Self, TextIO
+from typing import Any, Literal, NamedTuple, Self, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -411,17 +411,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_codec(path: Path) -> PhotoCodec:
-    """Return the network of a checkpoint or of a run's last one, with averaged weights, for use.
+class Loaded(NamedTuple):
+    """A network for use, with averaged weights; where it was trained with integers, they are attached to it."""
 
-    Where it was trained with integers, it computes with them.
-    """
+    codec: PhotoCodec
+    entropy: IntegerEntropy | None
+    settings: Settings
+
+
+def load_codec(path: Path) -> Loaded:
+    """Return the network of a checkpoint, or of a run's last one."""
     content = read_checkpoint(last_checkpoint(path) if path.is_dir() else path)
-    codec = PhotoCodec(Settings.read(content["settings"]).widths)
+    settings = Settings.read(content["settings"])
+    codec = PhotoCodec(settings.widths)
     codec.load_state_dict({**content["model"], **content["average"]})
-    if content.get("integers") is not None:
-        integers_of_state(codec, content["integers"])
-    return codec.eval().requires_grad_(False)
+    state = content.get("integers")
+    entropy = None if state is None else integers_of_state(codec, state)
+    return Loaded(codec.eval().requires_grad_(False), entropy, settings)
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:

@@ -69,7 +69,10 @@ def test_a_cooldown_computes_with_integers_and_goes_on_to_the_bit(settings: Sett
     start(settings, tmp_path / "flat")
     shrunk = {**COOLDOWN, "crop": 64, "batch_pixels": 16384, "steps": 4, "save_minutes": 0}
     branch(tmp_path / "flat", tmp_path / "whole", shrunk)
-    assert load_codec(tmp_path / "whole").hyper_in_integers is not None
+    assert load_codec(tmp_path / "whole").entropy is not None
+    main(["export", str(tmp_path / "whole"), str(tmp_path / "model"), "--data", settings.data, "--fit", "2"])
+    card = json.loads((tmp_path / "model" / "export.json").read_text())
+    assert [len(card[name]) for name in ("tables", "hyper_tables")] == [64, SMALL.hyper_latents]
     # Go on from the middle, as if it had been stopped there.
     middle = sorted((tmp_path / "whole").glob("checkpoint-*.pt"))[0]
     (tmp_path / "again").mkdir()
@@ -124,6 +127,10 @@ def test_the_command_line_trains_and_evaluates(
     assert [row["quality"] for row in rows] == list(range(9))
     assert all(0 < row["hyper_bpp"] < row["bpp"] for row in rows)
     assert "dB" in capsys.readouterr().out
+    main(["neighbours", str(tmp_path / "run"), "--data", str(photo_folder), "--pictures", "4"])
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    with pytest.raises(SystemExit, match="only a cooldown"):
+        main(["export", str(tmp_path / "run"), str(tmp_path / "model"), "--data", str(photo_folder)])
 
 
 def test_bd_rate_of_a_curve_at_nine_tenths_of_the_bits() -> None:
