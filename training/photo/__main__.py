@@ -11,7 +11,16 @@ import numpy as np
 import torch
 
 from training.photo.bd_rate import bd_rate, measured_curves
-from training.photo.evaluate import Rates, count_symbols, evaluate, middle_of, read_folder, to_tensor, training_batches
+from training.photo.evaluate import (
+    Rates,
+    classical_curves,
+    count_symbols,
+    evaluate,
+    middle_of,
+    read_folder,
+    to_tensor,
+    training_batches,
+)
 from training.photo.export import export
 from training.photo.integers import to_integers
 from training.photo.model import LEVELS, thousand_macs
@@ -43,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     evaluating = commands.add_parser("evaluate", help="measure a checkpoint on whole pictures")
     evaluating.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
     evaluating.add_argument("--images", type=Path, help="folder of pictures; without one, the validation photographs")
+    evaluating.add_argument("--side", type=int, default=512, help="of the middle of validation photographs")
     evaluating.add_argument("--data", type=Path, help="folder of photographs, to fit tables and integers to")
     evaluating.add_argument("--anchors", type=Path, help="JSON file of other codecs' curves on the same pictures")
     evaluating.add_argument("--scale", type=float, default=1.0, help="of the pictures, at most 1")
@@ -86,15 +96,19 @@ def _evaluate(given: argparse.Namespace) -> None:
         to_integers(codec, first.pixels, first.quality)
     counts = count_symbols(codec, training_batches(split.training, given.fit)) if given.fit else None
     if given.images is None:
-        pictures: Iterable[Pixels] = (picture.levels[0] for picture in split.validation)
+        pictures: Iterable[Pixels] = [middle_of(picture, given.side) for picture in split.validation]
     else:
         pictures = read_folder(given.images, given.scale)
     rows = evaluate(codec, pictures, Rates(codec, counts))
     result: dict[str, Any] = {"thousand_macs": thousand_macs(codec), "rows": [row._asdict() for row in rows]}
     for row in rows:
         print(f"{row.quality:g}  {row.bpp:.4f} bpp (z {row.hyper_bpp:.4f})  {row.psnr:.3f} dB")
+    curves = {}
     if given.anchors is not None:
         curves = measured_curves(json.loads(given.anchors.read_text()))
+    elif given.images is None:
+        curves = classical_curves(list(pictures))
+    if curves:
         ours = [(row.bpp, row.psnr) for row in rows]
         result["bd_rate"] = {name: bd_rate(curve, ours) for name, curve in curves.items()}
         for name, value in result["bd_rate"].items():

@@ -3,10 +3,11 @@
 Rates are of z and of the latents' symbols, each by its table of 2^16; no header, check sum, or coder's own loss.
 """
 
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -111,6 +112,31 @@ def read_folder(folder: Path, scale: float = 1.0) -> Iterable[Pixels]:
             size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
         yield pixels
+
+
+def classical_curves(pictures: Sequence[Pixels]) -> dict[str, list[tuple[float, float]]]:
+    """Return JPEG's and WebP's curves on pictures, whole files: mean bits a pixel and mean PSNR at each quality."""
+    settings: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
+        "jpeg": ((5, 10, 20, 30, 45, 60, 75, 87, 94), {"optimize": True, "progressive": True, "subsampling": "4:2:0"}),
+        "webp": ((1, 5, 12, 25, 40, 60, 75, 87, 95), {"method": 6}),
+    }
+    curves = {}
+    for name, (qualities, options) in settings.items():
+        curve = []
+        for quality in qualities:
+            measured = [_classical(pixels, name, quality, options) for pixels in pictures]
+            curve.append((average(quality, measured).bpp, average(quality, measured).psnr))
+        curves[name] = curve
+    return curves
+
+
+def _classical(pixels: Pixels, name: str, quality: int, options: dict[str, Any]) -> Measured:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, name, quality=quality, **options)
+    with Image.open(file) as image:
+        decoded = np.asarray(image.convert("RGB"))
+    error = float(((decoded.astype(np.float64) - pixels) ** 2).mean())
+    return Measured(8 * len(file.getvalue()) / (pixels.shape[0] * pixels.shape[1]), 0.0, error)
 
 
 def middle_of(picture: Picture, side: int) -> Pixels:

@@ -127,6 +127,8 @@ def test_the_command_line_trains_and_evaluates(
     assert [row["quality"] for row in rows] == list(range(9))
     assert all(0 < row["hyper_bpp"] < row["bpp"] for row in rows)
     assert "dB" in capsys.readouterr().out
+    main(["evaluate", str(tmp_path / "run"), "--data", str(photo_folder), "--fit", "0", "--side", "64"])
+    assert "jpeg" in capsys.readouterr().out
     main(["neighbours", str(tmp_path / "run"), "--data", str(photo_folder), "--pictures", "4"])
     assert len(capsys.readouterr().out.splitlines()) == 6
     with pytest.raises(SystemExit, match="only a cooldown"):
