@@ -33,7 +33,7 @@ MEAN_UNIT = 1 / 32  # of means: before the gain from the hyper decoder, in quant
 SQUASHED_UNIT, SQUASHED_LIMIT = 1 / 16, 127
 QUARTER_UNIT = 1 / 64
 QUARTER_LIMIT = 4 * TABLES - 1
-MOST_SHIFT = 14
+LEAST_SHIFT, MOST_SHIFT = 3, 14
 OFFSET_PARTS = 256  # of a quarter step, in which gains are written down
 QUALITY_PARTS = 32  # of a level, in which a quality is written down
 ROOM = 1.25  # above the largest activation seen, and above the largest weight
@@ -55,7 +55,6 @@ class Input(NamedTuple):
     conv: nn.Conv2d
     unit: Tensor
     limit: int
-    unsigned: bool
 
 
 class IntegerLayer(nn.Module):
@@ -124,10 +123,7 @@ class IntegerLayer(nn.Module):
 
     def _scaled(self) -> list[Tensor]:
         """Return the weights from integer inputs to the result in its unit."""
-        return [
-            part.conv.weight * part.unit[None, :, None, None] / self.out_unit[:, None, None, None]
-            for part in self.inputs
-        ]
+        return [_per_unit(part) / self.out_unit[:, None, None, None] for part in self.inputs]
 
 
 class IntegerEntropy(nn.Module):
@@ -152,18 +148,18 @@ class IntegerEntropy(nn.Module):
         self.hyper = nn.ModuleList(
             [
                 IntegerLayer(
-                    [Input(first, ones, HYPER_LIMIT, False)],
+                    [Input(first, ones, HYPER_LIMIT)],
                     unit_1.repeat_interleave(4),
                     nothing(len(unit_1) * 4),
                     True,
                 ),
                 IntegerLayer(
-                    [Input(second, unit_1, ACTIVATION_LIMIT, True)],
+                    [Input(second, unit_1, ACTIVATION_LIMIT)],
                     unit_2.repeat_interleave(4),
                     nothing(len(unit_2) * 4),
                     True,
                 ),
-                IntegerLayer([Input(last, unit_2, ACTIVATION_LIMIT, True)], last_unit, last_offset, False),
+                IntegerLayer([Input(last, unit_2, ACTIVATION_LIMIT)], last_unit, last_offset, False),
             ]
         )
         self.passes = nn.ModuleList(
@@ -253,13 +249,11 @@ def to_integers(codec: PhotoCodec, pixels: Tensor, quality: Tensor) -> IntegerEn
         codec.send(codec.analyse(pixels), quality)
     for hook in hooks:
         hook.remove()
-    # A channel that is never above 0 gets the median's unit, so that its weights do not explode.
-    units = []
-    for module in sums:
-        seen = largest[id(module)].float()
-        usual = seen.median().clamp_min(1e-2)
-        units.append(ROOM * torch.maximum(seen, 0.1 * usual) / ACTIVATION_LIMIT)
-    entropy = IntegerEntropy(codec, units[:2], units[2:])
+    first, second = (_conv(layer.conv) for layer in (codec.hyper_decoder[0], codec.hyper_decoder[2]))
+    hyper_1 = _unit(largest[id(enlarging[0])], [Input(first, torch.ones(first.in_channels), HYPER_LIMIT)])
+    hyper_2 = _unit(largest[id(enlarging[1])], [Input(second, hyper_1, ACTIVATION_LIMIT)])
+    passes = [_unit(largest[id(part.last)], _pass_inputs(part)) for part in context_passes(codec)]
+    entropy = IntegerEntropy(codec, [hyper_1, hyper_2], passes)
     entropy.attach(codec)
     return entropy
 
@@ -274,13 +268,37 @@ def integers_of_state(codec: PhotoCodec, state: Mapping[str, Tensor]) -> Integer
     return entropy
 
 
+def _unit(seen: Tensor, inputs: Sequence[Input]) -> Tensor:
+    """Return the unit of hidden activations (channels,): by the largest seen, and so that weights fit into 8 bits.
+
+    A channel that was hardly ever above 0 would otherwise have weights that are too large, and sums beyond 2^24.
+    """
+    unit = ROOM * seen.float() / ACTIVATION_LIMIT
+    largest = torch.stack([_per_unit(part).abs().amax((1, 2, 3)) for part in inputs]).amax(0)
+    sums = torch.stack([_per_unit(part).abs().sum((1, 2, 3)) * part.limit for part in inputs]).sum(0)
+    for part in inputs:
+        if part.conv.bias is not None:
+            sums = sums + part.conv.bias.abs()
+    # Several outputs of an enlarging convolution are one channel.
+    parts = len(largest) // len(unit)
+    least = torch.maximum(largest * (ROOM * 2**LEAST_SHIFT / WEIGHT_LIMIT), sums * (2 * ROOM * 2**LEAST_SHIFT / EXACT))
+    return torch.maximum(unit, least.view(-1, parts).amax(1))
+
+
+def _per_unit(part: Input) -> Tensor:
+    return part.conv.weight * part.unit[None, :, None, None]
+
+
+def _pass_inputs(part: ContextPass) -> list[Input]:
+    near = Input(part.near, torch.full((part.near.in_channels,), SQUASHED_UNIT), SQUASHED_LIMIT)
+    return [near, Input(part.here, torch.full((part.here.in_channels,), QUARTER_UNIT), QUARTER_LIMIT)]
+
+
 def _pass_layers(part: ContextPass, unit: Tensor) -> list[IntegerLayer]:
-    near = Input(part.near, torch.full((part.near.in_channels,), SQUASHED_UNIT), SQUASHED_LIMIT, False)
-    here = Input(part.here, torch.full((part.here.in_channels,), QUARTER_UNIT), QUARTER_LIMIT, True)
     outputs = part.last.out_channels // 2
     last_unit = torch.cat([torch.full((outputs,), MEAN_UNIT), torch.ones(outputs)])
-    hidden = IntegerLayer([near, here], unit, torch.zeros_like(unit), True)
-    last = IntegerLayer([Input(part.last, unit, ACTIVATION_LIMIT, True)], last_unit, torch.zeros_like(last_unit), False)
+    hidden = IntegerLayer(_pass_inputs(part), unit, torch.zeros_like(unit), True)
+    last = IntegerLayer([Input(part.last, unit, ACTIVATION_LIMIT)], last_unit, torch.zeros_like(last_unit), False)
     return [hidden, last]
 
 
