@@ -22,12 +22,12 @@ from training.photo.evaluate import (
     training_batches,
 )
 from training.photo.export import export
-from training.photo.integers import to_integers
+from training.photo.integers import IntegerEntropy, to_integers
 from training.photo.model import LEVELS, thousand_macs
 from training.photo.neighbours import Symbols, saving
-from training.photo.pictures import Pixels, load_split, photo_folder
+from training.photo.pictures import Picture, Pixels, load_split, photo_folder
 from training.photo.tables import fitted_tables, hyper_tables
-from training.photo.trainer import COOLDOWN, Settings, branch, load_codec, resume, start
+from training.photo.trainer import COOLDOWN, Loaded, Settings, branch, load_codec, resume, start
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ruling.add_argument("--pictures", type=int, default=80, help="that the rule is fitted to")
     ruling.add_argument("--threads", type=int, default=1)
     exporting = commands.add_parser("export", help="write a checkpoint's three graphs and what a card says of them")
-    exporting.add_argument("checkpoint", type=Path, help="of a cooldown, or its folder")
+    exporting.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
     exporting.add_argument("folder", type=Path)
     exporting.add_argument("--data", type=Path, help="folder of photographs, to fit tables to")
     exporting.add_argument("--fit", type=int, default=40, help="batches that tables are fitted to")
@@ -89,11 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _evaluate(given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
-    codec, entropy, settings = load_codec(given.checkpoint)
-    split = load_split(photo_folder(given.data), settings.validation_share, every=1 if given.images is None else 4)
-    if given.integers and entropy is None:
-        first = next(iter(training_batches(split.training, 1, seed=1)))
-        to_integers(codec, first.pixels, first.quality)
+    loaded = load_codec(given.checkpoint)
+    codec, share = loaded.codec, loaded.settings.validation_share
+    split = load_split(photo_folder(given.data), share, every=1 if given.images is None else 4)
+    if given.integers:
+        _integers(loaded, split.training)
     counts = count_symbols(codec, training_batches(split.training, given.fit)) if given.fit else None
     if given.images is None:
         pictures: Iterable[Pixels] = [middle_of(picture, given.side) for picture in split.validation]
@@ -115,6 +115,14 @@ def _evaluate(given: argparse.Namespace) -> None:
             print(f"{name:24s} {'none' if value is None else f'{value:+.2f} %'}")
     if given.out is not None:
         given.out.write_text(json.dumps(result, indent=1))
+
+
+def _integers(loaded: Loaded, pictures: Sequence[Picture]) -> IntegerEntropy:
+    """Return a network's integers: those it was trained with, or, of a flat run, those that are nearest."""
+    if loaded.entropy is not None:
+        return loaded.entropy
+    batch = next(iter(training_batches(pictures, 1, seed=1)))
+    return to_integers(loaded.codec, batch.pixels, batch.quality)
 
 
 def _neighbours(given: argparse.Namespace) -> None:
@@ -140,12 +148,12 @@ def _neighbours(given: argparse.Namespace) -> None:
 
 
 def _export(given: argparse.Namespace) -> None:
-    codec, entropy, settings = load_codec(given.checkpoint)
-    if entropy is None:
-        raise SystemExit("only a cooldown's checkpoint has integer networks")
+    loaded = load_codec(given.checkpoint)
+    codec = loaded.codec
+    split = load_split(photo_folder(given.data), loaded.settings.validation_share, every=4)
+    entropy = _integers(loaded, split.training)
     given.folder.mkdir(parents=True, exist_ok=True)
     report = export(codec, entropy, given.folder)
-    split = load_split(photo_folder(given.data), settings.validation_share, every=4)
     counts = count_symbols(codec, training_batches(split.training, given.fit))
     for name, tables in {"tables": fitted_tables(counts), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
         report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
