@@ -1,9 +1,20 @@
 """The codec for photographs of any size: pictures -> a trained network -> graphs with an integer entropy part.
 
-pictures     the folder of photographs, in memory, split by picture
-crops        a step's number -> its batch, always the same one
-model        encoder, shallow decoder, hyperprior, context, gains for all rates
-klt          the weights that training starts from
-optimisation rates, Muon, averaged weights
-trainer      the flat phase that never ends, and the cooldown that can start from any of its checkpoints
+    pictures      the folder of photographs, in memory, split by picture
+    crops         a step's number -> its batch, always the same one
+    gathered      the same on a device that is too fast for that
+    model         encoder, shallow decoder, hyperprior, context, gains for all rates
+    klt           the weights that training starts from
+    optimisation  rates, Muon, averaged weights
+    trainer       the flat phase that never ends, and the cooldown that can start from any of its checkpoints
+    measure       what training looks at: costs of the validation pictures
+    integers      hyper decoder and context as networks of integers
+    tables        distributions as integer frequencies
+    evaluate      bits by those tables and errors of whole pictures, beside JPEG and WebP
+    bd_rate       two curves -> one percentage
+    neighbours    a rule that corrects tables without a network
+    tiles         pictures of any size in bounded memory
+    export        the three graphs, and the proof that the integer one is exact
+
+`python -m training.photo --help` has the commands.
 """

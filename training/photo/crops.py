@@ -24,7 +24,7 @@ Cut = Callable[[Picture, int, int, "CropSettings", np.random.Generator], Pixels]
 STRIDE = 16  # pixels of a latent's side: pictures are filled up to its multiples
 _FILTERS = (Image.Resampling.LANCZOS, Image.Resampling.BOX, Image.Resampling.BICUBIC)
 # Filled-up sizes of small whole pictures, landscape; each is turned half of the time.
-_SMALL_SHAPES = (
+SMALL_SHAPES = (
     (32, 48),
     (48, 64),
     (48, 64),
@@ -90,7 +90,7 @@ def make_batch(
     chances = area_weights(pictures) if weights is None else weights
     cut: Cut
     if random.random() < settings.small_share:
-        height, width = _SMALL_SHAPES[random.integers(len(_SMALL_SHAPES))]
+        height, width = SMALL_SHAPES[random.integers(len(SMALL_SHAPES))]
         if random.random() < 0.5:
             height, width = width, height
         count = max(1, min(48, settings.pixels // (height * width)))

@@ -139,24 +139,24 @@ class IntegerEntropy(nn.Module):
         first, second, last = (_conv(codec.hyper_decoder[0].conv), _conv(codec.hyper_decoder[2].conv),
                                _conv(codec.hyper_decoder[4]))  # fmt: skip
         latents = codec.widths.latents
-        nothing = torch.zeros
-        ones = torch.ones(codec.widths.hyper_latents)
+        device = last.weight.device
+        ones = torch.ones(codec.widths.hyper_latents, device=device)
         unit_1, unit_2 = hyper_units
         quarter = TABLE_STEP / 4
-        last_unit = torch.cat([torch.full((latents,), MEAN_UNIT), torch.full((latents,), quarter)])
-        last_offset = torch.cat([nothing(latents), torch.full((latents,), -_log(LOWEST_SCALE))])
+        last_unit = torch.cat([torch.full((latents,), MEAN_UNIT), torch.full((latents,), quarter)]).to(device)
+        last_offset = torch.cat([torch.zeros(latents), torch.full((latents,), -_log(LOWEST_SCALE))]).to(device)
         self.hyper = nn.ModuleList(
             [
                 IntegerLayer(
                     [Input(first, ones, HYPER_LIMIT)],
                     unit_1.repeat_interleave(4),
-                    nothing(len(unit_1) * 4),
+                    torch.zeros(len(unit_1) * 4, device=device),
                     True,
                 ),
                 IntegerLayer(
                     [Input(second, unit_1, ACTIVATION_LIMIT)],
                     unit_2.repeat_interleave(4),
-                    nothing(len(unit_2) * 4),
+                    torch.zeros(len(unit_2) * 4, device=device),
                     True,
                 ),
                 IntegerLayer([Input(last, unit_2, ACTIVATION_LIMIT)], last_unit, last_offset, False),
@@ -250,7 +250,9 @@ def to_integers(codec: PhotoCodec, pixels: Tensor, quality: Tensor) -> IntegerEn
     for hook in hooks:
         hook.remove()
     first, second = (_conv(layer.conv) for layer in (codec.hyper_decoder[0], codec.hyper_decoder[2]))
-    hyper_1 = _unit(largest[id(enlarging[0])], [Input(first, torch.ones(first.in_channels), HYPER_LIMIT)])
+    hyper_1 = _unit(
+        largest[id(enlarging[0])], [Input(first, torch.ones(first.in_channels, device=pixels.device), HYPER_LIMIT)]
+    )
     hyper_2 = _unit(largest[id(enlarging[1])], [Input(second, hyper_1, ACTIVATION_LIMIT)])
     passes = [_unit(largest[id(part.last)], _pass_inputs(part)) for part in context_passes(codec)]
     entropy = IntegerEntropy(codec, [hyper_1, hyper_2], passes)
@@ -260,8 +262,9 @@ def to_integers(codec: PhotoCodec, pixels: Tensor, quality: Tensor) -> IntegerEn
 
 def integers_of_state(codec: PhotoCodec, state: Mapping[str, Tensor]) -> IntegerEntropy:
     """Return the integer networks whose units and shifts were saved, and attach them to the network."""
-    hyper = [state[f"hyper.{layer}.out_unit"][::4] for layer in (0, 1)]
-    passes = [state[f"passes.{number}.0.out_unit"] for number in range(3)]
+    device = codec.log_gain.device
+    hyper = [state[f"hyper.{layer}.out_unit"][::4].to(device) for layer in (0, 1)]
+    passes = [state[f"passes.{number}.0.out_unit"].to(device) for number in range(3)]
     entropy = IntegerEntropy(codec, hyper, passes)
     entropy.load_state_dict(dict(state))
     entropy.attach(codec)
@@ -290,13 +293,15 @@ def _per_unit(part: Input) -> Tensor:
 
 
 def _pass_inputs(part: ContextPass) -> list[Input]:
-    near = Input(part.near, torch.full((part.near.in_channels,), SQUASHED_UNIT), SQUASHED_LIMIT)
-    return [near, Input(part.here, torch.full((part.here.in_channels,), QUARTER_UNIT), QUARTER_LIMIT)]
+    device = part.near.weight.device
+    near = torch.full((part.near.in_channels,), SQUASHED_UNIT, device=device)
+    here = torch.full((part.here.in_channels,), QUARTER_UNIT, device=device)
+    return [Input(part.near, near, SQUASHED_LIMIT), Input(part.here, here, QUARTER_LIMIT)]
 
 
 def _pass_layers(part: ContextPass, unit: Tensor) -> list[IntegerLayer]:
     outputs = part.last.out_channels // 2
-    last_unit = torch.cat([torch.full((outputs,), MEAN_UNIT), torch.ones(outputs)])
+    last_unit = torch.cat([torch.full((outputs,), MEAN_UNIT), torch.ones(outputs)]).to(unit.device)
     hidden = IntegerLayer(_pass_inputs(part), unit, torch.zeros_like(unit), True)
     last = IntegerLayer([Input(part.last, unit, ACTIVATION_LIMIT)], last_unit, torch.zeros_like(last_unit), False)
     return [hidden, last]

@@ -63,14 +63,14 @@ class ValidationSet:
     Where no photograph is as large, the middle is smaller.
     """
 
-    def __init__(self, pictures: Sequence[Picture], most: int = 32) -> None:
+    def __init__(self, pictures: Sequence[Picture], most: int = 32, device: torch.device | None = None) -> None:
         if not pictures:
             raise FileNotFoundError("there are too few photographs: some must only measure")
         side = min(256, max(min(picture.height, picture.width) for picture in pictures) // STRIDE * STRIDE)
         wide = [picture for picture in pictures if min(picture.height, picture.width) >= side]
         large = [_middle(picture.levels[0], side) for picture in wide]
         small = [_thumbnail(picture.levels[0]) for picture in pictures]
-        self.large, self.small = _tensor(large[:most]), _tensor(small[:most])
+        self.large, self.small = _tensor(large[:most]).to(device), _tensor(small[:most]).to(device)
 
     def measure(self, codec: PhotoCodec) -> Figures:
         """Measure the network as it is."""
@@ -87,7 +87,7 @@ class ValidationSet:
 def _measure(codec: PhotoCodec, pixels: torch.Tensor, level: int) -> LevelFigures:
     bits, errors = [], []
     for part in torch.split(pixels, 8):
-        coded = codec(part, torch.full((len(part),), float(level)))
+        coded = codec(part, torch.full((len(part),), float(level), device=part.device))
         decoded = (coded.pixels.clamp(0, 1) * 255).round() / 255
         errors += ((decoded - part) ** 2).mean((1, 2, 3)).tolist()
         bits += ((coded.latent_bits + coded.hyper_bits) / part[0, 0].numel()).tolist()

@@ -392,7 +392,7 @@ class PhotoCodec(nn.Module):
         latents = self.analyse(pixels) * torch.exp(log_gain)
         z = self.hyper_analyse(latents)
         rounded_z = round_through(bounded(z, -HYPER_LIMIT, HYPER_LIMIT))
-        counted_z = rounded_z if noise is None else z + torch.rand(z.shape, generator=noise) - 0.5
+        counted_z = rounded_z if noise is None else z + torch.rand(z.shape, generator=noise, device=z.device) - 0.5
         hyper_bits = -torch.log2(self.hyper_prior(counted_z)).sum((1, 2, 3))
         mean, quarters = self.hyper_synthesise(rounded_z, log_gain, latents.shape[2], latents.shape[3])
         if context:
@@ -400,7 +400,7 @@ class PhotoCodec(nn.Module):
                 mean, quarters = self.context(latents, mean, quarters)
         rest = latents - mean
         symbols = round_through(rest)
-        counted = symbols if noise is None else rest + torch.rand(rest.shape, generator=noise) - 0.5
+        counted = symbols if noise is None else rest + torch.rand(rest.shape, generator=noise, device=z.device) - 0.5
         latent_bits = symbol_bits(counted, quarters).sum((1, 2, 3))
         decoded = (symbols + mean) * torch.exp(log_inverse)
         return Coded(self.synthesise(decoded), latent_bits, hyper_bits)

@@ -15,6 +15,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from training.photo.crops import Batch, CropSettings, batches, make_batch
+from training.photo.gathered import GatheredPictures
 from training.photo.integers import IntegerEntropy, integers_of_state, to_integers
 from training.photo.klt import start_as_klt
 from training.photo.measure import ValidationSet
@@ -53,12 +55,14 @@ class Settings:
 
     Attributes:
         data: folder of the photographs.
+        device: cpu, or cuda, where batches are made on it too.
         seed: of weights, batches and noise.
         phase: flat, or cooldown.
         optimizer: muon or adam.
         rate: of the kernels, as in `make_optimizers`.
         warmup: steps in which rates rise.
         steps: of a cooldown; a flat run ends after them if there are any.
+        minutes: the same in time, where it is not known how many steps that is; then nothing is the same to the bit.
         crop: side of crops in pixels.
         batch_pixels: of a step, about.
         integers: train the hyper decoder and the context as integer networks; only in a cooldown.
@@ -74,12 +78,14 @@ class Settings:
     """
 
     data: str
+    device: str = "cpu"
     seed: int = 0
     phase: Literal["flat", "cooldown"] = "flat"
     optimizer: str = "muon"
     rate: float = 0.02
     warmup: int = 200
     steps: int = 0
+    minutes: float = 0.0
     crop: int = 128
     batch_pixels: int = 131072
     integers: bool = False
@@ -108,10 +114,16 @@ class Settings:
         return {**dataclasses.asdict(self), "widths": self.widths._asdict()}
 
 
-def rate_factor(settings: Settings, step: int) -> float:
+def progress(settings: Settings, step: int, minutes: float) -> float:
+    """Return how much of a run is done, from 0 to 1; of a flat one without an end nothing is."""
+    done = step / settings.steps if settings.steps else 0.0
+    return min(1.0, max(done, minutes / settings.minutes if settings.minutes else 0.0))
+
+
+def rate_factor(settings: Settings, step: int, minutes: float = 0.0) -> float:
     """Return the share of the full rates at a step: rising, then flat; in a cooldown, cosine to 1 %."""
     if settings.phase == "cooldown":
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress(settings, step, minutes)))
     return min(1.0, (step + 1) / settings.warmup)
 
 
@@ -135,14 +147,19 @@ class Training:
         self.split = load_split(Path(settings.data), settings.validation_share, settings.every)
         self.crops = CropSettings(crop=settings.crop, pixels=settings.batch_pixels)
         torch.manual_seed(settings.seed)
-        self.codec = PhotoCodec(settings.widths)
+        self.device = torch.device(settings.device)
+        if self.device.type == "cuda":
+            # Integers of 8 bits are exact in tf32 too.
+            torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cuda.matmul.allow_tf32 = True
+        self.codec = PhotoCodec(settings.widths).to(self.device)
         for layer in self.codec.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.codec.exact_ends = settings.exact_ends
         self.optimizers = make_optimizers(self.codec, settings.optimizer, settings.rate)
         self.average = Average(self.codec, settings.average)
-        self.validation = ValidationSet(self.split.validation)
+        self.validation = ValidationSet(self.split.validation, device=self.device)
         self.entropy: IntegerEntropy | None = None
         self.step = 0
         self.pixels = 0
@@ -153,7 +170,7 @@ class Training:
         """Set the first weights."""
         start = self.crops._replace(pixels=START_CROPS * self.settings.crop**2, small_share=0.0)
         batch = make_batch(self.split.training, start, LEVELS, (self.settings.seed, 2, 0))
-        start_as_klt(self.codec, batch.pixels)
+        start_as_klt(self.codec, batch.pixels.to(self.device))
         self.average = Average(self.codec, self.settings.average)
 
     def load(self, path: Path, weights_only: bool = False) -> None:
@@ -180,7 +197,7 @@ class Training:
             present = {name: value.detach().clone() for name, value in self.codec.named_parameters()}
             self._put(self.average.values)
             batch = make_batch(self.split.training, self.crops, LEVELS, (self.settings.seed, 2, 1))
-            self.entropy = to_integers(self.codec, batch.pixels, batch.quality)
+            self.entropy = to_integers(self.codec, batch.pixels.to(self.device), batch.quality.to(self.device))
             self._put(present)
 
     def save(self) -> Path:
@@ -231,9 +248,10 @@ class Training:
         if self.step == 0:
             self.save()
             self._check(log, board)
-        source = batches(self.split.training, self.crops, LEVELS, (settings.seed, phase), self.step)
-        for batch in source:
-            set_rate(self.optimizers, rate_factor(settings, self.step))
+        began = time.monotonic()
+        for batch in self._batches((settings.seed, phase)):
+            minutes = (time.monotonic() - began) / 60
+            set_rate(self.optimizers, rate_factor(settings, self.step, minutes))
             figures = self._take_step(batch, phase)
             self.step += 1
             self.pixels += batch.quality.numel() * batch.inside[0].numel()
@@ -254,14 +272,15 @@ class Training:
                 _say(
                     log,
                     f"step {self.step} {self.pixels / 1e6:.0f} Mpx {speed:.3f} Mpx/s loss {loss:.4f} bpp {bits:.3f} "
-                    f"z {hyper:.4f} psnr {psnr:.2f} norm {norm:.2f} rate x {rate_factor(settings, self.step):.3f}",
+                    f"z {hyper:.4f} psnr {psnr:.2f} norm {norm:.2f} "
+                    f"rate x {rate_factor(settings, self.step, minutes):.3f}",
                 )
                 for name, value in {"loss": loss, "bpp": bits, "hyper_bpp": hyper, "psnr": psnr, "norm": norm}.items():
                     board.add_scalar(f"training/{name}", value, self.pixels // 1_000_000)
                 board.add_scalar("speed/megapixels_per_second", speed, self.pixels // 1_000_000)
                 sums.zero_()
                 since, logged = 0, now
-            done = self.stopping or (settings.steps and self.step >= settings.steps)
+            done = self.stopping or progress(settings, self.step, minutes) >= 1
             if now - saved > 60 * settings.save_minutes and not done:
                 self.save()
                 saved = time.monotonic()
@@ -272,6 +291,11 @@ class Training:
             if done:
                 break
 
+    def _batches(self, seed: tuple[int, int]) -> Generator[Batch, None, None]:
+        if self.device.type == "cpu":
+            return batches(self.split.training, self.crops, LEVELS, seed, self.step)
+        return GatheredPictures(self.split.training, self.device).batches(self.crops, LEVELS, seed, self.step)
+
     def _take_step(self, batch: Batch, phase: int) -> Tensor:
         """Move the weights by one batch; return loss, bits a pixel, those of z, PSNR and the gradient's norm.
 
@@ -279,9 +303,12 @@ class Training:
         faster than within each layer where other processes want the cores too; and weights do not depend on them.
         """
         parts = []
-        for number, rows in enumerate(torch.arange(len(batch.quality)).tensor_split(PARTS)):
+        at_once = PARTS if self.device.type == "cpu" else 1
+        for number, rows in enumerate(torch.arange(len(batch.quality)).tensor_split(at_once)):
             if len(rows):
-                noise = torch.Generator().manual_seed(hash((self.settings.seed, phase, self.step, number)) % 2**63)
+                noise = torch.Generator(self.device).manual_seed(
+                    hash((self.settings.seed, phase, self.step, number)) % 2**63
+                )
                 part = Batch(*(values[rows[0] : rows[-1] + 1] for values in batch))
                 parts.append(self.pool.submit(self._gradients, part, noise, len(batch.quality)))
         done = [part.result() for part in parts]
@@ -295,13 +322,13 @@ class Training:
             for optimizer in self.optimizers:
                 optimizer.step()
         loss, bits, hyper, error = torch.stack([figures for _, figures in done]).sum(0)
-        return torch.stack([loss, bits, hyper, -10 * torch.log10(error), norm.detach()])
+        return torch.stack([loss, bits, hyper, -10 * torch.log10(error), norm.detach()]).cpu()
 
     def _gradients(self, part: Batch, noise: torch.Generator, count: int) -> tuple[list[Tensor], Tensor]:
         """Return a part's gradients, and its shares of loss, bits a pixel, those of z, and squared error."""
         torch.set_num_threads(1)
         pixels = part.pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
             coded = self.codec(pixels, part.quality, noise)
         area = part.inside.sum((1, 2, 3))
         error = ((coded.pixels - pixels) ** 2 * part.inside).sum((1, 2, 3)) / (3 * area)

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import torch
 from tests.training.photo.conftest import SMALL
 from training.photo.__main__ import main
 from training.photo.bd_rate import bd_rate
+from training.photo.crops import Batch
+from training.photo.gathered import GatheredPictures
+from training.photo.model import LEVELS
 from training.photo.trainer import (
     COOLDOWN,
     Settings,
+    Training,
     branch,
     last_checkpoint,
     load_codec,
+    progress,
     rate_factor,
     read_checkpoint,
     resume,
@@ -112,6 +118,21 @@ def test_rates_rise_then_stay_and_fall_in_a_cooldown(settings: Settings) -> None
     assert [round(rate_factor(settings, step), 3) for step in (0, 1, 2, 3, 1000)] == [0.333, 0.667, 1, 1, 1]
     cooling = dataclasses.replace(settings, phase="cooldown", steps=100)
     assert [round(rate_factor(cooling, step), 3) for step in (0, 50, 100)] == [1, 0.505, 0.01]
+
+
+def test_a_cooldown_can_be_told_its_minutes(settings: Settings) -> None:
+    cooling = dataclasses.replace(settings, phase="cooldown", steps=0, minutes=10)
+    assert [round(rate_factor(cooling, 7, minutes), 3) for minutes in (0, 5, 10, 11)] == [1, 0.505, 0.01, 0.01]
+    assert progress(dataclasses.replace(settings, steps=0), 1000, 1000) == 0
+
+
+def test_batches_of_a_device_train_too(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gathered(training: Training, seed: tuple[int, int]) -> Generator[Batch, None, None]:
+        return GatheredPictures(training.split.training, "cpu").batches(training.crops, LEVELS, seed, training.step)
+
+    monkeypatch.setattr(Training, "_batches", gathered)
+    start(settings, tmp_path / "run")
+    assert read_checkpoint(last_checkpoint(tmp_path / "run"))["step"] == settings.steps
 
 
 def test_the_command_line_trains_and_evaluates(
