@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     evaluating.add_argument("--data", type=Path, help="folder of photographs, to fit tables and integers to")
     evaluating.add_argument("--anchors", type=Path, help="JSON file of other codecs' curves on the same pictures")
     evaluating.add_argument("--scale", type=float, default=1.0, help="of the pictures, at most 1")
+    evaluating.add_argument("--overhead", type=int, default=0, help="bytes of a header, counted with each picture")
+    evaluating.add_argument("--avif", action="store_true", help="beside JPEG and WebP, where there are no anchors")
     evaluating.add_argument("--integers", action="store_true", help="with the integer hyper decoder and context")
     evaluating.add_argument("--fit", type=int, default=40, help="batches that tables are fitted to; 0: normal ones")
     evaluating.add_argument("--out", type=Path, help="JSON file that is written")
@@ -96,18 +98,18 @@ def _evaluate(given: argparse.Namespace) -> None:
         _integers(loaded, split.training)
     counts = count_symbols(codec, training_batches(split.training, given.fit)) if given.fit else None
     if given.images is None:
-        pictures: Iterable[Pixels] = [middle_of(picture, given.side) for picture in split.validation]
+        pictures = [middle_of(picture, given.side) for picture in split.validation]
     else:
-        pictures = read_folder(given.images, given.scale)
-    rows = evaluate(codec, pictures, Rates(codec, counts))
+        pictures = list(read_folder(given.images, given.scale))
+    rows = evaluate(codec, pictures, Rates(codec, counts), overhead=given.overhead)
     result: dict[str, Any] = {"thousand_macs": thousand_macs(codec), "rows": [row._asdict() for row in rows]}
     for row in rows:
         print(f"{row.quality:g}  {row.bpp:.4f} bpp (z {row.hyper_bpp:.4f})  {row.psnr:.3f} dB")
     curves = {}
     if given.anchors is not None:
         curves = measured_curves(json.loads(given.anchors.read_text()))
-    elif given.images is None:
-        curves = classical_curves(list(pictures))
+    else:
+        curves = classical_curves(pictures, given.avif)
     if curves:
         ours = [(row.bpp, row.psnr) for row in rows]
         result["bd_rate"] = {name: bd_rate(curve, ours) for name, curve in curves.items()}

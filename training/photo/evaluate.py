@@ -70,8 +70,10 @@ def to_pixels(values: torch.Tensor, height: int, width: int) -> Pixels:
 
 
 @torch.no_grad()
-def measure(codec: PhotoCodec, pixels: Pixels, qualities: Sequence[float], rates: Rates) -> list[Measured]:
-    """Code and decode one picture (height, width, 3) at each quality."""
+def measure(
+    codec: PhotoCodec, pixels: Pixels, qualities: Sequence[float], rates: Rates, overhead: int = 0
+) -> list[Measured]:
+    """Code and decode one picture (height, width, 3) at each quality; `overhead` bytes are counted with each."""
     height, width = pixels.shape[:2]
     analysed = codec.analyse(to_tensor(pixels))
     measured = []
@@ -81,7 +83,7 @@ def measure(codec: PhotoCodec, pixels: Pixels, qualities: Sequence[float], rates
         decoded = to_pixels(codec.synthesise(sent.latents), height, width)
         error = float(((decoded.astype(np.float64) - pixels) ** 2).mean())
         area = height * width
-        measured.append(Measured((latent_bits + hyper_bits) / area, hyper_bits / area, error))
+        measured.append(Measured((latent_bits + hyper_bits + 8 * overhead) / area, hyper_bits / area, error))
     return measured
 
 
@@ -97,10 +99,14 @@ def average(quality: float, measured: Sequence[Measured]) -> Row:
 
 
 def evaluate(
-    codec: PhotoCodec, pictures: Iterable[Pixels], rates: Rates, qualities: Sequence[float] = tuple(range(LEVELS))
+    codec: PhotoCodec,
+    pictures: Iterable[Pixels],
+    rates: Rates,
+    qualities: Sequence[float] = tuple(range(LEVELS)),
+    overhead: int = 0,
 ) -> list[Row]:
     """Return the means over pictures at each quality."""
-    columns = zip(*(measure(codec, pixels, qualities, rates) for pixels in pictures), strict=True)
+    columns = zip(*(measure(codec, pixels, qualities, rates, overhead) for pixels in pictures), strict=True)
     return [average(quality, column) for quality, column in zip(qualities, columns, strict=True)]
 
 
@@ -114,12 +120,19 @@ def read_folder(folder: Path, scale: float = 1.0) -> Iterable[Pixels]:
         yield pixels
 
 
-def classical_curves(pictures: Sequence[Pixels]) -> dict[str, list[tuple[float, float]]]:
-    """Return JPEG's and WebP's curves on pictures, whole files: mean bits a pixel and mean PSNR at each quality."""
+def classical_curves(pictures: Sequence[Pixels], avif: bool = False) -> dict[str, list[tuple[float, float]]]:
+    """Return others' curves on pictures, whole files: mean bits a pixel and mean PSNR at each quality.
+
+    Args:
+        pictures: (height, width, 3) each.
+        avif: beside JPEG and WebP, which takes a while where pictures are large.
+    """
     settings: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
         "jpeg": ((5, 10, 20, 30, 45, 60, 75, 87, 94), {"optimize": True, "progressive": True, "subsampling": "4:2:0"}),
         "webp": ((1, 5, 12, 25, 40, 60, 75, 87, 95), {"method": 6}),
     }
+    if avif:
+        settings["avif"] = ((10, 20, 30, 40, 50, 60, 70, 80, 90), {"speed": 4, "subsampling": "4:2:0"})
     curves = {}
     for name, (qualities, options) in settings.items():
         curve = []
