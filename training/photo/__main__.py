@@ -25,7 +25,7 @@ from training.photo.export import export
 from training.photo.integers import IntegerEntropy, to_integers
 from training.photo.model import LEVELS, thousand_macs
 from training.photo.neighbours import Symbols, saving
-from training.photo.pictures import Picture, Pixels, load_split, photo_folder
+from training.photo.pictures import Picture, load_split, photo_folder
 from training.photo.tables import fitted_tables, hyper_tables
 from training.photo.trainer import COOLDOWN, Loaded, Settings, branch, load_codec, resume, start
 

@@ -3,13 +3,13 @@
 A graph has parts that share nothing; each has its own inputs, of its own height and width, and its own output. Who
 wants one part only gives the others' inputs as 1 x 1, which costs nothing.
 
-    encoder.onnx   pixels (1, 3, 16 h, 16 w) in [0, 1] -> latents (1, 192, h, w), before the gain
-                   gained (1, 192, h, w), latents after the gain -> hyper (1, 48, h / 4, w / 4, rounded up)
-    decoder.onnx   latents (1, 192, h, w), after the inverse gain -> pixels (1, 3, 16 h, 16 w), not clipped
-    entropy.onnx   z (1, 48, a, b) -> means_and_scales (1, 384, 4 a, 4 b)
+    encoder.onnx   pixels (1, 3, 16 h, 16 w) in [0, 1] -> latents (1, 256, h, w), before the gain
+                   gained (1, 256, h, w), latents after the gain -> hyper (1, 48, h / 4, w / 4, rounded up)
+    decoder.onnx   latents (1, 256, h, w), after the inverse gain -> pixels (1, 3, 16 h, 16 w), not clipped
+    entropy.onnx   z (1, 48, a, b) -> means_and_scales (1, 512, 4 a, 4 b)
                    symbols_1 (1, 128, h, w), scales_1 (1, 64, h, w) -> corrections_1 (1, 128, h, w)
-                   symbols_2 (1, 128, h, w), scales_2 (1, 192, h, w) -> corrections_2 (1, 256, h, w)
-                   symbols_3 (1, 384, h, w), scales_3 (1, 192, h, w) -> corrections_3 (1, 256, h, w)
+                   symbols_2 (1, 128, h, w), scales_2 (1, 256, h, w) -> corrections_2 (1, 384, h, w)
+                   symbols_3 (1, 512, h, w), scales_3 (1, 256, h, w) -> corrections_3 (1, 384, h, w)
 
 All of `entropy.onnx` are integers in float32, and exactly what `numpy_layer` computes in int64: `export` refuses a
 network whose sums can reach 2^24. Means and their corrections are in 1/32, scales in quarter steps of the tables,

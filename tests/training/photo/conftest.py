@@ -14,6 +14,7 @@ from training.photo.pictures import Picture, load_split
 SMALL = Widths(
     encoder_quarter=12,
     encoder_eighth=16,
+    encoder_inner=12,
     latents=24,
     decoder_eighth=16,
     decoder_quarter=12,
