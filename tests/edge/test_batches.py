@@ -1,6 +1,7 @@
 """Batches through the edge stream both ways."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -71,12 +72,16 @@ def test_a_client_that_leaves_ends_its_batch(launch: Callable[..., Server], star
     with edge.connect() as connection:
         connection.sendall(b"POST /encode/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\n")
         connection.sendall(b"Content-Length: 1000000\r\n\r\n" + next(array_of(5)))
-        while (response := ask(edge)).status_code == 200:
-            pass
-        assert response.status_code == 429
+        # Another batch before this one has the only place would take it, and this one would be refused.
+        deadline = time.monotonic() + PATIENCE_S
+        while "latentwire_batches_in_flight 1.0" not in server.client.get("/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert ask(edge).status_code == 429
         connection.shutdown(socket.SHUT_RDWR)
-    while (response := ask(edge)).status_code == 429:
-        pass
+    deadline = time.monotonic() + PATIENCE_S
+    while (response := ask(edge)).status_code == 429 and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert response.status_code == 200
 
 
