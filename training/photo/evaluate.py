@@ -1,6 +1,6 @@
 """A network and whole pictures -> the bytes that its symbols take by integer tables, and the error that comes back.
 
-Rates are of z and of the latents' symbols, each by its table of 2^16; no header, check sum, or coder's own loss.
+Rates are of z and of the latents' symbols, each by its table of 2^16; no header, checksum, or coder's own loss.
 """
 
 import io

@@ -29,7 +29,7 @@ def pixels(*levels: int) -> image.Pixels:
     return np.array(levels, np.uint8).reshape(1, *SHAPE.as_tuple())
 
 
-def test_strangeness_counts_the_distance_from_the_mean_in_units_of_the_spread() -> None:
+def test_input_deviation_counts_the_distance_from_the_mean_in_units_of_the_spread() -> None:
     reference = ReferenceStatistics(pictures(), SHAPE)
     brightness = np.sqrt(np.mean(np.square([10, 100, 0, 200]))) / 255 + 1 / 255
     assert reference.input_deviation(pixels(10, 100, 0, 200))[0] == pytest.approx(
@@ -51,7 +51,7 @@ def test_a_dim_image_is_stranger_than_its_mere_distance() -> None:
     assert near > far / 10
 
 
-def test_a_black_image_has_a_finite_strangeness() -> None:
+def test_a_black_image_has_a_finite_input_deviation() -> None:
     input_deviation = ReferenceStatistics(pictures(), SHAPE).input_deviation(pixels(0, 0, 0, 0))
     assert input_deviation[0] == pytest.approx(1 / np.sqrt(1 / 255))
 
