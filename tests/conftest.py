@@ -1,5 +1,8 @@
 """Fixtures of several packages' tests."""
 
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,20 @@ def mnist_root() -> Path:
     if not (root / "mnist").is_dir():
         pytest.skip(f"no MNIST in {root}: set LATENTWIRE_DATA to a folder that holds mnist/")
     return root
+
+
+@pytest.fixture
+def make_certificate(tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
+    """Make a self-signed certificate of this host and its key: two files with this name."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+
+    def make(name: str) -> tuple[Path, Path]:
+        certificate, key = tmp_path / f"{name}.pem", tmp_path / f"{name}-key.pem"
+        files = ["-keyout", str(key), "-out", str(certificate)]
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
+        subprocess.run(command, check=True, capture_output=True)
+        return certificate, key
+
+    return make

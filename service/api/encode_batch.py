@@ -3,6 +3,7 @@
 The steps of a request, in the order of this file: parse, admit, encode, respond.
 """
 
+from abc import ABC, abstractmethod
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
@@ -85,7 +86,7 @@ def _encode_part(images: ImageSource, codes: "CodeWriter") -> tuple[bytes, bool]
     return b"".join(encoded), False
 
 
-class CodeWriter:
+class CodeWriter(ABC):
     """Writes the response body; each method returns the bytes that are ready."""
 
     def __init__(
@@ -97,20 +98,20 @@ class CodeWriter:
         self._verify: Verify = verify
         self._max_buffered_bytes = max_buffered_bytes
 
+    @abstractmethod
     def start(self, count: int | None) -> bytes:
         """Begin with the number of images, if it is known."""
-        raise NotImplementedError
 
     def add(self, pixels: image.Pixels) -> bytes:
         """Encode images, uint8 (N, H, W, C)."""
         return b"".join(map(self._encode, image.slices(pixels, self._card.image)))
 
+    @abstractmethod
     def finish(self) -> bytes:
         """End."""
-        raise NotImplementedError
 
-    def _encode(self, pixels: image.Pixels) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, pixels: image.Pixels) -> bytes: ...
 
     def _record_ood(self, images: int) -> None:
         if images:

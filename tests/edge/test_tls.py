@@ -1,36 +1,17 @@
 """TLS at the edge: used when there is a certificate, and a renewed one is taken up."""
 
-import shutil
 import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.edge.launching import PROGRAM, Edge
 from tests.edge.test_requests import StartEdge
 from tests.service.client import OCTETS, assert_problem
 from tests.service.launching import wait_until
 from tests.soak.misbehaving_clients import received
-
-
-@pytest.fixture
-def make_certificate(tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
-    """Make a self-signed certificate of this host and its key: two files with this name."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-
-    def make(name: str) -> tuple[Path, Path]:
-        certificate, key = tmp_path / f"{name}.pem", tmp_path / f"{name}-key.pem"
-        files = ["-keyout", str(key), "-out", str(certificate)]
-        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
-        subprocess.run(command, check=True, capture_output=True)
-        return certificate, key
-
-    return make
 
 
 def presented(edge: Edge) -> str:

@@ -1,7 +1,5 @@
 """A client that talks to the application inside this process, without a network."""
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -95,20 +93,3 @@ def launch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchSe
 
     yield launch
     stop_all(servers)
-
-
-@pytest.fixture
-def make_certificate(tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
-    """Make a certificate for this host, of itself, and its key: two files with this name."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-
-    def make(name: str) -> tuple[Path, Path]:
-        certificate, key = tmp_path / f"{name}.pem", tmp_path / f"{name}-key.pem"
-        files = ["-keyout", str(key), "-out", str(certificate)]
-        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
-        subprocess.run(making, check=True, capture_output=True)
-        return certificate, key
-
-    return make

@@ -1,5 +1,6 @@
 """The codes of a batch, as the bytes of the request body arrive."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from service.inference.registry import ComponentSet
 
 
-class CodeSource:
+class CodeSource(ABC):
     """Parses and decodes a body: feed bytes, decode images, and call `finish` after the last bytes.
 
     `decoder` and `count`, the number of images, are None until they are known.
@@ -33,17 +34,17 @@ class CodeSource:
     # The number of bytes that wait to be decoded.
     buffered_bytes = 0
 
+    @abstractmethod
     def feed(self, data: bytes) -> None:
         """Take in the bytes that come next, and check them as far as possible without decoding them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode_next(self) -> image.Pixels | None:
         """Decode a few images, uint8 (N, H, W, C); return None if none is left, or if more bytes are needed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self) -> None:
         """Check that the body is complete."""
-        raise NotImplementedError
 
 
 def open_code_source(

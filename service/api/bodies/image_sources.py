@@ -1,5 +1,6 @@
 """The images of a batch, as the bytes of the request body arrive."""
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from service.http.npy import NpyReader
 from service.settings import Settings
 
 
-class ImageSource:
+class ImageSource(ABC):
     """Parses a body: feed bytes, take images, and call `finish` after the last bytes.
 
     `count` is the number of images if it is known, and `opened` whether it is, or never will be before the end.
@@ -34,9 +35,9 @@ class ImageSource:
         """Take in the bytes that come next."""
         self._parser.feed(data)
 
+    @abstractmethod
     def take(self) -> image.Pixels | None:
         """Return the next images, uint8 (N, H, W, C) of the model's shape, or None if more bytes are needed."""
-        raise NotImplementedError
 
     def finish(self) -> None:
         """Check that the body is complete."""

@@ -24,18 +24,22 @@ def receiving(*messages: Message) -> tuple[Receive, list[Message]]:
     return receive, left
 
 
+def small_admission() -> Admission:
+    return Admission(
+        max_concurrency=1,
+        max_queue_size=0,
+        max_concurrent_batches=1,
+        max_buffered_body_bytes=1000,
+        queue_timeout_s=1,
+        metrics=Metrics("1", "both"),
+    )
+
+
 def read(
     receive: Receive, max_bytes: int, io_idle_timeout_s: float = 10, body_timeout_s: float = 10, length: str = ""
 ) -> bytes:
     async def scenario() -> bytes:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=0,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=1000,
-            queue_timeout_s=1,
-            metrics=Metrics("1", "both"),
-        )
+        admission = small_admission()
         # Shorter than an operator may set.
         limits: dict[str, Any] = {
             "max_body_bytes": max_bytes,
@@ -111,14 +115,7 @@ def test_read_body_gives_up_when_little_comes_for_too_long() -> None:
 
 def test_a_request_that_is_cancelled_does_not_count_as_stalled() -> None:
     async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=0,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=1000,
-            queue_timeout_s=1,
-            metrics=Metrics("1", "both"),
-        )
+        admission = small_admission()
         with admission.reserve() as budget:
             reading = asyncio.create_task(
                 read_body(trickle(every_s=60), ContentHeaders(b"", b"", b""), Settings(), budget)
