@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -56,7 +56,13 @@ def connections_of(pid: int, port: int) -> int:
     rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     # Local address, state "established", and inode.
     known = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"}
-    return len(known & {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()})
+    opened = set()
+    # A file that is closed, or a process that ends, while this looks is passed over.
+    with suppress(FileNotFoundError):
+        for path in list(Path(f"/proc/{pid}/fd").iterdir()):
+            with suppress(FileNotFoundError):
+                opened.add(str(path.readlink()))
+    return len(known & opened)
 
 
 def wait_until_each_has_a_connection(server: Server, stack: ExitStack) -> None:
