@@ -147,7 +147,7 @@ class Guard:
         if on_ood == "fallback":
             if encoded is None or ood is not None:
                 return self.encode_lossless(pixels, ood)
-            if len(encoded.payload) > lossless.min_bytes(self.card.image):
+            if lossless.may_fit(pixels, len(encoded.payload) - 1):
                 exact = self.encode_lossless(pixels)
                 if len(exact.encoded.payload) < len(encoded.payload):
                     return exact

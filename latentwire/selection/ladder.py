@@ -54,7 +54,7 @@ class Ladder:
         """
         best = self._rungs[-1]
         # Encoding losslessly takes longer than encoding by a model, so it is only tried where it may fit.
-        if target_bytes >= lossless.min_bytes(best.card.image):
+        if lossless.may_fit(pixels, target_bytes):
             exact = best.encode_lossless(pixels)
             if size_of(exact.encoded) <= target_bytes:
                 return Selection(best.card, exact)
@@ -77,8 +77,7 @@ class Ladder:
         rung, assessment = poor
         if on_ood == "fallback":
             why = assessment.ood.sentence if assessment.ood else ""
-            exact_bytes = size_of(best.encode_lossless(pixels).encoded)
-            raise TargetMissed(f"{why}; losslessly it takes {exact_bytes:,} bytes, over {target_bytes:,}")
+            raise TargetMissed(f"{why}; losslessly it takes more than {target_bytes:,} bytes")
         return Selection(rung.card, rung.apply_policy(pixels, assessment, on_ood))
 
     def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_ood: OnOod) -> Selection:

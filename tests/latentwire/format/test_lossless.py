@@ -64,6 +64,38 @@ def test_noise_is_sent_as_raw_pixels() -> None:
     assert lossless.write_payload(noise) == b"\xff\xff\0" + noise.tobytes()
 
 
+def flat_with_noise_below(height: int, width: int, channels: int) -> image.Pixels:
+    pixels = np.full((height, width, channels), 90, np.uint8)
+    pixels[height // 2 :] = np.random.default_rng(1).integers(0, 256, pixels[height // 2 :].shape)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros(GREY.as_tuple(), np.uint8),
+        np.zeros((300, 400, 3), np.uint8),
+        smooth(COLOUR),
+        picture(64, 64, 3),
+        flat_with_noise_below(200, 300, 3),
+        np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8),
+    ],
+    ids=["black", "large black", "ramp", "picture", "half flat", "noise"],
+)
+def test_the_estimate_finds_room_for_an_image_and_none_in_a_quarter_of_it(pixels: image.Pixels) -> None:
+    size = len(lossless.write_payload(pixels))
+    assert lossless.may_fit(pixels, size)
+    assert lossless.may_fit(pixels, pixels.size + 3)
+    assert not lossless.may_fit(pixels, min(size // 4, 27))
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (64, 64), (224, 224)])
+def test_the_estimate_refuses_few_bytes_for_a_photograph(height: int, width: int) -> None:
+    noise = np.random.default_rng(2).normal(0, 5, (height, width, 3))
+    photograph = np.clip(np.linspace(0, 255, width)[:, None] + noise, 0, 255).astype(np.uint8)
+    assert not lossless.may_fit(photograph, len(lossless.write_payload(photograph)) // 8)
+
+
 def test_pixels_that_were_read_may_be_written_to() -> None:
     pixels = lossless.read_payload(payload_of(0, bytes(560)), GREY)
     pixels[:] = 1

@@ -11,8 +11,9 @@ from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.onnx_session import Floats, OnnxModel
 from latentwire.options import VERIFY, OnOod, Verify
-from latentwire.selection.assessment import psnr_db
+from latentwire.selection.assessment import GuardedImage, psnr_db
 from latentwire.selection.guard import Guard
+from tests.contract.goldens import MODELS, candidates
 from tests.tiny_model import familiar_pixels, strange_pixels
 
 
@@ -161,6 +162,25 @@ def test_an_image_that_is_shorter_losslessly_is_sent_losslessly(guard: Guard, de
         assert len(guarded.encoded.payload) <= len(lossless.write_payload(flat))
         if guarded.sent_as:
             np.testing.assert_array_equal(decoder.decode([guarded.encoded.bitstream])[0], flat)
+
+
+@pytest.mark.parametrize("name", ["mnist-details", "cifar-conv"])
+def test_an_image_that_is_sent_as_a_code_is_not_written_losslessly(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, decoder = Encoder.open(MODELS / name), Decoder.open(MODELS / name)
+    pixels = np.stack(candidates(encoder.card)[:40])
+    if name == "cifar-conv":
+        noise = np.random.default_rng(0).normal(0, 8, pixels.shape)
+        pixels = np.clip(100 + pixels * 0.3 + noise, 0, 255).astype(np.uint8)
+    guard = Guard(encoder, decoder)
+    coded = pixels[[one.sent_as is None for one in guard.encode_each(pixels) if isinstance(one, GuardedImage)]]
+    assert len(coded) > 20
+
+    def write(_pixels: image.Pixels) -> bytes:
+        raise AssertionError("an image that is sent as a code was written losslessly")
+
+    monkeypatch.setattr(lossless, "write_payload", write)
+    for one in coded:
+        assert guard.encode(one).sent_as is None
 
 
 @pytest.mark.parametrize(("on_ood", "error"), [("refuse", OutOfDistribution), ("warn", UncodableImage)])
