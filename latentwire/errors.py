@@ -17,6 +17,7 @@ or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where the
     │   ├── ModelMismatch         a complete bitstream, made by another model
     │   ├── DamagedChunk          a chunk of a container is damaged or missing
     │   └── InvalidVector         a code of the wrong length, or with a number that is not finite
+    ├── InvalidArray              not an npy file of the expected type and dimensions, or cut short
     └── ModelError                the files of a model cannot be used
         ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
         ├── MissingGraph          the ONNX file of the encoder or the decoder is missing
@@ -91,6 +92,10 @@ class DamagedChunk(CodeError):
 
 class InvalidVector(CodeError):
     """The code has the wrong length, or a number that is not finite."""
+
+
+class InvalidArray(CodecError):
+    """The bytes are not an npy file of the expected type and dimensions, or are cut short."""
 
 
 class ModelError(CodecError):

@@ -33,6 +33,7 @@ from latentwire.format import container
 from latentwire.format.bitstream import read_bitstream
 from latentwire.format.container import Frame
 from latentwire.format.container_reader import FrameReader
+from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
 
@@ -148,7 +149,7 @@ class _Session:
         reader = FrameReader()
         done = 0
         with writing(path) as out:
-            out.write(_npy_header((total, *shape)))
+            out.write(npy_header(np.uint8, (total, *shape)))
             for frame in read_frames(read_pieces(file), reader):
                 for pixels in self._images_of(source, frame, reader):
                     out.write(pixels.tobytes())
@@ -191,12 +192,6 @@ WRITERS: dict[str, Callable[[image.Pixels], bytes]] = {
     "webp": image.write_webp,
     "npy": _to_npy,
 }
-
-
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
 
 
 @contextmanager

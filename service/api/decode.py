@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import CodecError, ModelMismatch
 from latentwire.format.bitstream import read_bitstream
+from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.options import FRAMINGS, Framing
 from service.api.bodies.code_sources import find_decoder
@@ -26,7 +27,6 @@ from service.errors import InvalidParameter, ServiceError, UnsupportedMediaType
 from service.http.headers import parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS, PNG, WEBP
 from service.http.negotiation import media_type_of, negotiate
-from service.http.npy import npy_header
 from service.http.query import parse_choice, parse_query
 from service.scheduling.batching import map_ok
 from service.scheduling.cost_model import BatchKey

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from starlette.types import Receive, Scope, Send
 
+from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from service.api.bodies.code_sources import CodeSource, open_code_source
 from service.api.bodies.json_fields import JsonImageList
@@ -20,7 +21,6 @@ from service.errors import BatchTooLarge
 from service.http.headers import parse_content_headers
 from service.http.media_types import JSON, NPY
 from service.http.negotiation import negotiate
-from service.http.npy import npy_header
 from service.http.query import parse_query
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import OutOfDistribution
+from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.options import FITS, ON_OOD, OnOod, Verify
 from service.api.bodies.image_sources import ImageSource, open_image_source
@@ -22,7 +23,6 @@ from service.errors import BatchTooLarge
 from service.http.headers import parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS
 from service.http.negotiation import negotiate
-from service.http.npy import npy_header
 from service.http.query import parse_choice, parse_query
 from service.observability.request_record import record_batch_of_codes, record_ood
 

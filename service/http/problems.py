@@ -64,7 +64,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too long"),
     errors.ClientGone: Problem(400, "incomplete-body", "The request was not sent to its end"),
     errors.Forbidden: Problem(403, "forbidden", "The key does not open this route"),
-    errors.InvalidArray: Problem(400, "invalid-array", "Not an npy file of the wanted kind"),
+    codec_errors.InvalidArray: Problem(400, "invalid-array", "Not an npy file of the wanted kind"),
     errors.InvalidJson: Problem(400, "invalid-json", "Not the JSON of a code"),
     errors.InvalidMultipart: Problem(400, "invalid-multipart", "Not a form with exactly one file"),
     errors.InvalidParameter: Problem(400, "invalid-parameter", "Not a parameter or value of this route"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import numpy as np
 
-from service.http.npy import npy_header
+from latentwire.format.npy import npy_header
 from tests.edge.launching import Edge
 from tests.edge.test_requests import StartEdge
 from tests.service.launching import PATIENCE_S, Server

@@ -15,7 +15,7 @@ from latentwire.encoder import Encoder
 from latentwire.format.container import HEADER_BYTES
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
-from service.http.npy import npy_header
+from latentwire.format.npy import npy_header
 from tests.service.client import JSON, OCTETS
 from tests.service.launching import PATIENCE_S, LaunchServer, Server
 from tests.service.raw_http import read_to_end

@@ -5,16 +5,16 @@ from typing import cast
 
 import numpy as np
 
-from latentwire.errors import ImageError, ImageMismatch, ImageTooLarge
+from latentwire.errors import ImageError, ImageMismatch, ImageTooLarge, InvalidArray
+from latentwire.format.npy import NpyReader
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
 from latentwire.options import Fit
 from service.api.bodies.streams import check_batch_size
-from service.errors import InvalidArray, UnsupportedMediaType
+from service.errors import UnsupportedMediaType
 from service.http.media_types import FORM, NPY
 from service.http.multipart import FileForm
 from service.http.negotiation import media_type_of
-from service.http.npy import NpyReader
 from service.settings import Settings
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from service.errors import InvalidArray
+from latentwire.errors import InvalidArray
 
 MAX_HEADER_BYTES = 4096
 MAX_DIMENSIONS = 4

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from service.errors import InvalidArray
-from service.http.npy import MAX_HEADER_BYTES, NpyReader, npy_header
+from latentwire.errors import InvalidArray
+from latentwire.format.npy import MAX_HEADER_BYTES, NpyReader, npy_header
 
 ARRAY = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
 
