@@ -11,7 +11,7 @@ from PIL import Image
 
 from latentwire.errors import InvalidCode, InvalidImage
 from latentwire.imaging import image
-from latentwire.imaging.strip_metadata import strip_png
+from latentwire.imaging.strip_png import strip_png
 from latentwire.model.card import ImageShape
 
 # A payload of symbols never starts with these bytes: its first step takes 65,535 of 65,536 parts of the interval.

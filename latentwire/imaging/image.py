@@ -13,8 +13,9 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from latentwire.errors import ImageMismatch, ImageTooLarge, InvalidImage
+from latentwire.imaging.exif import UPRIGHT
 from latentwire.imaging.png_fast_path import read_plain_png, write_grey_png
-from latentwire.imaging.strip_metadata import UPRIGHT, read_orientation, strip
+from latentwire.imaging.strip_metadata import strip
 from latentwire.model.card import ImageShape
 from latentwire.options import Fit
 from latentwire.timing import timed_stage
@@ -82,6 +83,8 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
         header = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"the image has more than the {max_pixels:,} pixels that are allowed") from error
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises many kinds of errors for hostile files
         raise InvalidImage(f"the file is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
     deep = header.mode.startswith("I") or (header.format == "PNG" and data[_PNG_DEPTH_OFFSET] == 16)
@@ -191,7 +194,7 @@ def _read_pixels(
         )
     try:
         fitted = _load(header, shape, fit, deep, orientation)
-    except ImageMismatch:
+    except (ImageMismatch, MemoryError):
         raise
     except Exception as error:  # Pillow raises many kinds of errors for hostile files
         raise InvalidImage("the image is truncated or damaged") from error
@@ -201,8 +204,6 @@ def _read_pixels(
 def _load(header: Image.Image, shape: ImageShape, fit: Fit, deep: bool, orientation: int) -> Image.Image:
     if getattr(header, "n_frames", 1) > 1:
         raise ImageMismatch("the image is animated; send a single frame")
-    # Only WebP files still have EXIF data here; it was stripped from PNG and JPEG files.
-    orientation = read_orientation(header.info["exif"]) if "exif" in header.info else orientation
     turn = _TURNS.get(orientation)
     if fit == "strict":
         _check_fits(header, shape, deep, swapped=orientation >= 5)

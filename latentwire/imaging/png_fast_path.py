@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.imaging.strip_metadata import PNG_SIGNATURE
+from latentwire.imaging.strip_png import PNG_SIGNATURE
 from latentwire.model.card import ImageShape
 
 Pixels = npt.NDArray[np.uint8]

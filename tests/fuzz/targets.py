@@ -22,7 +22,8 @@ from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
 from latentwire.imaging.image import FORMATS, read_image, write_file
 from latentwire.imaging.png_fast_path import read_plain_png
-from latentwire.imaging.strip_metadata import PNG_SIGNATURE, strip
+from latentwire.imaging.strip_metadata import strip
+from latentwire.imaging.strip_png import PNG_SIGNATURE
 from latentwire.model.card import read_card
 from latentwire.model.onnx_session import Floats, OnnxModel
 from tests.contract.hostile_codes import FOLDER, NAME, SHAPE, card, sound_bitstream, sound_image, sound_payload
