@@ -44,8 +44,7 @@ ENV PATH=/opt/latentwire/bin:$PATH \
     LATENTWIRE_HOST=0.0.0.0 \
     LATENTWIRE_PORT=8000 \
     LATENTWIRE_LOG_FORMAT=json \
-    LATENTWIRE_MODELS_DIR=/models \
-    LATENTWIRE_DEFAULT_MODEL=mnist-conv-10
+    LATENTWIRE_MODELS_DIR=/models
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \

@@ -6,7 +6,6 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 SOAK ?= --minutes 10
 RECIPE ?= mnist-conv-10
-DEFAULT_MODEL ?= mnist-conv-10
 
 # Two environments: what serves has no torch, as in a deployment.
 DEV := .venv
@@ -21,7 +20,7 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(SERVE)/installed ## Run the service on PORT with the shipped models (ROLE=sender or receiver for one half)
-	$(SERVE)/bin/python -m service --role $(ROLE) --host $(HOST) --port $(PORT) --models-dir models --default-model $(DEFAULT_MODEL)
+	$(SERVE)/bin/python -m service --role $(ROLE) --host $(HOST) --port $(PORT)
 
 test: $(DEV)/installed ## Run all tests, on all cores; those on data sets need LATENTWIRE_DATA
 	$(DEV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile

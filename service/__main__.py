@@ -34,13 +34,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _announce(settings: "Settings", models: Sequence[str], default: str, port: int) -> None:
-    from service.app import installed_version
+    from latentwire import __version__
 
     names = ", ".join(name + (" (default)" if name == default else "") for name in models)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "http" if settings.tls_certificate is None else "https"
     address = f"{scheme}://{host}:{port}"
-    greeting = f"Latentwire {installed_version()}, role {settings.role}, models {names}: {address} (try {address}/docs)"
+    greeting = f"Latentwire {__version__}, role {settings.role}, models {names}: {address} (try {address}/docs)"
     if settings.log_format == "json":
         logging.getLogger("service").info(greeting)
     else:

@@ -3,8 +3,6 @@
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,6 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from latentwire import __version__
 from service.api import decode, decode_batch, docs, encode, encode_batch, health, models
 from service.api.state import State
 from service.errors import WrongRole
@@ -51,9 +50,8 @@ def create_app(
         StartupRefused: the keys cannot be read, or metrics or traces cannot go where the environment says.
     """
     keys = open_keys(settings)
-    version = installed_version()
-    metrics = Metrics(version, settings.role)
-    tracer = Tracer.open(version, settings.role)
+    metrics = Metrics(__version__, settings.role)
+    tracer = Tracer.open(__version__, settings.role)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -67,7 +65,9 @@ def create_app(
             metrics,
         )
         metrics.set_models(opened.cards.values(), opened.default)
-        app.state.shared = State(settings, opened, admission, Readiness(opened, stopping), metrics, version)
+        metrics.show_ready_models(opened.cards, opened.failures)
+        readiness = Readiness(opened, metrics, strict=settings.strict_models, stopping=stopping)
+        app.state.shared = State(settings, opened, admission, readiness, metrics, __version__)
         try:
             yield
         finally:
@@ -86,14 +86,6 @@ def create_app(
     app.middleware_stack = InstrumentationMiddleware(served, metrics, tracer, log_requests=log_requests)
     app.state.metrics = metrics
     return app
-
-
-def installed_version() -> str:
-    """Return the version of this package, or "unknown" when it runs from a folder in which it was not installed."""
-    try:
-        return version_of("latentwire")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:

@@ -54,7 +54,11 @@ class Settings(BaseSettings):
     role: Role = Field("both", description="a sender only encodes, a receiver only decodes")
     models_dir: Path = Field(Path("models"), description="folder that holds one folder per model")
     default_model: str | None = Field(
-        None, description="model for requests that name none; needed if there are several"
+        None, description="model for requests that name none; by default the one in default-model.txt, or the only one"
+    )
+    strict_models: bool = Field(
+        False,
+        description="do not start, and do not be ready, while any model cannot be used; else only the default counts",
     )
     verify_reconstruction: bool | None = Field(
         None, description="decode each code after encoding, to know the reconstruction; by default only in role both"

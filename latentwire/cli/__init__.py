@@ -1,4 +1,4 @@
-"""The command line: `latentwire encode|decode|inspect FILE…`, the same as `python -m latentwire`.
+"""The command line: `latentwire encode|decode|inspect FILE…` and `latentwire models`, also `python -m latentwire`.
 
 A failed file is one sentence on standard error and exit code 1; the other files are processed. Exit code 2 stands for a
 wrong command line, 130 for Ctrl-C.
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from latentwire import __version__
 from latentwire.cli.arguments import Parser
 from latentwire.cli.console import Console, WrongUsage
 from latentwire.errors import CodecError
@@ -68,6 +69,7 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         epilog="Results are written beside their sources, unless --out names a place. Only --force overwrites files.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"latentwire {__version__}")
     adder = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands: dict[str, Parser] = {}
 
@@ -75,18 +77,21 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         command = adder.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         command.set_defaults(run_command=run_command, quiet=False)
         commands[name] = command
-        command.add_argument("files", nargs="+", metavar="FILE", help=_FILES)
         return command
 
-    def add_models(command: Parser, usual: str) -> None:
+    def add_models(command: Parser) -> None:
         command.add_argument(
             "--models-dir",
             type=Path,
-            default=Path(os.environ.get("LATENTWIRE_MODELS_DIR", "models")),
+            default=Path(os.environ.get("LATENTWIRE_MODELS_DIR") or "models"),
             metavar="DIR",
             help="folder with one folder for each model; default: LATENTWIRE_MODELS_DIR, else models",
         )
-        command.add_argument("--model", metavar="NAME", help=usual)
+
+    def add_files(command: Parser, usual_model: str) -> None:
+        command.add_argument("files", nargs="+", metavar="FILE", help=_FILES)
+        add_models(command)
+        command.add_argument("--model", metavar="NAME", help=usual_model)
 
     def add_output(command: Parser, usual: str) -> None:
         command.add_argument("--out", metavar="PATH", help=f"{usual}; - for standard output")
@@ -94,7 +99,7 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         command.add_argument("--quiet", action="store_true", help="print only warnings and errors")
 
     command = add("encode", _encode, "Turn image files into bitstreams.")
-    add_models(command, "model to encode with; default: LATENTWIRE_DEFAULT_MODEL, else the only one")
+    add_files(command, "model to encode with; default: LATENTWIRE_DEFAULT_MODEL, else that of the folder")
     command.add_argument(
         "--target-bytes",
         type=_count,
@@ -150,7 +155,7 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     add_output(command, "file, or folder for several files; default: beside the image, as .lw or .raw")
 
     command = add("decode", _decode, "Turn bitstreams and containers into image files.")
-    add_models(command, "require this model, NAME or NAME@MODEL_ID; needed with --framing raw")
+    add_files(command, "require this model, NAME or NAME@MODEL_ID; needed with --framing raw")
     command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw: no header and no checksum")
     command.add_argument("--format", choices=FORMATS, default="png", help="format of the images; webp is lossless")
     add_output(
@@ -159,9 +164,13 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     )
 
     command = add("inspect", _inspect, "Show what bitstreams and containers hold, without decoding them.")
-    add_models(command, "model that made the payloads; only with --framing raw")
+    add_files(command, "model that made the payloads; only with --framing raw")
     command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw: no header and no checksum")
     command.add_argument("--json", action="store_true", help="print one JSON object a line for each file")
+
+    command = add("models", _list_models, "List the models that there are.")
+    add_models(command)
+    command.add_argument("--json", action="store_true", help="print one JSON object a line for each model")
     return parser, commands
 
 
@@ -181,6 +190,12 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     from latentwire.cli.inspect import inspect
 
     inspect(arguments, console)
+
+
+def _list_models(arguments: argparse.Namespace, console: Console) -> None:
+    from latentwire.cli.list_models import list_models
+
+    list_models(arguments, console)
 
 
 def _share(text: str) -> float:

@@ -25,9 +25,10 @@ from latentwire.cli.files import (
 )
 from latentwire.cli.models import Models
 from latentwire.encoder import EncodedImage
-from latentwire.errors import ImageError
+from latentwire.errors import ImageError, ModelError
 from latentwire.format.container import Chunk
 from latentwire.imaging import image
+from latentwire.model.card import ModelCard
 from latentwire.options import Fit, OnOod
 from latentwire.selection.assessment import GuardedImage
 from latentwire.selection.guard import Guard
@@ -59,7 +60,7 @@ def encode(arguments: argparse.Namespace, console: Console) -> None:
         raise WrongUsage(
             f"--max-mse needs the decoder of model '{missing[0]}', which is not in '{arguments.models_dir}'"
         )
-    guards = [Guard(models.encoder(card), models.decoder(card) if verifies else None) for card in cards]
+    guards = _open(models, cards, console, verifies=verifies)
     session = _Session(guards, arguments, console, len(sources))
     if arguments.container is None:
         session.encode_each(sources, outputs)
@@ -84,6 +85,19 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
             raise WrongUsage(f"a container holds images of one model; leave out --container, or {target}")
     if arguments.min_psnr is not None and arguments.max_mse is not None:
         raise WrongUsage("--min-psnr and --max-mse both set how good the picture must be; leave out one of them")
+
+
+def _open(models: Models, cards: list[ModelCard], console: Console, *, verifies: bool) -> list[Guard]:
+    """Open models; where there are several to choose from, without those that cannot be used."""
+    guards: list[Guard] = []
+    for number, card in enumerate(cards, start=1):
+        try:
+            guards.append(Guard(models.encoder(card), models.decoder(card) if verifies else None))
+        except ModelError as error:
+            if number == len(cards) and not guards:
+                raise
+            console.warn(card.name, error)
+    return guards
 
 
 def _selects_model(arguments: argparse.Namespace) -> bool:

@@ -3,16 +3,20 @@
 Files are opened when they are first needed. An encoder or decoder is checked against the golden data in its card.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from latentwire.cli.console import WrongUsage
 from latentwire.errors import CodecError, InvalidCard, ModelMismatch
-from latentwire.model.card import CARD_FILE, DECODER_FILE, ModelCard, load_card
+from latentwire.model.card import DECODER_FILE, ModelCard, load_card
+from latentwire.model.model_folders import default_model, find_models
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
     from latentwire.encoder import Encoder
+
+Found = TypeVar("Found")
 
 
 class Models:
@@ -27,16 +31,14 @@ class Models:
         """Return the card of a model.
 
         Args:
-            wanted: `name` or `name@model_id`; None for the only model.
+            wanted: `name` or `name@model_id`; None for the folder's default model, or its only one.
 
         Raises:
-            WrongUsage: the folder has no such model, or several models and `wanted` is None.
+            WrongUsage: the folder has no such model, or several models without a default and `wanted` is None.
             InvalidCard: the card cannot be used.
         """
         names = self._names()
-        name, _, model_id = wanted.partition("@") if wanted is not None else (names[0], "", "")
-        if wanted is None and len(names) > 1:
-            raise WrongUsage(f"there are several models ({', '.join(names)}); choose one with --model")
+        name, _, model_id = (wanted or self.default() or self._only()).partition("@")
         if name not in names:
             raise WrongUsage(f"there is no model '{name}' in '{self._folder}'; choose {', '.join(names)}")
         card = self._load(name)
@@ -50,13 +52,18 @@ class Models:
         """Return the cards of all models that take images of the same shape as `wanted`, sorted by name.
 
         Args:
-            wanted: as in `card`; None if all models take images of one shape.
+            wanted: as in `card`; None also if all models take images of one shape.
 
         Raises:
-            WrongUsage: the folder has no such model, or models of several shapes and `wanted` is None.
-            InvalidCard: a card cannot be used.
+            WrongUsage: the folder has no such model, or models of several shapes without a default and `wanted` is
+                None.
+            InvalidCard: no card can be used.
         """
-        cards = [self.card(name) for name in self._names()]
+        wanted = wanted or self.default()
+        loaded = self.all()
+        cards = [card for card in loaded if isinstance(card, ModelCard)]
+        if not cards:
+            raise next(card for card in loaded if isinstance(card, InvalidCard))
         shapes = {card.image for card in cards} if wanted is None else {self.card(wanted).image}
         if len(shapes) > 1:
             raise WrongUsage(
@@ -65,6 +72,22 @@ class Models:
             )
         return [card for card in cards if card.image in shapes]
 
+    def default(self) -> str | None:
+        """Return the name of the folder's default model; None if the folder names none.
+
+        Raises:
+            WrongUsage: the folder cannot be read.
+        """
+        return self._reading(default_model)
+
+    def all(self) -> list[ModelCard | InvalidCard]:
+        """Return the cards of all models, sorted by name, and an error in the place of each unusable one.
+
+        Raises:
+            WrongUsage: the folder cannot be read, or has no model.
+        """
+        return [self._load(name) for name in self._names()]
+
     def card_of(self, fingerprint: bytes) -> ModelCard:
         """Return the card of the model that made a bitstream, by the fingerprint (4 bytes) in it.
 
@@ -72,7 +95,7 @@ class Models:
             WrongUsage: the folder has no model at all.
             ModelMismatch: the folder has no such model, or two with this fingerprint.
         """
-        cards = [self._load(name) for name in self._names()]
+        cards = self.all()
         valid = [card for card in cards if isinstance(card, ModelCard)]
         found = [card for card in valid if card.fingerprint == fingerprint]
         if len({card.model_id for card in found}) == 1:
@@ -131,18 +154,22 @@ class Models:
                 self._cards[name] = error
         return self._cards[name]
 
+    def _only(self) -> str:
+        usable = [card.name for card in self.all() if isinstance(card, ModelCard)] or self._names()
+        if len(usable) > 1:
+            raise WrongUsage(f"there are several models ({', '.join(usable)}); choose one with --model")
+        return usable[0]
+
     def _names(self) -> list[str]:
-        # A folder whose name starts with a dot is a model that is being written.
+        names = self._reading(find_models)
+        if not names:
+            raise WrongUsage(f"the models folder '{self._folder}' has no model; name another with --models-dir")
+        return names
+
+    def _reading(self, read: Callable[[Path], Found]) -> Found:
         try:
-            names = sorted(
-                folder.name
-                for folder in self._folder.iterdir()
-                if not folder.name.startswith(".") and (folder / CARD_FILE).exists()
-            )
+            return read(self._folder)
         except OSError as error:
             raise WrongUsage(
                 f"the models folder '{self._folder}' cannot be read: {error.strerror}; name another with --models-dir"
             ) from error
-        if not names:
-            raise WrongUsage(f"the models folder '{self._folder}' has no model; name another with --models-dir")
-        return names

@@ -25,6 +25,8 @@ CARD_FILE = "card.json"
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
 
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
 MAX_CARD_BYTES = 4 << 20
 MAX_CODE_SIZE = 4096
 
@@ -186,7 +188,7 @@ class ModelCard(Frozen):
     """One model: its image shape, quantizer, tables, graphs, golden data, guard limits and measured quality."""
 
     card_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(pattern=f"^{MODEL_NAME.pattern}$")
     model_id: Sha256
     description: str = Field(max_length=500)
     image: ImageShape

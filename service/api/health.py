@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.api.state import state_of
-from service.errors import NotReady
 
 
 async def get_liveness(_request: Request) -> Response:
@@ -15,14 +14,12 @@ async def get_liveness(_request: Request) -> Response:
 
 
 async def get_readiness(request: Request) -> Response:
-    """Run the golden check of each model.
+    """Run the golden check of each model, and name the models that cannot be used.
 
     Raises:
-        NotReady: a check failed, or the process has been told to stop.
+        NotReady: the default model is one of them, or the process has been told to stop.
     """
-    if failures := await state_of(request.scope).readiness.failures():
-        raise NotReady("; ".join(failures))
-    return JSONResponse({"status": "ready"})
+    return JSONResponse({"status": "ready", "unavailable_models": await state_of(request.scope).readiness.check()})
 
 
 async def get_metrics(request: Request) -> Response:

@@ -6,23 +6,37 @@ Probes that come during a check share its result. So one graph at most runs for 
 import asyncio
 import threading
 
+from service.errors import NotReady
 from service.inference.registry import Registry
+from service.observability.metrics import Metrics
 
 
 class Readiness:
     """The golden checks of all models, shared by all who ask at the same time. Use it from one event loop."""
 
-    def __init__(self, registry: Registry, stopping: threading.Event | None = None) -> None:
-        """Check the models of `registry` until `stopping` is set; then the process is not ready anyway."""
+    def __init__(
+        self, registry: Registry, metrics: Metrics, *, strict: bool, stopping: threading.Event | None = None
+    ) -> None:
+        """Check the models of `registry` until `stopping` is set; with `strict`, all of them must be usable."""
         self._registry = registry
+        self._metrics = metrics
+        self._strict = strict
         self._stopping = stopping
-        self._check: asyncio.Task[list[str]] | None = None
+        self._check: asyncio.Task[dict[str, str]] | None = None
 
-    async def failures(self) -> list[str]:
-        """Return a sentence for each failed golden check, or one that the process stops; an empty list means ready."""
+    async def check(self) -> dict[str, str]:
+        """Return a sentence for each model that cannot be used, by its name, and show them in metrics.
+
+        Raises:
+            NotReady: the default model cannot be used, or any model if `strict`; or the process stops.
+        """
         if self._stopping is not None and self._stopping.is_set():
-            return ["the service has been told to stop"]
+            raise NotReady("the service has been told to stop")
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(asyncio.to_thread(self._registry.check_golden))
         # A cancelled probe must not cancel the check for the others.
-        return await asyncio.shield(self._check)
+        failures = await asyncio.shield(self._check)
+        self._metrics.show_ready_models(self._registry.cards, failures)
+        if self._registry.default in failures or (self._strict and failures):
+            raise NotReady("; ".join(failures.values()))
+        return failures

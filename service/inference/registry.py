@@ -1,7 +1,7 @@
 """The models that this process serves: encoders and decoders, looked up by name or by fingerprint.
 
 A process imports and opens only the components of its role: a sender needs neither the decoder's code nor its files,
-unless it verifies reconstructions.
+unless it verifies reconstructions. A model that cannot be used costs the others nothing.
 """
 
 import logging
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from latentwire.errors import ModelError, ModelMismatch
-from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ModelCard
+from latentwire.model.card import ModelCard
+from latentwire.model.model_folders import DEFAULT_MODEL_FILE, default_model, find_models
 from service.errors import NotReady, StartupRefused, UnknownModel
 from service.settings import Settings
 
@@ -29,34 +30,30 @@ Found = TypeVar("Found")
 class ComponentSet(Generic[Component]):
     """The encoders, or the decoders, of all models. It withholds a component that failed its last golden check."""
 
-    def __init__(self, components: Iterable[Component], default: str) -> None:
-        """Hold these components; `default` is the default model's name.
+    def __init__(self, components: Iterable[Component], default: str, broken: Mapping[str, str]) -> None:
+        """Hold these components.
 
-        Raises:
-            StartupRefused: two models have one fingerprint.
+        Args:
+            components: of the models that could be opened.
+            default: name of the default model.
+            broken: what is wrong with the other models, by their names.
         """
-        self.by_model: dict[str, Component] = {}
-        self._by_fingerprint: dict[bytes, Component] = {}
+        self.by_model: dict[str, Component] = {component.card.name: component for component in components}
+        self._by_fingerprint: dict[bytes, Component] = {
+            component.card.fingerprint: component for component in self.by_model.values()
+        }
         self._default = default
+        self._broken = broken
         self._failures: dict[str, str] = {}
-        for component in components:
-            card = component.card
-            self.by_model[card.name] = component
-            twin = self._by_fingerprint.setdefault(card.fingerprint, component)
-            if twin is not component:
-                raise StartupRefused(
-                    f"the models '{twin.card.name}' and '{card.name}' have the same fingerprint "
-                    f"{card.fingerprint.hex()}, so their codes cannot be told apart; remove one of them"
-                )
 
     def by_name(self, name: str | None) -> Component:
         """Return the component of the model of this name; of the default model for None.
 
         Raises:
-            UnknownModel: no such model is loaded.
-            NotReady: the component failed its last golden check.
+            UnknownModel: there is no such model.
+            NotReady: the model could not be opened, or the component failed its last golden check.
         """
-        return self._ready(_find(self._default if name is None else name, self.by_model))
+        return self._ready(_find(self._default if name is None else name, self.by_model, self._broken))
 
     def by_fingerprint(self, fingerprint: bytes) -> Component:
         """Return the component of the model that made a bitstream.
@@ -77,8 +74,8 @@ class ComponentSet(Generic[Component]):
             )
         return self._ready(component)
 
-    def check_golden(self) -> list[str]:
-        """Run every golden check, withhold the components that fail, and return a sentence for each of them.
+    def check_golden(self) -> dict[str, str]:
+        """Run every golden check, withhold the components that fail, and return a sentence for each, by model.
 
         This runs graphs, and blocks for as long as that takes.
         """
@@ -92,7 +89,7 @@ class ComponentSet(Generic[Component]):
                 _log.exception("the golden check of model '%s' could not be run", name)
                 failures[name] = f"the golden check of model '{name}' could not be run"
         self._failures = failures
-        return list(failures.values())
+        return failures
 
     def _ready(self, component: Component) -> Component:
         if self._failures and (failure := self._failures.get(component.card.name)) is not None:
@@ -104,7 +101,8 @@ class Registry:
     """The components of all models.
 
     `encoders` is None for a receiver, and `decoders` for a sender. `verifiers` are the decoders that verify what is
-    encoded; a sender may have them, and still decodes nothing for others.
+    encoded; a sender may have them, and still decodes nothing for others. `failures` says what is wrong with each model
+    that cannot be used, by its name.
     """
 
     def __init__(
@@ -113,11 +111,14 @@ class Registry:
         encoders: "ComponentSet[Encoder] | None",
         decoders: "ComponentSet[Decoder] | None",
         verifiers: "ComponentSet[Decoder] | None",
+        broken: Mapping[str, str],
     ) -> None:
         self.default = default
         self.encoders = encoders
         self.decoders = decoders
         self.verifiers = verifiers
+        self._broken = broken
+        self.failures = dict(broken)
         self.cards: dict[str, ModelCard] = {}
         self._guards: dict[str, Guard] = {}
         if decoders:
@@ -129,20 +130,21 @@ class Registry:
             self._guards = {name: guard.Guard(half, halves.get(name)) for name, half in encoders.by_model.items()}
             self.cards = {name: each.card for name, each in self._guards.items()}
 
-    def check_golden(self) -> list[str]:
-        """Run every golden check of this role; return a sentence for each that fails."""
+    def check_golden(self) -> dict[str, str]:
+        """Run every golden check of this role; return a sentence for each model that cannot be used, by its name."""
         # The decoders and the verifiers may be one set.
         sets = dict.fromkeys(each for each in (self.encoders, self.decoders, self.verifiers) if each)
-        return [failure for components in sets for failure in components.check_golden()]
+        self.failures = {**self._broken, **{name: why for each in sets for name, why in each.check_golden().items()}}
+        return self.failures
 
     def guard(self, name: str | None) -> "Guard":
         """Return the guarded encoder of the model of this name; of the default model for None.
 
         Raises:
-            UnknownModel: no such model is loaded, or none that encodes.
-            NotReady: one of its components failed its last golden check.
+            UnknownModel: there is no such model, or none that encodes.
+            NotReady: it could not be opened, or one of its components failed its last golden check.
         """
-        guard = _find(self.default if name is None else name, self._guards)
+        guard = _find(self.default if name is None else name, self._guards, self._broken)
         for components in (self.encoders, self.verifiers):
             if components:
                 components.by_name(name)
@@ -152,13 +154,14 @@ class Registry:
         """Return the ladder of the models that take the default model's images, without those that are not ready.
 
         Raises:
-            NotReady: none of them is.
+            NotReady: none of them is, or the default model could not be opened.
         """
         from latentwire.selection.ladder import Ladder  # a receiver must not load this code
 
         ready, failures = [], []
+        image = self.card(self.default).image
         for name, card in self.cards.items():
-            if card.image == self.cards[self.default].image:
+            if card.image == image:
                 try:
                     ready.append(self.guard(name))
                 except NotReady as error:
@@ -171,71 +174,88 @@ class Registry:
         """Return the card of the model of this name.
 
         Raises:
-            UnknownModel: no such model is loaded.
+            UnknownModel: there is no such model.
+            NotReady: it could not be opened.
         """
-        return _find(name, self.cards)
+        return _find(name, self.cards, self._broken)
 
 
 def open_registry(settings: Settings) -> Registry:
     """Open the role's components of each model in `settings.models_dir`, and run their golden checks.
 
-    A model that fails its golden check is opened all the same: the process then reports that it is not ready, and does
-    not serve that model.
+    A model that cannot be opened, or fails its golden check, is not served; the others are.
 
     Raises:
-        StartupRefused: no model, two models with one fingerprint, or no such default model.
-        ModelError: a model's card or graph is not what it should be.
+        StartupRefused: no model can be opened, or there is no default; with `strict_models` also if one cannot be used.
     """
-    threads = settings.intra_op_threads
-    folders = _model_folders(settings.models_dir)
-    default = _default_model(settings, folders)
-    encoders, decoders = None, None
-    if settings.encodes:
-        from latentwire.encoder import Encoder  # a receiver must not load this code
-
-        encoders = ComponentSet((Encoder.open(folder, threads) for folder in folders), default)
-    if settings.decodes or settings.verifies:
-        from latentwire.decoder import Decoder  # a sender must not load this code
-
-        decoders = ComponentSet((Decoder.open(folder, threads) for folder in folders), default)
+    folder = settings.models_dir
+    try:
+        names = find_models(folder)
+        wanted = settings.default_model or default_model(folder)
+    except OSError as error:
+        raise StartupRefused(f"the models folder '{folder}' cannot be read: {error.strerror}") from error
+    if not names:
+        raise StartupRefused(f"the models folder '{folder}' holds no model")
+    encoders: list[Encoder] = []
+    decoders: list[Decoder] = []
+    usable: dict[bytes, str] = {}
+    broken: dict[str, str] = {}
+    for name in names:
+        try:
+            encoder, decoder = _open_components(settings, name)
+        except ModelError as error:
+            broken[name] = str(error)
+            continue
+        [fingerprint, *_] = [half.card.fingerprint for half in (encoder, decoder) if half]
+        if (twin := usable.setdefault(fingerprint, name)) != name:
+            broken[name] = f"the models '{twin}' and '{name}' have the same fingerprint; remove one of them"
+            continue
+        encoders += [encoder] if encoder else []
+        decoders += [decoder] if decoder else []
+    if not usable or (settings.strict_models and broken):
+        raise StartupRefused("; ".join(broken.values()))
+    default = _choose_default(wanted, names, list(usable.values()), folder)
+    decoding = ComponentSet(decoders, default, broken)
     registry = Registry(
-        default, encoders, decoders if settings.decodes else None, decoders if settings.verifies else None
+        default,
+        ComponentSet(encoders, default, broken) if settings.encodes else None,
+        decoding if settings.decodes else None,
+        decoding if settings.verifies else None,
+        broken,
     )
-    registry.check_golden()
+    if (failures := registry.check_golden()) and settings.strict_models:
+        raise StartupRefused("; ".join(failures.values()))
     return registry
 
 
-def _find(name: str, models: Mapping[str, Found]) -> Found:
+def _find(name: str, models: Mapping[str, Found], broken: Mapping[str, str]) -> Found:
+    if name in broken:
+        raise NotReady(broken[name])
     if name not in models:
         raise UnknownModel(f"no model is called '{name[:64]}'; choose from {', '.join(models)}")
     return models[name]
 
 
-def _model_folders(models_dir: Path) -> list[Path]:
-    # Folders whose names begin with a dot are models that are just being written.
-    try:
-        visible = (folder for folder in models_dir.iterdir() if not folder.name.startswith("."))
-        folders = sorted(folder for folder in visible if (folder / CARD_FILE).exists())
-    except OSError as error:
-        raise StartupRefused(f"the models folder '{models_dir}' cannot be read: {error.strerror}") from error
-    if not folders:
-        raise StartupRefused(f"the models folder '{models_dir}' holds no model: no folder in it has a {CARD_FILE}")
-    for folder in folders:
-        for file in (CARD_FILE, ENCODER_FILE, DECODER_FILE):
-            if not (folder / file).resolve().is_relative_to(models_dir.resolve()):
-                raise StartupRefused(
-                    f"{file} of model '{folder.name}' is a symlink to a file outside '{models_dir}'; copy it there"
-                )
-    return folders
+def _open_components(settings: Settings, name: str) -> "tuple[Encoder | None, Decoder | None]":
+    folder, threads = settings.models_dir / name, settings.intra_op_threads
+    encoder, decoder = None, None
+    if settings.encodes:
+        from latentwire.encoder import Encoder  # a receiver must not load this code
+
+        encoder = Encoder.open(folder, threads)
+    if settings.decodes or settings.verifies:
+        from latentwire.decoder import Decoder  # a sender must not load this code
+
+        decoder = Decoder.open(folder, threads)
+    return encoder, decoder
 
 
-def _default_model(settings: Settings, folders: list[Path]) -> str:
-    names = [folder.name for folder in folders]
-    default = names[0] if settings.default_model is None else settings.default_model
-    if settings.default_model is None and len(names) > 1:
-        raise StartupRefused(f"there are several models ({', '.join(names)}); choose the default with --default-model")
-    if default not in names:
+def _choose_default(wanted: str | None, names: list[str], usable: list[str], folder: Path) -> str:
+    if wanted is None and len(usable) > 1:
         raise StartupRefused(
-            f"the default model '{default}' is not in '{settings.models_dir}', which holds {', '.join(names)}"
+            f"there are several models ({', '.join(names)}); choose the default with --default-model, or write its "
+            f"name into '{folder / DEFAULT_MODEL_FILE}'"
         )
-    return default
+    if wanted is not None and wanted not in names:
+        raise StartupRefused(f"the default model '{wanted[:64]}' is not in '{folder}', which holds {', '.join(names)}")
+    return wanted or usable[0]

@@ -7,9 +7,10 @@ folder, prometheus-client's multiprocess mode is on: several processes count int
 
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
@@ -74,6 +75,7 @@ class Metrics:
         self._values = dict.fromkeys(GAUGES, 0)
         self._gauges = {name: self._gauge(name, text) for name, text in GAUGES.items()}
         self._models = self._info("model_info", "Loaded models", "model", "model_id", "default")
+        self._model_ready = self._info("model_ready", "Whether a model is served: 1, or 0", "model", mode="livemin")
         self._info("build_info", "Program that is running", "version", "role", "python").labels(
             version, role, platform.python_version()
         ).set(1)
@@ -82,6 +84,11 @@ class Metrics:
         """Show which models are loaded, and which of them is the default."""
         for card in cards:
             self._models.labels(card.name, card.model_id, str(card.name == default).lower()).set(1)
+
+    def show_ready_models(self, cards: Iterable[str], failures: Collection[str]) -> None:
+        """Show which models are served: those in `cards` and not in `failures`, by their names."""
+        for name in {*cards, *failures}:
+            self._model_ready.labels(name).set(name not in failures)
 
     def show(self, **gauges: int) -> None:
         """Show the current values of gauges, by their names in `GAUGES`."""
@@ -148,8 +155,8 @@ class Metrics:
             gauge.set_function(lambda: self._values[name])
         return gauge
 
-    def _info(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"latentwire_{name}", text, labels, registry=self._registry, multiprocess_mode="livemax")
+    def _info(self, name: str, text: str, *labels: str, mode: Literal["livemax", "livemin"] = "livemax") -> Gauge:
+        return Gauge(f"latentwire_{name}", text, labels, registry=self._registry, multiprocess_mode=mode)
 
 
 def _drop_dead_processes(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The service as one process, or as a parent and its workers: settings enter, an exit code leaves."""
 
+import logging
 import multiprocessing
 import os
 import socket
@@ -29,6 +30,8 @@ HUNG_WORKER_S = 30
 # A hung parent is ended by force this time after its workers.
 AFTER_WORKERS_S = 2.0
 
+_log = logging.getLogger(__name__)
+
 # Called when the service answers, with the names of its models, that of the default model, and the port.
 Announce = Callable[[list[str], str, int], None]
 
@@ -41,33 +44,40 @@ def serve(settings: Settings, announce: Announce) -> int:
         ModelError: a model's card or graph is not valid.
     """
     process = ServingProcess(settings)
+    config = _uvicorn_config(settings, process)  # this also configures logging
     if settings.workers > 1:
-        return _serve_with_workers(settings, process, announce)
+        return _serve_with_workers(settings, config, announce)
     registry = open_registry(settings)
     process.open(registry)
     with listen(settings.host, settings.port) as listener:
-        config = _uvicorn_config(settings, process)
+        _log_failures(registry.failures)
         announce(list(registry.cards), registry.default, listener.getsockname()[1])
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
-def _serve_with_workers(settings: Settings, process: ServingProcess, announce: Announce) -> int:
+def _serve_with_workers(settings: Settings, config: uvicorn.Config, announce: Announce) -> int:
     # Each worker opens the models itself. A process that ends again does it first, so that what is wrong with them is
     # said once, and so that the parent does not keep their memory.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as checker:
-        models, default = checker.submit(_check, settings).result()
+        models, default, failures = checker.submit(_check, settings).result()
     with listen(settings.host, settings.port) as listener, _metrics_folder():
+        _log_failures(failures)
         announce_all = partial(announce, models, default, listener.getsockname()[1])
         stop_timeout_s = settings.graceful_shutdown_timeout_s + HUNG_S + AFTER_WORKERS_S
-        return Workers(_uvicorn_config(settings, process), listener, announce_all, stop_timeout_s).serve()
+        return Workers(config, listener, announce_all, stop_timeout_s).serve()
 
 
-def _check(settings: Settings) -> tuple[list[str], str]:
+def _log_failures(failures: dict[str, str]) -> None:
+    for sentence in failures.values():
+        _log.error("%s; this model is not served", sentence)
+
+
+def _check(settings: Settings) -> tuple[list[str], str, dict[str, str]]:
     open_keys(settings)
     open_certificate(settings)
     registry = open_registry(settings)
-    return list(registry.cards), registry.default
+    return list(registry.cards), registry.default, registry.failures
 
 
 def listen(host: str, port: int) -> socket.socket:

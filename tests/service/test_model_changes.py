@@ -1,6 +1,7 @@
-"""Files of models that change between one start of the real server and the next."""
+"""Files of models that change between one start and the next."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE
+from service.errors import NotReady, StartupRefused
+from service.inference.registry import open_registry
+from service.settings import Settings
 from tests.service.client import OCTETS
 from tests.service.launching import LaunchServer, Server, start_in_vain
+from tests.tiny_model import publish_tiny_model
 
 Damage = Callable[[Path], None]
 DEFAULT = ("--default-model", "tiny")
@@ -74,9 +79,19 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize(("damage", "says"), DAMAGES.values(), ids=DAMAGES)
-def test_a_start_with_files_that_changed_is_refused(two_models: Path, damage: Damage, says: str) -> None:
+def test_a_model_whose_files_changed_is_not_served_and_the_other_one_is(
+    two_models: Path, tmp_path: Path, damage: Damage, says: str
+) -> None:
+    publish_tiny_model(two_models, tmp_path / "scratch", "third", seed=2)
     damage(two_models)
-    assert says in start_in_vain(two_models, *DEFAULT)
+    settings = Settings(models_dir=two_models, default_model="tiny")
+    registry = open_registry(settings)
+    assert says in registry.failures["tiny"]
+    assert registry.guard("third").card.name == "third"
+    with pytest.raises(NotReady, match=re.escape(registry.failures["tiny"])):
+        registry.guard(None)
+    with pytest.raises(StartupRefused, match=re.escape(says)):
+        open_registry(settings.model_copy(update={"strict_models": True}))
 
 
 def test_a_running_server_does_not_mind_and_the_next_one_waits_for_the_right_files(
@@ -96,7 +111,7 @@ def test_a_running_server_does_not_mind_and_the_next_one_waits_for_the_right_fil
         assert answers(server) == before
         assert server.client.get("/readyz").status_code == 200
     server.stop()
-    start_in_vain(two_models, *DEFAULT)
+    start_in_vain(two_models, *DEFAULT, "--strict-models")
     shutil.rmtree(two_models)
     shutil.copytree(models_dir, two_models)
     assert answers(launch_server(two_models, *DEFAULT)) == before

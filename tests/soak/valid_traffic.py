@@ -295,7 +295,10 @@ def _pages(known: Known, metrics_are_hidden: bool) -> Found:
         for name, card in cards.items():
             yield "show a model", Exchange(half, f"/models/{name}", gives_json(card), method="GET")
         yield "probe", Exchange(half, "/livez", gives_json({"status": "alive"}), method="GET")
-        yield "probe", Exchange(half, "/readyz", gives_json({"status": "ready"}), method="GET")
+        yield (
+            "probe",
+            Exchange(half, "/readyz", gives_json({"status": "ready", "unavailable_models": {}}), method="GET"),
+        )
         for page in ("/openapi.json", "/docs"):
             yield "open a page", Exchange(half, page, succeeds, method="GET")
         metrics = refuses("not-found") if metrics_are_hidden else succeeds

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -689,6 +690,55 @@ def test_an_image_that_cannot_be_written_leaves_nothing_half_done(run: Run, one:
         "",
     )
     assert Path("/dev/null").is_char_device()
+
+
+def test_the_models_are_listed_with_the_default_and_what_is_wrong_with_the_others(
+    run: Run, rungs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "listed"
+    shutil.copytree(rungs, folder)
+    (folder / "default-model.txt").write_text("low\n")
+    (folder / "middle" / "card.json").write_text("{}")
+    (folder / "lost+found").mkdir()
+    code, out, err = run("models", "--models-dir", "listed")
+    assert code == 1
+    assert out == (
+        "high           6 × 8 grey  4.0 bytes  23.0 dB  A random linear model for tests.\n"
+        "low (default)  6 × 8 grey  4.0 bytes  13.0 dB  A random linear model for tests.\n"
+        "other          4 × 4 grey                      A random linear model for tests.\n"
+    )
+    assert err.startswith("latentwire: listed: the card of model 'middle' is not valid")
+    code, out, _ = run("models", "--models-dir", "listed", "--json")
+    listed = [json.loads(line) for line in out.splitlines()]
+    assert [(each["name"], each["default"]) for each in listed] == [("high", False), ("low", True), ("other", False)]
+    assert (listed[2]["shape"], listed[2]["psnr_db"]) == ([4, 4, 1], None)
+
+
+def test_the_folder_s_default_is_used_where_no_model_is_named(run: Run, one: Path, rungs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "listed"
+    shutil.copytree(rungs, folder)
+    (folder / "default-model.txt").write_text("low\n")
+    assert run("encode", "one.png", "--models-dir", "listed")[0] == 0
+    assert json.loads(run("inspect", "one.lw", "--json", "--models-dir", "listed")[1])["model"] == "low"
+    assert run("encode", "one.png", "--models-dir", "listed", "--min-psnr", "8", "--force")[0] == 0
+
+
+def test_a_model_that_cannot_be_used_is_not_chosen(run: Run, one: Path, rungs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(rungs, folder)
+    shutil.rmtree(folder / "other")
+    size = (folder / "low" / ENCODER_FILE).stat().st_size
+    (folder / "low" / ENCODER_FILE).write_bytes(b"")
+    (folder / "middle" / "card.json").unlink()
+    code, out, err = run("encode", "one.png", "--models-dir", "damaged", "--min-psnr", "0")
+    assert code == 0
+    assert out.endswith(", of model high\n")
+    assert err == f"latentwire: low: warning: encoder.onnx of model 'low' has 0 bytes; its card says {size}\n"
+    (folder / "low" / "card.json").unlink()
+    assert run("encode", "one.png", "--models-dir", "damaged", "--force")[0] == 0
+    (folder / "high" / ENCODER_FILE).write_bytes(b"")
+    code, _, err = run("encode", "one.png", "--models-dir", "damaged", "--min-psnr", "0", "--force")
+    assert (code, err.count("\n")) == (1, 1)
 
 
 def test_quiet_prints_nothing_but_what_is_wrong(run: Run, one: Path) -> None:

@@ -169,6 +169,7 @@ def test_metrics_and_labels(rows: list[Row], models_dir: Path) -> None:
     metrics.count_closed_connection("evicted")
     metrics.show(requests_in_flight=1)
     metrics.set_models(cards_of(models_dir), "tiny")
+    metrics.show_ready_models(["tiny"], {})
     found: Names = {}
     for family in text_string_to_metric_families(metrics.text("")[0].decode()):
         if not family.name.startswith("process_"):

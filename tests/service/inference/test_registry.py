@@ -1,11 +1,17 @@
+import errno
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from latentwire.errors import InvalidGraph, ModelMismatch
-from service.errors import StartupRefused, UnknownModel
+from latentwire.errors import ModelMismatch
+from latentwire.model.card import CARD_FILE
+from service.errors import NotReady, StartupRefused, UnknownModel
 from service.inference.registry import open_registry
 from service.settings import Settings
+from tests.tiny_model import publish_tiny_model
 
 
 @pytest.fixture
@@ -25,25 +31,129 @@ def test_a_role_opens_only_its_own_components(settings: Settings) -> None:
         assert (registry.encoders is not None) == (role == "sender")
         assert (registry.decoders is not None) == (role == "receiver")
         assert registry.verifiers is None
-        assert registry.check_golden() == []
+        assert registry.check_golden() == {}
         path.write_bytes(graph)
 
 
-def test_a_damaged_graph_is_refused(settings: Settings) -> None:
-    path = settings.models_dir / "tiny" / "decoder.onnx"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InvalidGraph, match=r"decoder.onnx of model 'tiny'.*SHA-256"):
+def damage_decoder(models: Path) -> None:
+    path = models / "tiny" / "decoder.onnx"
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def forbid(models: Path) -> None:
+    # As root may read everything, a loop of symlinks stands for what may not be read.
+    shutil.rmtree(models / "tiny")
+    (models / "tiny").mkdir()
+    (models / "tiny" / CARD_FILE).symlink_to(CARD_FILE)
+
+
+def leave_backup(models: Path) -> None:
+    shutil.copytree(models / "tiny", models / "tiny.bak")
+
+
+def rename_backup(models: Path) -> None:
+    leave_backup(models)
+    path = models / "tiny.bak" / CARD_FILE
+    path.write_text(path.read_text().replace('"tiny"', '"tiny.bak"'))
+
+
+def lose_card(models: Path) -> None:
+    (models / "tiny" / CARD_FILE).unlink()
+
+
+def lose_target(models: Path) -> None:
+    shutil.rmtree(models / "tiny")
+    (models / "tiny").symlink_to("gone")
+
+
+# What happens to the model `tiny`, the models that cannot be used then, and what is said of the last of them.
+DAMAGES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
+    "graph damaged": (damage_decoder, ["tiny"], "decoder.onnx of model 'tiny' does not match the SHA-256"),
+    "cannot be read": (forbid, ["tiny"], "model 'tiny' has no readable card.json: Too many levels of symbolic links"),
+    "backup": (leave_backup, ["tiny.bak"], "the card in folder 'tiny.bak' names the model 'tiny'"),
+    "renamed backup": (rename_backup, ["tiny.bak"], "the models 'tiny' and 'tiny.bak' have the same fingerprint"),
+    "card missing": (lose_card, ["tiny"], "model 'tiny' has no readable card.json: No such file"),
+    "target missing": (lose_target, ["tiny"], "model 'tiny' has no readable card.json: No such file"),
+}
+
+
+@pytest.mark.parametrize(("damage", "unusable", "says"), DAMAGES.values(), ids=DAMAGES)
+def test_a_model_that_cannot_be_used_costs_itself_alone(
+    settings: Settings, tmp_path: Path, damage: Callable[[Path], None], unusable: list[str], says: str
+) -> None:
+    publish_tiny_model(settings.models_dir, tmp_path / "scratch", "other", seed=1)
+    damage(settings.models_dir)
+    registry = open_registry(settings.model_copy(update={"default_model": "other"}))
+    assert list(registry.failures) == unusable
+    assert says in registry.failures[unusable[-1]]
+    assert registry.guard(None).card.name == "other"
+    with pytest.raises(NotReady, match=re.escape(says)):
+        registry.guard(unusable[-1])
+    assert registry.check_golden() == registry.failures
+    with pytest.raises(StartupRefused, match=re.escape(says)):
+        open_registry(settings.model_copy(update={"strict_models": True, "default_model": "other"}))
+
+
+def test_a_folder_that_can_be_no_model_is_passed_over(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lost+found", "$RECYCLE.BIN", ".git"):
+        (settings.models_dir / name).mkdir()
+    exists = Path.exists
+
+    def refused(path: Path) -> bool:
+        if path.parent.parent == settings.models_dir and path.parent.name != "tiny":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    registry = open_registry(settings.model_copy(update={"strict_models": True}))
+    assert list(registry.cards) == ["tiny"]
+
+
+def test_symlinks_are_followed_out_of_the_folder(settings: Settings, tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for path in (settings.models_dir / "tiny").iterdir():
+        path.rename(blobs / path.name)
+        path.symlink_to(blobs / path.name)
+    (settings.models_dir / "tiny").rename(tmp_path / "tiny")
+    (settings.models_dir / "tiny").symlink_to(tmp_path / "tiny")
+    assert open_registry(settings).failures == {}
+    (blobs / "decoder.onnx").write_bytes(b"x")
+    with pytest.raises(StartupRefused, match=r"decoder.onnx of model 'tiny' has 1 bytes"):
         open_registry(settings)
 
 
-def test_a_symlink_out_of_the_models_folder_is_refused(settings: Settings, tmp_path: Path) -> None:
-    path = settings.models_dir / "tiny" / "decoder.onnx"
-    path.rename(tmp_path / "elsewhere.onnx")
-    path.symlink_to(tmp_path / "elsewhere.onnx")
-    with pytest.raises(StartupRefused, match=r"decoder.onnx of model 'tiny' is a symlink to a file outside"):
+def test_the_default_is_the_one_that_is_set_else_the_folder_s_else_the_only_usable_one(
+    settings: Settings, tmp_path: Path
+) -> None:
+    assert open_registry(settings).default == "tiny"
+    shutil.copytree(settings.models_dir / "tiny", settings.models_dir / "tiny.bak")
+    assert open_registry(settings).default == "tiny"
+    publish_tiny_model(settings.models_dir, tmp_path / "scratch", "other", seed=1)
+    with pytest.raises(StartupRefused, match=r"with --default-model, or write its name into '.*default-model.txt'"):
         open_registry(settings)
+    named = settings.models_dir / "default-model.txt"
+    named.write_text("other\n")
+    assert open_registry(settings).default == "other"
+    assert open_registry(settings.model_copy(update={"default_model": "tiny"})).default == "tiny"
+    named.write_text("../other")
+    with pytest.raises(StartupRefused, match=r"the default model '../other' is not in"):
+        open_registry(settings)
+
+
+def test_a_default_that_cannot_be_used_leaves_the_others_to_those_who_name_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    publish_tiny_model(settings.models_dir, tmp_path / "scratch", "other", seed=1)
+    damage_decoder(settings.models_dir)
+    registry = open_registry(settings.model_copy(update={"default_model": "tiny"}))
+    assert registry.guard("other").card.name == "other"
+    assert registry.decoders is not None
+    for ask in (registry.ladder, lambda: registry.guard(None), lambda: registry.card("tiny")):
+        with pytest.raises(NotReady, match=r"decoder.onnx of model 'tiny'"):
+            ask()
+    with pytest.raises(NotReady, match=r"decoder.onnx of model 'tiny'"):
+        registry.decoders.by_name(None)
 
 
 def test_unknown_names_and_fingerprints_are_refused_with_the_known_ones(settings: Settings) -> None:
