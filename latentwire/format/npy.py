@@ -114,7 +114,7 @@ class NpyReader:
         if self._dtype not in self._dtypes:
             raise InvalidArray(f"the array is of the type {str(self._dtype)[:64]}; send {self._expected}")
         if not 1 <= len(shape) <= MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
-            raise InvalidArray(f"the array has the shape {str(shape)[:64]}, which is not valid here")
+            raise InvalidArray(f"the array has the shape {str(shape)[:64]}, which is not valid")
         if fortran_order:
             raise InvalidArray("the array is in Fortran order; send numpy.ascontiguousarray of it")
         del self._buffer[: start + length]

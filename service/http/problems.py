@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latentwire import errors as codec_errors
 from service import errors
 from service.http.media_types import PROBLEM
-from service.observability.request_record import record_problem
+from service.observability.request_record import record_problem, response_has_started
 
 PROBLEM_MEDIA_TYPE = PROBLEM
 
@@ -121,17 +121,10 @@ class ProblemMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; raise an unexpected error after its response, for the server's log."""
-        started = False
-
-        async def send_noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_noted)
+            await self._app(scope, receive, send)
         except Exception as error:
-            if scope["type"] != "http" or started:
+            if scope["type"] != "http" or response_has_started():
                 raise
             response = response_to(error)
             await response(scope, receive, send)

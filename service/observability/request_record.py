@@ -70,6 +70,11 @@ def current_record() -> RequestRecord | None:
     return _current.get()
 
 
+def response_has_started() -> bool:
+    """Whether the response to the request of this task has a status that was sent."""
+    return (record := _current.get()) is not None and record.status != 0
+
+
 def record_problem(code: str) -> None:
     """Record which problem the response describes."""
     if (record := _current.get()) is not None:

@@ -14,12 +14,15 @@ else:
 
 
 class CoalescingTransport(_Base):
-    """A transport that holds the headers of a response back until its body, or the event loop's next turn, comes."""
+    """A transport that holds the headers of a response back until its body or its end comes."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         """Write to `transport`, which does everything else itself."""
         self._transport = transport
+        self._write = transport.write
         self._headers = b""
+        # uvicorn calls this for each request, and __getattr__ is slow.
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
         """Write bytes; those that begin a response with what comes next."""
@@ -28,19 +31,18 @@ class CoalescingTransport(_Base):
         # 100 Continue comes alone: its client waits for it.
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
             self._headers = data
-            asyncio.get_running_loop().call_soon(self._flush)
             return
-        self._transport.write(data)
+        self._write(data)
+
+    def flush(self) -> None:
+        """Write what is held back, as the response to a HEAD request has no body."""
+        if self._headers and not self.is_closing():
+            self.write(b"")
 
     def close(self) -> None:
         """Write what is held back, and close."""
-        self._flush()
+        self.flush()
         self._transport.close()
-
-    def _flush(self) -> None:
-        data, self._headers = self._headers, b""
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -26,6 +26,13 @@ class Limits(NamedTuple):
     max_headers: int
     max_connections: int
 
+    def exceeded_by(self, received_bytes: int, url: bytes, headers: list[Header]) -> bool:
+        """Whether a request's headers are too many or too large; `received_bytes` hold them, and perhaps more."""
+        if received_bytes > self.max_header_bytes:
+            size = len(url) + sum(len(name) + len(value) for name, value in headers)
+            return size > self.max_header_bytes or len(headers) > self.max_headers
+        return len(headers) > self.max_headers
+
 
 class Connection(Protocol):
     """What the pool needs of a connection."""

@@ -4,7 +4,7 @@ This file alone uses internal names of uvicorn. Its test names the versions of u
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -67,8 +67,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start a request, unless its headers are too large."""
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > self._limits.max_header_bytes or len(self.headers) > self._limits.max_headers:
+        if self._limits.exceeded_by(self._bytes_outside_bodies, self.url, self.headers):
             self._refusal = self._too_large()
             raise HttpParserError
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -88,6 +87,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Start the next request, or wait for it."""
+        cast(CoalescingTransport, self.transport).flush()
         super().on_response_complete()
         if not self.has_request:
             self._pool.set_idle(self)
@@ -112,7 +112,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.loop.call_later(wait_s, super().shutdown)
 
     def close_after_response(self) -> None:
-        """Close the connection when its response has ended, and say so in the response's headers."""
+        """Close the connection after its response, which says so."""
         if self.has_request:
             self.cycle.keep_alive = False
 

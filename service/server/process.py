@@ -1,6 +1,7 @@
 """What one process serves: the application, its connections, its certificate, and how it stops."""
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import ssl
@@ -68,6 +69,8 @@ class ServingProcess:
             self._tasks.append(asyncio.get_running_loop().create_task(certificate.keep_current()))
         # A key that was sent as a query parameter is not accepted, and must not be logged.
         logging.getLogger("uvicorn.access").addFilter(_without_query)
+        # What has been opened stays; the garbage collector need not look at it again.
+        gc.freeze()
         return app
 
     def make_protocol(self, **of_uvicorn: Any) -> asyncio.Protocol:

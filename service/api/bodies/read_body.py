@@ -1,6 +1,7 @@
 """Reads the whole body of a request, within limits of size and time, with or without a Content-Length."""
 
 import asyncio
+from typing import Self, cast
 
 from starlette.types import Message, Receive
 
@@ -24,26 +25,58 @@ async def read_body(receive: Receive, headers: ContentHeaders, settings: Setting
     """
     if headers.announced_bytes > settings.max_body_bytes:
         raise body_too_large(settings.max_body_bytes)
-    time_s = asyncio.get_running_loop().time
-    deadline_s = time_s() + settings.body_timeout_s
-    body = bytearray()
-    try:
-        async with asyncio.timeout_at(min(deadline_s, time_s() + settings.io_idle_timeout_s)) as timeout:
-            while True:
-                message = await receive()
-                piece = piece_of(message)
-                if len(body) + len(piece) > settings.max_body_bytes:
-                    raise body_too_large(settings.max_body_bytes)
-                budget.add(len(piece))
-                if not message.get("more_body", False):
-                    return bytes(body) + piece if body else piece
-                # One bytearray: a list of many small pieces would take many times their bytes.
-                body += piece
-                timeout.reschedule(min(deadline_s, time_s() + settings.io_idle_timeout_s))
-    except TimeoutError as error:
-        if time_s() < deadline_s:
-            raise BodyStalled(f"no more of the body came within {settings.io_idle_timeout_s} seconds") from error
-        raise BodyStalled(f"the whole body did not come within {settings.body_timeout_s} seconds") from error
+    with StallTimer(settings) as timer:
+        body = bytearray()
+        while True:
+            message = await receive()
+            piece = piece_of(message)
+            if len(body) + len(piece) > settings.max_body_bytes:
+                raise body_too_large(settings.max_body_bytes)
+            budget.add(len(piece))
+            if not message.get("more_body", False):
+                return bytes(body) + piece if body else piece
+            # One bytearray: a list of many small pieces would take many times their bytes.
+            body += piece
+            timer.restart()
+
+
+class StallTimer:
+    """Cancels the task in its `with` block when a body does not arrive, and raises `BodyStalled` in place of that.
+
+    `asyncio.timeout()` does the same in six times the time, which is a fiftieth of the time of a request.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        self._task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._loop = self._task.get_loop()
+        self._deadline_s = self._loop.time() + self._settings.body_timeout_s
+        self._expired = False
+        self._start()
+        return self
+
+    def restart(self) -> None:
+        """Wait for more of the body."""
+        self._timer.cancel()
+        self._start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if self._expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+            settings = self._settings
+            if self._loop.time() < self._deadline_s:
+                raise BodyStalled(f"no more of the body came within {settings.io_idle_timeout_s} seconds")
+            raise BodyStalled(f"the whole body did not come within {settings.body_timeout_s} seconds")
+
+    def _start(self) -> None:
+        at_s = min(self._deadline_s, self._loop.time() + self._settings.io_idle_timeout_s)
+        self._timer = self._loop.call_at(at_s, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

@@ -37,22 +37,23 @@ class RecordingTransport:
     ],
     ids=["with the body", "100 Continue alone", "two responses", "without a body"],
 )
-@pytest.mark.parametrize("closes", [False, True], ids=["open", "closed"])
+@pytest.mark.parametrize("end", ["flush", "close"])
 def test_headers_are_written_with_the_first_bytes_of_the_body(
-    writes: list[bytes], expected: list[bytes], *, closes: bool
+    writes: list[bytes], expected: list[bytes], end: str
 ) -> None:
     recording = RecordingTransport()
-
-    async def write() -> None:
-        transport = CoalescingTransport(cast(asyncio.Transport, recording))
-        for data in writes:
-            transport.write(data)
-        if closes:
-            transport.close()
-        else:
-            # Headers without a body are written in the event loop's next turn.
-            await asyncio.sleep(0)
-        assert transport.is_closing() == closes
-
-    asyncio.run(write())
+    transport = CoalescingTransport(cast(asyncio.Transport, recording))
+    for data in writes:
+        transport.write(data)
+    getattr(transport, end)()
     assert recording.written == expected
+    assert transport.is_closing() == recording.closed == (end == "close")
+
+
+def test_nothing_is_written_to_a_transport_that_was_closed_meanwhile() -> None:
+    recording = RecordingTransport()
+    transport = CoalescingTransport(cast(asyncio.Transport, recording))
+    transport.write(HEADERS)
+    recording.close()
+    transport.flush()
+    assert recording.written == []
