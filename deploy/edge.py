@@ -12,6 +12,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import ssl
@@ -118,7 +119,9 @@ def run() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {*stop_signals, signal.SIGCHLD})
     state = _state()
     file.write_text(state[0], encoding="utf-8")
-    command = ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(file)]
+    # Linux's setpriv has the kernel end nginx when this process is killed and cannot do it.
+    setpriv = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    command = [*setpriv, "nginx", "-e", "stderr", "-p", str(folder), "-c", str(file)]
     # nginx opens /dev/stdout anew for its access log. Not every standard output can be opened; a pipe of this user can.
     log = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # noqa: S607
     nginx = subprocess.Popen(command, stdout=log.stdin)  # noqa: S603 - the command is ours but for the folder's name

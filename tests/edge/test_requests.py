@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from deploy.edge import DEFAULTS, PROBLEMS, configuration
-from tests.edge.launching import PROGRAM, Edge, free_port
+from tests.edge.launching import PROGRAM, Edge, accepts, free_port
 from tests.service.client import OCTETS, assert_problem
-from tests.service.launching import ROOT, Server
+from tests.service.launching import ROOT, Server, wait_until
 from tests.soak.misbehaving_clients import received
 
 StartEdge = Callable[..., Edge]
@@ -269,3 +269,8 @@ def test_each_address_of_a_name_is_a_replica_and_stays_when_its_name_server_fail
 def test_it_writes_to_one_folder_alone(edge: Edge) -> None:
     assert PROGRAM.parent == Path(ROOT) / "deploy"
     assert {path.name for path in edge.folder.iterdir()} >= {"nginx.conf", "nginx.pid", "body"}
+
+
+def test_nginx_ends_with_the_program_that_was_killed(edge: Edge) -> None:
+    edge.process.kill()
+    wait_until(lambda: not accepts(edge.address), "nothing listens on the edge's port")
