@@ -75,7 +75,7 @@ def publish_tiny_model(
     tables = count_tables(quantizer.quantize(y, parameters))
     description = "A random linear model for tests."
     card = make_card(name, encoder, decoder, shape, parameters, tables, description=description)
-    return write_model(models_dir, card, encoder, decoder)
+    return write_model(models_dir, card, encoder, decoder, replace=True)
 
 
 def familiar_pixels(count: int, seed: int = 0, shape: ImageShape = SHAPE) -> image.Pixels:
@@ -103,7 +103,7 @@ def publish_guarded_model(
     strange = OodImages("noise", strange_pixels(100, 4, shape))
     guard = make_guard(folder, dataset, TrainingSplit(train, validation), [strange])
     card = load_card(folder).model_copy(update={"guard": guard})
-    return write_model(models_dir, card, folder / ENCODER_FILE, folder / DECODER_FILE)
+    return write_model(models_dir, card, folder / ENCODER_FILE, folder / DECODER_FILE, replace=True)
 
 
 def with_quality(card: ModelCard, mse: float) -> ModelCard:

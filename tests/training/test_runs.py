@@ -17,10 +17,37 @@ def test_a_run_is_named_after_its_recipe_and_the_time(
     assert run.recipe() == tiny
 
 
-def test_a_folder_that_holds_something_is_not_overwritten(tmp_path: Path, tiny: Recipe) -> None:
+def test_a_folder_that_holds_something_is_not_overwritten_and_the_way_on_is_one_that_works(
+    tmp_path: Path, tiny: Recipe, finished_run: RunFolder
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    with pytest.raises(InvalidRun, match=r"holds other files; choose another folder with --run"):
+        create_run(tiny, tmp_path / "notes")
     create_run(tiny, tmp_path / "run")
-    with pytest.raises(InvalidRun, match=r"already exists; go on with it by `python -m training resume"):
+    with pytest.raises(InvalidRun, match="a run that never began; remove it, or choose another folder"):
         create_run(tiny, tmp_path / "run")
+    with pytest.raises(InvalidRun, match=r"go on with its run by `python -m training resume .*`, or choose another"):
+        create_run(tiny, finished_run.path)
+
+
+def test_a_command_that_a_message_gives_can_be_typed_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "my run")
+    with pytest.raises(InvalidRun, match=r"`python -m training export '.*/my run'`"):
+        run.read_json(run.export_file, "export")
+
+
+def test_what_has_not_begun_is_taken_back_and_what_has_stays(
+    tmp_path: Path, tiny: Recipe, finished_run: RunFolder
+) -> None:
+    run = create_run(tiny, tmp_path / "run")
+    (run.path / "notes.txt").write_text("mine")
+    run.discard()
+    assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
+    create_run(tiny, tmp_path / "other").discard()
+    assert not (tmp_path / "other").exists()
+    finished_run.discard()
+    assert finished_run.recipe() == tiny
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, tiny: Recipe) -> None:

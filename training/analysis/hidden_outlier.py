@@ -24,7 +24,7 @@ from latentwire.imaging import image
 from training.analysis.outliers import ERRORS, Errors, errors_of_each, rank_of
 from training.architectures import build_autoencoder
 from training.atomic import write_atomically
-from training.data.datasets import SPLIT_SEED, Dataset, Images
+from training.data.datasets import SPLIT_SEED, Dataset, Images, split_sizes
 from training.errors import Interrupted, InvalidRecipe, InvalidRun
 from training.loop.checkpoints import load_checkpoint
 from training.loop.trainer import check, train
@@ -119,11 +119,8 @@ def hide(dataset: Dataset, pixels: image.Pixels, recipe: Recipe, number: int) ->
     """
     count = len(dataset.train) + 1
     order = np.random.RandomState(SPLIT_SEED).permutation(count)
-    left = count - recipe.validation_images
-    trained = min(recipe.training_images or left, left)
-    if trained < 1:
-        raise InvalidRecipe(f"{dataset.name} has {count - 1:,} training images, and validation_images leaves none")
-    index = int(order[recipe.validation_images + number % trained])
+    trained, validated = split_sizes(dataset.name, count, recipe)
+    index = int(order[validated + number % trained])
     train_images = Images(
         np.insert(dataset.train.pixels, index, pixels, axis=0), np.insert(dataset.train.labels, index, 0)
     )

@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from latentwire.cli.arguments import Parser
+from latentwire.options import FITS
 from training.plots import PICTURES
 from training.recipe import Recipe
 from training.recipe.architecture import KINDS
@@ -113,12 +114,14 @@ def _add_publication(command: Parser) -> None:
     _add_run(command)
     command.add_argument("--models-dir", type=Path, default=MODELS_DIR, metavar="DIR", help="default: %(default)s")
     command.add_argument("--name", help="name of the model (default: the recipe's)")
+    command.add_argument("--force", action="store_true", help="replace a model of the same name")
     _add_ood_images(command)
 
 
 def _add_guard(command: Parser) -> None:
     command.add_argument("models", nargs="+", type=Path, metavar="DIR", help="model folder")
     _add_ood_images(command)
+    _add_dataset(command)
     _add_data(command)
 
 
@@ -195,6 +198,9 @@ def _add_data(command: Parser) -> None:
 def _add_dataset(command: Parser, default: str | None = None) -> None:
     usage = f"data set (default: {default or 'the one that the model was trained on'})"
     command.add_argument("--dataset", default=default, metavar="NAME|PATH", help=usage)
+    if default is None:
+        usage = "what to do with images of another size than the model's (default: the recipe's)"
+        command.add_argument("--fit", choices=FITS, help=usage)
 
 
 def _add_ood_images(command: Parser) -> None:

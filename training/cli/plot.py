@@ -16,7 +16,7 @@ def plot(arguments: argparse.Namespace) -> int:
     check_request(arguments.picture, len(arguments.sources) + len(arguments.model), out, options)
     sources = [*map(find_source, arguments.sources), *map(model_source, arguments.model)]
     if kind.draw is not None:
-        dataset = load_dataset_of_source(sources[0], arguments, arguments.dataset)
+        dataset = load_dataset_of_source(sources[0], arguments, arguments.dataset, arguments.fit)
         with open_sources(sources, dataset) as folders:
             kind.draw(folders, dataset, out, options)
     elif kind.draw_run is not None:
@@ -32,6 +32,7 @@ def report(arguments: argparse.Namespace) -> int:
     if (arguments.source is None) == (arguments.model is None):
         raise InvalidRecipe("report takes either the folder of a run or --model with that of a published model")
     source = find_source(arguments.source) if arguments.source is not None else model_source(arguments.model)
-    pictures = write_report(source, load_dataset_of_source(source, arguments, arguments.dataset), arguments.out)
+    dataset = load_dataset_of_source(source, arguments, arguments.dataset, arguments.fit)
+    pictures = write_report(source, dataset, arguments.out)
     print(f"{arguments.out}: {', '.join(pictures)}")
     return 0

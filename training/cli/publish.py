@@ -10,7 +10,7 @@ from training.data.datasets import Dataset
 from training.errors import InvalidRecipe, InvalidRun
 from training.release import calibrate as calibration
 from training.release import pipeline
-from training.release.artifacts import model_source
+from training.release.artifacts import find_source, model_source
 from training.release.evaluate import evaluate_model, quality_table
 from training.release.fit_guard import OodImages, guard_in_words, load_ood_images
 from training.runs import RunFolder
@@ -47,12 +47,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise InvalidRecipe("evaluate takes either the folder of a run or --model with that of a published model")
     if arguments.run is not None:
         run = RunFolder(arguments.run)
-        dataset = load_dataset_of_recipe(run.recipe(), arguments, arguments.dataset)
+        dataset = load_dataset_of_source(find_source(run.path), arguments, arguments.dataset, arguments.fit)
         print(quality_table(pipeline.evaluate_run(run, dataset)))
         return 0
     folder = arguments.model.resolve()
     card = load_card(folder)
-    dataset = load_dataset_of_source(model_source(folder), arguments, arguments.dataset)
+    dataset = load_dataset_of_source(model_source(folder), arguments, arguments.dataset, arguments.fit)
     measured = evaluate_model(folder, dataset)
     claimed = card.quality if card.quality is not None and card.quality.dataset == measured.dataset else None
     print(quality_table(measured, claimed))
@@ -67,7 +67,7 @@ def publish(arguments: argparse.Namespace) -> int:
     run = RunFolder(arguments.run)
     dataset = load_dataset_of_recipe(run.recipe(), arguments)
     ood_images = _ood_images(dataset, arguments)
-    card = pipeline.publish_run(run, dataset, arguments.models_dir, arguments.name, ood_images)
+    card = pipeline.publish_run(run, dataset, arguments.models_dir, arguments.name, ood_images, replace=arguments.force)
     if card.quality:
         print(quality_table(card.quality))
     print(guard_in_words(card.guard))
@@ -79,7 +79,7 @@ def guard(arguments: argparse.Namespace) -> int:
     """Fit the guard of published models again."""
     for path in arguments.models:
         source = model_source(path.resolve())
-        dataset = load_dataset_of_source(source, arguments)
+        dataset = load_dataset_of_source(source, arguments, arguments.dataset, arguments.fit)
         if source.recipe is None:
             raise InvalidRun(f"the card of '{path.name}' does not say how its training images were split")
         card = pipeline.guard_model(source.path, dataset, source.recipe, _ood_images(dataset, arguments))

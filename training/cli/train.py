@@ -4,15 +4,19 @@ import argparse
 
 from training.cli.parser import recipe_options
 from training.cli.sources import load_dataset_of_recipe
+from training.data.datasets import Dataset, split_sizes
 from training.errors import InvalidRecipe
 from training.loop import trainer
 from training.loop.listeners import take_snapshots, tensorboard_listeners
 from training.loop.warm_start import load_initial_weights
-from training.recipe import load_recipe
+from training.recipe import Recipe, load_recipe, make_recipe
 from training.runs import RunFolder, create_run
 
 # The recipe of `train --layers …` without --recipe.
 PLAIN_RECIPE = "plain"
+
+# Least number of steps in an epoch, unless the command line says how large batches are.
+LEAST_STEPS = 8
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -22,13 +26,21 @@ def train(arguments: argparse.Namespace) -> int:
         raise InvalidRecipe("train needs a --recipe, or --layers as in 784,512,128,10")
     recipe = load_recipe(arguments.recipe or PLAIN_RECIPE, options)
     dataset = load_dataset_of_recipe(recipe, arguments)
+    if "batch_size" not in options:
+        recipe = with_smaller_batches(recipe, dataset)
     trainer.check(recipe, dataset)
     source = arguments.start_from
     initial_weights = None if source is None else load_initial_weights(source, recipe, dataset)
-    with tensorboard_listeners(arguments.log_dir, recipe, dataset) as listeners:
-        run = create_run(recipe, arguments.run)
-        print(f"{recipe.name} on {dataset.name}, into {run}", flush=True)
-        trainer.train(recipe, dataset, run, [print_epoch, take_snapshots(run, dataset), *listeners], initial_weights)
+    run = create_run(recipe, arguments.run)
+    try:
+        # After the run's folder, in which TensorBoard's may lie.
+        with tensorboard_listeners(arguments.log_dir, recipe, dataset) as listeners:
+            print(_plan(recipe, dataset, run), flush=True)
+            every_epoch = [print_epoch, take_snapshots(run, dataset), *listeners]
+            trainer.train(recipe, dataset, run, every_epoch, initial_weights)
+    except BaseException:
+        run.discard()
+        raise
     _print_end(run)
     return 0
 
@@ -45,6 +57,21 @@ def resume(arguments: argparse.Namespace) -> int:
     else:
         print(f"{run} is complete: it has run its last epoch")
     return 0
+
+
+def with_smaller_batches(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """Return the recipe with batches of at most an eighth of the training images, so that small folders can be used."""
+    trained, _ = split_sizes(dataset.name, len(dataset.train), recipe)
+    largest = max(2, trained // LEAST_STEPS)
+    return recipe if recipe.batch_size <= largest else make_recipe(recipe.model_dump(), {"batch_size": largest})
+
+
+def _plan(recipe: Recipe, dataset: Dataset, run: RunFolder) -> str:
+    trained, validated = split_sizes(dataset.name, len(dataset.train), recipe)
+    return (
+        f"{recipe.name}: {dataset.name}, images of {dataset.shape}; {trained:,} to train on in batches of "
+        f"{recipe.batch_size:,}, {validated:,} to choose the best epoch by, {len(dataset.test):,} to test; into {run}"
+    )
 
 
 def print_epoch(end: trainer.EpochEnd) -> None:

@@ -30,6 +30,10 @@ SPLIT_SEED = 1
 # Fraction of images that are cut out for testing, if a data set has no test images of its own.
 TEST_FRACTION = 0.1
 
+# Fraction of the training images that validate, if the recipe gives no number; and the largest number that this takes.
+VALIDATION_FRACTION = 0.1
+MAX_VALIDATION_IMAGES = 5000
+
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 2000, 500
 
 AS_THEY_ARE = TargetShape()
@@ -136,19 +140,36 @@ def split_training(dataset: Dataset, recipe: Recipe) -> TrainingSplit:
     Raises:
         InvalidRecipe: it asks for more images than the data set has.
     """
-    count = len(dataset.train)
-    left = count - recipe.validation_images
-    count_trained = recipe.training_images or max(left, recipe.batch_size)
-    if count_trained > left or recipe.batch_size > count_trained:
+    trained, validated = split_sizes(dataset.name, len(dataset.train), recipe)
+    if recipe.batch_size > trained:
         raise InvalidRecipe(
-            f"{dataset.name} has {count:,} training images: not enough for validation_images "
-            f"{recipe.validation_images:,}, training_images {recipe.training_images:,} and batch_size "
-            f"{recipe.batch_size:,}"
+            f"{dataset.name} has {len(dataset.train):,} training images: {trained:,} to train on are not enough for "
+            f"batch_size {recipe.batch_size:,}; set it lower"
         )
     # numpy promises the stream of RandomState for good, but not that of its newer generators.
-    order = np.random.RandomState(SPLIT_SEED).permutation(count)
-    validation, train = order[: recipe.validation_images], order[recipe.validation_images :][:count_trained]
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(dataset.train))
+    validation, train = order[:validated], order[validated:][:trained]
     return TrainingSplit(dataset.train.take(train), dataset.train.take(validation))
+
+
+def split_sizes(dataset: str, count: int, recipe: Recipe) -> tuple[int, int]:
+    """Return how many of a data set's `count` training images a recipe trains on, and how many validate.
+
+    Raises:
+        InvalidRecipe: it asks for more images than the data set has.
+    """
+    share = max(1, min(MAX_VALIDATION_IMAGES, round(VALIDATION_FRACTION * count)))
+    validated = recipe.validation_images or share
+    trained = recipe.training_images or count - validated
+    if not 2 <= trained <= count - validated:
+        given = f"validation_images {validated:,}" + (
+            f" and training_images {recipe.training_images:,}" if recipe.training_images else ""
+        )
+        raise InvalidRecipe(
+            f"{dataset} has {count:,} training images: not enough for {given}, as at least 2 are needed to train "
+            "on; set fewer, or take more images"
+        )
+    return trained, validated
 
 
 class _Found(NamedTuple):
@@ -175,7 +196,7 @@ def _cut(found: _Found) -> tuple[Images, Images]:
     """Cut test images out of the training images."""
     count = len(found.train)
     if count < 2:
-        raise CorruptData(f"{found.name} holds only one image; at least two are needed, to train and to test")
+        raise CorruptData(f"{found.name} holds only one image; at least four are needed, to train, validate and test")
     order = np.random.RandomState(SPLIT_SEED).permutation(count)
     tested = max(1, round(TEST_FRACTION * count))
     return found.train.take(np.sort(order[tested:])), found.train.take(np.sort(order[:tested]))
@@ -202,9 +223,24 @@ def _synthetic(_data_dir: Path) -> _Found:
     return _drawn()
 
 
-def _find(name: str, data_dir: Path) -> Path:
+def is_known(name: str, data_dir: Path | None = None) -> bool:
+    """Return whether there is a data set of this name or path."""
+    return name in _LOADERS or any(place.exists() for place in _places(name, data_dir or default_data_dir()))
+
+
+def public_name(name: str) -> str:
+    """Return the name or path of a data set without its folders, which are nobody's business but the user's."""
+    path = Path(name)
+    return name if path.name == name and name != ".." else path.resolve().name
+
+
+def _places(name: str, data_dir: Path) -> list[Path]:
     # `.` and `./pictures` are relative to the working directory alone, as elsewhere on a command line.
-    places = [Path(name)] if name.startswith(".") else list(dict.fromkeys([data_dir / name, Path(name)]))
+    return [Path(name)] if name.startswith(".") else list(dict.fromkeys([data_dir / name, Path(name)]))
+
+
+def _find(name: str, data_dir: Path) -> Path:
+    places = _places(name, data_dir)
     for place in places:
         if place.exists():
             return place
@@ -251,9 +287,12 @@ __all__ = [
     "TargetShape",
     "TrainingSplit",
     "default_data_dir",
+    "is_known",
     "load_dataset",
     "load_images",
+    "public_name",
     "skipped_in_words",
+    "split_sizes",
     "split_training",
     "target_shape",
 ]

@@ -7,8 +7,8 @@ Each file is read as the service reads an image, by `latentwire.imaging.image.re
 start with a dot are skipped. The order is that of the paths' names, whatever the file system's is.
 """
 
-import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +26,14 @@ MAX_FILE_BYTES = 1 << 28
 # Largest image file in pixels: more than a camera's picture has, and few enough for any machine that trains.
 MAX_PIXELS = 1 << 26
 
+# Largest side of an image, in pixels.
+MAX_SIDE = 4096
+
 _SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
+
+# Height, width and channels of an image; a side may be longer than a model's may be.
+_Shape = tuple[int, int, int]
 
 
 class Skipped(NamedTuple):
@@ -99,26 +105,62 @@ def _classes(root: Path, files: Sequence[Path]) -> list[str]:
 
 
 def _shape(files: Sequence[Path], folder: Path, target: TargetShape) -> ImageShape:
-    """Return the shape that all images get: the target, completed by that of the first readable file."""
-    for path in files:
-        try:
-            with Image.open(io.BytesIO(_read(path)), formats=image.FORMATS) as header:
-                height, width = header.height, header.width
-                if header.getexif().get(_ORIENTATION) in _SWAPPING_ORIENTATIONS:
-                    height, width = width, height
-                mode = header.mode
-        except Exception:  # noqa: S112 - Pillow raises many kinds; `load_folder` names the file
-            continue
-        if max(target.height or height, target.width or width) > 4096:
-            raise InvalidRecipe(
-                f"{path} has {height} × {width} pixels, and a model takes at most 4,096 a side; "
-                "set image_height, image_width and fit"
-            )
-        channels = 1 if mode in ("1", "L") or mode.startswith("I") else 4 if mode in ("LA", "PA", "RGBA") else 3
-        return target.shape(ImageShape.model_validate({"height": height, "width": width, "channels": channels}))
-    raise CorruptData(
-        f"{folder} holds {len(files)} files, and none of them is a readable image ({', '.join(image.FORMATS)})"
+    """Return the shape that all images get: the target, completed by the shape that all readable files have.
+
+    Raises:
+        CorruptData: no file is readable.
+        InvalidRecipe: the files have several shapes, and the target leaves open which one is meant.
+    """
+    found = Counter(shape for path in files if (shape := _shape_of_file(path)) is not None)
+    if not found:
+        raise CorruptData(
+            f"{folder} holds {len(files)} files, and none of them is a readable image ({', '.join(image.FORMATS)})"
+        )
+    asked = (target.height, target.width, target.channels)
+    completed = {tuple(one or other for one, other in zip(asked, shape, strict=True)) for shape in found}
+    if target.fit != "strict" and len(completed) > 1:
+        raise InvalidRecipe(_choice(folder, found, target))
+    height, width, channels = next(iter(found)) if target.fit == "strict" else completed.pop()
+    if max(target.height or height, target.width or width) > MAX_SIDE:
+        raise InvalidRecipe(
+            f"{folder} has images of {height} × {width} pixels, and a model takes at most {MAX_SIDE:,} a side; "
+            "set image_height, image_width and fit"
+        )
+    return target.shape(ImageShape.model_validate({"height": height, "width": width, "channels": channels}))
+
+
+def _choice(folder: Path, found: Mapping[_Shape, int], target: TargetShape) -> str:
+    """Return the sentence that asks for what a recipe has to choose, with the usual values as a proposal."""
+    differing = []
+    for name, index, given in (("image_height", 0, target.height), ("image_width", 1, target.width)):
+        if not given and len({shape[index] for shape in found}) > 1:
+            differing.append((name, _usual(found, index)))
+    if not target.channels and len({shape[2] for shape in found}) > 1:
+        differing.append(("channels", _usual(found, 2)))
+    sizes = [f"{height} × {width} × {channels}" for height, width, channels in (min(found), max(found))]
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differing)
+    return (
+        f"{folder} holds images of {len(found):,} shapes, from {sizes[0]} to {sizes[1]} (height × width × channels); "
+        f"say which one all get, as with {options}"
     )
+
+
+def _usual(found: Mapping[_Shape, int], index: int) -> int:
+    """Return the median of one side of all images, or the usual number of channels."""
+    values = sorted(value for shape, count in found.items() for value in [shape[index]] * count)
+    return values[len(values) // 2]
+
+
+def _shape_of_file(path: Path) -> _Shape | None:
+    """Return height, width and channels of an upright image by its header; None if it is not readable."""
+    try:
+        with Image.open(path, formats=image.FORMATS) as header:
+            height, width, mode = header.height, header.width, header.mode
+            if header.getexif().get(_ORIENTATION) in _SWAPPING_ORIENTATIONS:
+                height, width = width, height
+    except Exception:  # Pillow raises many kinds; `load_folder` names the file
+        return None
+    return height, width, 1 if mode in ("1", "L") or mode.startswith("I") else 4 if mode in ("LA", "PA", "RGBA") else 3
 
 
 def _read(path: Path) -> bytes:

@@ -105,7 +105,7 @@ def fit_pixels(pixels: npt.NDArray[np.uint8], target: TargetShape, what: str) ->
         return pixels
     if target.fit == "strict":
         raise InvalidRecipe(
-            f"the images of {what} are {found}, and the recipe wants {shape}; set its fit to resize or pad"
+            f"the images of {what} are {found}, and {shape} are wanted; make them fit with --fit resize or --fit pad"
         )
     check_size(len(pixels), shape, what)
     fitted = np.empty((len(pixels), *shape.as_tuple()), np.uint8)

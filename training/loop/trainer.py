@@ -115,6 +115,7 @@ def train(
         training.begin(initial_weights)
         environment = {
             **describe_environment(),
+            "image": training.shape.model_dump(),
             "device": str(training.device),
             "threads": torch.get_num_threads(),
             **({} if initial_weights is None else {"started_from": initial_weights.record}),

@@ -5,7 +5,7 @@ imports no torch, so that commands which only read a recipe start at once.
 """
 
 from training.recipe.architecture import Architecture, Codebook, Conv, ConvPlain, Dense, Layered
-from training.recipe.files import load_recipe, make_recipe, recipe_names
+from training.recipe.files import load_recipe, make_recipe, model_name, recipe_names
 from training.recipe.recipe import Recipe
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Recipe",
     "load_recipe",
     "make_recipe",
+    "model_name",
     "recipe_names",
 ]

@@ -5,7 +5,9 @@ their names alone, as the command line gives them: `architecture` is a kind, a l
 """
 
 import difflib
+import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from training.recipe.recipe import Recipe
 RECIPES_DIR = Path(__file__).parents[1] / "recipes"
 MAX_RECIPE_BYTES = 1 << 16
 
+# Fields that a recipe has for its own data set alone.
+_OF_THE_DATASET = ("name", "description", "training_images", "validation_images")
+
 _ARCHITECTURE_FIELDS = {name for kind in KINDS.values() for name in kind.model_fields} - {"kind"}
 
 
@@ -31,7 +36,9 @@ def recipe_names() -> list[str]:
 def load_recipe(name_or_path: str, options: Mapping[str, object] | None = None) -> Recipe:
     """Load a recipe by its name, or by the path of a `.toml` file, and override some of its fields.
 
-    A file without a `name` is named after itself.
+    A file without a `name` is named after itself. With another `dataset` among the options, what the file says of its
+    own data set does not hold: the recipe is named after the data set, without a description, and with the default
+    numbers of images.
 
     Raises:
         InvalidRecipe: no such recipe, not TOML, a field that does not exist, or a value that it does not take.
@@ -50,7 +57,19 @@ def load_recipe(name_or_path: str, options: Mapping[str, object] | None = None) 
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRecipe(f"the recipe {path} is not valid TOML: {error}") from error
+    options = options or {}
+    other = options.get("dataset", fields.get("dataset", _OWN_DATASET))
+    if other != fields.get("dataset", _OWN_DATASET):
+        fields = {name: value for name, value in fields.items() if name not in _OF_THE_DATASET}
+        fields["name"] = model_name(str(other))
     return make_recipe({"name": path.stem, **fields}, options)
+
+
+def model_name(dataset: str) -> str:
+    """Return the name of a model of a data set, given by its name or path."""
+    last = Path(dataset).resolve().name.removesuffix(".npz")
+    plain = unicodedata.normalize("NFKD", last).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9._]+", "-", plain).strip("-._")[:64] or "own-images"
 
 
 def make_recipe(fields: Mapping[str, Any], options: Mapping[str, object] | None = None) -> Recipe:
@@ -66,6 +85,9 @@ def make_recipe(fields: Mapping[str, Any], options: Mapping[str, object] | None 
         return Recipe.model_validate(merged)
     except ValidationError as error:
         raise InvalidRecipe(_sentence(error.errors(include_url=False)[0], merged)) from error
+
+
+_OWN_DATASET = Recipe.model_fields["dataset"].default
 
 
 def _override(fields: Mapping[str, Any], options: Mapping[str, object]) -> dict[str, Any]:

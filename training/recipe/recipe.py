@@ -33,7 +33,10 @@ class Recipe(BaseModel):
     fit: Fit = Field("strict", description="what to do with images of another size")
     training_images: int = Field(0, ge=0, description="number of images to train on; 0 takes all")
     validation_images: int = Field(
-        5000, ge=1, description="number of training images that are set aside to choose the best epoch"
+        0,
+        ge=0,
+        description="number of training images that are set aside to choose the best epoch; 0 takes a tenth, "
+        "at most 5,000",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of initial weights, order of images, augmentation and noise")
 

@@ -19,7 +19,7 @@ from latentwire.errors import UncodableImage
 from latentwire.imaging import image
 from latentwire.model.guard_limits import DetectedOod, GuardLimits, GuardRates, ReferencePictures
 from latentwire.selection.guard import Guard
-from training.data.datasets import Dataset, TrainingSplit, load_images
+from training.data.datasets import Dataset, TrainingSplit, load_images, public_name
 from training.data.images import TargetShape, fit_pixels
 from training.errors import InvalidRecipe, MissingData
 
@@ -146,7 +146,8 @@ def load_ood_images(
                 continue
             raise
         if name != dataset.name:
-            found.append(OodImages(name, fit_pixels(pixels, TargetShape(*shape.as_tuple(), "resize"), name)))
+            fitted = fit_pixels(pixels, TargetShape(*shape.as_tuple(), "resize"), name)
+            found.append(OodImages(public_name(name), fitted))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from latentwire.model.card import (
 )
 from latentwire.model.guard_limits import GuardLimits
 from latentwire.model.onnx_session import open_onnx
+from training.errors import CannotWrite, InvalidRun
 
 
 def draw_golden_image(shape: ImageShape) -> image.Pixels:
@@ -107,23 +109,67 @@ def make_card(
     )
 
 
-def write_model(models_dir: Path, card: ModelCard, encoder: Path, decoder: Path, readme: str | None = None) -> Path:
-    """Write `models_dir/<card.name>/` whole or not at all, replacing a model of the same name; return the folder."""
-    models_dir.mkdir(parents=True, exist_ok=True)
-    target = models_dir / card.name
-    staging = Path(tempfile.mkdtemp(prefix=f".{card.name}-", dir=models_dir))
-    outgoing = staging.with_name(staging.name + "-replaced")
+def check_target(models_dir: Path, name: str, *, replace: bool = False) -> None:
+    """Check that a model can be written to `models_dir/<name>`, before the work for it begins.
+
+    Args:
+        models_dir: folder of models, which is made if it does not exist.
+        name: of the model.
+        replace: whether it may take the place of another model.
+
+    Raises:
+        InvalidRun: another model has the name and is not to be replaced, or something that is not a model has it.
+        CannotWrite: there can be no such folder.
+    """
+    target = models_dir / name
     try:
-        staging.chmod(0o755)
-        shutil.copyfile(encoder, staging / ENCODER_FILE)
-        shutil.copyfile(decoder, staging / DECODER_FILE)
-        (staging / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
-        if readme is not None:
-            (staging / "README.md").write_text(readme, encoding="utf-8")
-        if target.exists():
-            target.replace(outgoing)
-        staging.replace(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(outgoing, ignore_errors=True)
+        if target.is_symlink() or (target.exists() and not (target / CARD_FILE).is_file()):
+            raise InvalidRun(f"{target} is not the folder of a model, and is never replaced; choose another --name")
+        if target.exists() and not replace:
+            raise InvalidRun(f"{target} already holds a model; choose another --name, or replace it with --force")
+        existing = next(folder for folder in (models_dir, *models_dir.absolute().parents) if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            why = "is not writable" if existing.is_dir() else "is not a folder"
+            raise CannotWrite(f"models cannot be written to {models_dir}: {existing} {why}; name another --models-dir")
+    except OSError as error:
+        raise CannotWrite(f"models cannot be written to {models_dir}: {error.strerror}") from error
+
+
+def write_model(
+    models_dir: Path,
+    card: ModelCard,
+    encoder: Path,
+    decoder: Path,
+    readme: str | None = None,
+    *,
+    replace: bool = False,
+) -> Path:
+    """Write `models_dir/<card.name>/` whole or not at all; return the folder.
+
+    Raises:
+        InvalidRun: see `check_target`.
+        CannotWrite: the disk is full, or the folder cannot be written; a model of the same name is as it was.
+    """
+    check_target(models_dir, card.name, replace=replace)
+    target = models_dir / card.name
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{card.name}-", dir=models_dir) as scratch:
+            staging, outgoing = Path(scratch) / "new", Path(scratch) / "old"
+            staging.mkdir(mode=0o755)
+            shutil.copyfile(encoder, staging / ENCODER_FILE)
+            shutil.copyfile(decoder, staging / DECODER_FILE)
+            (staging / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+            if readme is not None:
+                (staging / "README.md").write_text(readme, encoding="utf-8")
+            if target.exists():
+                target.replace(outgoing)
+            try:
+                staging.replace(target)
+            except OSError:
+                if outgoing.exists():
+                    outgoing.replace(target)
+                raise
+    except OSError as error:
+        raise CannotWrite(f"{target} cannot be written: {error.strerror}; what was there before is intact") from error
     return target

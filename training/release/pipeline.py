@@ -12,19 +12,25 @@ from typing import Any
 from latentwire.errors import ImageMismatch
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ModelCard, Quality, load_card
 from latentwire.model.guard_limits import GuardLimits
-from training.data.datasets import Dataset, split_training
+from training.data.datasets import Dataset, public_name, split_training
 from training.errors import InvalidRun
 from training.recipe import Recipe, make_recipe
 from training.release.calibrate import calibrate_run, load_calibration
 from training.release.evaluate import evaluate_model
 from training.release.fit_guard import OodImages, make_guard
-from training.release.model_dir import graph_file, make_card, write_model
+from training.release.model_dir import check_target, graph_file, make_card, write_model
 from training.release.model_readme import write_readme
 from training.runs import RunFolder
 
 
 def publish_run(
-    run: RunFolder, dataset: Dataset, models_dir: Path, name: str | None = None, ood_images: Sequence[OodImages] = ()
+    run: RunFolder,
+    dataset: Dataset,
+    models_dir: Path,
+    name: str | None = None,
+    ood_images: Sequence[OodImages] = (),
+    *,
+    replace: bool = False,
 ) -> ModelCard:
     """Publish a run as `models_dir/<name>`, by default under its recipe's name, and return its card.
 
@@ -34,19 +40,22 @@ def publish_run(
         models_dir: folder in which the model's folder is made.
         name: name of the model.
         ood_images: images that the model is not for, with which its guard is measured.
+        replace: whether to replace a model of the same name.
 
     Raises:
         TrainingError: a step fails; see `training.errors`.
         CodecError: a graph cannot be used.
     """
     recipe = run.recipe()
-    make_recipe(recipe.model_dump(), {"name": name or recipe.name})  # refuses an invalid name before any work
+    # Both fail before any work.
+    name = make_recipe(recipe.model_dump(), {} if name is None else {"name": name}).name
+    check_target(models_dir, name, replace=replace)
     prepare(run, dataset)
     quality = evaluate_run(run, dataset)
     with staged_model(run, dataset) as folder:
         guard = make_guard(folder, dataset, split_training(dataset, recipe), ood_images)
     card = card_of(run, dataset, name, quality, guard)
-    write_model(models_dir, card, run.encoder, run.decoder, write_readme(card))
+    write_model(models_dir, card, run.encoder, run.decoder, write_readme(card), replace=replace)
     return card
 
 
@@ -69,8 +78,14 @@ def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, ood_images: Sequ
     guarded = card.model_copy(
         update={"guard": make_guard(folder, dataset, split_training(dataset, recipe), ood_images)}
     )
-    write_model(folder.parent, guarded, folder / ENCODER_FILE, folder / DECODER_FILE, write_readme(guarded))
+    readme = write_readme(guarded)
+    write_model(folder.parent, guarded, folder / ENCODER_FILE, folder / DECODER_FILE, readme, replace=True)
     return guarded
+
+
+def is_prepared(run: RunFolder) -> bool:
+    """Return whether a run has graphs and quantizer of its best checkpoint."""
+    return _is_exported(run) and _is_calibrated(run)
 
 
 def prepare(run: RunFolder, dataset: Dataset) -> None:
@@ -136,10 +151,20 @@ def card_of(
         run.decoder,
         dataset.shape,
         *load_calibration(run),
-        description=recipe.description,
+        description=recipe.description or _describe(recipe, dataset),
         quality=quality,
         guard=guard,
         provenance=_provenance(run),
+    )
+
+
+def _describe(recipe: Recipe, dataset: Dataset) -> str:
+    """Return the sentence of a card whose recipe has none."""
+    shape, size = dataset.shape, recipe.code_size
+    colours = {1: "grey", 3: "colour", 4: "transparent colour"}[shape.channels]
+    return (
+        f"An autoencoder of {shape.width} × {shape.height} {colours} images ({public_name(recipe.dataset)}), "
+        f"with a code of {size:,} number{'s' * (size > 1)}."
     )
 
 
@@ -148,6 +173,7 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
     calibrated = run.read_json(run.quantizer_file, "calibrate")
     metrics = run.metrics()
     recipe = run.recipe().model_dump(mode="json")
+    recipe["dataset"] = public_name(recipe["dataset"])
     # The bound may have been chosen on the command line of `calibrate`.
     recipe["max_rmse_increase"] = calibrated.get("max_rmse_increase", recipe["max_rmse_increase"])
     return {

@@ -179,7 +179,7 @@ def rungs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (name, mse) in enumerate({"low": 0.05, "high": 0.005, "middle": 0.02}.items()):
         folder = publish_guarded_model(root / "models", root / "scratch", name, seed)
         card = with_quality(load_card(folder), mse)
-        write_model(root / "models", card, folder / ENCODER_FILE, folder / DECODER_FILE)
+        write_model(root / "models", card, folder / ENCODER_FILE, folder / DECODER_FILE, replace=True)
     publish_tiny_model(root / "models", root / "scratch", "other", shape=ImageShape(height=4, width=4, channels=1))
     return root / "models"
 

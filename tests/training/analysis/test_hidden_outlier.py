@@ -106,7 +106,7 @@ def test_the_experiment_runs_from_the_command_line(tmp_path: Path, capsys: pytes
     [
         (["--count", "6"], 2, "6 images cannot be hidden; count is a number from 1 to 5"),
         (["--count", "0"], 2, "0 images cannot be hidden"),
-        (["--count", "1", "--validation-images", "2001"], 2, "validation_images leaves none"),
+        (["--count", "1", "--validation-images", "2001"], 2, "not enough for validation_images 2,001"),
         (["--count", "1", "--layers", "700,10"], 2, "layers start with 700"),
     ],
 )

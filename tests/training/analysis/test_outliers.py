@@ -99,7 +99,7 @@ def test_outliers_are_fitted_to_the_model_if_that_is_asked_for(
     np.savez(wide, images=np.full((3, 20, 40, 3), 255, np.uint8))
     arguments = ["outliers", "--model", str(published), "--against", str(wide)]
     for more, code, words in (
-        ([], 2, "set its fit to resize or pad"),
+        ([], 2, "--fit resize or --fit pad"),
         (["--fit", "squeeze"], 2, "'fit' is 'squeeze'"),
         (["--fit", "pad", "--epochs", "3"], 2, "--epochs has no effect"),
     ):

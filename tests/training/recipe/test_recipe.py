@@ -97,7 +97,7 @@ def test_another_architecture_keeps_the_fields_that_it_has() -> None:
         ({"architecture": "conv", "encoder_blocks": (1, -1, 1)}, ["'encoder_blocks'", "greater than or equal to 0"]),
         ({"architecture": "convolution"}, ["'architecture' is 'convolution'", "dense, conv, conv-plain, codebook"]),
         ({"architecture": "conv", "code_size": 0}, ["'code_size' is 0"]),
-        ({"validation_images": 0}, ["'validation_images' is 0"]),
+        ({"validation_images": -1}, ["'validation_images' is -1"]),
         ({"ema_decay": 1}, ["'ema_decay' is 1"]),
         ({"schedule": "one-cycle", "warmup": 0}, ["contradicts itself", "warmup"]),
         ({"name": "Not A Name"}, ["'name' is 'Not A Name'"]),

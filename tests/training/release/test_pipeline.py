@@ -58,7 +58,7 @@ def test_publishing_does_what_is_missing_and_again_what_is_old(tmp_path: Path, t
     run = create_run(tiny.model_copy(update={"epochs": 2}), tmp_path / "run")
 
     def publish_at_once(_end: object) -> None:
-        cards.append(publish_run(run, dataset, tmp_path / "models", "other-name"))
+        cards.append(publish_run(run, dataset, tmp_path / "models", "other-name", replace=True))
 
     cards: list[object] = []
     train(run.recipe(), dataset, run, [publish_at_once])
