@@ -85,7 +85,7 @@ def test_a_recipe_trains_exports_publishes_and_comes_back(name: str, tmp_path: P
     assert card.quality is not None
     assert card.quality.images == 40
 
-    folder = tmp_path / "models" / name
+    folder = tmp_path / "models" / card.name
     assert load_card(folder) == card
     pixels = few.test.pixels[:3]
     encoded = Encoder.open(folder).encode(pixels)

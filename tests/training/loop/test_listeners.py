@@ -83,7 +83,7 @@ def test_article_001s_command_line_trains_without_a_recipe_and_is_watched(
     toy = "--dataset synthetic --training-images 128 --validation-images 32"
     run, log = tmp_path / "run", tmp_path / "log"
     assert main(["train", *words.split(), *toy.split(), "--log-dir", str(log), "--run", str(run)]) == 0
-    assert "plain on synthetic" in capsys.readouterr().out
+    assert "synthetic: synthetic, images of 28 × 28 pixels, 1 channel; 128 to train on" in capsys.readouterr().out
     recipe = (run / "recipe.toml").read_text()
     for line in ("layers = [784, 16, 10]", "noise = 0.4", 'activation = "sigmoid"', 'normalisation = "none"'):
         assert line in recipe
