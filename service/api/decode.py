@@ -18,7 +18,7 @@ from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.options import FRAMINGS, Framing
 from service.api.bodies.code_sources import find_decoder
-from service.api.bodies.decode_json import CodeJson, parse_code_json
+from service.api.bodies.decode_json import CodeJson, max_code_bytes, parse_code_json
 from service.api.bodies.json_fields import model_fields
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
@@ -26,7 +26,7 @@ from service.api.state import state_of
 from service.errors import InvalidParameter, ServiceError, UnsupportedMediaType
 from service.http.headers import parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS, PNG, WEBP
-from service.http.negotiation import media_type_of, negotiate
+from service.http.negotiation import is_binary, media_type_of, negotiate
 from service.http.query import parse_choice, parse_query
 from service.scheduling.batching import map_ok
 from service.scheduling.cost_model import BatchKey
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from service.inference.registry import ComponentSet
 
 PARAMETERS = frozenset({"model", "framing"})
-BODY_TYPES = frozenset({OCTETS, JSON, ""})
 # Longest body of predictable cost: codes have some tens of bytes, JSON and lossless images some thousands.
 MAX_INLINE_BODY_BYTES = 16_384
 
@@ -73,7 +72,8 @@ async def decode(scope: Scope, receive: Receive, send: Send) -> None:
         _named_decoder(spec, decoders)  # refuses an unknown name before the body is read
     work = partial(_decode_bodies, spec, decoders)
     with state.admission.reserve() as budget:
-        body = await read_body(receive, headers, state.settings, budget)
+        max_bytes = min(state.settings.max_body_bytes, _max_code_bytes(decoders))
+        body = await read_body(receive, headers, state.settings, budget, max_bytes)
         batch_key = BatchKey("/decode", spec) if len(body) <= MAX_INLINE_BODY_BYTES else None
         card, content = await state.admission.run(work, body, partial(wait_for_disconnect, receive), batch_key)
     await send_content(send, content, spec.response_type, card.full_name)
@@ -86,7 +86,7 @@ def _parse(query: bytes, accept: bytes, content_type: bytes) -> _RequestSpec:
     framing = parse_choice("framing", FRAMINGS, parameters.get("framing", "full"))
     response_type = negotiate(accept.decode("latin-1"), RESPONSE_TYPES)
     body_type = media_type_of(content_type.decode("latin-1"))
-    if body_type not in BODY_TYPES:
+    if body_type != JSON and not is_binary(body_type):
         raise UnsupportedMediaType(
             f"/decode takes a code, not {body_type[:64]}; name its type, for example with curl's "
             f"-H 'Content-Type: {OCTETS}' for a bitstream or -H 'Content-Type: {JSON}' for JSON"
@@ -94,6 +94,11 @@ def _parse(query: bytes, accept: bytes, content_type: bytes) -> _RequestSpec:
     if framing == "raw" and body_type == JSON:
         raise InvalidParameter(f"framing=raw takes the payload itself, as {OCTETS}, not in JSON")
     return _RequestSpec(parameters.get("model"), framing, response_type, body_type)
+
+
+@lru_cache(maxsize=1)
+def _max_code_bytes(decoders: "ComponentSet[Decoder]") -> int:
+    return max_code_bytes(decoder.card for decoder in decoders.by_model.values())
 
 
 def _decode_bodies(

@@ -23,7 +23,7 @@ from service.errors import InvalidMultipart, InvalidParameter, UnsupportedMediaT
 from service.http.headers import parse_content_headers
 from service.http.media_types import FORM, JSON, OCTETS
 from service.http.multipart import read_single_file
-from service.http.negotiation import media_type_of, negotiate
+from service.http.negotiation import is_binary, media_type_of, negotiate
 from service.http.query import parse_query
 from service.observability.request_record import OodOutcome, record_code
 from service.scheduling.batching import map_ok
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from latentwire.selection.guard import Guard
     from latentwire.selection.ladder import Ladder
 
-# The codec identifies the format by the bytes of the file, not by these.
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/x-ms-bmp", "image/gif")
-BODY_TYPES = frozenset({*IMAGE_TYPES, OCTETS, FORM, ""})
 RESPONSE_TYPES = (JSON, OCTETS)
 
 # Allowance for everything in an image file except pixel data.
@@ -73,7 +70,7 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     ladder = state.registry.ladder() if spec.options.selects_model else None
     work = partial(_encode_images, spec, headers.content_type, guard, ladder, settings.max_image_pixels)
     with state.admission.reserve() as budget:
-        body = await read_body(receive, headers, settings, budget)
+        body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
         batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
         encoded = await state.admission.run(work, body, partial(wait_for_disconnect, receive), batch_key)
     guarded = encoded.guarded
@@ -91,7 +88,8 @@ def _parse(query: bytes, accept: bytes, content_type: bytes, on_ood: OnOod, has_
     if options.framing == "raw" and response_type == JSON:
         raise InvalidParameter("framing=raw goes with 'Accept: application/octet-stream'; JSON has the full framing")
     body_type = media_type_of(content_type.decode("latin-1"))
-    if body_type not in BODY_TYPES:
+    # The codec identifies the format of an image by the bytes of its file.
+    if not (body_type == FORM or body_type.startswith("image/") or is_binary(body_type)):
         raise UnsupportedMediaType(
             f"/encode takes an image file, not {body_type[:64]}; name its type, "
             "for example with curl's -H 'Content-Type: image/png', or send it as a form with -F file=@image.png"

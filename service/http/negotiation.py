@@ -40,3 +40,8 @@ def negotiate(accept: str, offered: tuple[str, ...]) -> str:
 def media_type_of(content_type: str) -> str:
     """Return the media type of a Content-Type header in lower case, without parameters."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def is_binary(media_type: str) -> bool:
+    """Whether a body's type says nothing of its content: none, or an octet-stream under any of its names."""
+    return not media_type or media_type.endswith(("/octet-stream", "/x-octet-stream"))

@@ -1,6 +1,6 @@
 """The outermost middleware: counts, logs and traces each request.
 
-It adds one header to each response, `X-Request-Id`, and changes nothing else.
+It adds one header to each response, `X-Request-Id`, and takes `//encode` and `/encode/` for `/encode`.
 """
 
 import logging
@@ -39,6 +39,9 @@ class InstrumentationMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"]
+        if "//" in path or path.endswith("/"):
+            scope["path"] = "/" + "/".join(filter(None, path.split("/")))
         record = open_record(_request_id(scope["headers"]), scope["method"])
         timer = record.timer
         response_started_ns = 0

@@ -42,6 +42,20 @@ def test_an_image_and_its_code_pass(edge: Edge, server: Server, png: bytes, enco
         assert response.headers.get_list(name) == encoded.headers.get_list(name)
 
 
+def test_slashes_lead_to_the_same_routes_and_not_to_metrics(edge: Edge, png: bytes, encoded: httpx.Response) -> None:
+    def answer(path: str, body: bytes = b"") -> httpx.Response:
+        head = head_of(path, len(body), "Connection: close")
+        (response,) = exchange(edge, head + body)
+        return response
+
+    for path in ("/encode/", "//encode", "//encode//"):
+        assert answer(path, png).content == encoded.content
+    for path in ("/metrics", "/metrics/", "//metrics", "/metrics%2F", "/x/..//metrics//", "/%6detrics/%2f"):
+        assert_problem(answer(path), 404, "not-found")
+    assert_problem(answer("/encode/batch/", b"no batch"), 415, "unsupported-media-type")
+    assert_problem(answer("//decode//batch/", b"no batch"), 406, "not-acceptable", "application/x-npy")
+
+
 def test_each_header_comes_once(edge: Edge, server: Server) -> None:
     for path in ("/livez", "/nope"):
         headers = edge.client.get(path, headers={"X-Request-Id": "a-1"}).headers

@@ -23,9 +23,22 @@ def test_probes_are_answered_by_both_methods_and_no_other(client: Client, path: 
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_a_path_is_taken_as_it_is(client: Client, png: bytes) -> None:
-    for path in ("/encode/", "/Encode"):
-        assert_problem(client.post(path, png), 404, "not-found")
+def test_slashes_at_the_end_of_a_path_or_several_at_once_do_not_matter(client: Client, png: bytes) -> None:
+    for path in ("/encode/", "//encode", "///encode//"):
+        assert client.request("POST", f"http://test{path}?fit=pad", content=png).status_code == 200
+    for path in ("//models//tiny/", "/models/", "//", "/docs/"):
+        assert client.request("GET", f"http://test{path}").is_error is False
+    assert_problem(client.post("/Encode", png), 404, "not-found")
+
+
+def test_slashes_open_no_route_that_needs_a_key(start: Callable[..., Client], png: bytes) -> None:
+    client = start(api_keys="sender:" + "s" * 32)
+    key = {"Authorization": "Bearer " + "s" * 32}
+    for path in ("/metrics/", "//metrics", "//encode/", "//encode", "/models//"):
+        assert_problem(client.request("GET", f"http://test{path}"), 401, "unauthenticated")
+    for path in ("//decode", "/decode/", "///decode//batch/"):
+        assert_problem(client.request("POST", f"http://test{path}", content=b"", headers=key), 403, "forbidden")
+    assert client.request("POST", "http://test//encode/", content=png, headers=key).status_code == 200
 
 
 @pytest.mark.parametrize(("role", "path"), [("sender", "/decode"), ("receiver", "/encode")])

@@ -218,7 +218,7 @@ class Hostile:
         content, codes = random.choice(
             [
                 (b"", ("invalid-json",)),
-                (b"[" * 100_000, ("invalid-json",)),
+                (b"[" * 50_000, ("invalid-json",)),
                 (b'{"code":' + b"[" * MAX_LISTS_AND_OBJECTS, ("invalid-json",)),
                 (b'{"code": [NaN]}', ("invalid-json",)),
                 (b'{"code": [1], "code": [2]}', ("invalid-json",)),
@@ -228,8 +228,7 @@ class Hostile:
                 (b'{"code": [1e400]}', ("invalid-code",)),
                 (json_bytes({"code": ["1"]}), ("invalid-code",)),
                 (json_bytes({"code": [True] * card.code_size}), ("invalid-code",)),
-                (json_bytes({"code": numbers, "other": 1}), ("invalid-code",)),
-                (json_bytes({"code": [0] * (MAX_CODE_ELEMENTS + 1)}), ("invalid-code",)),
+                (json_bytes({"code": [0] * MAX_CODE_ELEMENTS}), ("body-too-large",)),
                 (json_bytes({}), ("invalid-code",)),
                 (json_bytes({"bitstream": "%%%"}), ("invalid-code",)),
                 (json_bytes({"bitstream": ""}), ("invalid-code",)),
@@ -278,7 +277,11 @@ class Hostile:
                 (random.randbytes(300), content_type, "invalid-multipart"),
                 (body, "multipart/form-data", "invalid-multipart"),
                 (body, "multipart/form-data; boundary=" + "b" * 71, "invalid-multipart"),
-                (body.replace(b"filename", b"filenome"), content_type, "invalid-multipart"),
+                (
+                    body.replace(b"filename", b"other").replace(PNG.encode(), b"text/plain"),
+                    content_type,
+                    "invalid-multipart",
+                ),
                 (*form(b"", b""), "invalid-multipart"),
                 (*form(*[b""] * 500), "invalid-multipart"),
                 (*form(b"not an image"), "invalid-image"),
@@ -289,7 +292,7 @@ class Hostile:
     def _wrong_type(self, random: Random) -> Exchange:
         path, half = random.choice(list(POSTED.items()))
         if random.random() < 0.5:
-            content_type = random.choice(["text/plain", "application/xml", "image/svg+xml", "x" * 300, "/"])
+            content_type = random.choice(["text/plain", "application/xml", "text/html", "x" * 300, "/"])
             return Exchange(half, path, refuses("unsupported-media-type"), b"x", {"Content-Type": content_type})
         accept = random.choice(["text/html", "image/png;q=0, text/*", "application/", "," * 3000, "video/mp4"])
         return Exchange(half, path, refuses("not-acceptable"), b"x", {"Accept": accept, "Content-Type": _takes(path)})
@@ -300,7 +303,7 @@ class Hostile:
             method = random.choice(["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "SEARCH"])
             return Exchange(half, path, refuses("method-not-allowed"), b"", method=method)
         wrong = random.choice(
-            ["/nope", f"{path}/", f"/{path[1:].upper()}", f"{path}/..%2f..%2fetc%2fpasswd", "/models/", "/.git/config"]
+            ["/nope", f"{path}/x", f"/{path[1:].upper()}", f"{path}/..%2f..%2fetc%2fpasswd", "/model", "/.git/config"]
         )
         # nginx refuses a path that leads out of the root.
         return Exchange(half, wrong, refuses("not-found", "invalid-request"), b"x" * random.randint(0, 100))

@@ -15,7 +15,7 @@ from latentwire.imaging import image
 from service.api.bodies.streams import check_batch_size
 from service.errors import UnsupportedMediaType
 from service.http.media_types import NPY, OCTETS
-from service.http.negotiation import media_type_of
+from service.http.negotiation import is_binary, media_type_of
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def open_code_source(
     body_type = media_type_of(content_type)
     if body_type == NPY:
         return _LatentVectors(decoders.by_name(model), settings)
-    if body_type not in (OCTETS, ""):
+    if not is_binary(body_type):
         raise UnsupportedMediaType(
             f"/decode/batch takes a container or an array, not {body_type[:64]}; send -H 'Content-Type: {OCTETS}' "
             f"with a container, or -H 'Content-Type: {NPY}' with a float32 array of latent vectors"

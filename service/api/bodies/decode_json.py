@@ -6,23 +6,37 @@ of small elements costs much.
 
 import base64
 import json
-from typing import Annotated, Any, NoReturn
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentwire.errors import InvalidCode
 from service.errors import InvalidJson
 
+if TYPE_CHECKING:
+    from latentwire.model.card import ModelCard
+
 MAX_LISTS_AND_OBJECTS = 32
 MAX_CODE_ELEMENTS = 65536
 # The elements of `code`, and an allowance for the other fields.
 MAX_COMMAS = MAX_CODE_ELEMENTS + 1000
 
+# A number of a code, with comma and spaces; and all fields beside `code` and `bitstream`.
+_NUMBER_BYTES, _OTHER_BYTES = 32, 1 << 16
+# One character outside the Basic Multilingual Plane makes Python use four bytes for each of a text.
+_WIDE = re.compile(rb"[\x80-\xff]|\\u[dD]")
+_STANDARD_ALPHABET, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
+
 
 class CodeJson(BaseModel):
-    """What `/decode` takes as JSON: `bitstream`, or else `code`. A response of `/encode` has both, and can be sent."""
+    """What `/decode` takes as JSON: `bitstream`, or else `code`. A response of `/encode` has both, and can be sent.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+    Other fields are passed over, those that newer senders add among them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     bitstream: str | None = Field(None, description="bitstream in base64; `code` is then not used")
     code: Annotated[list[float], Field(max_length=MAX_CODE_ELEMENTS)] | None = Field(
@@ -30,32 +44,39 @@ class CodeJson(BaseModel):
     )
     model: str | None = Field(None, description="name of the model to decode `code` with")
     model_id: str | None = Field(None, description="refused if the decoding model has another one")
-    shape: Any = Field(None, description="not used")
-    payload_bytes: Any = Field(None, description="not used")
-    bitstream_bytes: Any = Field(None, description="not used")
-    bpp: Any = Field(None, description="not used")
-    mse: Any = Field(None, description="not used")
-    psnr_db: Any = Field(None, description="not used")
-    max_error: Any = Field(None, description="not used")
-    ood: Any = Field(None, description="not used")
-    sent_as: Any = Field(None, description="not used")
 
     def decoded_bitstream(self) -> bytes | None:
-        """Return the decoded `bitstream`, or None if the field is missing; raise `InvalidCode` if it is not base64."""
+        """Return the decoded `bitstream`, or None if the field is missing; raise `InvalidCode` if it is not base64.
+
+        Line breaks, the alphabet for URLs and missing padding are as good as none: the checksum finds what is wrong.
+        """
+        if self.bitstream is None:
+            return None
         try:
-            return None if self.bitstream is None else base64.b64decode(self.bitstream, validate=True)
+            text = self.bitstream.encode("ascii").translate(_STANDARD_ALPHABET, _BLANKS).rstrip(b"=")
+            return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
         except ValueError as error:
             raise InvalidCode("bitstream is not base64") from error
+
+
+def max_code_bytes(cards: "Iterable[ModelCard]") -> int:
+    """Return how many bytes a request for `/decode` can need for a code of one of these models, in JSON or not."""
+    # A lossless image is not longer than its pixels, and not twice as long in base64 with line breaks.
+    return _OTHER_BYTES + max(
+        2 * card.image.pixels * card.image.channels + _NUMBER_BYTES * card.code_size for card in cards
+    )
 
 
 def parse_code_json(body: bytes) -> CodeJson:
     """Parse and check a JSON body.
 
     Raises:
-        InvalidJson: not UTF-8, not JSON, not an object, too many lists and objects, a name twice, or a number that
-            JSON does not have (NaN, Infinity).
-        InvalidCode: a field of the wrong type, an unknown field, or neither `bitstream` nor `code`.
+        InvalidJson: not UTF-8, not JSON, not an object, too many lists and objects, a name twice, a number that JSON
+            does not have (NaN, Infinity), or long and not ASCII.
+        InvalidCode: a field of the wrong type, or neither `bitstream` nor `code`.
     """
+    if len(body) > _OTHER_BYTES and _WIDE.search(body):
+        raise InvalidJson("the JSON is long and has characters beyond ASCII, which no code needs")
     if body.count(b"[") + body.count(b"{") > MAX_LISTS_AND_OBJECTS:
         raise InvalidJson(f"the JSON has more than {MAX_LISTS_AND_OBJECTS} lists and objects; a code is one flat list")
     if body.count(b",") > MAX_COMMAS:

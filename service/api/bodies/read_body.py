@@ -11,7 +11,9 @@ from service.scheduling.admission import BodyBudget
 from service.settings import Settings
 
 
-async def read_body(receive: Receive, headers: ContentHeaders, settings: Settings, budget: BodyBudget) -> bytes:
+async def read_body(
+    receive: Receive, headers: ContentHeaders, settings: Settings, budget: BodyBudget, max_bytes: int
+) -> bytes:
     """Return the whole body of a request, of which nothing has been read.
 
     A Content-Length over the limit is refused before anything is read; a body without one as soon as it has passed the
@@ -19,19 +21,19 @@ async def read_body(receive: Receive, headers: ContentHeaders, settings: Setting
 
     Raises:
         BodyStalled: no byte came for `io_idle_timeout_s`, or the whole body did not come within `body_timeout_s`.
-        BodyTooLarge: more than `max_body_bytes`.
+        BodyTooLarge: more than `max_bytes`.
         ClientGone: the client went away in the middle.
         Overloaded: the bodies of all requests together are too long.
     """
-    if headers.announced_bytes > settings.max_body_bytes:
-        raise body_too_large(settings.max_body_bytes)
+    if headers.announced_bytes > max_bytes:
+        raise body_too_large(max_bytes)
     with StallTimer(settings) as timer:
         body = bytearray()
         while True:
             message = await receive()
             piece = piece_of(message)
-            if len(body) + len(piece) > settings.max_body_bytes:
-                raise body_too_large(settings.max_body_bytes)
+            if len(body) + len(piece) > max_bytes:
+                raise body_too_large(max_bytes)
             budget.add(len(piece))
             if not message.get("more_body", False):
                 return bytes(body) + piece if body else piece

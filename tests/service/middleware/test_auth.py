@@ -68,9 +68,7 @@ def test_the_files_of_the_docs_page_are_open(keyed: Client) -> None:
     assert keyed.get("/static-offline-docs/nope").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["/livez/", "/livez%0A", "/docs/x", "//livez", "/livez/../encode", "/static-offline-docs"]
-)
+@pytest.mark.parametrize("path", ["/livez%0A", "/docs/x", "/livez/x", "/livez/../encode", "/static-offline-docs"])
 def test_what_only_looks_like_an_open_path_takes_a_key(keyed: Client, path: str) -> None:
     assert_unauthenticated(keyed.get(f"http://test{path}"), "")
 

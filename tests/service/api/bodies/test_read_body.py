@@ -42,14 +42,14 @@ def read(
         admission = small_admission()
         # Shorter than an operator may set.
         limits: dict[str, Any] = {
-            "max_body_bytes": max_bytes,
             "io_idle_timeout_s": io_idle_timeout_s,
             "body_timeout_s": body_timeout_s,
         }
         settings = Settings.model_construct(**limits)
         try:
             with admission.reserve() as budget:
-                return await read_body(receive, ContentHeaders(b"", b"", length.encode("latin-1")), settings, budget)
+                headers = ContentHeaders(b"", b"", length.encode("latin-1"))
+                return await read_body(receive, headers, settings, budget, max_bytes)
         finally:
             admission.close()
 
@@ -118,7 +118,7 @@ def test_a_request_that_is_cancelled_does_not_count_as_stalled() -> None:
         admission = small_admission()
         with admission.reserve() as budget:
             reading = asyncio.create_task(
-                read_body(trickle(every_s=60), ContentHeaders(b"", b"", b""), Settings(), budget)
+                read_body(trickle(every_s=60), ContentHeaders(b"", b"", b""), Settings(), budget, 1000)
             )
             await asyncio.sleep(0)
             reading.cancel()
