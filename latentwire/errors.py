@@ -66,6 +66,10 @@ class InvalidCode(CodeError):
     """The bytes are not a bitstream, or they are damaged."""
 
 
+class InvalidJson(CodeError):
+    """The text is not a JSON object, or has more structure than any code needs."""
+
+
 class UnsupportedVersion(CodeError):
     """The bitstream has a version that this library does not read."""
 

@@ -33,10 +33,6 @@ class Forbidden(ServiceError):
     """The key opens the other role's routes only: a sender's key on a receiver's route, or the reverse."""
 
 
-class InvalidJson(ServiceError):
-    """The body is not a JSON object, or has more structure than any request needs."""
-
-
 class InvalidMultipart(ServiceError):
     """The body is not a form with exactly one file."""
 

@@ -14,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import CodecError, ModelMismatch
 from latentwire.format.bitstream import read_bitstream
+from latentwire.format.code_json import CodeJson, max_code_bytes, parse_code_json
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.options import FRAMINGS, Framing
 from service.api.bodies.code_sources import find_decoder
-from service.api.bodies.decode_json import CodeJson, max_code_bytes, parse_code_json
 from service.api.bodies.json_fields import model_fields
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content

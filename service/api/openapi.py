@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic.json_schema import models_json_schema
 
+from latentwire.format.code_json import CodeJson
 from latentwire.model.card import ModelCard
-from service.api.bodies.decode_json import CodeJson
 from service.errors import Forbidden, Unauthenticated
 from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 from service.middleware.auth import open_paths

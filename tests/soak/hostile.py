@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 from latentwire.format.bitstream import read_bitstream, write_bitstream
+from latentwire.format.code_json import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard
 from latentwire.options import FITS, Fit
-from service.api.bodies.decode_json import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
 from service.settings import Settings
 from tests.contract.hostile_codes import FOLDER
 from tests.service.hostile import BAD_IMAGES, png_that_claims

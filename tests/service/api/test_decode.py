@@ -11,9 +11,9 @@ from PIL import Image
 
 from latentwire.decoder import Decoder
 from latentwire.format.bitstream import write_bitstream
+from latentwire.format.code_json import CodeJson
 from latentwire.format.lossless import write_payload
 from latentwire.imaging.image import Pixels
-from service.api.bodies.decode_json import CodeJson
 from tests.service.client import JSON, OCTETS, Client, assert_problem
 from tests.tiny_model import CODE_SIZE, SHAPE
 

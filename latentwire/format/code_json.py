@@ -1,4 +1,4 @@
-"""The JSON body of `/decode` -> a checked `CodeJson`.
+"""The JSON of a code -> a checked `CodeJson`.
 
 The number of lists, objects and elements is limited before the JSON is parsed, so that neither deep nesting nor a mass
 of small elements costs much.
@@ -8,15 +8,12 @@ import base64
 import json
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from latentwire.errors import InvalidCode
-from service.errors import InvalidJson
-
-if TYPE_CHECKING:
-    from latentwire.model.card import ModelCard
+from latentwire.errors import InvalidCode, InvalidJson
+from latentwire.model.card import ModelCard
 
 MAX_LISTS_AND_OBJECTS = 32
 MAX_CODE_ELEMENTS = 65536
@@ -59,7 +56,7 @@ class CodeJson(BaseModel):
             raise InvalidCode("bitstream is not base64") from error
 
 
-def max_code_bytes(cards: "Iterable[ModelCard]") -> int:
+def max_code_bytes(cards: Iterable[ModelCard]) -> int:
     """Return how many bytes a request for `/decode` can need for a code of one of these models, in JSON or not."""
     # A lossless image is not longer than its pixels, and not twice as long in base64 with line breaks.
     return _OTHER_BYTES + max(
