@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; return the exit code, 2 if the service could not start."""
+    _open_closed_streams()
     # The kernel does not end the first process of a container by a signal without a handler. When uvicorn has stopped,
     # it puts these handlers back, and sends the signal again.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -33,6 +34,15 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
+def _open_closed_streams() -> None:
+    """Open the null device where standard input, output or error is closed; a socket must not take their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The system gives the lowest free number, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
+
+
 def _announce(settings: "Settings", models: Sequence[str], default: str, port: int) -> None:
     from latentwire import __version__
 
@@ -41,10 +51,7 @@ def _announce(settings: "Settings", models: Sequence[str], default: str, port: i
     scheme = "http" if settings.tls_certificate is None else "https"
     address = f"{scheme}://{host}:{port}"
     greeting = f"Latentwire {__version__}, role {settings.role}, models {names}: {address} (try {address}/docs)"
-    if settings.log_format == "json":
-        logging.getLogger("service").info(greeting)
-    else:
-        print(greeting, flush=True)
+    logging.getLogger("service").info(greeting)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from latentwire.errors import ModelError, ModelMismatch
 from latentwire.model.card import ModelCard
-from latentwire.model.model_folders import DEFAULT_MODEL_FILE, default_model, find_models
+from latentwire.model.model_folders import DEFAULT_MODEL_FILE, default_model
+from latentwire.open_models import OpenedModels, open_models
 from service.errors import NotReady, StartupRefused, UnknownModel
 from service.settings import Settings
 
@@ -190,37 +191,28 @@ def open_registry(settings: Settings) -> Registry:
     """
     folder = settings.models_dir
     try:
-        names = find_models(folder)
+        opened = open_models(
+            folder,
+            encoders=settings.encodes,
+            decoders=settings.decodes or settings.verifies,
+            threads=settings.intra_op_threads,
+        )
         wanted = settings.default_model or default_model(folder)
     except OSError as error:
         raise StartupRefused(f"the models folder '{folder}' cannot be read: {error.strerror}") from error
-    if not names:
+    if not opened.names:
         raise StartupRefused(f"the models folder '{folder}' holds no model")
-    encoders: list[Encoder] = []
-    decoders: list[Decoder] = []
-    usable: dict[bytes, str] = {}
-    broken: dict[str, str] = {}
-    for name in names:
-        try:
-            encoder, decoder = _open_components(settings, name)
-        except ModelError as error:
-            broken[name] = str(error)
-            continue
-        [fingerprint, *_] = [half.card.fingerprint for half in (encoder, decoder) if half]
-        if (twin := usable.setdefault(fingerprint, name)) != name:
-            broken[name] = f"the models '{twin}' and '{name}' have the same fingerprint; remove one of them"
-            continue
-        encoders += [encoder] if encoder else []
-        decoders += [decoder] if decoder else []
-    if not usable or (settings.strict_models and broken):
+    broken = opened.broken
+    if not opened.usable or (settings.strict_models and broken):
         raise StartupRefused("; ".join(broken.values()))
-    default = _choose_default(wanted, names, list(usable.values()), folder)
-    decoding = ComponentSet(decoders, default, broken)
+    default = _choose_default(wanted, opened, folder)
+    encoders = ComponentSet(opened.encoders, default, broken)
+    decoders = ComponentSet(opened.decoders, default, broken)
     registry = Registry(
         default,
-        ComponentSet(encoders, default, broken) if settings.encodes else None,
-        decoding if settings.decodes else None,
-        decoding if settings.verifies else None,
+        encoders if settings.encodes else None,
+        decoders if settings.decodes else None,
+        decoders if settings.verifies else None,
         broken,
     )
     if (failures := registry.check_golden()) and settings.strict_models:
@@ -236,26 +228,13 @@ def _find(name: str, models: Mapping[str, Found], broken: Mapping[str, str]) -> 
     return models[name]
 
 
-def _open_components(settings: Settings, name: str) -> "tuple[Encoder | None, Decoder | None]":
-    folder, threads = settings.models_dir / name, settings.intra_op_threads
-    encoder, decoder = None, None
-    if settings.encodes:
-        from latentwire.encoder import Encoder  # a receiver must not load this code
-
-        encoder = Encoder.open(folder, threads)
-    if settings.decodes or settings.verifies:
-        from latentwire.decoder import Decoder  # a sender must not load this code
-
-        decoder = Decoder.open(folder, threads)
-    return encoder, decoder
-
-
-def _choose_default(wanted: str | None, names: list[str], usable: list[str], folder: Path) -> str:
-    if wanted is None and len(usable) > 1:
+def _choose_default(wanted: str | None, models: OpenedModels, folder: Path) -> str:
+    names = ", ".join(models.names)
+    if wanted is None and len(models.usable) > 1:
         raise StartupRefused(
-            f"there are several models ({', '.join(names)}); choose the default with --default-model, or write its "
-            f"name into '{folder / DEFAULT_MODEL_FILE}'"
+            f"there are several models ({names}); choose the default with --default-model, or write its name into "
+            f"'{folder / DEFAULT_MODEL_FILE}'"
         )
-    if wanted is not None and wanted not in names:
-        raise StartupRefused(f"the default model '{wanted[:64]}' is not in '{folder}', which holds {', '.join(names)}")
-    return wanted or usable[0]
+    if wanted is not None and wanted not in models.names:
+        raise StartupRefused(f"the default model '{wanted[:64]}' is not in '{folder}', which holds {names}")
+    return wanted or models.usable[0]

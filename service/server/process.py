@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import multiprocessing
 import ssl
 import sys
@@ -67,8 +66,6 @@ class ServingProcess:
         self._tasks.append(GracefulShutdown(self._settings, stopping, connections))
         if certificate is not None:
             self._tasks.append(asyncio.get_running_loop().create_task(certificate.keep_current()))
-        # A key that was sent as a query parameter is not accepted, and must not be logged.
-        logging.getLogger("uvicorn.access").addFilter(_without_query)
         # What has been opened stays; the garbage collector need not look at it again.
         gc.freeze()
         return app
@@ -98,10 +95,3 @@ class ServingProcess:
             name = multiprocessing.current_process().name
             print(f"latentwire: {name} cannot start: {error}", file=sys.stderr)
             sys.exit(STARTUP_FAILURE)
-
-
-def _without_query(record: logging.LogRecord) -> bool:
-    if isinstance(record.args, tuple) and len(record.args) == 5:
-        client, method, path, *rest = record.args
-        record.args = (client, method, str(path).partition("?")[0], *rest)
-    return True

@@ -8,6 +8,7 @@ import asyncio
 import faulthandler
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 from types import FrameType
@@ -18,8 +19,18 @@ from service.settings import Settings
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A process that has not ended by this time after its deadline is ended by force.
 HUNG_S = 5.0
+# Time to write its stacks.
+DUMP_S = 1.0
 
 _log = logging.getLogger(__name__)
+
+
+def end_by_force_after(seconds: float) -> None:
+    """End this process in this time whatever hangs, with exit code 1, and its stacks on standard error if possible."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    timer = threading.Timer(seconds + DUMP_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 class GracefulShutdown:
@@ -56,7 +67,7 @@ class GracefulShutdown:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if not self._stopping.is_set():
             self._stopping.set()
-            faulthandler.dump_traceback_later(self._timeout_s + HUNG_S, exit=True)
+            end_by_force_after(self._timeout_s + HUNG_S)
             self._loop.call_soon_threadsafe(self._begin, signal.Signals(number))
         elif number == signal.SIGINT:
             # From an impatient person.

@@ -1,12 +1,13 @@
 """Several processes that answer on one socket: uvicorn starts them, replaces one that has ended, and stops them."""
 
-import faulthandler
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+
+from service.server.shutdown import end_by_force_after
 
 
 class Workers(Multiprocess):
@@ -44,5 +45,5 @@ class Workers(Multiprocess):
         # While this process has the socket, connections would wait there after the last worker has closed it.
         for listener in self.sockets:
             listener.close()
-        faulthandler.dump_traceback_later(self._stop_timeout_s, exit=True)
+        end_by_force_after(self._stop_timeout_s)
         super().terminate_all()

@@ -1,5 +1,6 @@
 """The real server, told to stop: what it has accepted it answers, what it cannot answer it does not accept."""
 
+import fcntl
 import io
 import os
 import signal
@@ -192,3 +193,17 @@ def test_a_process_that_hangs_is_ended_by_force_and_shows_where() -> None:
         _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert "in app" in errors
+
+
+def test_it_is_ended_by_force_even_if_nobody_reads_where() -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, bytes(4096))
+    command = [sys.executable, "-c", _HANGS]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=writer, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 1
+    os.close(reader)
+    os.close(writer)
