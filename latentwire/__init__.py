@@ -33,10 +33,13 @@ from latentwire.errors import (
     MissingGraph,
     ModelError,
     ModelMismatch,
+    ModelNotReady,
     OutOfDistribution,
     TargetMissed,
     UncodableImage,
+    UnknownModel,
     UnsupportedVersion,
+    UnusableFolder,
 )
 
 if TYPE_CHECKING:
@@ -70,13 +73,16 @@ __all__ = [
     "MissingGraph",
     "ModelError",
     "ModelMismatch",
+    "ModelNotReady",
     "OodFinding",
     "OutOfDistribution",
     "Receiver",
     "Sender",
     "TargetMissed",
     "UncodableImage",
+    "UnknownModel",
     "UnsupportedVersion",
+    "UnusableFolder",
     "__version__",
 ]
 

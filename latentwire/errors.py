@@ -22,7 +22,10 @@ or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where the
         ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
         ├── MissingGraph          the ONNX file of the encoder or the decoder is missing
         ├── InvalidGraph          the ONNX file is not the file in the card, or has other inputs and outputs
-        └── GoldenMismatch        the graph runs, but does not give the golden output for its golden input
+        ├── GoldenMismatch        the graph runs, but does not give the golden output for its golden input
+        ├── UnknownModel          no model has this name
+        ├── ModelNotReady         the model could not be opened, or failed its last golden check
+        └── UnusableFolder        a folder of models has none that can be opened, or no default
 """
 
 
@@ -120,3 +123,15 @@ class InvalidGraph(ModelError):
 
 class GoldenMismatch(ModelError):
     """The graph does not give its golden output on this machine."""
+
+
+class UnknownModel(ModelError):
+    """No model has this name."""
+
+
+class ModelNotReady(ModelError):
+    """The model could not be opened, or does not reproduce its golden output on this machine."""
+
+
+class UnusableFolder(ModelError):
+    """The folder of models cannot be read, has no model that can be opened, or no default."""

@@ -12,12 +12,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latentwire import __version__
+from latentwire.registry import Registry
 from service.api import decode, decode_batch, docs, encode, encode_batch, health, models
 from service.api.state import State
 from service.errors import WrongRole
 from service.http.problems import ProblemMiddleware
 from service.inference.readiness import Readiness
-from service.inference.registry import Registry, open_registry
+from service.inference.registry import open_registry
 from service.middleware.api_keys import open_keys
 from service.middleware.auth import AuthMiddleware, open_paths
 from service.middleware.instrumentation import InstrumentationMiddleware

@@ -46,7 +46,7 @@ class NotAcceptable(ServiceError):
 
 
 class NotReady(ServiceError):
-    """The model does not reproduce its golden output on this machine, and so must not serve."""
+    """The process must not get requests: its default model cannot be used, or it stops."""
 
 
 class Overloaded(ServiceError):
@@ -55,10 +55,6 @@ class Overloaded(ServiceError):
 
 class Unauthenticated(ServiceError):
     """The route needs a key, and the request has no valid one."""
-
-
-class UnknownModel(ServiceError):
-    """No model of this name is loaded."""
 
 
 class UnsupportedMediaType(ServiceError):

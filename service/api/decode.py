@@ -34,7 +34,7 @@ from service.scheduling.cost_model import BatchKey
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
     from latentwire.model.card import ModelCard
-    from service.inference.registry import ComponentSet
+    from latentwire.registry import ComponentSet
 
 PARAMETERS = frozenset({"model", "framing"})
 # Longest body of predictable cost: codes have some tens of bytes, JSON and lossless images some thousands.

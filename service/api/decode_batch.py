@@ -26,7 +26,7 @@ from service.http.query import parse_query
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
     from latentwire.model.card import ModelCard
-    from service.inference.registry import ComponentSet
+    from latentwire.registry import ComponentSet
 
 PARAMETERS = frozenset({"model"})
 

@@ -28,8 +28,8 @@ from service.observability.request_record import record_batch_of_codes, record_o
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
+    from latentwire.registry import ComponentSet
     from latentwire.selection.guard import Guard
-    from service.inference.registry import ComponentSet
 
 PARAMETERS = frozenset({"model", "fit", "on_ood", "verify"})
 

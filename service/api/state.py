@@ -4,8 +4,8 @@ from typing import NamedTuple, cast
 
 from starlette.types import Scope
 
+from latentwire.registry import Registry
 from service.inference.readiness import Readiness
-from service.inference.registry import Registry
 from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
 from service.settings import Settings

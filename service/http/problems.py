@@ -60,6 +60,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.MissingGraph: MODEL_UNUSABLE,
     codec_errors.InvalidGraph: MODEL_UNUSABLE,
     codec_errors.GoldenMismatch: NOT_READY,
+    codec_errors.ModelNotReady: NOT_READY,
+    codec_errors.UnusableFolder: MODEL_UNUSABLE,
     errors.BatchTooLarge: Problem(413, "batch-too-large", "Too many images in one batch"),
     errors.BodyStalled: STALLED,
     errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too long"),
@@ -72,7 +74,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.NotReady: NOT_READY,
     errors.Overloaded: Problem(429, "overloaded", "Too many requests at the moment"),
     errors.Unauthenticated: Problem(401, "unauthenticated", "No valid key"),
-    errors.UnknownModel: Problem(404, "unknown-model", "No such model"),
+    codec_errors.UnknownModel: Problem(404, "unknown-model", "No such model"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "The body is of another type"),
     errors.WrongRole: Problem(404, "wrong-role", "The route of the other role"),
 }

@@ -1,1 +1,1 @@
-"""The loaded models, and the check that they give their golden results."""
+"""The models of this process, and the check that they give their golden results."""

@@ -13,9 +13,10 @@ from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
 
 from latentwire.errors import ModelError
+from latentwire.registry import Registry
 from service.app import create_app
 from service.errors import StartupRefused
-from service.inference.registry import Registry, open_registry
+from service.inference.registry import open_registry
 from service.server.connections import ConnectionPool, Limits, allow_connections
 from service.server.http_limits import LimitedHttpProtocol
 from service.server.shutdown import GracefulShutdown

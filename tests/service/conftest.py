@@ -9,8 +9,8 @@ from anyio.from_thread import start_blocking_portal
 
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
+from latentwire.registry import Registry
 from service.app import create_app
-from service.inference.registry import Registry
 from service.settings import Settings
 from tests.service.client import Client
 from tests.service.launching import LaunchServer, Server, stop_all

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from latentwire.errors import ModelNotReady, UnusableFolder
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE
-from service.errors import NotReady, StartupRefused
 from service.inference.registry import open_registry
 from service.settings import Settings
 from tests.service.client import OCTETS
@@ -88,9 +88,9 @@ def test_a_model_whose_files_changed_is_not_served_and_the_other_one_is(
     registry = open_registry(settings)
     assert says in registry.failures["tiny"]
     assert registry.guard("third").card.name == "third"
-    with pytest.raises(NotReady, match=re.escape(registry.failures["tiny"])):
+    with pytest.raises(ModelNotReady, match=re.escape(registry.failures["tiny"])):
         registry.guard(None)
-    with pytest.raises(StartupRefused, match=re.escape(says)):
+    with pytest.raises(UnusableFolder, match=re.escape(says)):
         open_registry(settings.model_copy(update={"strict_models": True}))
 
 

@@ -249,8 +249,8 @@ def test_a_worker_has_no_threads_that_it_does_not_need(
     server = launch_server(models_dir, *TINY, *TWO, "--max-concurrency", "3")
     with load(server.address, requests, clients=8) as seen:
         wait_until(lambda: seen.answered() >= 200, "200 requests are answered")
-        # Its main thread, those that respond to the parent and write the log, three for requests, and two for probes and
-        # metrics.
+        # Its main thread, those that respond to the parent and write the log, three for requests, and two for probes
+        # and metrics.
         assert all(threads_of(pid) <= 8 for pid in workers_of(server))
 
 

@@ -20,7 +20,7 @@ from tests.soak.servers import Service, serve
 
 if TYPE_CHECKING:
     from latentwire.encoder import Encoder
-    from service.inference.registry import ComponentSet
+    from latentwire.registry import ComponentSet
 
 IMAGES = 40
 

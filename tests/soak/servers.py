@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from deploy.edge import DEFAULTS
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE
-from service.inference.registry import Registry, open_registry
+from latentwire.registry import Registry
+from service.inference.registry import open_registry
 from service.settings import Role, read_settings
 from tests.edge.launching import Edge, run_edge
 from tests.service.launching import PATIENCE_S, Server, wait_until

@@ -18,8 +18,8 @@ from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import ModelCard
 from latentwire.options import ON_OOD, VERIFY, OnOod, Verify
+from latentwire.registry import Registry
 from latentwire.selection.assessment import GuardedImage
-from service.inference.registry import Registry
 from tests.soak.expectations import (
     JSON,
     NPY,
@@ -41,7 +41,7 @@ from tests.soak.expectations import (
 )
 
 if TYPE_CHECKING:
-    from service.inference.registry import ComponentSet
+    from latentwire.registry import ComponentSet
 
 Found = Iterator[tuple[str, Exchange]]
 

@@ -20,7 +20,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
-    from service.inference.registry import ComponentSet
+    from latentwire.registry import ComponentSet
 
 
 class CodeSource(ABC):
@@ -55,7 +55,7 @@ def open_code_source(
     Raises:
         UnsupportedMediaType: neither a container nor an npy file.
         UnknownModel: no such model is loaded.
-        NotReady: the model failed its golden check.
+        ModelNotReady: the model failed its golden check.
     """
     body_type = media_type_of(content_type)
     if body_type == NPY:

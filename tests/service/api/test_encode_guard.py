@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from latentwire.decoder import Decoder
+from latentwire.errors import UnusableFolder
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import DECODER_FILE
-from service.errors import StartupRefused
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
 from tests.service.conftest import serve
@@ -178,7 +178,7 @@ def test_a_sender_with_a_guard_needs_the_decoders(tmp_path: Path, start: Callabl
     publish_guarded_model(tmp_path / "models", tmp_path / "scratch", "alone")
     (tmp_path / "models" / "alone" / DECODER_FILE).unlink()
     assert start(models_dir=tmp_path / "models", default_model="alone", role="sender").encode(DIGIT).status_code == 200
-    with pytest.raises(StartupRefused, match=r"decoder\.onnx of model 'alone' cannot be read"):
+    with pytest.raises(UnusableFolder, match=r"decoder\.onnx of model 'alone' cannot be read"):
         start(models_dir=tmp_path / "models", default_model="alone", role="sender", verify_reconstruction=True)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from latentwire.encoder import Encoder
 from latentwire.errors import GoldenMismatch
-from service.inference.registry import Registry, open_registry
+from latentwire.registry import Registry
+from service.inference.registry import open_registry
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
 from tests.tiny_model import publish_tiny_model

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.errors import ModelMismatch
+from latentwire.errors import ModelMismatch, ModelNotReady, UnknownModel, UnusableFolder
 from latentwire.model.card import CARD_FILE
-from service.errors import NotReady, StartupRefused, UnknownModel
 from service.inference.registry import open_registry
 from service.settings import Settings
 from tests.tiny_model import publish_tiny_model
@@ -87,10 +86,10 @@ def test_a_model_that_cannot_be_used_costs_itself_alone(
     assert list(registry.failures) == unusable
     assert says in registry.failures[unusable[-1]]
     assert registry.guard(None).card.name == "other"
-    with pytest.raises(NotReady, match=re.escape(says)):
+    with pytest.raises(ModelNotReady, match=re.escape(says)):
         registry.guard(unusable[-1])
     assert registry.check_golden() == registry.failures
-    with pytest.raises(StartupRefused, match=re.escape(says)):
+    with pytest.raises(UnusableFolder, match=re.escape(says)):
         open_registry(settings.model_copy(update={"strict_models": True, "default_model": "other"}))
 
 
@@ -119,7 +118,7 @@ def test_symlinks_are_followed_out_of_the_folder(settings: Settings, tmp_path: P
     (settings.models_dir / "tiny").symlink_to(tmp_path / "tiny")
     assert open_registry(settings).failures == {}
     (blobs / "decoder.onnx").write_bytes(b"x")
-    with pytest.raises(StartupRefused, match=r"decoder.onnx of model 'tiny' has 1 bytes"):
+    with pytest.raises(UnusableFolder, match=r"decoder.onnx of model 'tiny' has 1 bytes"):
         open_registry(settings)
 
 
@@ -130,14 +129,14 @@ def test_the_default_is_the_one_that_is_set_else_the_folder_s_else_the_only_usab
     shutil.copytree(settings.models_dir / "tiny", settings.models_dir / "tiny.bak")
     assert open_registry(settings).default == "tiny"
     publish_tiny_model(settings.models_dir, tmp_path / "scratch", "other", seed=1)
-    with pytest.raises(StartupRefused, match=r"with --default-model, or write its name into '.*default-model.txt'"):
+    with pytest.raises(UnusableFolder, match=r"no default; write its name into '.*default-model.txt'"):
         open_registry(settings)
     named = settings.models_dir / "default-model.txt"
     named.write_text("other\n")
     assert open_registry(settings).default == "other"
     assert open_registry(settings.model_copy(update={"default_model": "tiny"})).default == "tiny"
     named.write_text("../other")
-    with pytest.raises(StartupRefused, match=r"the default model '../other' is not in"):
+    with pytest.raises(UnusableFolder, match=r"the default model '../other' is not in"):
         open_registry(settings)
 
 
@@ -150,9 +149,9 @@ def test_a_default_that_cannot_be_used_leaves_the_others_to_those_who_name_them(
     assert registry.guard("other").card.name == "other"
     assert registry.decoders is not None
     for ask in (registry.ladder, lambda: registry.guard(None), lambda: registry.card("tiny")):
-        with pytest.raises(NotReady, match=r"decoder.onnx of model 'tiny'"):
+        with pytest.raises(ModelNotReady, match=r"decoder.onnx of model 'tiny'"):
             ask()
-    with pytest.raises(NotReady, match=r"decoder.onnx of model 'tiny'"):
+    with pytest.raises(ModelNotReady, match=r"decoder.onnx of model 'tiny'"):
         registry.decoders.by_name(None)
 
 
