@@ -158,6 +158,8 @@ def _read_webp(data: bytes, shape: ImageShape) -> image.Pixels:
 def _load(data: bytes, file_format: str, shape: ImageShape, modes: tuple[str, ...]) -> image.Pixels:
     try:
         header = Image.open(io.BytesIO(data), formats=(file_format,))
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises many kinds for hostile files; all mean the same
         raise InvalidCode(f"the bitstream is damaged: the {file_format} file in it cannot be read") from error
     _check_size(header.width, header.height, shape)
@@ -165,6 +167,8 @@ def _load(data: bytes, file_format: str, shape: ImageShape, modes: tuple[str, ..
         raise InvalidCode(f"the bitstream holds a {file_format} file of mode {header.mode}; the model takes {modes[0]}")
     try:
         header.load()
+    except MemoryError:
+        raise
     except Exception as error:
         raise InvalidCode(f"the bitstream is damaged: the {file_format} file in it cannot be read") from error
     pixels = np.array(header, dtype=np.uint8)

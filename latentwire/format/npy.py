@@ -109,6 +109,8 @@ class NpyReader:
         try:
             header = io.BytesIO(self._buffer[len(magic) : start + length])
             shape, fortran_order, self._dtype = read_header(header, max_header_size=MAX_HEADER_BYTES)
+        except MemoryError:
+            raise
         except Exception as error:  # numpy passes on what ast, tokenize and dtype raise
             raise InvalidArray("the array's header cannot be read") from error
         if self._dtype not in self._dtypes:

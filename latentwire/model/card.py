@@ -253,11 +253,14 @@ def load_card(folder: Path) -> ModelCard:
     """Read and check `folder/card.json`.
 
     Raises:
-        InvalidCard: the file is missing, over 4 MiB, not JSON, not of this schema, contradicts itself, or names another
-            model than its folder does.
+        InvalidCard: the file is missing, a pipe or a device, over 4 MiB, not JSON, not of this schema, contradicts
+            itself, or names another model than its folder does.
     """
     path = folder / CARD_FILE
     try:
+        if path.exists() and not path.is_file():
+            # Opening a pipe would wait for someone who writes.
+            raise InvalidCard(f"{CARD_FILE} of model '{folder.name}' is not a regular file")
         with path.open("rb") as file:
             text = file.read(MAX_CARD_BYTES + 1)
     except OSError as error:

@@ -1,10 +1,15 @@
 """ONNX files of a model -> their bytes, checked against the size and the SHA-256 in the model card."""
 
 import hashlib
+import re
 from pathlib import Path
 
 from latentwire.errors import InvalidGraph, MissingGraph
 from latentwire.model.card import GraphFile
+
+# onnxruntime would read such a file relative to the current folder, and no SHA-256 covers it. The key `location` of its
+# path is a string of 8 bytes, and so follows the last byte of that length.
+_EXTERNAL_DATA = re.compile(rb"[\x08\x00]location")
 
 
 def read_onnx(path: Path, expected: GraphFile) -> bytes:
@@ -12,7 +17,7 @@ def read_onnx(path: Path, expected: GraphFile) -> bytes:
 
     Raises:
         MissingGraph: the file is missing or cannot be read.
-        InvalidGraph: the file is not the one in the card.
+        InvalidGraph: the file is not the one in the card, or keeps weights outside itself.
     """
     what = f"{path.name} of model '{path.parent.name}'"
     try:
@@ -21,6 +26,8 @@ def read_onnx(path: Path, expected: GraphFile) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise MissingGraph(f"{what} cannot be read: {error.strerror}") from error
+    if _EXTERNAL_DATA.search(data):
+        raise InvalidGraph(f"{what} keeps weights in a file outside itself; export it with all weights inside")
     if hashlib.sha256(data).hexdigest() != expected.sha256:
         raise InvalidGraph(f"{what} does not match the SHA-256 in its card")
     return data

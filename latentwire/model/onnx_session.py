@@ -84,6 +84,8 @@ def open_onnx(
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
     except Exception as error:  # onnxruntime's own errors have no common base but this one
         raise InvalidGraph(f"{what} is not a graph that onnxruntime can open") from error
     _check_signature(what, "input", session.get_inputs(), input_shape)

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from latentwire.errors import ImageError, ImageMismatch, ImageTooLarge, InvalidImage
+from latentwire.format.lossless import read_payload, write_payload
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
 from latentwire.options import Fit
@@ -201,3 +203,29 @@ def test_pixels_and_x_are_inverse() -> None:
 def test_to_pixels_clips() -> None:
     x_hat = np.array([-3.0, 0.0, 0.5, 1.0, 7.0], dtype=np.float32).reshape(1, 1, 1, 5)
     assert image.to_pixels(x_hat).ravel().tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("method", ["load", "transpose"])
+def test_a_lack_of_memory_is_not_the_fault_of_the_file(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = file_of(Image.fromarray(picture(6, 8)), "JPEG", exif=exif)
+    image.read_image(data, GREY)
+    monkeypatch.setattr(Image.Image, method, fail)
+    monkeypatch.setattr(JpegImageFile, method, fail)
+    with pytest.raises(MemoryError):
+        image.read_image(data, GREY)
+
+
+def test_a_lack_of_memory_is_not_the_fault_of_a_lossless_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = write_payload(np.zeros(GREY.as_tuple(), np.uint8))
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MemoryError):
+        read_payload(payload, GREY)

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ def test_what_is_not_a_card_is_refused(folder: Path, text: str) -> None:
 def test_a_missing_card_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidCard, match=f"'{tmp_path.name}' has no readable card.json"):
         load_card(tmp_path)
+
+
+def test_a_pipe_or_a_device_is_no_card(folder: Path) -> None:
+    path = folder / CARD_FILE
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()):
+        path.unlink()
+        make(path)
+        with pytest.raises(InvalidCard, match=r"card.json of model 'tiny' is not a regular file"):
+            load_card(folder)
 
 
 def test_a_huge_card_is_not_read(folder: Path) -> None:

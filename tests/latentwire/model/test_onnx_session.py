@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
+from onnx.external_data_helper import set_external_data
 
 from latentwire.errors import InvalidGraph, MissingGraph
 from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
@@ -66,6 +68,46 @@ def test_a_graph_of_other_shapes_is_refused(
 ) -> None:
     with pytest.raises(InvalidGraph, match=f"has the {side}"):
         open_onnx(folder / ENCODER_FILE, load_card(folder).encoder, inputs, outputs)
+
+
+def with_weights_outside(location: str, *, constant: bool) -> bytes:
+    """A graph whose weights onnxruntime would read from another file, or from any address in memory."""
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [2], bytes(8), raw=True)
+    set_external_data(weights, location, offset=0, length=8)
+    weights.ClearField("raw_data")
+    nodes = [helper.make_node("Constant", [], ["w"], value=weights)] if constant else []
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy")
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("Mul", ["x", "w"], ["y"])], "g", [x], [y], [] if constant else [weights]
+    )
+    data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("location", ["weights.bin", "/etc/hostname", "../weights.bin", "*/_ORT_MEM_ADDR_/*"])
+def test_a_graph_with_weights_outside_itself_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, constant: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.bin").write_bytes(bytes(8))
+    path = tmp_path / ENCODER_FILE
+    # A length of 8 may also be written in two bytes.
+    data = with_weights_outside(location, constant=constant)
+    for written in (data, data.replace(b"\x0a\x08location", b"\x0a\x88\x00location")):
+        path.write_bytes(written)
+        with pytest.raises(InvalidGraph, match="keeps weights in a file outside itself"):
+            open_onnx(path, graph_file(path), (2,), (2,))
+
+
+def test_a_pipe_or_a_device_is_no_graph(folder: Path) -> None:
+    card = load_card(folder)
+    path = folder / ENCODER_FILE
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        path.unlink()
+        make(path)
+        with pytest.raises(InvalidGraph, match="has 0 bytes; its card says"):
+            open_encoder(folder, card)
 
 
 def test_onnxruntime_reports_nothing_to_its_makers(folder: Path, tmp_path: Path) -> None:
