@@ -168,6 +168,10 @@ class Registry:
             raise failures[0]
         return Ladder(ready)
 
+    def above(self, guard: "Guard") -> "list[Guard]":
+        """Return the guards of the models on the ladder that are better than that of `guard`, the next one first."""
+        return self.ladder().above(guard)
+
     def card(self, name: str) -> ModelCard:
         """Return the card of the model of this name.
 

@@ -135,8 +135,7 @@ class Sender:
         return self._encode_many(sources, fit, on_ood, "latent")
 
     def _encode(self, source: ImageSource, fit: Fit, on_ood: OnOod, framing: Framing, max_mse: float | None) -> Encoded:
-        guarded = self._guard.encode(self._read(source, fit), on_ood, max_mse)
-        return _result(guarded, self.card, framing)
+        return _result(self._guard.encode(self._read(source, fit), on_ood, max_mse), framing)
 
     def _encode_many(self, sources: Iterable[ImageSource], fit: Fit, on_ood: OnOod, verify: Verify) -> EncodedMany:
         writer = self._guard.open_container(len(sources) if isinstance(sources, Sized) else 0)
@@ -159,12 +158,12 @@ class Sender:
         return image.read_image(data, shape, fit)
 
 
-def _result(guarded: GuardedImage, card: ModelCard, framing: Framing) -> Encoded:
+def _result(guarded: GuardedImage, framing: Framing) -> Encoded:
     encoded = guarded.encoded
     return Encoded(
         bitstream=encoded.bitstream if framing == "full" else encoded.payload,
         framing=framing,
-        model=card.full_name,
+        model=guarded.card.full_name,
         code=encoded.y,
         payload_bytes=len(encoded.payload),
         ideal_bits=encoded.ideal_bits,

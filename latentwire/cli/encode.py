@@ -6,7 +6,8 @@ The results are those of the service.
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from latentwire.model.card import ModelCard
 from latentwire.options import Fit, OnOod
 from latentwire.selection.assessment import GuardedImage
 from latentwire.selection.guard import Guard
-from latentwire.selection.ladder import Ladder, Selection
+from latentwire.selection.ladder import Ladder
 
 
 def encode(arguments: argparse.Namespace, console: Console) -> None:
@@ -61,7 +62,18 @@ def encode(arguments: argparse.Namespace, console: Console) -> None:
             f"--max-mse needs the decoder of model '{missing[0]}', which is not in '{arguments.models_dir}'"
         )
     guards = _open(models, cards, console, verifies=verifies)
-    session = _Session(guards, arguments, console, len(sources))
+
+    @cache
+    def beside() -> Ladder:
+        others = [card for card in models.cards_beside(cards[0].name) if card.name != cards[0].name]
+        if verifies:
+            others = [card for card in others if models.has_decoder(card)]
+        return Ladder([*guards, *_open(models, others, console, verifies=verifies)] if others else guards)
+
+    # A raw payload does not name its model, so that the receiver must know it beforehand.
+    is_open = arguments.model is None and arguments.framing == "full"
+    above = (lambda guard: beside().above(guard)) if is_open else None
+    session = _Session(guards, arguments, console, len(sources), above)
     if arguments.container is None:
         session.encode_each(sources, outputs)
     else:
@@ -108,8 +120,16 @@ def _selects_model(arguments: argparse.Namespace) -> bool:
 class _Session:
     """One run of the command: its models and options, and what it has encoded."""
 
-    def __init__(self, guards: Sequence[Guard], arguments: argparse.Namespace, console: Console, total: int) -> None:
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        arguments: argparse.Namespace,
+        console: Console,
+        total: int,
+        above: Callable[[Guard], list[Guard]] | None,
+    ) -> None:
         self._guard = guards[0]
+        self._above = above
         self._ladder = Ladder(guards) if _selects_model(arguments) else None
         self._raw: bool = arguments.framing == "raw"
         self._arguments = arguments
@@ -123,7 +143,7 @@ class _Session:
         for source in sources:
             try:
                 path = outputs.file_for(source, SUFFIX_OF_FRAMING[self._arguments.framing])
-                card, guarded = self._choose(self._read(source))
+                guarded = self._choose(self._read(source))
                 data = self._bytes_of(guarded.encoded)
                 with writing(path) as file:
                     file.write(data)
@@ -134,8 +154,9 @@ class _Session:
             else:
                 self._count(source, guarded)
                 self._bytes += len(data)
-                self._of_model[card.name] += 1
-                chosen = f", of model {card.name}" if self._ladder else ""
+                self._of_model[guarded.card.name] += 1
+                is_other = guarded.card is not self._guard.card
+                chosen = f", of model {guarded.card.name}" if self._ladder or is_other else ""
                 # A raw payload does not say which model was chosen for it.
                 if path is not None and (outputs.single or (self._ladder and self._raw)):
                     self._console.result(f"{path}: {_describe(guarded, len(data))}{chosen}")
@@ -166,10 +187,10 @@ class _Session:
         if path is not None:
             self._report(f"{path}: ")
 
-    def _choose(self, pixels: image.Pixels) -> Selection:
+    def _choose(self, pixels: image.Pixels) -> GuardedImage:
         options = self._arguments
         if self._ladder is None:
-            return Selection(self._guard.card, self._guard.encode(pixels, options.on_ood, options.max_mse))
+            return self._guard.encode(pixels, options.on_ood, options.max_mse, self._above)
         if options.target_bytes is None:
             return self._ladder.smallest_reaching(pixels, options.min_psnr, options.on_ood)
         return self._ladder.best_within(
@@ -237,7 +258,7 @@ class _Session:
         chosen = "".join(f"; {count:,} of model {name}" for name, count in sorted(self._of_model.items()))
         self._console.result(
             f"{where}{pluralize(self._images, 'image')} in {pluralize(self._bytes, 'byte')}{each}{lossless}"
-            f"{chosen if self._ladder else ''}"
+            f"{chosen if self._ladder or len(self._of_model) > 1 else ''}"
         )
 
 

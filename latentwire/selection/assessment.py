@@ -8,6 +8,7 @@ import numpy as np
 
 from latentwire.encoder import EncodedImage
 from latentwire.format.container import Chunk
+from latentwire.model.card import ModelCard
 
 
 class LimitExceeded(NamedTuple):
@@ -45,11 +46,17 @@ class Assessment(NamedTuple):
         """Mean squared error of the reconstruction, values in [0, 1]; None without a decoder."""
         return self.scores.get("mse")
 
+    @property
+    def may_climb(self) -> bool:
+        """Whether the image is out-of-distribution, but perhaps not for a better model of the same kind of images."""
+        return self.ood is not None and not any(item.score == "input_deviation" for item in self.ood.exceeded)
+
 
 class GuardedImage(NamedTuple):
     """What is sent of an image, and how well a receiver will see it.
 
     Attributes:
+        card: card of the model that the bitstream names.
         encoded: the bitstream.
         mse: mean squared error of the reconstruction, values in [0, 1]; None without a decoder.
         psnr_db: peak signal-to-noise ratio in dB, infinite for an exact reconstruction; None without a decoder.
@@ -58,6 +65,7 @@ class GuardedImage(NamedTuple):
         sent_as: `raw`, `png` or `webp` if the image is sent losslessly, None if its symbols are sent.
     """
 
+    card: ModelCard
     encoded: EncodedImage
     mse: float | None
     psnr_db: float | None

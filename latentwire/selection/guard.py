@@ -14,7 +14,7 @@ image for a container from its symbols, and only with `verify="reconstruction"`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,34 +107,60 @@ class Guard:
             for index, item in enumerate(encoded)
         ]
 
-    def encode(self, pixels: image.Pixels, on_ood: OnOod = "fallback", max_mse: float | None = None) -> GuardedImage:
+    def encode(
+        self,
+        pixels: image.Pixels,
+        on_ood: OnOod = "fallback",
+        max_mse: float | None = None,
+        above: "Callable[[Guard], Iterable[Guard]] | None" = None,
+    ) -> GuardedImage:
         """Encode one image, and apply the policy for out-of-distribution images.
 
         Args:
             pixels: uint8 (H, W, C) of the model's shape.
             on_ood: what to do if the image is out-of-distribution: `refuse` it, encode it all the same and `warn`, or
                 encode it losslessly as a `fallback`. With `fallback`, an image is also encoded losslessly if that is
-                shorter than its symbols.
+                shorter than its symbols, as far as `lossless.may_fit` sees.
             max_mse: limit of `mse`, instead of the card's; ignored without a decoder.
+            above: returns the guards of better models, the next one first. An image that this model does not reproduce
+                is encoded by the first of them that does, except under `warn`. None if only this model may be used.
 
         Raises:
             OutOfDistribution: the image is out-of-distribution, under `refuse`.
             UncodableImage: the image has no code at all, under `warn`.
         """
-        return self.apply_policy(pixels, self.assess(pixels[None], max_mse)[0], on_ood)
+        (result,) = self.encode_each(pixels[None], on_ood, max_mse, above)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def encode_each(
-        self, pixels: image.Pixels, on_ood: OnOod = "fallback", max_mse: float | None = None
+        self,
+        pixels: image.Pixels,
+        on_ood: OnOod = "fallback",
+        max_mse: float | None = None,
+        above: "Callable[[Guard], Iterable[Guard]] | None" = None,
     ) -> list[GuardedImage | OutOfDistribution | UncodableImage]:
         """Encode independent images, uint8 (N, H, W, C), with one run of each graph; see `encode` for the arguments.
 
         Returns:
             For each image what `encode` returns, or the error that it raises.
         """
+        assessments = self.assess(pixels, max_mse)
+        guards = [self] * len(pixels)
+        if above is not None and on_ood != "warn":
+            left = [index for index, assessment in enumerate(assessments) if assessment.may_climb]
+            for guard in above(self) if left else ():
+                for index, assessment in zip(left, guard.assess(pixels[left], max_mse), strict=True):
+                    if assessment.ood is None:
+                        guards[index], assessments[index] = guard, assessment
+                left = [index for index in left if assessments[index].ood is not None]
+                if not left:
+                    break
         results: list[GuardedImage | OutOfDistribution | UncodableImage] = []
-        for item, assessment in zip(pixels, self.assess(pixels, max_mse), strict=True):
+        for item, guard, assessment in zip(pixels, guards, assessments, strict=True):
             try:
-                results.append(self.apply_policy(item, assessment, on_ood))
+                results.append(guard.apply_policy(item, assessment, on_ood))
             except (OutOfDistribution, UncodableImage) as error:
                 results.append(error)
         return results
@@ -154,9 +180,8 @@ class Guard:
         if encoded is None:
             raise UncodableImage(ood.sentence if ood else "the image has no code")
         error = assessment.mse
-        return GuardedImage(
-            encoded, error, None if error is None else psnr_db(error), assessment.max_error, ood, sent_as=None
-        )
+        quality = (error, None if error is None else psnr_db(error), assessment.max_error)
+        return GuardedImage(self.card, encoded, *quality, ood, sent_as=None)
 
     def encode_chunk(self, pixels: image.Pixels, on_ood: OnOod = "fallback", verify: Verify = "latent") -> GuardedChunk:
         """Encode images for a container; see `image.slices` for how many.
@@ -192,7 +217,7 @@ class Guard:
     def encode_lossless(self, pixels: image.Pixels, ood: OodFinding | None = None) -> GuardedImage:
         """Encode one image, uint8 (H, W, C), losslessly; `ood` says why, if it is out-of-distribution."""
         encoded = self._encoder.encode_lossless(pixels[None])[0]
-        return GuardedImage(encoded, 0.0, math.inf, 0.0, ood, lossless.kind_of(encoded.payload))
+        return GuardedImage(self.card, encoded, 0.0, math.inf, 0.0, ood, lossless.kind_of(encoded.payload))
 
     def _score(self, pixels: image.Pixels, bits: list[float], reconstructions: image.Pixels | None) -> _Scores:
         scores = {"bits": bits}

@@ -1,27 +1,19 @@
 """Chooses for each image one of several models that take images of the same shape.
 
 A *ladder* has a rung for each model, in the order of the quality in its card, and above them all the lossless encoding.
-For a number of bytes it gives the best picture that fits; for a quality, the smallest bitstream that reaches it.
+For a number of bytes it gives the best picture that fits; for a quality, the smallest bitstream that reaches it. An
+image that one rung does not reproduce goes by the next one that does.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from latentwire.encoder import EncodedImage
 from latentwire.errors import OutOfDistribution, TargetMissed
 from latentwire.format import lossless
 from latentwire.imaging import image
-from latentwire.model.card import ModelCard
 from latentwire.options import OnOod
 from latentwire.selection.assessment import Assessment, GuardedImage, LimitExceeded, OodFinding, psnr_db
 from latentwire.selection.guard import Guard
-
-
-class Selection(NamedTuple):
-    """The chosen model, and the image as it encodes it."""
-
-    card: ModelCard
-    guarded: GuardedImage
 
 
 class Ladder:
@@ -31,6 +23,10 @@ class Ladder:
         """Sort the guards by the PSNR in their cards; those without are the lowest."""
         self._rungs = sorted(guards, key=_quality)
 
+    def above(self, guard: Guard) -> list[Guard]:
+        """Return the guards of the models that are better than that of `guard`, the next one first."""
+        return [rung for rung in self._rungs if _quality(rung) > _quality(guard)]
+
     def best_within(
         self,
         pixels: image.Pixels,
@@ -38,7 +34,7 @@ class Ladder:
         size_of: Callable[[EncodedImage], int],
         on_ood: OnOod,
         max_mse: float | None = None,
-    ) -> Selection:
+    ) -> GuardedImage:
         """Return the encoding of the best quality that has at most `target_bytes`.
 
         Args:
@@ -57,7 +53,7 @@ class Ladder:
         if lossless.may_fit(pixels, target_bytes):
             exact = best.encode_lossless(pixels)
             if size_of(exact.encoded) <= target_bytes:
-                return Selection(best.card, exact)
+                return exact
         poor: tuple[Guard, Assessment] | None = None
         smallest: int | None = None
         for rung in reversed(self._rungs):
@@ -69,7 +65,7 @@ class Ladder:
             if size > target_bytes:
                 continue
             if assessment.ood is None:
-                return Selection(rung.card, rung.apply_policy(pixels, assessment, "warn"))
+                return rung.apply_policy(pixels, assessment, "warn")
             poor = poor or (rung, assessment)
         if poor is None:
             hint = f"; the smallest bitstream has {smallest:,}" if smallest is not None else ""
@@ -78,9 +74,9 @@ class Ladder:
         if on_ood == "fallback":
             why = assessment.ood.sentence if assessment.ood else ""
             raise TargetMissed(f"{why}; losslessly it takes more than {target_bytes:,} bytes")
-        return Selection(rung.card, rung.apply_policy(pixels, assessment, on_ood))
+        return rung.apply_policy(pixels, assessment, on_ood)
 
-    def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_ood: OnOod) -> Selection:
+    def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_ood: OnOod) -> GuardedImage:
         """Return the encoding by the lowest rung that gives this image a PSNR of `min_psnr_db`, in dB.
 
         Without decoders, the PSNR in a card stands for that of the image.
@@ -105,19 +101,19 @@ class Ladder:
             (assessment,) = rung.assess(pixels[None])
             reached = _quality(rung) if assessment.mse is None else psnr_db(assessment.mse)
             if assessment.ood is None and reached >= min_psnr_db:
-                return Selection(rung.card, rung.apply_policy(pixels, assessment, on_ood))
+                return rung.apply_policy(pixels, assessment, on_ood)
             ood = assessment.ood
             if assessment.encoded is not None and (best_psnr_db is None or reached >= best_psnr_db):
                 best, best_psnr_db = (rung, assessment), reached
         rung, assessment = best or (self._rungs[-1], self._rungs[-1].assess(pixels[None])[0])
         missed = _missed(assessment, min_psnr_db, best_psnr_db)
         if on_ood == "fallback":
-            return Selection(rung.card, rung.encode_lossless(pixels, ood and missed))
+            return rung.encode_lossless(pixels, ood and missed)
         if on_ood == "refuse":
             raise (OutOfDistribution if ood else TargetMissed)(
                 f"{missed.sentence}; on_ood=fallback sends it losslessly"
             )
-        return Selection(rung.card, rung.apply_policy(pixels, assessment._replace(ood=missed), "warn"))
+        return rung.apply_policy(pixels, assessment._replace(ood=missed), "warn")
 
 
 def _quality(guard: Guard) -> float:

@@ -4,7 +4,7 @@ The steps of a request, in the order of this file: parse, admit, batch, encode, 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -50,12 +50,19 @@ class _RequestSpec(NamedTuple):
     body_type: str
 
 
+class _Models(NamedTuple):
+    """The models for a request: the first, those that it is chosen from, and those above it if it is left open."""
+
+    guard: "Guard"
+    ladder: "Ladder | None"
+    above: "Callable[[Guard], list[Guard]] | None"
+
+
 class _Encoded(NamedTuple):
     """The result for one request; `content` is the response body."""
 
     file_bytes: int
     code_bytes: int
-    card: "ModelCard"
     guarded: "GuardedImage"
     content: bytes
 
@@ -68,7 +75,10 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     spec = _parse(scope["query_string"], headers.accept, headers.content_type, settings.on_ood, settings.verifies)
     guard = state.registry.guard(spec.options.model)
     ladder = state.registry.ladder() if spec.options.selects_model else None
-    work = partial(_encode_images, spec, headers.content_type, guard, ladder, settings.max_image_pixels)
+    # A raw payload does not name its model.
+    is_open = spec.options.model is None and spec.options.framing == "full"
+    models = _Models(guard, ladder, state.registry.above if is_open else None)
+    work = partial(_encode_images, spec, headers.content_type, models, settings.max_image_pixels)
     with state.admission.reserve() as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
         batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
@@ -77,7 +87,7 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     outcome: OodOutcome | None = None if guarded.ood is None else "warned" if guarded.sent_as is None else "fallback"
     record_code(encoded.file_bytes, encoded.code_bytes, outcome)
     quality = () if spec.response_type == JSON else _quality_headers(guarded)
-    await send_content(send, encoded.content, spec.response_type, encoded.card.full_name, quality)
+    await send_content(send, encoded.content, spec.response_type, guarded.card.full_name, quality)
 
 
 # Most requests of a client have the same query and headers.
@@ -106,14 +116,13 @@ def _has_predictable_cost(spec: _RequestSpec, card: "ModelCard", body: bytes) ->
 def _encode_images(
     spec: _RequestSpec,
     content_type: bytes,
-    guard: "Guard",
-    ladder: "Ladder | None",
+    models: _Models,
     max_pixels: int,
     bodies: Sequence[bytes],
 ) -> list[_Encoded | Exception]:
     """Encode the image in each body; an error takes the place of its own result only."""
-    images = [_read_image(spec, content_type, guard.card, max_pixels, body) for body in bodies]
-    return map_ok(images, partial(_encode_pixels, spec, guard, ladder))
+    images = [_read_image(spec, content_type, models.guard.card, max_pixels, body) for body in bodies]
+    return map_ok(images, partial(_encode_pixels, spec, models))
 
 
 def _read_image(
@@ -128,27 +137,26 @@ def _read_image(
 
 
 def _encode_pixels(
-    spec: _RequestSpec, guard: "Guard", ladder: "Ladder | None", images: list[tuple[int, image.Pixels]]
+    spec: _RequestSpec, models: _Models, images: list[tuple[int, image.Pixels]]
 ) -> Iterable[_Encoded | Exception]:
     """Encode all images by one run of each graph; or each by itself, where the model depends on the image."""
     options = spec.options
-    if ladder is not None:
-        selections = [_select_model(spec, ladder, pixels) for _, pixels in images]
+    results: Iterable[GuardedImage | Exception]
+    if models.ladder is not None:
+        results = [_select_model(spec, models.ladder, pixels) for _, pixels in images]
     else:
         batch = np.stack([pixels for _, pixels in images])
-        selections = [(guard.card, result) for result in guard.encode_each(batch, options.on_ood, options.max_mse)]
-    for (file_bytes, _), (card, result) in zip(images, selections, strict=True):
+        results = models.guard.encode_each(batch, options.on_ood, options.max_mse, models.above)
+    for (file_bytes, _), result in zip(images, results, strict=True):
         if isinstance(result, Exception):
             yield result
         else:
             code = _framed(spec, result.encoded)
-            content = _to_json(card, result) if spec.response_type == JSON else code
-            yield _Encoded(file_bytes, len(code), card, result, content)
+            content = _to_json(result) if spec.response_type == JSON else code
+            yield _Encoded(file_bytes, len(code), result, content)
 
 
-def _select_model(
-    spec: _RequestSpec, ladder: "Ladder", pixels: image.Pixels
-) -> tuple["ModelCard", "GuardedImage | Exception"]:
+def _select_model(spec: _RequestSpec, ladder: "Ladder", pixels: image.Pixels) -> "GuardedImage":
     options = spec.options
     if options.target_bytes is None:
         return ladder.smallest_reaching(pixels, cast(float, options.min_psnr_db), options.on_ood)
@@ -161,8 +169,8 @@ def _framed(spec: _RequestSpec, code: "EncodedImage") -> bytes:
     return code.payload if spec.options.framing == "raw" else code.bitstream
 
 
-def _to_json(card: "ModelCard", guarded: "GuardedImage") -> bytes:
-    fields = code_fields(card, guarded)
+def _to_json(guarded: "GuardedImage") -> bytes:
+    card, fields = guarded.card, code_fields(guarded)
     # The documented order.
     first = {"model": card.name, "model_id": card.model_id, "code": fields["code"], "shape": card.image.as_tuple()}
     return json.dumps({**first, **fields}).encode()

@@ -177,7 +177,7 @@ class _JsonWriter(CodeWriter):
         for one, assessment in zip(pixels, self._guard.assess(pixels), strict=True):
             guarded = self._guard.apply_policy(one, assessment, self._on_ood)
             self._record_ood(int(assessment.ood is not None))
-            written.append(self._entries.add(code_fields(self._card, guarded)))
+            written.append(self._entries.add(code_fields(guarded)))
         return b"".join(written)
 
 

@@ -15,7 +15,7 @@ def model_fields(card: "ModelCard") -> dict[str, Any]:
     return {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
 
 
-def code_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:
+def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
     """Return the fields of one encoded image."""
     encoded, ood = guarded.encoded, guarded.ood
     # A losslessly encoded image may have a latent vector with infinite elements, which JSON cannot express.
@@ -26,7 +26,7 @@ def code_fields(card: "ModelCard", guarded: "GuardedImage") -> dict[str, Any]:
         "bitstream": base64.b64encode(encoded.bitstream).decode(),
         "payload_bytes": len(encoded.payload),
         "bitstream_bytes": len(encoded.bitstream),
-        "bpp": 8 * len(encoded.bitstream) / card.image.pixels,
+        "bpp": 8 * len(encoded.bitstream) / guarded.card.image.pixels,
         "mse": guarded.mse,
         "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
         "max_error": guarded.max_error,

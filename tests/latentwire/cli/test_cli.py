@@ -754,3 +754,26 @@ def test_no_command_prints_the_help(run: Run) -> None:
 
 def _environment(models: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "LATENTWIRE_MODELS_DIR": str(models)}
+
+
+def test_an_image_that_the_default_model_does_not_reproduce_goes_by_a_better_one(
+    run: Run, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    for seed, (name, mse) in enumerate((("low", 0.2), ("high", 0.05))):
+        folder = publish_guarded_model(models, tmp_path / name, name, seed)
+        card = with_quality(load_card(folder), mse)
+        if name == "low" and card.guard is not None:
+            card = card.model_copy(update={"guard": card.guard.model_copy(update={"max_mse": 1e-9})})
+        (folder / "card.json").write_text(card.to_json(), encoding="utf-8")
+    monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(models))
+    monkeypatch.setenv("LATENTWIRE_DEFAULT_MODEL", "low")
+    code, out, _ = run("encode", "one.png")
+    assert code == 0
+    assert out.endswith(" dB, of model high\n")
+    assert "of model high" in run("decode", "one.lw", "--out", "back.png")[1]
+    assert "lossless (" in run("encode", "one.png", "--model", "low", "--out", "named.lw")[1]
+    assert "lossless (" in run("encode", "one.png", "--framing", "raw", "--out", "one.raw")[1]
+    (tmp_path / "two.png").write_bytes(one.read_bytes())
+    (models / "high" / DECODER_FILE).unlink()
+    assert "lossless (" in run("encode", "two.png")[1]

@@ -2,6 +2,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from latentwire.decoder import Decoder
@@ -9,6 +10,8 @@ from latentwire.encoder import EncodedImage, Encoder
 from latentwire.errors import OutOfDistribution, TargetMissed
 from latentwire.imaging import image
 from latentwire.model.card import load_card
+from latentwire.options import OnOod
+from latentwire.selection.assessment import GuardedImage
 from latentwire.selection.guard import Guard
 from latentwire.selection.ladder import Ladder
 from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels, with_quality
@@ -70,14 +73,14 @@ def test_the_best_rung_that_fits_is_taken(ladder: Ladder, rungs: Rungs) -> None:
             fits = [name for name in size if size[name] <= target]
             chosen = ladder.best_within(pixels, target, payload_size, "refuse")
             assert chosen.card.name == max(fits, key=lambda name: quality[name])
-            assert payload_size(chosen.guarded.encoded) <= target
+            assert payload_size(chosen.encoded) <= target
 
 
 def test_a_lossless_image_is_the_best_where_it_fits(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
     chosen = ladder.best_within(pixels, 10_000, payload_size, "refuse")
     assert chosen.card.name == "high"
-    assert chosen.guarded.mse == 0
-    assert chosen.guarded.sent_as is not None
+    assert chosen.mse == 0
+    assert chosen.sent_as is not None
 
 
 def test_no_code_of_one_byte_is_found(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
@@ -91,7 +94,7 @@ def test_what_counts_is_what_is_sent(ladder: Ladder, rungs: Rungs, pixels: image
     least = min(sizes(rungs, pixels).values())
     with pytest.raises(TargetMissed):
         ladder.best_within(pixels, least, lambda code: len(code.bitstream), "fallback")
-    assert ladder.best_within(pixels, least + 8, lambda code: len(code.bitstream), "fallback").guarded.ood is None
+    assert ladder.best_within(pixels, least + 8, lambda code: len(code.bitstream), "fallback").ood is None
 
 
 def test_an_ood_image_within_few_bytes_is_never_silent(ladder: Ladder) -> None:
@@ -100,7 +103,7 @@ def test_an_ood_image_within_few_bytes_is_never_silent(ladder: Ladder) -> None:
         ladder.best_within(strange, 40, payload_size, "fallback")
     with pytest.raises(OutOfDistribution, match="not of the kind"):
         ladder.best_within(strange, 40, payload_size, "refuse")
-    assert ladder.best_within(strange, 40, payload_size, "warn").guarded.ood is not None
+    assert ladder.best_within(strange, 40, payload_size, "warn").ood is not None
 
 
 def test_the_lowest_rung_that_reaches_a_quality_is_taken(ladder: Ladder, rungs: Rungs, pixels: image.Pixels) -> None:
@@ -109,17 +112,17 @@ def test_the_lowest_rung_that_reaches_a_quality_is_taken(ladder: Ladder, rungs: 
         expected = next(name for name in ("low", "middle", "high") if reached[name] >= wanted)
         chosen = ladder.smallest_reaching(pixels, wanted, "refuse")
         assert chosen.card.name == expected
-        assert chosen.guarded.psnr_db is not None
-        assert chosen.guarded.psnr_db >= wanted
+        assert chosen.psnr_db is not None
+        assert chosen.psnr_db >= wanted
 
 
 def test_a_quality_that_no_model_reaches_is_reached_losslessly(ladder: Ladder, pixels: image.Pixels) -> None:
-    guarded = ladder.smallest_reaching(pixels, 1000, "fallback").guarded
+    guarded = ladder.smallest_reaching(pixels, 1000, "fallback")
     assert (guarded.mse, guarded.psnr_db, guarded.ood) == (0, math.inf, None)
     assert guarded.sent_as is not None
     with pytest.raises(TargetMissed, match="no model reaches 1000 dB for this image; the best gives"):
         ladder.smallest_reaching(pixels, 1000, "refuse")
-    warned = ladder.smallest_reaching(pixels, 1000, "warn").guarded
+    warned = ladder.smallest_reaching(pixels, 1000, "warn")
     assert warned.sent_as is None
     assert warned.ood is not None
     assert "no model reaches" in warned.ood.sentence
@@ -127,19 +130,19 @@ def test_a_quality_that_no_model_reaches_is_reached_losslessly(ladder: Ladder, p
 
 def test_an_ood_image_reaches_no_quality(ladder: Ladder) -> None:
     strange = strange_pixels(1, seed=3)[0]
-    fallen_back = ladder.smallest_reaching(strange, 0, "fallback").guarded
+    fallen_back = ladder.smallest_reaching(strange, 0, "fallback")
     assert fallen_back.sent_as is not None
     assert fallen_back.ood is not None
     with pytest.raises(OutOfDistribution, match="not of the kind"):
         ladder.smallest_reaching(strange, 0, "refuse")
-    assert ladder.smallest_reaching(strange, 0, "warn").guarded.ood is not None
+    assert ladder.smallest_reaching(strange, 0, "warn").ood is not None
 
 
 def test_without_a_decoder_the_card_says_what_is_reached(blind: Ladder, pixels: image.Pixels) -> None:
     assert blind.smallest_reaching(pixels, 6.9, "refuse").card.name == "low"
     assert blind.smallest_reaching(pixels, 7.1, "refuse").card.name == "middle"
     assert blind.smallest_reaching(pixels, 13, "refuse").card.name == "high"
-    assert blind.smallest_reaching(pixels, 13.1, "fallback").guarded.sent_as is not None
+    assert blind.smallest_reaching(pixels, 13.1, "fallback").sent_as is not None
     with pytest.raises(TargetMissed, match=r"no model reaches 13\.1 dB"):
         blind.smallest_reaching(pixels, 13.1, "refuse")
 
@@ -150,3 +153,63 @@ def test_a_model_that_tells_no_quality_is_the_lowest(rungs: Rungs, pixels: image
     ladder = Ladder([Guard(unknown), rungs["low"]])
     assert ladder.best_within(pixels, 40, payload_size, "refuse").card.name == "low"
     assert ladder.smallest_reaching(pixels, 0, "refuse").card.name == "low"
+
+
+def coarse(guard: Guard) -> Guard:
+    """The same model with so low a limit of the error that it reproduces no image."""
+    assert guard.card.guard is not None
+    return Guard(guard._encoder, guard._decoder, guard.card.guard.model_copy(update={"max_mse": 1e-9}))
+
+
+@pytest.mark.parametrize("on_ood", ["fallback", "refuse"])
+def test_an_image_that_a_model_does_not_reproduce_goes_by_the_next_one(
+    rungs: Rungs, pixels: image.Pixels, on_ood: OnOod
+) -> None:
+    low, middle = coarse(rungs["low"]), coarse(rungs["middle"])
+    for beside, expected in (([low, rungs["middle"], rungs["high"]], "middle"), ([low, middle, rungs["high"]], "high")):
+        sent = low.encode(pixels, on_ood, above=Ladder(beside).above)
+        assert (sent.card.name, sent.ood, sent.sent_as) == (expected, None, None)
+        assert sent.encoded.bitstream == rungs[expected].encode(pixels).encoded.bitstream
+        assert sent.mse == rungs[expected].encode(pixels).mse
+
+
+def test_an_image_falls_only_where_no_model_reproduces_it(rungs: Rungs, pixels: image.Pixels) -> None:
+    all_coarse = [coarse(guard) for guard in rungs.values()]
+    fallen = all_coarse[0].encode(pixels, above=Ladder(all_coarse).above)
+    assert (fallen.card.name, fallen.mse) == ("low", 0)
+    assert fallen.sent_as is not None
+    assert fallen.ood is not None
+    with pytest.raises(OutOfDistribution, match="model 'low' does not reproduce"):
+        all_coarse[0].encode(pixels, "refuse", above=Ladder(all_coarse).above)
+    # A model that is named, or the best one, has none above it.
+    assert all_coarse[0].encode(pixels).sent_as is not None
+    assert coarse(rungs["high"]).encode(pixels, above=Ladder(list(rungs.values())).above).sent_as is not None
+
+
+def test_a_warning_is_given_with_the_code_of_the_model_itself(rungs: Rungs, pixels: image.Pixels) -> None:
+    low = coarse(rungs["low"])
+    warned = low.encode(pixels, "warn", above=Ladder(list(rungs.values())).above)
+    assert warned.card.name == "low"
+    assert warned.ood is not None
+
+
+def test_no_better_model_is_tried_for_an_image_of_another_kind(rungs: Rungs) -> None:
+    def above(guard: Guard) -> list[Guard]:
+        raise AssertionError("a better model was tried")
+
+    assert coarse(rungs["low"]).encode(strange_pixels(1, seed=3)[0], above=above).sent_as is not None
+
+
+def test_images_climb_each_for_itself(rungs: Rungs) -> None:
+    batch = np.concatenate([familiar_pixels(6, seed=5), strange_pixels(1, seed=5)])
+    errors = [one.mse or 0 for one in rungs["low"].assess(batch)]
+    assert rungs["low"].card.guard is not None
+    half = rungs["low"].card.guard.model_copy(update={"max_mse": float(np.median(errors[:6]))})
+    low = Guard(rungs["low"]._encoder, rungs["low"]._decoder, half)
+    above = Ladder([low, rungs["high"]]).above
+    together = low.encode_each(batch, above=above)
+    alone = [low.encode(one, above=above) for one in batch]
+    assert [one.encoded.bitstream for one in together if isinstance(one, GuardedImage)] == [
+        one.encoded.bitstream for one in alone
+    ]
+    assert [one.card.name for one in alone].count("high") == 3

@@ -12,11 +12,11 @@ from latentwire.decoder import Decoder
 from latentwire.errors import UnusableFolder
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
-from latentwire.model.card import DECODER_FILE
+from latentwire.model.card import CARD_FILE, DECODER_FILE, load_card
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
 from tests.service.conftest import serve
-from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels
+from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels, with_quality
 
 FAMILIAR: Pixels = familiar_pixels(1, seed=5)[0]
 STRANGE: Pixels = strange_pixels(1, seed=5)[0]
@@ -192,3 +192,35 @@ def test_batches_hold_ood_images_losslessly(guarded: Client) -> None:
     assert np.array_equal(np.load(io.BytesIO(back))[1], STRANGE)
     refused = guarded.request("POST", "/encode/batch", files=files, params={"on_ood": "refuse"})
     assert_problem(refused, 422, "out-of-distribution", "input_deviation")
+
+
+@pytest.fixture(scope="module")
+def climbing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    root = tmp_path_factory.mktemp("climbing")
+    for seed, (name, mse) in enumerate((("low", 0.2), ("high", 0.05))):
+        folder = publish_guarded_model(root / "models", root / name, name, seed)
+        card = with_quality(load_card(folder), mse)
+        if name == "low" and card.guard is not None:
+            card = card.model_copy(update={"guard": card.guard.model_copy(update={"max_mse": 1e-9})})
+        (folder / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+    with serve(Settings(models_dir=root / "models", default_model="low")) as client:
+        yield client
+
+
+def test_an_image_that_the_default_model_does_not_reproduce_goes_by_a_better_one(climbing: Client) -> None:
+    response = climbing.encode(DIGIT)
+    answer = response.json()
+    assert (answer["model"], answer["sent_as"], answer["ood"]) == ("high", "code", None)
+    assert response.headers["latentwire-model"].startswith("high@")
+    assert climbing.decode(base64.b64decode(answer["bitstream"])).headers["latentwire-model"].startswith("high@")
+    assert climbing.encode(DIGIT, on_ood="refuse").json()["model"] == "high"
+    assert climbing.encode(DIGIT, on_ood="warn").json()["model"] == "low"
+
+
+def test_a_model_that_is_named_stays(climbing: Client) -> None:
+    named = climbing.encode(DIGIT, model="low").json()
+    assert named["model"] == "low"
+    assert named["sent_as"] != "code"
+    # Nor can a raw payload say which model made it.
+    raw = climbing.encode(DIGIT, accept=OCTETS, framing="raw")
+    assert raw.headers["latentwire-model"].startswith("low@")
