@@ -7,12 +7,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from latentwire import __version__
+
 if TYPE_CHECKING:
     from service.settings import Settings
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; return the exit code, 2 if the service could not start."""
+    if "--version" in arguments:
+        print(f"latentwire {__version__}")
+        return 0
     _open_closed_streams()
     # The kernel does not end the first process of a container by a signal without a handler. When uvicorn has stopped,
     # it puts these handlers back, and sends the signal again.
@@ -20,6 +25,9 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, lambda _number, _frame: sys.exit(0))
     # numpy, when it is imported, starts a thread for each processor of the host unless this is set. None is needed.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # An empty variable counts as not set, but not for prometheus-client.
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     from latentwire.errors import ModelError
     from service.errors import StartupRefused
     from service.settings import read_settings
@@ -44,8 +52,6 @@ def _open_closed_streams() -> None:
 
 
 def _announce(settings: "Settings", models: Sequence[str], default: str, port: int) -> None:
-    from latentwire import __version__
-
     names = ", ".join(name + (" (default)" if name == default else "") for name in models)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "http" if settings.tls_certificate is None else "https"

@@ -4,8 +4,10 @@ Environment variables named `LATENTWIRE_*` and command-line flags become a `Sett
 neither. The descriptions are the text of `--help` and of docs/SETTINGS.md.
 """
 
+import difflib
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +24,10 @@ _log = logging.getLogger(__name__)
 
 Role = Literal["both", "sender", "receiver"]
 LogFormat = Literal["text", "json"]
+# Empty, they would silently turn off what they turn on.
+_PROTECTING = {f"LATENTWIRE_{name}" for name in ("API_KEYS", "API_KEYS_FILE", "TLS_CERTIFICATE", "TLS_KEY")}
+# Variables of the edge and of training, and those that Kubernetes sets for services whose names begin with latentwire.
+_OTHER_VARIABLES = re.compile(r"EDGE_.*|DATA|(.*_)?SERVICE_(HOST|PORT).*|(.*_)?PORT(_\d+_(TCP|UDP|SCTP).*)?")
 Seconds = Annotated[int, Field(ge=1, le=3600)]
 
 
@@ -37,12 +43,16 @@ def _default_max_concurrency(validated: dict[str, Any]) -> int:
 
 
 class Settings(BaseSettings):
-    """Latentwire's HTTP service: images to codes of a few bytes, and back. Flag --port is also LATENTWIRE_PORT."""
+    """Latentwire's HTTP service: images to codes of a few bytes, and back.
+
+    Flag --port is also LATENTWIRE_PORT, and so on. `--version` alone prints the version.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="LATENTWIRE_",
         frozen=True,
         extra="forbid",
+        env_ignore_empty=True,
         cli_prog_name="python -m service",
         cli_kebab_case=True,
         cli_implicit_flags=True,
@@ -185,18 +195,44 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         StartupRefused: an unknown flag, or a value out of range or of the wrong type.
         SystemExit: with code 0, after `--help` has printed its text.
     """
-    # Kubernetes sets this variable for a service named latentwire.
-    if os.environ.get("LATENTWIRE_PORT", "").startswith("tcp://"):
-        _log.warning(
-            "LATENTWIRE_PORT is '%s', as Kubernetes sets it for a service of that name, and is ignored; "
-            "give the port as --port, or set enableServiceLinks to false",
-            os.environ.pop("LATENTWIRE_PORT"),
-        )
+    for sentence in _misspelt_variables():
+        _log.warning(sentence)
+    # An empty variable counts as not set, as compose makes one of each that its file names and nobody has set.
+    for name, value in os.environ.items():
+        if not value and name.upper() in _PROTECTING:
+            raise StartupRefused(f"{name} is empty; unset it, or give it a value")
     try:
-        return Settings(_cli_parse_args=list(arguments))
+        return Settings(_cli_parse_args=list(arguments), **_port_of_platform())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise StartupRefused(f"the setting {name} is not valid: {first['msg']}") from error
     except SettingsError as error:
         raise StartupRefused(f"the command line is not valid: {' '.join(str(error).split())}") from error
+
+
+def _port_of_platform() -> dict[str, Any]:
+    """Return the port in PORT, as hosting platforms give it, unless LATENTWIRE_PORT has one."""
+    port = os.environ.get("LATENTWIRE_PORT", "")
+    # Kubernetes sets this variable for a service named latentwire.
+    if port.startswith("tcp://"):
+        _log.warning(
+            "LATENTWIRE_PORT is '%s', as Kubernetes sets it for a service of that name, and is ignored; "
+            "give the port as --port, or set enableServiceLinks to false",
+            port,
+        )
+    elif port:
+        return {}
+    return {"port": os.environ.get("PORT") or Settings.model_fields["port"].default}
+
+
+def _misspelt_variables() -> list[str]:
+    """Return a sentence for each variable that looks like a setting and is none."""
+    known = [name.upper() for name in Settings.model_fields]
+    sentences = []
+    for name in sorted(os.environ):
+        prefix, _, rest = name.upper().partition("_")
+        if prefix == "LATENTWIRE" and rest not in known and not _OTHER_VARIABLES.fullmatch(rest):
+            close = difflib.get_close_matches(rest, known, n=1)
+            sentences.append(f"{name} is not a setting" + (f"; did you mean LATENTWIRE_{close[0]}?" if close else ""))
+    return sentences

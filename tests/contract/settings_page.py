@@ -14,6 +14,11 @@ HEAD = f"""# Settings
 
 `python -m service` takes each setting as a flag or as an environment variable; a flag overrides its variable. A switch
 has two flags, such as `--access-log` and `--no-access-log`; as a variable it takes `true` and `false`.
+
+An empty variable counts as not set, as compose makes one of each that its file names and nobody has set; only those of
+keys and TLS must not be empty. A variable `LATENTWIRE_…` that is no setting is named at the start. The port is that of
+`--port`, else `LATENTWIRE_PORT`, else `PORT`.
+
 [RUNNING.md](RUNNING.md) explains how to choose them.
 `{COMMAND}` generates this page from `service/settings.py`.
 """

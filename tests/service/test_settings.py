@@ -1,12 +1,16 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from latentwire import __version__
 from latentwire.imaging.image import DEFAULT_MAX_PIXELS
 from latentwire.options import OnOod
 from service.errors import StartupRefused
 from service.settings import LogFormat, Role, Settings, read_settings
+from tests.service.launching import PATIENCE_S, ROOT
 
 
 def test_the_defaults() -> None:
@@ -129,3 +133,73 @@ def test_a_worker_runs_at_most_eight_requests_by_default(monkeypatch: pytest.Mon
 def test_an_invalid_number_of_workers_is_named_in_the_error() -> None:
     with pytest.raises(StartupRefused, match="the setting workers is not valid"):
         read_settings(["--workers", "-1"])
+
+
+def test_the_port_of_a_platform_is_used_where_no_other_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9001")
+    assert read_settings([]).port == 9001
+    assert read_settings(["--port", "9002"]).port == 9002
+    monkeypatch.setenv("LATENTWIRE_PORT", "9003")
+    assert read_settings([]).port == 9003
+    monkeypatch.setenv("LATENTWIRE_PORT", "tcp://10.0.0.7:80")
+    assert read_settings([]).port == 9001
+    monkeypatch.setenv("LATENTWIRE_PORT", "")
+    monkeypatch.setenv("PORT", "")
+    assert read_settings([]).port == 8000
+    monkeypatch.setenv("PORT", "http")
+    with pytest.raises(StartupRefused, match="port"):
+        read_settings([])
+
+
+def test_empty_variables_are_the_defaults_but_not_where_they_would_turn_off_a_protection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    protecting = {"api_keys", "api_keys_file", "tls_certificate", "tls_key"}
+    for name in Settings.model_fields.keys() - protecting:
+        monkeypatch.setenv(f"LATENTWIRE_{name.upper()}", "")
+    assert read_settings([]) == Settings()
+    for name in (*(f"LATENTWIRE_{name.upper()}" for name in protecting), "latentwire_api_keys"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "")
+            with pytest.raises(StartupRefused, match=f"{name} is empty"):
+                read_settings([])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("LATENTWIRE_MAX_BODY_BYTE", "; did you mean LATENTWIRE_MAX_BODY_BYTES?"),
+        ("LATENTWIRE_LOGFORMAT", "; did you mean LATENTWIRE_LOG_FORMAT?"),
+        ("latentwire_defaultmodel", "; did you mean LATENTWIRE_DEFAULT_MODEL?"),
+        ("LATENTWIRE_APIKEYS_FILE", "; did you mean LATENTWIRE_API_KEYS_FILE?"),
+        ("LATENTWIRE_XYZ", ""),
+    ],
+)
+def test_a_misspelt_variable_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, says: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    read_settings([])
+    assert f"{name} is not a setting{says}" in caplog.messages
+
+
+def test_variables_of_others_are_not_told_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    for name in (
+        "LATENTWIRE_DATA",
+        "LATENTWIRE_EDGE_LISTEN",
+        "LATENTWIRE_SERVICE_HOST",
+        "LATENTWIRE_SERVICE_PORT_HTTP",
+        "LATENTWIRE_PORT_8000_TCP_ADDR",
+        "LATENTWIRE_RECEIVER_PORT",
+        "LATENTWIRE_RECEIVER_PORT_8000_TCP",
+    ):
+        monkeypatch.setenv(name, "1")
+    read_settings([])
+    assert caplog.messages == []
+
+
+def test_every_program_tells_its_version() -> None:
+    for program in ("service", "latentwire", "training"):
+        command = [sys.executable, "-m", program, "--version"]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+        assert ended.stdout == f"latentwire {__version__}\n"

@@ -7,6 +7,7 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from latentwire import __version__
 from latentwire.cli.arguments import Parser
 from latentwire.options import FITS
 from training.plots import PICTURES
@@ -33,6 +34,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         description="Trains autoencoders and publishes them as models for the service.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"latentwire {__version__}")
     adder = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands: dict[str, Parser] = {}
 

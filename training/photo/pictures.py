@@ -51,7 +51,7 @@ def photo_folder(argument: Path | None) -> Path:
     Raises:
         FileNotFoundError: neither is there.
     """
-    folder = argument if argument is not None else Path(os.environ.get(DATA_VARIABLE, "data")) / "photos" / "train"
+    folder = argument if argument is not None else Path(os.environ.get(DATA_VARIABLE) or "data") / "photos" / "train"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: name one with --data, or set {DATA_VARIABLE}")
     return folder
