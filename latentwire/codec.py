@@ -5,12 +5,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+from latentwire.any_size.decoder import AnySizeDecoder
+from latentwire.any_size.encoder import AnySizeEncoder
+from latentwire.any_size.sender import AnySizeSender
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
+from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from latentwire.options import Fit, Framing, OnOod, Verify
 from latentwire.receiver import Receiver
 from latentwire.selection.guard import Guard
-from latentwire.sender import Encoded, EncodedMany, ImageSource, Sender
+from latentwire.sender import Encoded, EncodedMany, ImageSource, Sender, refuse_quality
 
 
 class Codec(Sender, Receiver):
@@ -31,8 +35,8 @@ class Codec(Sender, Receiver):
     >>> Path("received.png").write_bytes(image.to_png())  # doctest: +SKIP
     """
 
-    def __init__(self, guard: Guard, decoder: Decoder) -> None:
-        Sender.__init__(self, guard)
+    def __init__(self, half: Guard | AnySizeSender, decoder: Decoder | AnySizeDecoder) -> None:
+        Sender.__init__(self, half)
         Receiver.__init__(self, decoder)
 
     @classmethod
@@ -47,6 +51,13 @@ class Codec(Sender, Receiver):
             ModelError: the files of the model cannot be used.
         """
         path = Path(folder)
+        card = load_any_card(path)
+        if isinstance(card, AnySizeCard):
+            any_size = AnySizeEncoder.open(path, card, threads)
+            any_size_decoder = AnySizeDecoder.open(path, card, threads, any_size.entropy)
+            any_size.check_golden()
+            any_size_decoder.check_golden()
+            return cls(AnySizeSender(any_size, any_size_decoder), any_size_decoder)
         encoder, decoder = Encoder.open(path, threads), Decoder.open(path, threads)
         encoder.check_golden()
         decoder.check_golden()
@@ -59,7 +70,10 @@ class Codec(Sender, Receiver):
         fit: Fit = "strict",
         on_ood: OnOod = "fallback",
         framing: Framing = "full",
+        quality: float | None = None,
+        target_bytes: int | None = None,
         max_mse: float | None = None,
+        min_psnr_db: float | None = None,
     ) -> Encoded:
         """Encode one image; see `Sender.encode`.
 
@@ -68,14 +82,24 @@ class Codec(Sender, Receiver):
             fit: as in `Sender.encode`.
             on_ood: as in `Sender.encode`.
             framing: as in `Sender.encode`.
-            max_mse: mean squared error of the reconstruction, values in [0, 1], beyond which the image is
-                out-of-distribution; None for the limit in the card.
+            quality: as in `Sender.encode`.
+            target_bytes: as in `Sender.encode`.
+            max_mse: of a vector model: mean squared error of the reconstruction, values in [0, 1], beyond which the
+                image is out-of-distribution; None for the limit in the card.
+            min_psnr_db: of a model for images of any size: the lowest quality at which the reconstruction has at least
+                this PSNR, in dB.
 
         Raises:
             OSError: the file cannot be read.
             ImageError: the image cannot be encoded.
+            ValueError: the model has no such option, or the options contradict each other.
         """
-        return self._encode(source, fit, on_ood, framing, max_mse)
+        if isinstance(self._half, Guard):
+            refuse_quality(quality, target_bytes, min_psnr_db)
+            return self._encode(self._half, source, fit, on_ood, framing, max_mse)
+        if max_mse is not None:
+            raise ValueError("max_mse is for vector models; min_psnr_db asks for a quality of images of any size")
+        return self._encode_any_size(self._half, source, framing, quality, target_bytes, min_psnr_db)
 
     def encode_many(
         self,

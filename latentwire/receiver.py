@@ -8,8 +8,11 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from latentwire.any_size.decoder import AnySizeDecoder, PartialImage
 from latentwire.decoder import Decoder
+from latentwire.errors import InvalidCode, InvalidVector
 from latentwire.imaging import image
+from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from latentwire.model.card import ModelCard
 from latentwire.options import Framing
 
@@ -39,7 +42,7 @@ class Receiver:
     Several threads may use one receiver.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder | AnySizeDecoder) -> None:
         self._decoder = decoder
 
     @classmethod
@@ -53,13 +56,19 @@ class Receiver:
         Raises:
             ModelError: the files of the model cannot be used.
         """
-        decoder = Decoder.open(Path(folder), threads)
+        path = Path(folder)
+        card = load_any_card(path)
+        decoder: Decoder | AnySizeDecoder
+        if isinstance(card, AnySizeCard):
+            decoder = AnySizeDecoder.open(path, card, threads)
+        else:
+            decoder = Decoder.open(path, threads)
         decoder.check_golden()
         return cls(decoder)
 
     @property
-    def card(self) -> ModelCard:
-        """The card of the model: its image shape, code size, quality and provenance."""
+    def card(self) -> ModelCard | AnySizeCard:
+        """The card of the model; its `kind` is `vector` or `any-size`."""
         return self._decoder.card
 
     def decode(self, bitstream: bytes, *, framing: Framing = "full") -> DecodedImage:
@@ -72,9 +81,34 @@ class Receiver:
         Raises:
             CodeError: the bitstream cannot be decoded; InvalidCode, ModelMismatch and others.
         """
-        decode = self._decoder.decode if framing == "full" else self._decoder.decode_raw
+        decoder = self._decoder
+        if isinstance(decoder, AnySizeDecoder):
+            payload = bitstream if framing == "raw" else decoder.payload_of(bitstream)
+            return decoder.decode_raw(payload).view(DecodedImage)
+        decode = decoder.decode if framing == "full" else decoder.decode_raw
         decoded: DecodedImage = decode([bitstream])[0].view(DecodedImage)
         return decoded
+
+    def decode_partial(self, bitstream: bytes, *, framing: Framing = "full") -> PartialImage:
+        """Decode what is whole of an image of any size whose bitstream is cut short or damaged.
+
+        Large images are sent in parts, about 1,024 × 1,024 pixels each, that are checked and decoded each on its own.
+
+        Args:
+            bitstream: as in `decode`, or the beginning of it.
+            framing: as in `decode`.
+
+        Returns:
+            The image, and the rectangles of it that are missing.
+
+        Raises:
+            InvalidCode: no part is whole, or the model is a vector model.
+            CodeError: as `decode`, but for what is damaged.
+        """
+        decoder = self._decoder
+        if not isinstance(decoder, AnySizeDecoder):
+            raise InvalidCode("the bitstream of a vector model has no parts")
+        return decoder.decode_partly(bitstream if framing == "raw" else decoder.damaged_payload_of(bitstream))
 
     def decode_many(self, container: bytes | Iterable[bytes]) -> Iterator[DecodedImage]:
         """Decode a container, image by image, in order.
@@ -85,7 +119,10 @@ class Receiver:
         Raises:
             CodeError: the container cannot be decoded. With DamagedChunk, all images before the damage were yielded.
         """
-        for pixels in self._decoder.decode_batch([container] if isinstance(container, bytes) else container):
+        decoder = self._decoder
+        if isinstance(decoder, AnySizeDecoder):
+            raise InvalidCode("a container holds images of a vector model; this model takes images of any size")
+        for pixels in decoder.decode_batch([container] if isinstance(container, bytes) else container):
             for item in pixels:
                 yield item.view(DecodedImage)
 
@@ -98,5 +135,8 @@ class Receiver:
         Raises:
             InvalidVector: another number of elements, or a number that is not finite.
         """
+        decoder = self._decoder
+        if isinstance(decoder, AnySizeDecoder):
+            raise InvalidVector("a model for images of any size has no code of fixed length")
         values = code.tolist() if isinstance(code, np.ndarray) else code
-        return self._decoder.decode_vector(values).view(DecodedImage)
+        return decoder.decode_vector(values).view(DecodedImage)

@@ -11,9 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from latentwire.any_size.encoder import AnySizeEncoder
+from latentwire.any_size.sender import AnySizeSender, Sent
 from latentwire.encoder import Encoder
+from latentwire.errors import ImageMismatch
 from latentwire.imaging import image
-from latentwire.model.card import ModelCard
+from latentwire.model.any_size_card import AnySizeCard, load_any_card
+from latentwire.model.card import ImageShape, ModelCard
 from latentwire.options import Fit, Framing, OnOod, Verify
 from latentwire.selection.assessment import GuardedImage, OodFinding
 from latentwire.selection.guard import Guard
@@ -30,7 +34,7 @@ class Encoded:
         bitstream: the bytes to send; under the raw framing, the payload without header and checksum.
         framing: `full` or `raw`.
         model: `name@model_id` of the model that made the bitstream.
-        code: code of the image before quantization, float32 (code size).
+        code: code of the image before quantization, float32 (code size); empty for an image of any size.
         payload_bytes: number of bytes of the bitstream without header and checksum.
         ideal_bits: length of the payload in bits, by the probabilities of the model.
         mse: mean squared error of the reconstruction, values in [0, 1]; None without a decoder.
@@ -38,6 +42,7 @@ class Encoded:
         max_error: largest difference of one value in [0, 1]; None without a decoder.
         ood: why the image is out-of-distribution; None if it is not.
         sent_as: `code`, or the lossless format in the bitstream: `raw`, `png` or `webp`.
+        quality: of 0 to 100, that an image of any size was encoded at; None for a vector model, which has one quality.
     """
 
     bitstream: bytes
@@ -51,6 +56,7 @@ class Encoded:
     max_error: float | None
     ood: OodFinding | None
     sent_as: str
+    quality: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +79,12 @@ class EncodedMany:
 class Sender:
     """Encodes images with the encoder of one model. A sender does not load the decoder.
 
-    Several threads may use one sender.
+    The model is of one of two kinds: a vector model takes images of one shape, and has one quality; a model for images
+    of any size takes grey and RGB images, at the quality that is asked for. Several threads may use one sender.
     """
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, half: Guard | AnySizeSender) -> None:
+        self._half = half
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, threads: int = 1) -> Self:
@@ -90,17 +97,30 @@ class Sender:
         Raises:
             ModelError: the files of the model cannot be used.
         """
-        encoder = Encoder.open(Path(folder), threads)
+        path = Path(folder)
+        card = load_any_card(path)
+        if isinstance(card, AnySizeCard):
+            any_size = AnySizeEncoder.open(path, card, threads)
+            any_size.check_golden()
+            return cls(AnySizeSender(any_size))
+        encoder = Encoder.open(path, threads)
         encoder.check_golden()
         return cls(Guard(encoder))
 
     @property
-    def card(self) -> ModelCard:
-        """The card of the model: its image shape, code size, quality and provenance."""
-        return self._guard.card
+    def card(self) -> ModelCard | AnySizeCard:
+        """The card of the model; its `kind` is `vector` or `any-size`."""
+        return self._half.card
 
     def encode(
-        self, source: ImageSource, *, fit: Fit = "strict", on_ood: OnOod = "fallback", framing: Framing = "full"
+        self,
+        source: ImageSource,
+        *,
+        fit: Fit = "strict",
+        on_ood: OnOod = "fallback",
+        framing: Framing = "full",
+        quality: float | None = None,
+        target_bytes: int | None = None,
     ) -> Encoded:
         """Encode one image.
 
@@ -111,12 +131,21 @@ class Sender:
             on_ood: what to do with an out-of-distribution image: refuse it (`refuse`), encode it all the same (`warn`),
                 or encode it losslessly (`fallback`).
             framing: `full`, or `raw` for the payload without header and checksum.
+            quality: of a model for images of any size: from 0, the fewest bytes, to 100; None for 50.
+            target_bytes: of a model for images of any size: the best quality at which the bitstream has at most this
+                many bytes.
+
+        `fit` and `on_ood` are for vector models; any image fits a model for images of any size.
 
         Raises:
             OSError: the file cannot be read.
             ImageError: the image cannot be encoded; OutOfDistribution, ImageMismatch, InvalidImage and others.
+            ValueError: the model has no such option, or the options contradict each other.
         """
-        return self._encode(source, fit, on_ood, framing, None)
+        if isinstance(self._half, Guard):
+            refuse_quality(quality, target_bytes)
+            return self._encode(self._half, source, fit, on_ood, framing, None)
+        return self._encode_any_size(self._half, source, framing, quality, target_bytes)
 
     def encode_many(
         self, sources: Iterable[ImageSource], *, fit: Fit = "strict", on_ood: OnOod = "fallback"
@@ -134,28 +163,63 @@ class Sender:
         """
         return self._encode_many(sources, fit, on_ood, "latent")
 
-    def _encode(self, source: ImageSource, fit: Fit, on_ood: OnOod, framing: Framing, max_mse: float | None) -> Encoded:
-        return _result(self._guard.encode(self._read(source, fit), on_ood, max_mse), framing)
+    @staticmethod
+    def _encode(
+        guard: Guard, source: ImageSource, fit: Fit, on_ood: OnOod, framing: Framing, max_mse: float | None
+    ) -> Encoded:
+        return _result(guard.encode(_read(source, guard.card.image, fit), on_ood, max_mse), framing)
+
+    @staticmethod
+    def _encode_any_size(
+        sender: AnySizeSender,
+        source: ImageSource,
+        framing: Framing,
+        quality: float | None,
+        target_bytes: int | None,
+        min_psnr_db: float | None = None,
+    ) -> Encoded:
+        pixels = _read_any_size(source)
+        sent = sender.encode(pixels, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db)
+        return _any_size_result(sent, sender.card, framing)
 
     def _encode_many(self, sources: Iterable[ImageSource], fit: Fit, on_ood: OnOod, verify: Verify) -> EncodedMany:
-        writer = self._guard.open_container(len(sources) if isinstance(sources, Sized) else 0)
+        guard = self._half
+        if not isinstance(guard, Guard):
+            raise ImageMismatch("a container holds images of one shape; encode images of any size one by one")
+        writer = guard.open_container(len(sources) if isinstance(sources, Sized) else 0)
         parts: list[bytes] = []
         ood: dict[int, OodFinding] = {}
-        for batch in _batches((self._read(source, fit) for source in sources), image.ENCODE_BATCH_SIZE):
-            for pixels in image.slices(batch, self.card.image):
-                guarded = self._guard.encode_chunk(pixels, on_ood, verify)
+        shape = guard.card.image
+        for batch in _batches((_read(source, shape, fit) for source in sources), image.ENCODE_BATCH_SIZE):
+            for pixels in image.slices(batch, shape):
+                guarded = guard.encode_chunk(pixels, on_ood, verify)
                 ood.update({writer.images + index: finding for index, finding in guarded.ood_images.items()})
                 parts.append(writer.add(guarded.chunk))
-        return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, self.card.full_name, ood)
+        return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, guard.card.full_name, ood)
 
-    def _read(self, source: ImageSource, fit: Fit) -> image.Pixels:
-        shape = self.card.image
-        if isinstance(source, np.ndarray):
-            return image.fit_array(source, shape, fit)
-        if isinstance(source, Image.Image):
-            return image.fit_picture(source, shape, fit)
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        return image.read_image(data, shape, fit)
+
+def _read(source: ImageSource, shape: ImageShape, fit: Fit) -> image.Pixels:
+    if isinstance(source, np.ndarray):
+        return image.fit_array(source, shape, fit)
+    if isinstance(source, Image.Image):
+        return image.fit_picture(source, shape, fit)
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    return image.read_image(data, shape, fit)
+
+
+def _read_any_size(source: ImageSource) -> image.Pixels:
+    if isinstance(source, np.ndarray):
+        return image.any_array(source)
+    if isinstance(source, Image.Image):
+        return image.any_pixels(source)
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    return image.read_any_image(data)
+
+
+def refuse_quality(*wishes: float | None) -> None:
+    """Refuse what only a model for images of any size has; raise ValueError."""
+    if any(wish is not None for wish in wishes):
+        raise ValueError("a vector model has one quality; quality and its targets are for images of any size")
 
 
 def _result(guarded: GuardedImage, framing: Framing) -> Encoded:
@@ -172,6 +236,24 @@ def _result(guarded: GuardedImage, framing: Framing) -> Encoded:
         max_error=guarded.max_error,
         ood=guarded.ood,
         sent_as=guarded.sent_as or "code",
+    )
+
+
+def _any_size_result(sent: Sent, card: AnySizeCard, framing: Framing) -> Encoded:
+    errors = sent.errors
+    return Encoded(
+        bitstream=sent.bitstream,
+        framing=framing,
+        model=card.full_name,
+        code=np.empty(0, np.float32),
+        payload_bytes=len(sent.coded.payload),
+        ideal_bits=sent.coded.ideal_bits,
+        mse=None if errors is None else errors.mse,
+        psnr_db=None if errors is None else errors.psnr_db,
+        max_error=None if errors is None else errors.max_error,
+        ood=None,
+        sent_as="code",
+        quality=sent.quality,
     )
 
 

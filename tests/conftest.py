@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.tiny_any_size_model import publish_tiny_any_size_model
 from tests.tiny_model import publish_guarded_model, publish_tiny_model
 from training.data.datasets import default_data_dir
 
@@ -28,6 +29,13 @@ def guarded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny published model with a guard, in a models folder of its own. Not to be written to."""
     root = tmp_path_factory.mktemp("guarded")
     return publish_guarded_model(root / "models", root / "scratch")
+
+
+@pytest.fixture(scope="session")
+def any_size_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny published model for images of any size. Not to be written to."""
+    root = tmp_path_factory.mktemp("any-size")
+    return publish_tiny_any_size_model(root / "models", root / "scratch")
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,20 @@ def read_bitstream(bitstream: bytes) -> ParsedBitstream:
     return ParsedBitstream(framed[2:HEADER_BYTES], framed[HEADER_BYTES:])
 
 
+def read_damaged_bitstream(bitstream: bytes) -> ParsedBitstream:
+    """Return the fingerprint and what follows it of a bitstream whose checksum is missing or does not match.
+
+    Raises:
+        InvalidCode: it does not begin as a bitstream does.
+        UnsupportedVersion: of another version.
+    """
+    if len(bitstream) <= HEADER_BYTES or bitstream[0] != MAGIC:
+        raise InvalidCode("this is not the beginning of a bitstream")
+    if bitstream[1] != VERSION:
+        raise UnsupportedVersion(f"the bitstream has version {bitstream[1]}; this program reads version {VERSION}")
+    return ParsedBitstream(bitstream[2:HEADER_BYTES], bitstream[HEADER_BYTES:])
+
+
 def _checksum(framed: bytes) -> bytes:
     # CRC-16/CCITT-FALSE detects all errors within 16 neighbouring bits, and 65,535 of 65,536 others.
     return binascii.crc_hqx(framed, 0xFFFF).to_bytes(CHECKSUM_BYTES, "big")

@@ -36,6 +36,8 @@ _MODE_IN_WORDS = {"L": "grey", "LA": "grey with alpha", "P": "palette colours", 
 
 # 2048 × 2048 pixels; converting them takes about 50 MiB if they have transparency.
 DEFAULT_MAX_PIXELS = 1 << 22
+# 67 million pixels: of images for models that take any size.
+ANY_SIZE_MAX_PIXELS = 1 << 26
 
 _PNG_DEPTH_OFFSET = 24
 
@@ -79,16 +81,47 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict", max_pixels: 
     data, orientation = strip(data)
     if orientation == UPRIGHT and shape.pixels <= max_pixels and (plain := read_plain_png(data, shape)) is not None:
         return plain
-    try:
-        header = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(f"the image has more than the {max_pixels:,} pixels that are allowed") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises many kinds of errors for hostile files
-        raise InvalidImage(f"the file is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
+    header = _open(data, max_pixels)
     deep = header.mode.startswith("I") or (header.format == "PNG" and data[_PNG_DEPTH_OFFSET] == 16)
     return _read_pixels(header, shape, fit, max_pixels, deep, orientation)
+
+
+@timed_stage("image")
+def read_any_image(data: bytes, max_pixels: int = ANY_SIZE_MAX_PIXELS) -> Pixels:
+    """Decode an image file of any size into pixels, for a model that takes any size.
+
+    Args:
+        data: a PNG, JPEG, WebP, BMP or GIF file. Its EXIF orientation is applied.
+        max_pixels: bound on width × height, checked in the header before anything is decoded.
+
+    Returns:
+        uint8 (H, W, C), C being 1 for grey and 3 for RGB. Of 16 bits, the upper 8 are taken.
+
+    Raises:
+        InvalidImage: the data is not such a file, or damaged.
+        ImageTooLarge: the image has more than `max_pixels`.
+        ImageMismatch: the image has transparent pixels, or more than one frame.
+    """
+    if not data:
+        raise InvalidImage("the image file is empty")
+    data, orientation = strip(data)
+    return _read_any(_open(data, max_pixels), max_pixels, orientation)
+
+
+def any_pixels(picture: Image.Image, max_pixels: int = ANY_SIZE_MAX_PIXELS) -> Pixels:
+    """Turn a Pillow image of any size into pixels, as `read_any_image` does; raise as it does."""
+    return _read_any(picture, max_pixels, UPRIGHT)
+
+
+def any_array(array: Pixels) -> Pixels:
+    """Return one uint8 array, (H, W), (H, W, 1) or (H, W, 3), as (H, W, C).
+
+    Raises:
+        ImageMismatch: the array has another type or shape.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ImageMismatch(f"the array is {array.dtype} of shape {array.shape}; pass uint8 (H, W) or (H, W, 1 or 3)")
+    return np.atleast_3d(array)
 
 
 def fit_picture(
@@ -185,13 +218,53 @@ def to_picture(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _read_pixels(
-    header: Image.Image, shape: ImageShape, fit: Fit, max_pixels: int, deep: bool, orientation: int
-) -> Pixels:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header of an image file."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(f"the image has more than the {max_pixels:,} pixels that are allowed") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises many kinds of errors for hostile files
+        raise InvalidImage(f"the file is not a readable {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from error
+
+
+def _read_any(header: Image.Image, max_pixels: int, orientation: int) -> Pixels:
+    _check_pixels(header, max_pixels)
+    try:
+        upright = _load_upright(header, orientation)
+        picture = _without_opaque_alpha(_to_8_bits(upright))
+        if picture.mode not in ("L", "RGB"):
+            picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    except (ImageMismatch, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises many kinds of errors for hostile files
+        raise InvalidImage("the image is truncated or damaged") from error
+    return np.atleast_3d(np.asarray(picture, dtype=np.uint8))
+
+
+def _without_opaque_alpha(picture: Image.Image) -> Image.Image:
+    """Return a picture without an alpha channel; raise ImageMismatch if a pixel is transparent."""
+    if not _has_alpha(picture):
+        return picture
+    layer = picture.convert("RGBA")
+    if layer.getchannel("A").getextrema() != (255, 255):
+        raise ImageMismatch("the image has transparent pixels, which this model cannot encode; lay it on a background")
+    return layer.convert("L" if picture.mode in ("L", "LA", "La") else "RGB")
+
+
+def _check_pixels(header: Image.Image, max_pixels: int) -> None:
     if header.width * header.height > max_pixels:
         raise ImageTooLarge(
             f"the image has {header.height} × {header.width} pixels; at most {max_pixels:,} are allowed"
         )
+
+
+def _read_pixels(
+    header: Image.Image, shape: ImageShape, fit: Fit, max_pixels: int, deep: bool, orientation: int
+) -> Pixels:
+    _check_pixels(header, max_pixels)
     try:
         fitted = _load(header, shape, fit, deep, orientation)
     except (ImageMismatch, MemoryError):
@@ -202,16 +275,23 @@ def _read_pixels(
 
 
 def _load(header: Image.Image, shape: ImageShape, fit: Fit, deep: bool, orientation: int) -> Image.Image:
+    if fit != "strict":
+        return _fit(_load_upright(header, orientation), shape, fit)
+    _check_one_frame(header)
+    _check_fits(header, shape, deep, swapped=orientation >= 5)
+    return _load_upright(header, orientation)
+
+
+def _load_upright(header: Image.Image, orientation: int) -> Image.Image:
+    _check_one_frame(header)
+    turn = _TURNS.get(orientation)
+    header.load()
+    return header if turn is None else header.transpose(turn)
+
+
+def _check_one_frame(header: Image.Image) -> None:
     if getattr(header, "n_frames", 1) > 1:
         raise ImageMismatch("the image is animated; send a single frame")
-    turn = _TURNS.get(orientation)
-    if fit == "strict":
-        _check_fits(header, shape, deep, swapped=orientation >= 5)
-    header.load()
-    upright = header if turn is None else header.transpose(turn)
-    if fit != "strict":
-        return _fit(upright, shape, fit)
-    return upright
 
 
 def _check_fits(image: Image.Image, shape: ImageShape, deep: bool, *, swapped: bool) -> None:
@@ -235,11 +315,9 @@ def _in_words(mode: str, deep: bool) -> str:
 
 
 def _fit(image: Image.Image, shape: ImageShape, fit: Fit) -> Image.Image:
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips at 255 instead of scaling.
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    image = _to_8_bits(image)
     mode = MODE_OF_CHANNELS[shape.channels]
-    if mode != "RGBA" and (image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info):
+    if mode != "RGBA" and _has_alpha(image):
         layer = image.convert("RGBA")
         image = Image.new("RGB", layer.size)
         image.paste(layer, mask=layer.getchannel("A"))
@@ -252,3 +330,14 @@ def _fit(image: Image.Image, shape: ImageShape, fit: Fit) -> Image.Image:
     canvas = Image.new(mode, size)
     canvas.paste(image, ((shape.width - image.width) // 2, (shape.height - image.height) // 2))
     return canvas
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Return the upper 8 of 16 bits; Pillow's own conversion clips at 255 instead of scaling."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info

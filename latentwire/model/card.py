@@ -1,6 +1,7 @@
-"""The schema of `models/<name>/card.json`, and the model's identity.
+"""The schema of `models/<name>/card.json` of a model of one image shape, and the model's identity.
 
-A card names both graphs by their SHA-256, so that a folder with only one of them still identifies the whole model.
+Such a model's code is one vector of fixed length; `latentwire.model.any_size_card` has the other kind of model. A card
+names both graphs by their SHA-256, so that a folder with only one of them still identifies the whole model.
 `latentwire.model.onnx_session` opens the graphs.
 """
 
@@ -188,6 +189,7 @@ class ModelCard(Frozen):
     """One model: its image shape, quantizer, tables, graphs, golden data, guard limits and measured quality."""
 
     card_version: Literal[1] = 1
+    kind: Literal["vector"] = "vector"
     name: str = Field(pattern=f"^{MODEL_NAME.pattern}$")
     model_id: Sha256
     description: str = Field(max_length=500)
@@ -256,6 +258,15 @@ def load_card(folder: Path) -> ModelCard:
         InvalidCard: the file is missing, a pipe or a device, over 4 MiB, not JSON, not of this schema, contradicts
             itself, or names another model than its folder does.
     """
+    return read_card(read_card_text(folder), folder.name)
+
+
+def read_card_text(folder: Path) -> bytes:
+    """Read `folder/card.json`.
+
+    Raises:
+        InvalidCard: the file is missing, or over 4 MiB.
+    """
     path = folder / CARD_FILE
     try:
         if path.exists() and not path.is_file():
@@ -267,7 +278,7 @@ def load_card(folder: Path) -> ModelCard:
         raise InvalidCard(f"model '{folder.name}' has no readable {CARD_FILE}: {error.strerror}") from error
     if len(text) > MAX_CARD_BYTES:
         raise InvalidCard(f"the card of model '{folder.name}' is over {MAX_CARD_BYTES} bytes")
-    return read_card(text, folder.name)
+    return text
 
 
 def read_card(text: bytes, name: str) -> ModelCard:
@@ -279,12 +290,16 @@ def read_card(text: bytes, name: str) -> ModelCard:
     try:
         card = ModelCard.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or CARD_FILE
-        raise InvalidCard(f"the card of model '{name}' is not valid: {where}: {first['msg']}") from error
+        raise InvalidCard(f"the card of model '{name}' is not valid: {first_fault(error, CARD_FILE)}") from error
     if card.name != name:
         raise InvalidCard(f"the card in folder '{name}' names the model '{card.name}'")
     return card
+
+
+def first_fault(error: ValidationError, file: str) -> str:
+    """Return where the first thing wrong in a file is, and what."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or file}: {first['msg']}"
 
 
 # A list of numbers and nothing else. A string cannot hold one: its line breaks are escaped, and so it has no indent.

@@ -1,4 +1,4 @@
-"""ONNX files of a model -> their bytes, checked against the size and the SHA-256 in the model card."""
+"""Files of a model -> their bytes, checked against the size and the SHA-256 in the model card."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from latentwire.model.card import GraphFile
 _EXTERNAL_DATA = re.compile(rb"[\x08\x00]location")
 
 
-def read_onnx(path: Path, expected: GraphFile) -> bytes:
+def read_file(path: Path, expected: GraphFile) -> bytes:
     """Return the bytes of the file at `path`, after checking their number and their SHA-256.
 
     Raises:

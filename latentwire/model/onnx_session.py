@@ -1,10 +1,12 @@
 """Opens ONNX files. The only module that imports onnxruntime.
 
-A file is opened only if its bytes have the SHA-256 in the model card, and if it has one float32 input and one float32
-output of the card's shapes, with a free batch axis.
+A file is opened only if its bytes have the SHA-256 in the model card, and if its inputs and outputs are those that the
+card's kind of model has. A vector model's graphs have one float32 input and one float32 output of the card's shapes,
+with a free batch axis; those of a model for images of any size have named inputs and outputs of free height and width.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -18,7 +20,7 @@ import onnxruntime
 
 from latentwire.errors import InvalidGraph
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GraphFile, ModelCard
-from latentwire.model.model_files import read_onnx
+from latentwire.model.model_files import read_file
 from latentwire.timing import timed_stage
 
 Floats = npt.NDArray[np.float32]
@@ -73,25 +75,93 @@ def open_onnx(
         MissingGraph: the file is missing.
         InvalidGraph: the file is not the one in the card, or has other inputs and outputs than these.
     """
-    data = read_onnx(path, expected)
+    data = read_file(path, expected)
     key = (expected.sha256, input_shape, output_shape, threads)
     if (model := _opened.get(key)) is not None:
         return model
     what = f"{path.name} of model '{path.parent.name}'"
+    session = _open_session(what, data, threads)
+    _check_signature(what, "input", session.get_inputs(), input_shape)
+    _check_signature(what, "output", session.get_outputs(), output_shape)
+    model = _opened[key] = OnnxModel(session)
+    return model
+
+
+class MapGraph:
+    """An opened graph of feature maps, float32 (1, channels, h, w) each, with named inputs and outputs.
+
+    Several threads may run it at once.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, inputs: Mapping[str, int], side: int) -> None:
+        self._session = session
+        # Parts of a graph share nothing; those that a run is not about get the smallest input.
+        self._nothing = {name: np.zeros((1, channels, side, side), np.float32) for name, channels in inputs.items()}
+
+    @timed_stage("infer")
+    def run(self, output: str, **inputs: Floats) -> Floats:
+        """Return one output; inputs that are not given do not bear on it."""
+        result: Floats = self._session.run([output], {**self._nothing, **inputs})[0]
+        return result
+
+
+def open_map_graph(
+    path: Path,
+    expected: GraphFile,
+    inputs: Mapping[str, int],
+    outputs: Mapping[str, int],
+    threads: int = 1,
+    side: int = 1,
+) -> MapGraph:
+    """Open a graph of feature maps after checking its hash and its signature.
+
+    Args:
+        path: the ONNX file.
+        expected: its hash and size, from the card.
+        inputs: number of channels by name.
+        outputs: number of channels by name.
+        threads: number of threads that onnxruntime may use within one run.
+        side: the smallest height and width that all inputs can have.
+
+    Raises:
+        MissingGraph: the file is missing.
+        InvalidGraph: the file is not the one in the card, or has other inputs and outputs than these.
+    """
+    data = read_file(path, expected)
+    what = f"{path.name} of model '{path.parent.name}'"
+    session = _open_session(what, data, threads)
+    _check_maps(what, "inputs", session.get_inputs(), inputs)
+    _check_maps(what, "outputs", session.get_outputs(), outputs)
+    return MapGraph(session, inputs, side)
+
+
+def _open_session(what: str, data: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except MemoryError:
         raise
     except Exception as error:  # onnxruntime's own errors have no common base but this one
         raise InvalidGraph(f"{what} is not a graph that onnxruntime can open") from error
-    _check_signature(what, "input", session.get_inputs(), input_shape)
-    _check_signature(what, "output", session.get_outputs(), output_shape)
-    model = _opened[key] = OnnxModel(session)
-    return model
+
+
+def _check_maps(what: str, side: str, arguments: Sequence[onnxruntime.NodeArg], expected: Mapping[str, int]) -> None:
+    found = {argument.name: (argument.type, argument.shape) for argument in arguments}
+    sound = found.keys() == expected.keys() and all(
+        kind == "tensor(float)"
+        and len(shape) == 4
+        and shape[:2] == [1, expected[name]]
+        and not any(isinstance(size, int) for size in shape[2:])
+        for name, (kind, shape) in found.items()
+    )
+    if not sound:
+        raise InvalidGraph(
+            f"{what} has the {side} {found}; its tables require float32 (1, channels, height, width) with these "
+            f"channels: {dict(expected)}"
+        )
 
 
 def _check_signature(

@@ -149,6 +149,7 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
     return {
         "opset": OPSET,
+        "first_group": first,
         "gain_offsets": gain_offsets(codec).tolist(),
         "log_gain": codec.log_gain.tolist(),
         "log_inverse": codec.log_inverse.tolist(),

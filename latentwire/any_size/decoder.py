@@ -1,0 +1,278 @@
+"""Payloads -> images of any size. The receiver's half, which needs neither encoder.onnx nor its code."""
+
+import base64
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from latentwire.any_size.entropy_model import EntropyModel
+from latentwire.any_size.part_reader import read_part
+from latentwire.any_size.tiles import with_margin
+from latentwire.errors import GoldenMismatch, ImageTooLarge, InvalidCode, ModelMismatch
+from latentwire.format.any_size import STRIDE, Header, Parsed, Part, parts_of, read_header, read_payload
+from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
+from latentwire.imaging import image
+from latentwire.model.any_size_card import AnySizeCard
+from latentwire.model.card import DECODER_FILE
+from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
+
+# 67 million pixels take 200 MB as RGB.
+DEFAULT_MAX_PIXELS = image.ANY_SIZE_MAX_PIXELS
+
+# Floating point differs a little between processors; a wrong graph differs by far more.
+GOLDEN_PIXEL_TOLERANCE = 2
+
+
+class Rectangle(NamedTuple):
+    """A rectangle of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows."""
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns."""
+        return slice(self.left, self.left + self.width)
+
+
+# A rectangle of an image, and its pixels, uint8 (h, w, C).
+Area = tuple[Rectangle, image.Pixels]
+
+
+class PartialImage(NamedTuple):
+    """What could be decoded of a damaged bitstream.
+
+    Attributes:
+        pixels: uint8 (H, W, C), without content in what is missing.
+        missing: what could not be decoded. Up to 64 pixels around it, the image is not quite that of a whole bitstream.
+    """
+
+    pixels: image.Pixels
+    missing: list[Rectangle]
+
+
+class AnySizeDecoder:
+    """The receiver's half of a model for images of any size. Several threads may use one."""
+
+    def __init__(self, card: AnySizeCard, entropy: EntropyModel, graph: MapGraph) -> None:
+        self.card = card
+        self.entropy = entropy
+        self._graph = graph
+
+    @classmethod
+    def open(cls, folder: Path, card: AnySizeCard, threads: int = 1, entropy: EntropyModel | None = None) -> Self:
+        """Open `decoder.onnx`, `entropy.onnx` and `tables.json` in `folder`.
+
+        Args:
+            folder: of the model.
+            card: its card.
+            threads: number of threads that one run of a graph may use.
+            entropy: the entropy model, if it is open already.
+
+        Raises:
+            ModelError: a file is missing, or is not what the card says.
+        """
+        entropy = entropy or EntropyModel.open(folder, card, threads)
+        channels = entropy.tables.latents
+        graph = open_map_graph(folder / DECODER_FILE, card.decoder, {"latents": channels}, {"pixels": 3}, threads)
+        return cls(card, entropy, graph)
+
+    def payload_of(self, bitstream: bytes) -> bytes:
+        """Return the payload of a bitstream in the full framing.
+
+        Raises:
+            InvalidCode: not a bitstream, or damaged.
+            UnsupportedVersion: a bitstream of another version.
+            ModelMismatch: another model made it.
+        """
+        parsed = read_bitstream(bitstream)
+        self.check_fingerprint(parsed.fingerprint)
+        return parsed.payload
+
+    def damaged_payload_of(self, bitstream: bytes) -> bytes:
+        """Return what there is of the payload of a bitstream in the full framing, damaged or not.
+
+        Raises:
+            InvalidCode: not a bitstream.
+            UnsupportedVersion: a bitstream of another version.
+            ModelMismatch: another model made it.
+        """
+        with suppress(InvalidCode):
+            return self.payload_of(bitstream)
+        parsed = read_damaged_bitstream(bitstream)
+        self.check_fingerprint(parsed.fingerprint)
+        return parsed.payload
+
+    def decode_raw(self, payload: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> image.Pixels:
+        """Decode a payload to uint8 (H, W, C) pixels, C being 1 for grey and 3 for RGB.
+
+        Args:
+            payload: of one image.
+            max_pixels: bound on height × width, checked before memory or time is spent.
+
+        Raises:
+            ImageTooLarge: the payload claims more pixels.
+            InvalidCode: no encoder of this model makes this payload.
+        """
+        header, areas = self.decode_areas(payload, max_pixels)
+        pixels = np.empty((header.height, header.width, header.channels), np.uint8)
+        for area, found in areas:
+            pixels[area.rows, area.columns] = found
+        return pixels
+
+    def decode_areas(self, payload: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[Header, Iterator[Area]]:
+        """Decode a payload piece by piece, with few of them in memory at a time.
+
+        Args:
+            payload: of one image.
+            max_pixels: as in `decode_raw`.
+
+        Returns:
+            The header, and areas that together are the image.
+
+        Raises:
+            ImageTooLarge: the payload claims more pixels.
+            InvalidCode: as `decode_raw`; also while the areas are made.
+        """
+        parsed = self._parse(payload, max_pixels)
+        parsed.check_whole()
+        header, parts = parsed.header, parts_of(parsed.header)
+        bodies = zip(parts, parsed.bodies, strict=True)
+        return header, self.synthesize(
+            header, (read_part(self.entropy, body or b"", part, header.quality) for part, body in bodies)
+        )
+
+    def decode_partly(self, payload: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> PartialImage:
+        """Decode what is whole of a payload that is cut short or damaged.
+
+        Args:
+            payload: of one image.
+            max_pixels: as in `decode_raw`.
+
+        Raises:
+            ImageTooLarge: the payload claims more pixels.
+            InvalidCode: no part of the payload is whole.
+        """
+        header, bodies, _ = self._parse(payload, max_pixels)
+        missing: list[Rectangle] = []
+
+        def latents() -> Iterator[Floats | None]:
+            for part, body in zip(parts_of(header), bodies, strict=True):
+                found = None
+                if body is not None:
+                    with suppress(InvalidCode):
+                        found = read_part(self.entropy, body, part, header.quality)
+                if found is None:
+                    missing.append(_pixels_of(part, header))
+                yield found
+
+        pixels = np.empty((header.height, header.width, header.channels), np.uint8)
+        for area, found in self.synthesize(header, latents()):
+            pixels[area.rows, area.columns] = found
+        if len(missing) == len(bodies):
+            raise InvalidCode("no part of the bitstream is whole")
+        return PartialImage(pixels, missing)
+
+    def synthesize(self, header: Header, latents: Iterable[Floats | None]) -> Iterator[Area]:
+        """Make an image of its quantized latents, with three rows of parts in memory at a time.
+
+        Args:
+            header: of its payload.
+            latents: of each part, float32 (latents, h, w), in quantization steps; None where they are missing.
+
+        Yields:
+            The areas of the image.
+
+        Raises:
+            InvalidCode: a value of the decoder's output is not finite.
+        """
+        inverse = self.entropy.tables.gains(header.quality)[1][:, None, None]
+        rows = [list(row) for _, row in groupby(parts_of(header), attrgetter("top"))]
+        found = iter(latents)
+
+        def band(row: list[Part]) -> Floats:
+            """Return the latents of a row of parts, after the inverse gain; 0 where they are missing."""
+            values = np.zeros((len(inverse), row[0].height, header.latent_width), np.float32)
+            for part in row:
+                if (one := next(found)) is not None:
+                    np.multiply(one, inverse, out=values[:, :, part.left : part.left + part.width])
+            return values
+
+        above, here = None, band(rows[0])
+        for number, row in enumerate(rows):
+            below = band(rows[number + 1]) if number + 1 < len(rows) else None
+            for part in row:
+                yield self._synthesize_part(header, part, above, here, below)
+            above, here = here, below if below is not None else here
+
+    def _synthesize_part(
+        self, header: Header, part: Part, above: Floats | None, here: Floats, below: Floats | None
+    ) -> Area:
+        margin = self.card.margins.decoder
+        tile = with_margin(part, header, margin)
+        columns = tile.outer[1]
+        pieces = [here[:, :, columns]]
+        if above is not None:
+            pieces.insert(0, above[:, above.shape[1] - margin :, columns])
+        if below is not None:
+            pieces.append(below[:, :margin, columns])
+        x_hat = self._graph.run("pixels", latents=np.concatenate(pieces, 1)[None])
+        rows, columns = (slice(side.start * STRIDE, side.stop * STRIDE) for side in tile.inner)
+        inner = x_hat[:, :, rows, columns]
+        if not np.isfinite(inner).all():
+            raise InvalidCode("the decoder's output is not finite for these symbols")
+        if header.channels == 1:
+            inner = inner.mean(1, keepdims=True)
+        area = _pixels_of(part, header)
+        return area, image.to_pixels(inner)[0, : area.height, : area.width]
+
+    def check_fingerprint(self, fingerprint: bytes) -> None:
+        """Check that this model made a bitstream.
+
+        Raises:
+            ModelMismatch: the fingerprint is not that of this model.
+        """
+        if fingerprint != self.card.fingerprint:
+            raise ModelMismatch(
+                f"the bitstream was made by the model with fingerprint {fingerprint.hex()}; "
+                f"'{self.card.name}' has {self.card.fingerprint.hex()}"
+            )
+
+    def check_golden(self) -> None:
+        """Decode the card's golden payload, and compare the pixels with those in the card.
+
+        Raises:
+            GoldenMismatch: a pixel differs by more than 2 of 255.
+        """
+        golden = self.card.golden
+        expected = image.read_any_image(base64.b64decode(golden.reconstruction_png_base64))
+        pixels = self.decode_raw(base64.b64decode(golden.payload_base64))
+        if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
+            raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden pixels")
+
+    def _parse(self, payload: bytes, max_pixels: int) -> Parsed:
+        header, _ = read_header(payload)
+        if header.height * header.width > max_pixels:
+            raise ImageTooLarge(
+                f"the bitstream claims {header.height:,} × {header.width:,} pixels; at most {max_pixels:,} are allowed"
+            )
+        return read_payload(payload)
+
+
+def _pixels_of(part: Part, header: Header) -> Rectangle:
+    """Return the pixels that a part's latents are of; the last part ends where the image does."""
+    top, left = part.top * STRIDE, part.left * STRIDE
+    height, width = part.height * STRIDE, part.width * STRIDE
+    return Rectangle(top, left, min(height, header.height - top), min(width, header.width - left))

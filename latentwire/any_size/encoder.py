@@ -1,0 +1,199 @@
+"""Images of any size -> payloads. The sender's half, which needs neither decoder.onnx nor its code."""
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from latentwire.any_size.entropy_model import HYPER_LIMIT, EntropyModel, Pass, Walked
+from latentwire.any_size.part_reader import read_part
+from latentwire.any_size.tiles import tile_x, with_margin
+from latentwire.entropy.lanes import Integers, SymbolWriter, best_lanes
+from latentwire.errors import GoldenMismatch, ImageMismatch, UncodableImage
+from latentwire.format.any_size import (
+    MAX_SIDE,
+    STRIDE,
+    Header,
+    Part,
+    has_lanes_byte,
+    parts_of,
+    read_payload,
+    write_payload,
+)
+from latentwire.imaging import image
+from latentwire.model.any_size_card import AnySizeCard
+from latentwire.model.card import ENCODER_FILE
+from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
+from latentwire.timing import timed_stage
+
+MAX_SYMBOL = 32_000
+
+# Quantization explains a mean distance of 1/4 of a step.
+GOLDEN_MEAN_DISTANCE = 0.5
+
+
+class CodedPart(NamedTuple):
+    """One part at one quality.
+
+    Attributes:
+        body: what is sent of it; empty if only the ideal code length was asked for.
+        ideal_bits: by the probabilities of the model.
+        latents: what a receiver gets, float32 (latents, h, w), in quantization steps.
+    """
+
+    body: bytes
+    ideal_bits: float
+    latents: Floats
+
+
+class CodedImage(NamedTuple):
+    """An image at one quality.
+
+    Attributes:
+        header: of the payload.
+        payload: what is sent.
+        ideal_bits: of all symbols, by the probabilities of the model.
+    """
+
+    header: Header
+    payload: bytes
+    ideal_bits: float
+
+
+class AnySizeEncoder:
+    """The sender's half of a model for images of any size. Several threads may use one."""
+
+    def __init__(self, card: AnySizeCard, entropy: EntropyModel, graph: MapGraph) -> None:
+        self.card = card
+        self.entropy = entropy
+        self._graph = graph
+
+    @classmethod
+    def open(cls, folder: Path, card: AnySizeCard, threads: int = 1, entropy: EntropyModel | None = None) -> Self:
+        """Open `encoder.onnx`, `entropy.onnx` and `tables.json` in `folder`.
+
+        Args:
+            folder: of the model.
+            card: its card.
+            threads: number of threads that one run of a graph may use.
+            entropy: the entropy model, if it is open already.
+
+        Raises:
+            ModelError: a file is missing, or is not what the card says.
+        """
+        entropy = entropy or EntropyModel.open(folder, card, threads)
+        tables = entropy.tables
+        inputs, outputs = {"pixels": 3, "gained": tables.latents}, {"latents": tables.latents}
+        outputs["hyper"] = tables.hyper_latents
+        graph = open_map_graph(folder / ENCODER_FILE, card.encoder, inputs, outputs, threads, STRIDE)
+        return cls(card, entropy, graph)
+
+    def quality_index(self, quality: float) -> int:
+        """Return the index, 0 to 255, of a quality from 0 to 100."""
+        return round(self.entropy.tables.best_quality * quality / 100)
+
+    def quality_of(self, index: int) -> float:
+        """Return the quality, 0 to 100, of an index."""
+        return 100 * index / self.entropy.tables.best_quality
+
+    def header(self, pixels: image.Pixels, quality: int) -> Header:
+        """Return the header of an image, uint8 (H, W, C), at a quality index.
+
+        Raises:
+            ImageMismatch: a side is 0 or over 65,535, or the image has other than 1 or 3 channels.
+        """
+        height, width, channels = pixels.shape
+        if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+            raise ImageMismatch(f"the image has {height:,} × {width:,} pixels; a side has 1 to {MAX_SIDE:,}")
+        if channels not in (1, 3):
+            raise ImageMismatch(f"the image has {channels} channels; this model takes 1, which is grey, or 3, RGB")
+        return Header(height, width, 1 if channels == 1 else 3, quality)
+
+    def encode(self, pixels: image.Pixels, quality: int) -> CodedImage:
+        """Encode an image, uint8 (H, W, C), at a quality index, part by part, with one part in memory at a time.
+
+        Args:
+            pixels: uint8 (H, W, 1) or (H, W, 3).
+            quality: index, 0 to 255.
+
+        Raises:
+            ImageMismatch: the image has a size or a number of channels that the format does not have.
+            UncodableImage: a latent is not finite.
+        """
+        header = self.header(pixels, quality)
+        return self.encode_latents(header, (self.analyse(pixels, header, part) for part in parts_of(header)))
+
+    def encode_latents(self, header: Header, latents: Iterable[Floats]) -> CodedImage:
+        """Code the latents of an image's parts, each of `analyse`, at the header's quality."""
+        bodies, ideal_bits = [], 0.0
+        for part in latents:
+            coded = self.encode_part(part, header.quality)
+            bodies.append(coded.body)
+            ideal_bits += coded.ideal_bits
+        return CodedImage(header, write_payload(header, bodies), ideal_bits)
+
+    def analyse(self, pixels: image.Pixels, header: Header, part: Part) -> Floats:
+        """Return the latents of a part before the gain, float32 (latents, h, w).
+
+        Raises:
+            UncodableImage: a latent is not finite.
+        """
+        tile = with_margin(part, header, self.card.margins.encoder)
+        latents = self._graph.run("latents", pixels=tile_x(pixels, tile))[0]
+        inner: Floats = latents[:, tile.inner[0], tile.inner[1]]
+        if not np.isfinite(inner).all():
+            raise UncodableImage("the image cannot be encoded: a latent is not a finite number")
+        return inner
+
+    @timed_stage("entropy")
+    def encode_part(self, latents: Floats, quality: int, *, only_measure: bool = False) -> CodedPart:
+        """Code the latents of a part, float32 (latents, h, w) before the gain.
+
+        Args:
+            latents: of `analyse`.
+            quality: index, 0 to 255.
+            only_measure: give the ideal code length, and no body.
+        """
+        entropy, (_, height, width) = self.entropy, latents.shape
+        y = latents * entropy.tables.gains(quality)[0][:, None, None]
+        hyper = self._graph.run("hyper", gained=y[None])[0]
+        z: Integers = np.rint(np.clip(hyper, -HYPER_LIMIT, HYPER_LIMIT)).astype(np.int64)
+        y = y.reshape(len(y), -1)
+        writer = SymbolWriter(entropy.coder_tables)
+        writer.write(entropy.hyper_numbers(*z.shape[1:]), z.ravel())
+
+        def exchange(asked: Pass) -> Integers:
+            rest = y[asked.channels].take(asked.squares, 1).ravel() - asked.mean
+            symbols: Integers = np.clip(np.rint(rest), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int64)
+            symbols *= asked.coded
+            writer.write(asked.tables[asked.coded], symbols[asked.coded])
+            return symbols
+
+        walked = entropy.walk(z, quality, height, width, exchange)
+        body = b"" if only_measure else _body(writer, walked, Part(0, 0, height, width))
+        return CodedPart(body, writer.ideal_bits, walked.latents)
+
+    def check_golden(self) -> None:
+        """Compare the latents of the card's golden image with those in its golden payload.
+
+        Raises:
+            GoldenMismatch: quantization does not explain their distance.
+        """
+        golden = self.card.golden
+        pixels = image.read_any_image(base64.b64decode(golden.image_png_base64))
+        header, bodies, _ = read_payload(base64.b64decode(golden.payload_base64))
+        gain = self.entropy.tables.gains(header.quality)[0][:, None, None]
+        for part, body in zip(parts_of(header), bodies, strict=True):
+            expected = read_part(self.entropy, body or b"", part, header.quality)
+            distance = np.abs(self.analyse(pixels, header, part) * gain - expected).mean()
+            if not distance < GOLDEN_MEAN_DISTANCE:
+                raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden latents")
+
+
+def _body(writer: SymbolWriter, walked: Walked, part: Part) -> bytes:
+    if not has_lanes_byte(part):
+        return writer.finish(walked.check, 1)
+    lanes = best_lanes(writer.ideal_bits)
+    return bytes((lanes,)) + writer.finish(walked.check, lanes)

@@ -1,0 +1,178 @@
+"""Finds the quality that a number of bytes, or a PSNR, asks for: latents are computed once, and quantized again.
+
+Bytes and PSNR rise with the quality. A few qualities are tried on a sample of the image's parts; then the whole image
+is coded at the most promising one, and the search goes on with what the sample was wrong by, until of two neighbouring
+qualities one is enough and the other is not.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
+from latentwire.errors import TargetMissed
+from latentwire.format.any_size import STRIDE, Header, Part, parts_of
+from latentwire.imaging.image import Pixels
+from latentwire.model.onnx_session import Floats
+
+if TYPE_CHECKING:  # a sender must not load the decoder's code
+    from latentwire.any_size.decoder import AnySizeDecoder, Area
+
+# Parts that are looked at to find a quality.
+SAMPLED_PARTS = 2
+
+Measure = Callable[[int], float]
+
+
+class Errors(NamedTuple):
+    """Of a reconstruction, values in [0, 1]: mean squared error, and the largest difference of one value."""
+
+    mse: float
+    max_error: float
+
+    @property
+    def psnr_db(self) -> float:
+        """Peak signal-to-noise ratio in dB, infinite for an exact reconstruction."""
+        return -10 * math.log10(self.mse) if self.mse else math.inf
+
+
+class RateControl:
+    """Encodes one image at the quality that a limit asks for."""
+
+    def __init__(self, encoder: AnySizeEncoder, pixels: Pixels) -> None:
+        """Compute the latents of an image, uint8 (H, W, C).
+
+        Raises:
+            ImageError: as `AnySizeEncoder.encode`.
+        """
+        self._encoder = encoder
+        self._pixels = pixels
+        self._header = encoder.header(pixels, 0)
+        parts = parts_of(self._header)
+        self._latents = [encoder.analyse(pixels, self._header, part) for part in parts]
+        step = -(-len(parts) // SAMPLED_PARTS)
+        chosen = zip(parts[::step], self._latents[::step], strict=True)
+        self._sample = [_sampled(encoder, pixels, part, latents) for part, latents in chosen]
+        # A reader of the card's model has no other qualities.
+        self._end = encoder.entropy.tables.best_quality + 1
+        self._code = cache(self._code_at)
+
+    def within_bytes(self, target_bytes: int) -> CodedImage:
+        """Return the image at the best quality whose payload has at most this many bytes.
+
+        Raises:
+            TargetMissed: the payload has more at the lowest quality.
+        """
+
+        def estimate(quality: int) -> float:
+            coded = (self._encoder.encode_part(one.latents, quality, only_measure=True) for one in self._sample)
+            return math.log(sum(part.ideal_bits for part in coded))
+
+        def exact(quality: int) -> float:
+            return math.log(len(self._code(quality).payload))
+
+        too_many = _first_reaching(cache(estimate), exact, math.log(target_bytes + 0.5), self._end)
+        if not too_many:
+            raise TargetMissed(
+                f"the image takes {len(self._code(0).payload):,} bytes at the lowest quality, more than the "
+                f"{target_bytes:,} that are allowed; scale it down first"
+            )
+        return self._code(too_many - 1)
+
+    def reaching_psnr(self, min_psnr_db: float, decoder: "AnySizeDecoder") -> CodedImage:
+        """Return the image at the lowest quality at which its reconstruction has at least this PSNR, in dB.
+
+        Raises:
+            TargetMissed: it has less at the best quality.
+        """
+
+        def estimate(quality: int) -> float:
+            errors = []
+            for one in self._sample:
+                coded = self._encoder.encode_part(one.latents, quality, only_measure=True)
+                areas = decoder.synthesize(one.header._replace(quality=quality), [coded.latents])
+                errors.append(errors_of(one.pixels, areas).mse)
+            return Errors(float(np.mean(errors)), 0).psnr_db
+
+        def exact(quality: int) -> float:
+            return reconstruction_errors(self._pixels, self._code(quality), decoder).psnr_db
+
+        found = _first_reaching(cache(estimate), cache(exact), min_psnr_db, self._end)
+        if found == self._end:
+            raise TargetMissed(
+                f"the model does not reach {min_psnr_db:g} dB for this image; its best quality gives "
+                f"{exact(self._end - 1):.2f} dB"
+            )
+        return self._code(found)
+
+    def _code_at(self, quality: int) -> CodedImage:
+        return self._encoder.encode_latents(self._header._replace(quality=quality), self._latents)
+
+
+def reconstruction_errors(pixels: Pixels, coded: CodedImage, decoder: "AnySizeDecoder") -> Errors:
+    """Decode an image as a receiver does, area by area, and compare it with its original, uint8 (H, W, C)."""
+    _, areas = decoder.decode_areas(coded.payload, max_pixels=pixels.size)
+    return errors_of(pixels, areas)
+
+
+def errors_of(pixels: Pixels, areas: "Iterable[Area]") -> Errors:
+    """Return the errors of areas that together are the reconstruction of an image, uint8 (H, W, C)."""
+    squares, largest = 0, 0
+    for area, found in areas:
+        difference = found.astype(np.int16) - pixels[area.rows, area.columns]
+        squares += int(np.square(difference, dtype=np.int32).sum(dtype=np.int64))
+        largest = max(largest, int(np.abs(difference).max()))
+    return Errors(squares / pixels.size / 255**2, largest / 255)
+
+
+class _Sampled(NamedTuple):
+    """A part that is looked at: its pixels and their header, as if it were an image, and its latents."""
+
+    pixels: Pixels
+    header: Header
+    latents: Floats
+
+
+def _sampled(encoder: AnySizeEncoder, pixels: Pixels, part: Part, latents: Floats) -> _Sampled:
+    rows = slice(STRIDE * part.top, STRIDE * (part.top + part.height))
+    columns = slice(STRIDE * part.left, STRIDE * (part.left + part.width))
+    seen = pixels[rows, columns]
+    return _Sampled(seen, encoder.header(seen, 0), latents)
+
+
+def _first_reaching(estimate: Measure, exact: Measure, wanted: float, end: int) -> int:
+    """Return the first of 0 … `end` - 1 whose exact measure is at least `wanted`, or `end`.
+
+    Args:
+        estimate: cheap, and wrong by about the same everywhere.
+        exact: rises.
+        wanted: of the exact measure.
+        end: after the last.
+    """
+    low, high, correction = -1, end, 0.0
+    while high - low > 1:
+        promising = _bisect(estimate, wanted - correction, low, high)
+        middle = min(promising, high - 1)
+        value = exact(middle)
+        low, high = (low, middle) if value >= wanted else (middle, high)
+        if math.isfinite(value):
+            correction = value - estimate(middle)
+    return high
+
+
+def _bisect(measure: Measure, wanted: float, low: int, high: int) -> int:
+    """Return the first number above `low` whose measure is at least `wanted`, or `high`; interpolate on the way."""
+    below, above = math.nan, math.nan
+    while high - low > 1:
+        share = (wanted - below) / (above - below) if above > below else math.nan
+        middle = (low + high) // 2 if math.isnan(share) else low + round(share * (high - low))
+        middle = min(max(middle, low + 1), high - 1)
+        value = measure(middle)
+        if value >= wanted:
+            high, above = middle, value
+        else:
+            low, below = middle, value
+    return high

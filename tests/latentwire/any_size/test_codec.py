@@ -1,0 +1,321 @@
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentwire import (
+    Codec,
+    CodeError,
+    GoldenMismatch,
+    ImageMismatch,
+    ImageTooLarge,
+    InvalidCode,
+    InvalidVector,
+    MissingGraph,
+    ModelMismatch,
+    Receiver,
+    Sender,
+    TargetMissed,
+)
+from latentwire.any_size.decoder import AnySizeDecoder
+from latentwire.any_size.encoder import AnySizeEncoder
+from latentwire.any_size.entropy_model import squash
+from latentwire.format.any_size import Header, Part, parts_of
+from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
+from latentwire.imaging import image
+from latentwire.model.any_size_card import AnySizeCard, load_any_card
+from tests.tiny_any_size_model import drawn_picture, publish_tiny_any_size_model
+
+SIDES_OF_MANY_PARTS = (1060, 1300)
+
+
+@pytest.fixture(scope="module")
+def codec(any_size_model: Path) -> Codec:
+    return Codec.load(any_size_model)
+
+
+@pytest.fixture(scope="module")
+def large() -> image.Pixels:
+    return drawn_picture(*SIDES_OF_MANY_PARTS)
+
+
+@pytest.fixture(scope="module")
+def large_bitstream(codec: Codec, large: image.Pixels) -> bytes:
+    return codec.encode(large, quality=50).bitstream
+
+
+def halves(folder: Path) -> tuple[AnySizeEncoder, AnySizeDecoder]:
+    card = load_any_card(folder)
+    assert isinstance(card, AnySizeCard)
+    encoder = AnySizeEncoder.open(folder, card)
+    return encoder, AnySizeDecoder.open(folder, card, entropy=encoder.entropy)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (15, 17), (64, 64), (130, 90)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_of_any_size_comes_back(codec: Codec, size: tuple[int, int], channels: int) -> None:
+    pixels = drawn_picture(*size, channels)
+    encoded = codec.encode(pixels, quality=80)
+    received = codec.decode(encoded.bitstream)
+    assert received.shape == pixels.shape
+    assert encoded.mse is not None
+    assert encoded.mse == pytest.approx(np.square(pixels.astype(float) - received).mean() / 255**2)
+    assert encoded.psnr_db == pytest.approx(-10 * math.log10(encoded.mse) if encoded.mse else math.inf)
+    assert encoded.max_error == np.abs(pixels.astype(int) - received).max() / 255
+
+
+def test_sender_and_receiver_are_one_codec(codec: Codec, any_size_model: Path, tmp_path: Path) -> None:
+    folders = []
+    for half, missing in (("sender", "decoder.onnx"), ("receiver", "encoder.onnx")):
+        folders.append(Path(shutil.copytree(any_size_model, tmp_path / half / any_size_model.name)))
+        (folders[-1] / missing).unlink()
+    sender, receiver = Sender.load(folders[0]), Receiver.load(folders[1])
+    pixels = drawn_picture(100, 120)
+    encoded = sender.encode(pixels, quality=70)
+    assert encoded.psnr_db is None
+    assert encoded.bitstream == codec.encode(pixels, quality=70).bitstream
+    assert np.array_equal(receiver.decode(encoded.bitstream), codec.decode(encoded.bitstream))
+    with pytest.raises(MissingGraph):
+        Receiver.load(folders[0])
+
+
+def test_a_sender_does_not_load_the_decoders_code(any_size_model: Path) -> None:
+    script = f"""
+import sys, numpy
+from latentwire import Sender
+Sender.load({str(any_size_model)!r}).encode(numpy.zeros((40, 40), numpy.uint8), target_bytes=500)
+assert "latentwire.any_size.decoder" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_overhead_is_small(codec: Codec, channels: int) -> None:
+    for side, header_bytes in ((64, 3), (128, 4)):
+        encoded = codec.encode(drawn_picture(side, side, channels))
+        assert encoded.payload_bytes - encoded.ideal_bits / 8 <= header_bytes + 3
+        assert len(encoded.bitstream) == encoded.payload_bytes + OVERHEAD_BYTES
+
+
+def test_the_overhead_of_many_parts_is_small(codec: Codec) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1100, 400, 3), np.uint8)
+    encoded = codec.encode(noise, quality=100)
+    assert encoded.payload_bytes * 8 < 1.005 * encoded.ideal_bits + 8 * 30
+
+
+def test_parts_and_tiles_are_computed_as_in_the_whole(any_size_model: Path, large: image.Pixels) -> None:
+    encoder, decoder = halves(any_size_model)
+    header = encoder.header(large, 60)
+    parts = parts_of(header)
+    assert len(parts) == 4
+    whole = encoder.analyse(large, header, Part(0, 0, header.latent_height, header.latent_width))
+    quantized = np.rint(8 * whole)
+    pieces = []
+    for part in parts:
+        rows, columns = slice(part.top, part.top + part.height), slice(part.left, part.left + part.width)
+        assert np.array_equal(encoder.analyse(large, header, part), whole[:, rows, columns])
+        pieces.append(quantized[:, rows, columns])
+    inverse = encoder.entropy.tables.gains(60)[1][:, None, None]
+    x_hat = decoder._graph.run("pixels", latents=(quantized * inverse)[None])
+    expected = image.to_pixels(x_hat)[0, : header.height, : header.width]
+    for area, found in decoder.synthesize(header, pieces):
+        assert np.array_equal(found, expected[area.rows, area.columns])
+
+
+def test_more_quality_takes_more_bytes_and_gives_a_better_image(codec: Codec) -> None:
+    pixels = drawn_picture(200, 300)
+    encoded = [codec.encode(pixels, quality=quality) for quality in (0, 12.5, 33.3, 50, 100)]
+    sizes, psnr_db = [len(each.bitstream) for each in encoded], [each.psnr_db for each in encoded]
+    assert sizes == sorted(set(sizes))
+    assert psnr_db == sorted(psnr_db, key=lambda value: value or 0)
+    assert encoded[3].bitstream == codec.encode(pixels).bitstream
+    assert [each.quality for each in encoded] == pytest.approx([0, 12.5, 33.3, 50, 100], abs=0.6)
+
+
+def test_target_bytes_gives_the_best_quality_that_fits(codec: Codec, large: image.Pixels) -> None:
+    pixels = drawn_picture(200, 300)
+    step = 100 / 96
+    for target in (2500, 2800, 3333):
+        encoded = codec.encode(pixels, target_bytes=target)
+        assert encoded.quality is not None
+        assert len(encoded.bitstream) <= target
+        assert len(codec.encode(pixels, quality=encoded.quality + step).bitstream) > target
+    raw = codec.encode(pixels, target_bytes=2500, framing="raw")
+    assert len(raw.bitstream) <= 2500
+    assert len(codec.encode(large, target_bytes=60_000).bitstream) <= 60_000
+    assert codec.encode(pixels, target_bytes=10**9).quality == 100
+
+
+@pytest.mark.parametrize("target", [-1, 0, 5, 9, 100])
+def test_too_few_target_bytes_are_refused(codec: Codec, target: int) -> None:
+    with pytest.raises(TargetMissed):
+        codec.encode(drawn_picture(100, 100), target_bytes=target)
+
+
+def test_min_psnr_gives_the_lowest_quality_that_reaches_it(codec: Codec, large: image.Pixels) -> None:
+    pixels = drawn_picture(200, 300)
+    for wanted in (28.0, 33.0):
+        encoded = codec.encode(pixels, min_psnr_db=wanted)
+        assert encoded.psnr_db is not None
+        assert encoded.quality is not None
+        assert encoded.psnr_db >= wanted
+        lower = codec.encode(pixels, quality=encoded.quality - 100 / 96).psnr_db
+        assert lower is not None
+        assert lower < wanted
+    reached = codec.encode(large, min_psnr_db=30).psnr_db
+    assert reached is not None
+    assert reached >= 30
+    assert codec.encode(pixels, min_psnr_db=-5).quality == 0
+    with pytest.raises(TargetMissed, match="best quality gives"):
+        codec.encode(pixels, min_psnr_db=90)
+
+
+def test_options_that_contradict_each_other_or_the_model_are_refused(
+    codec: Codec, any_size_model: Path, tiny_model: Path
+) -> None:
+    pixels = drawn_picture(20, 20)
+    for quality in (math.nan, math.inf, -0.1, 100.1):
+        with pytest.raises(ValueError, match="from 0 to 100"):
+            codec.encode(pixels, quality=quality)
+    with pytest.raises(ValueError, match="exclude each other"):
+        codec.encode(pixels, quality=5, target_bytes=100)
+    with pytest.raises(ValueError, match="finite"):
+        codec.encode(pixels, min_psnr_db=math.nan)
+    with pytest.raises(ValueError, match="max_mse"):
+        codec.encode(pixels, max_mse=0.1)
+    with pytest.raises(ValueError, match="one quality"):
+        Codec.load(tiny_model).encode(np.zeros((8, 6), np.uint8), quality=5)
+    with pytest.raises(ValueError, match="one quality"):
+        Sender.load(tiny_model).encode(np.zeros((8, 6), np.uint8), target_bytes=5)
+
+
+def test_what_only_vector_models_have_is_refused(codec: Codec, tiny_model: Path, large_bitstream: bytes) -> None:
+    with pytest.raises(ImageMismatch, match="one by one"):
+        codec.encode_many([drawn_picture(20, 20)])
+    with pytest.raises(InvalidCode, match="container"):
+        list(codec.decode_many(b"B"))
+    with pytest.raises(InvalidVector):
+        codec.decode_code([0.0])
+    with pytest.raises(InvalidCode, match="no parts"):
+        Receiver.load(tiny_model).decode_partial(large_bitstream)
+
+
+def test_grey_stays_grey(codec: Codec) -> None:
+    pixels = drawn_picture(50, 70, 1)
+    assert codec.decode(codec.encode(pixels).bitstream).shape == (50, 70, 1)
+    assert codec.decode(codec.encode(Image.fromarray(pixels[:, :, 0])).bitstream).shape == (50, 70, 1)
+
+
+def test_sources_of_all_kinds(codec: Codec, tmp_path: Path) -> None:
+    pixels = drawn_picture(40, 50)
+    path = tmp_path / "picture.png"
+    Image.fromarray(pixels).save(path)
+    expected = codec.encode(pixels).bitstream
+    opaque = Image.fromarray(pixels).convert("RGBA")
+    for source in (path, str(path), path.read_bytes(), Image.fromarray(pixels), opaque):
+        assert codec.encode(source).bitstream == expected
+    opaque.putpixel((3, 3), (1, 2, 3, 254))
+    with pytest.raises(ImageMismatch, match="transparent"):
+        codec.encode(opaque)
+    wrong: Any
+    for wrong in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):
+        with pytest.raises(ImageMismatch):
+            codec.encode(wrong)
+
+
+def test_deep_and_palette_images(codec: Codec) -> None:
+    deep = Image.fromarray((np.arange(600, dtype=np.uint16) * 100).reshape(20, 30))
+    assert codec.decode(codec.encode(deep).bitstream).shape == (20, 30, 1)
+    palette = Image.fromarray(drawn_picture(20, 30)).quantize(16)
+    assert codec.decode(codec.encode(palette).bitstream).shape == (20, 30, 3)
+    assert codec.decode(codec.encode(Image.new("1", (30, 20))).bitstream).shape == (20, 30, 1)
+
+
+def test_a_large_claim_is_refused_before_anything_is_made(codec: Codec) -> None:
+    for header in (Header(65535, 65535, 3, 5), Header(9000, 9000, 1, 5)):
+        bitstream = write_bitstream(header.write() + bytes(30), codec.card.fingerprint)
+        with pytest.raises(ImageTooLarge, match="claims"):
+            codec.decode(bitstream)
+    fifty = write_bitstream(Header(7000, 7000, 3, 5).write() + bytes(20), codec.card.fingerprint)
+    with pytest.raises(InvalidCode, match="cut short"):
+        codec.decode(fifty)
+
+
+def test_another_model_is_refused(codec: Codec, tmp_path: Path) -> None:
+    other = Codec.load(publish_tiny_any_size_model(tmp_path / "models", tmp_path / "scratch", seed=1))
+    bitstream = codec.encode(drawn_picture(40, 40)).bitstream
+    for decode in (other.decode, other.decode_partial):
+        with pytest.raises(ModelMismatch):
+            decode(bitstream)
+
+
+def test_models_that_do_not_give_their_golden_data_are_refused(any_size_model: Path) -> None:
+    encoder, decoder = halves(any_size_model)
+    golden = encoder.card.golden
+    other = golden.model_copy(
+        update={"image_png_base64": golden.reconstruction_png_base64[:0] + _inverted(golden.image_png_base64)}
+    )
+    encoder.card = encoder.card.model_copy(update={"golden": other})
+    decoder.card = decoder.card.model_copy(
+        update={"golden": golden.model_copy(update={"reconstruction_png_base64": golden.image_png_base64})}
+    )
+    with pytest.raises(GoldenMismatch, match="latents"):
+        encoder.check_golden()
+    with pytest.raises(GoldenMismatch, match="pixels"):
+        decoder.check_golden()
+
+
+def test_a_whole_bitstream_has_no_missing_parts(codec: Codec, large_bitstream: bytes) -> None:
+    partial = codec.decode_partial(large_bitstream)
+    assert partial.missing == []
+    assert np.array_equal(partial.pixels, codec.decode(large_bitstream))
+
+
+def test_a_cut_bitstream_is_decoded_as_far_as_it_goes(codec: Codec, large_bitstream: bytes) -> None:
+    whole = codec.decode(large_bitstream)
+    cut = large_bitstream[: len(large_bitstream) * 2 // 3]
+    with pytest.raises(InvalidCode):
+        codec.decode(cut)
+    partial = codec.decode_partial(cut)
+    assert 1 <= len(partial.missing) < 4
+    above = np.s_[: partial.missing[0].top - 64]
+    assert partial.missing[0].top > 64
+    assert np.array_equal(partial.pixels[above], whole[above])
+    for area in partial.missing:
+        assert not np.array_equal(partial.pixels[area.rows, area.columns], whole[area.rows, area.columns])
+
+
+def test_a_damaged_part_costs_only_itself(codec: Codec, large_bitstream: bytes) -> None:
+    whole = codec.decode(large_bitstream)
+    damaged = bytearray(large_bitstream)
+    damaged[len(damaged) // 8] ^= 4
+    partial = codec.decode_partial(bytes(damaged))
+    assert len(partial.missing) == 1
+    assert partial.missing[0][:2] == (0, 0)
+    assert np.array_equal(partial.pixels[-400:, -400:], whole[-400:, -400:])
+
+
+def test_a_bitstream_without_a_whole_part_is_refused(codec: Codec, large_bitstream: bytes) -> None:
+    for data in (
+        b"",
+        large_bitstream[:9],
+        large_bitstream[:200],
+        b"L\2" + large_bitstream[2:],
+        b"M" + large_bitstream[1:],
+    ):
+        with pytest.raises(CodeError):
+            codec.decode_partial(data)
+
+
+def test_squashed_symbols_are_those_of_the_document() -> None:
+    symbols = np.array([-1000, -240, -239, -2, -1, 0, 1, 2, 3, 239, 240, 10**6])
+    exact = [min(127, max(k for k in range(200) if 2 ** (2 * k - 1) <= (1 + abs(int(s))) ** 32)) for s in symbols if s]
+    signed, sizes = squash(symbols.reshape(1, 1, 1, -1))[0, :, 0]
+    assert sizes[symbols != 0].tolist() == exact
+    assert signed.tolist() == (np.sign(symbols) * sizes).tolist()
