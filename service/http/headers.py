@@ -1,11 +1,15 @@
-"""The request headers that describe the body and the wanted response, read in one pass."""
+"""The request headers that describe the body and the wanted response, read in one pass; and faults of a request."""
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from starlette.types import Scope
 
 # int() must not get megabytes of digits; a longer number is over every limit.
 _MAX_LENGTH_DIGITS = 19
+# A name or an address, and a port. Empty is allowed (RFC 9110, section 7.2).
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 
 
 class ContentHeaders(NamedTuple):
@@ -33,3 +37,21 @@ def parse_content_headers(scope: Scope) -> ContentHeaders:
         elif name == b"content-length":
             content_length = content_length or value
     return ContentHeaders(accept, content_type, content_length)
+
+
+def find_fault(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return what is wrong with a request's version or headers, which have lower-case names; None if nothing is.
+
+    Whoever passes such a request on may understand it in another way than this service.
+    """
+    hosts = [value for name, value in headers if name == b"host"]
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if version not in ("1.1", "1.0"):
+        return f"this is HTTP/{version}; send HTTP/1.1"
+    if len(hosts) > 1 or not (hosts or version == "1.0"):
+        return f"the request has {len(hosts)} Host headers; send one"
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return "the Host header is not a name or an address with a port"
+    if codings and (version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
+        return "the body has a Transfer-Encoding other than chunked, or is not HTTP/1.1; send it as it is, or in chunks"
+    return None

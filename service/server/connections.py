@@ -5,7 +5,7 @@ import sys
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
-from service.http.problems import PROBLEM_MEDIA_TYPE, Problem, problem_json
+from service.http.problems import HEAD_TOO_LARGE, PROBLEM_MEDIA_TYPE, Problem, problem_json
 from service.observability.metrics import Metrics
 
 if sys.platform != "win32":
@@ -32,6 +32,12 @@ class Limits(NamedTuple):
             size = len(url) + sum(len(name) + len(value) for name, value in headers)
             return size > self.max_header_bytes or len(headers) > self.max_headers
         return len(headers) > self.max_headers
+
+    @property
+    def refusal(self) -> tuple[Problem, str]:
+        """What is said of such headers."""
+        limit = f"{self.max_header_bytes:,} bytes in {self.max_headers} headers"
+        return HEAD_TOO_LARGE, f"a request may have {limit}; send fewer"
 
 
 class Connection(Protocol):

@@ -9,7 +9,8 @@ from typing import Any, cast
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.http.problems import HEAD_TOO_LARGE, INVALID_REQUEST, STALLED, Problem
+from service.http.headers import find_fault
+from service.http.problems import INVALID_REQUEST, STALLED, Problem
 from service.server.coalescing_transport import CoalescingTransport
 from service.server.connections import ConnectionPool, problem_bytes
 
@@ -57,7 +58,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._bytes_outside_bodies += len(data)
         super().data_received(data)
         if self._bytes_outside_bodies > self._limits.max_header_bytes:
-            self._refuse(*self._too_large())
+            self._refuse(*self._limits.refusal)
         elif not self.has_request and self._header_timer.cancelled():
             self._header_timer = self._await_headers()
 
@@ -66,17 +67,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_headers_complete(self) -> None:
-        """Start a request, unless its headers are too large."""
-        if self._limits.exceeded_by(self._bytes_outside_bodies, self.url, self.headers):
-            self._refusal = self._too_large()
-            raise HttpParserError
+        """Start a request, unless its headers are too large or wrong."""
+        fault = find_fault(self.parser.get_http_version(), self.headers)
         if len(self.pipeline) >= MAX_PIPELINED:
-            self._refusal = INVALID_REQUEST, f"more than {MAX_PIPELINED} requests arrived before the first response"
+            fault = f"more than {MAX_PIPELINED} requests arrived before the first response"
+        exceeded = self._limits.exceeded_by(self._bytes_outside_bodies, self.url, self.headers)
+        if exceeded or fault:
+            self._refusal = self._limits.refusal if exceeded else (INVALID_REQUEST, fault or "")
             raise HttpParserError
         self._bytes_outside_bodies = 0
         self._header_timer.cancel()
         self._pool.set_busy(self)
         super().on_headers_complete()
+        self.headers = []  # of trailers, which are not the request's headers
         if self._pool.is_stopping:
             self.close_after_response()
 
@@ -144,7 +147,3 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(STALLED, f"the headers did not arrive within {self._limits.header_timeout_s:g} seconds")
         else:
             self._close("no-request")
-
-    def _too_large(self) -> tuple[Problem, str]:
-        limit = f"{self._limits.max_header_bytes:,} bytes in {self._limits.max_headers} headers"
-        return HEAD_TOO_LARGE, f"a request may have {limit}; send fewer"

@@ -125,11 +125,36 @@ def test_the_service_learns_the_clients_address_and_not_what_a_client_claims(
         b"GET /livez HTTP/1.1\r\n\r\n",
         b"POST /encode HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc",
         b"POST /encode HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /livez HTTP/0.9\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /livez HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x y/z\r\n\r\n",
+        b"POST /decode HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST /decode HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /decode HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_what_is_not_http_is_an_invalid_request(edge: Edge, data: bytes) -> None:
     (response,) = exchange(edge, data)
     assert_problem(response, 400, "invalid-request")
+
+
+def test_http_0_9_gets_no_response_of_the_service(edge: Edge) -> None:
+    with edge.connect() as connection:
+        connection.sendall(b"GET /livez\r\n\r\n")
+        assert b"invalid-request" in b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def test_http_1_0_needs_no_host(edge: Edge) -> None:
+    (response,) = exchange(edge, b"GET /livez HTTP/1.0\r\n\r\n")
+    assert response.json() == {"status": "alive"}
+
+
+def test_trailers_are_no_headers(edge: Edge, png: bytes, encoded: httpx.Response) -> None:
+    head = head_of("/encode", 0, "Connection: close").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    chunks = f"{len(png):x}\r\n".encode() + png + b"\r\n0\r\n"
+    (response,) = exchange(edge, head + chunks + b"Accept: text/html\r\nContent-Type: text/plain\r\n\r\n")
+    assert response.content == encoded.content
 
 
 @pytest.mark.parametrize(("path", "methods"), [("/encode", "POST"), ("/models?x=1", "GET, HEAD")])

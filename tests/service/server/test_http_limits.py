@@ -119,7 +119,8 @@ def test_uvicorn_has_the_internal_names_that_the_limits_use() -> None:
         protocol.data_received(GET[:-2])
         assert protocol.cycle is None
         protocol.data_received(GET[-2:])
-        assert protocol.headers == [(b"host", b"test")]
+        assert protocol.scope["headers"] == [(b"host", b"test")]
+        assert protocol.headers == []
         assert protocol.url == b"/livez"
         assert isinstance(protocol.cycle, RequestResponseCycle)
         assert protocol.cycle.scope is protocol.scope
@@ -268,7 +269,7 @@ def test_there_is_an_end(hasty: Server, begun: bytes, piece: bytes) -> None:
 
 def test_requests_are_answered_in_their_order_up_to_a_number_at_once(hasty: Server) -> None:
     with connect(hasty) as connection:
-        connection.sendall((GET + b"GET /nowhere HTTP/1.1\r\n\r\n") * (MAX_PIPELINED // 2))
+        connection.sendall((GET + b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n") * (MAX_PIPELINED // 2))
         statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", read_to_end(connection))
         assert statuses == [b"200", b"404"] * (MAX_PIPELINED // 2)
     with connect(hasty) as connection:
@@ -283,6 +284,83 @@ def test_what_is_not_http_is_refused(hasty: Server, data: bytes) -> None:
     with connect(hasty) as connection:
         connection.sendall(data)
         assert_raw_problem(read_to_end(connection), 400, "invalid-request")
+
+
+HOST = b"Host: a\r\n"
+EMPTY_CHUNKS = b"\r\n0\r\n\r\n"
+AMBIGUOUS = {
+    "HTTP/0.9": (b"GET /livez HTTP/0.9\r\n\r\n", "HTTP/0.9"),
+    "HTTP/0.9 without its name": (b"GET /livez\r\n\r\n", "HTTP/0.9"),
+    "HTTP/2.0": (b"GET /livez HTTP/2.0\r\n" + HOST + b"\r\n", "HTTP/2.0"),
+    "no Host": (b"GET /livez HTTP/1.1\r\n\r\n", "0 Host headers"),
+    "two Hosts": (b"GET /livez HTTP/1.1\r\n" + HOST + b"HOST: b\r\n\r\n", "2 Host headers"),
+    "twice the same Host": (b"GET /livez HTTP/1.1\r\n" + HOST * 2 + b"\r\n", "2 Host headers"),
+    "two Hosts of HTTP/1.0": (b"GET /livez HTTP/1.0\r\n" + HOST * 2 + b"\r\n", "2 Host headers"),
+    "a Host with a path": (b"GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n", "Host header is not"),
+    "a Host with a blank": (b"GET /livez HTTP/1.1\r\nHost: a b\r\n\r\n", "Host header is not"),
+    "gzip and chunks": (
+        b"POST /decode HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip, chunked\r\n" + EMPTY_CHUNKS,
+        "chunked",
+    ),
+    "gzip and chunks in two headers": (
+        b"POST /decode HTTP/1.1\r\n"
+        + HOST
+        + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"
+        + EMPTY_CHUNKS,
+        "chunked",
+    ),
+    "identity": (b"POST /decode HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: identity\r\n" + EMPTY_CHUNKS, "chunked"),
+    "chunks of HTTP/1.0": (
+        b"POST /decode HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n" + EMPTY_CHUNKS,
+        "chunked",
+    ),
+    "chunks and a length": (
+        b"POST /decode HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n" + EMPTY_CHUNKS,
+        "well-formed",
+    ),
+    "two lengths": (
+        b"POST /decode HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        "well-formed",
+    ),
+    "a folded header": (b"GET /livez HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n", "well-formed"),
+    "a blank before a colon": (b"GET /livez HTTP/1.1\r\nHost : a\r\n\r\n", "well-formed"),
+    "a bare line feed": (b"GET /livez HTTP/1.1\nHost: a\n\n", "well-formed"),
+}
+
+
+@pytest.mark.parametrize(("data", "says"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_what_a_proxy_may_understand_in_another_way_is_refused(hasty: Server, data: bytes, says: str) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(data)
+        response = read_to_end(connection)
+    assert_raw_problem(response, 400, "invalid-request")
+    assert says.encode() in response
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /livez HTTP/1.0\r\n\r\n",
+        b"GET /livez HTTP/1.0\r\nHost: a:80\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: [::1]:8000\r\nConnection: close\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: my_service.local.:8000\r\nConnection: close\r\n\r\n",
+    ],
+)
+def test_requests_of_either_version_are_answered(hasty: Server, data: bytes) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(data)
+        assert read_to_end(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_trailers_are_no_headers(hasty: Server) -> None:
+    head = b"POST /decode HTTP/1.1\r\n" + HOST + b"Connection: close\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    trailers = b"Accept: text/html\r\nX-Request-Id: trailer\r\nContent-Type: text/html\r\n"
+    with connect(hasty) as connection:
+        connection.sendall(head + b"5\r\nhello\r\n0\r\n" + trailers + b"\r\n")
+        response = read_to_end(connection)
+    assert b"invalid-code" in response
+    assert b"x-request-id: trailer" not in response
 
 
 def test_a_client_that_leaves_after_several_requests_causes_no_error(hasty: Server) -> None:
