@@ -6,6 +6,7 @@ folder, prometheus-client's multiprocess mode is on: several processes count int
 """
 
 import contextlib
+import logging
 import os
 import platform
 from collections import deque
@@ -14,7 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    values,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -37,6 +46,18 @@ GAUGES = {
     "connections_open": "Open connections",
 }
 
+# Bytes of the files that a process shares its metrics in, several times what it writes. prometheus-client maps them
+# into memory, and the system kills a process that writes to a file in memory whose disk is full.
+FILE_BYTES = {
+    "counter": 1 << 20,
+    "histogram": 1 << 20,
+    "gauge_livesum": 1 << 16,
+    "gauge_livemax": 1 << 16,
+    "gauge_livemin": 1 << 16,
+}
+
+_log = logging.getLogger(__name__)
+
 # The children of a metric by the values of their labels; cached, because `metric.labels()` is slow.
 Counters = Callable[..., Counter]
 Histograms = Callable[..., Histogram]
@@ -54,7 +75,7 @@ class Metrics:
         folder = os.environ.get(MULTIPROC_DIR)
         if folder is not None and not (folder and Path(folder).is_dir()):
             raise StartupRefused(f"{MULTIPROC_DIR} is '{folder}', which is not a folder; make the folder, or unset it")
-        self._folder = None if folder is None else Path(folder)
+        self._folder = None if folder is None else _reserve(Path(folder))
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter and histogram
         self._registry = CollectorRegistry()
         if self._folder is None:
@@ -174,6 +195,22 @@ class Metrics:
 
     def _info(self, name: str, text: str, *labels: str, mode: Literal["livemax", "livemin"] = "livemax") -> Gauge:
         return Gauge(f"latentwire_{name}", text, labels, registry=self._registry, multiprocess_mode=mode)
+
+
+def _reserve(folder: Path) -> Path | None:
+    """Take this process's space in the folder, and return it; None if there is none."""
+    files = {folder / f"{kind}_{os.getpid()}.db": size for kind, size in FILE_BYTES.items()}
+    try:
+        for file, size in files.items():
+            if not file.exists():
+                file.write_bytes(bytes(size))
+    except OSError as error:
+        for file in files:
+            file.unlink(missing_ok=True)
+        _log.error("the metrics of this process are not shared: '%s' cannot be written: %s", folder, error.strerror)
+        values.ValueClass = values.MutexValue
+        return None
+    return folder
 
 
 def _drop_dead_processes(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -29,6 +29,7 @@ BACKLOG = 2048
 HUNG_WORKER_S = 30
 # A hung parent is ended by force this time after its workers.
 AFTER_WORKERS_S = 2.0
+SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
 _log = logging.getLogger(__name__)
 
@@ -124,10 +125,13 @@ def _metrics_folder() -> Iterator[None]:
     if MULTIPROC_DIR in os.environ:
         yield
         return
-    try:
-        folder = TemporaryDirectory(prefix="latentwire-metrics-")
-    except OSError as error:
-        raise StartupRefused(f"no folder can be made for the workers' metrics: {error.strerror}; set TMPDIR") from error
-    with folder:
-        os.environ[MULTIPROC_DIR] = folder.name
+    with ExitStack() as stack:
+        # A container with a read-only root may have no other folder to write to than that of its shared memory.
+        for parent in (None, SHARED_MEMORY):
+            with suppress(OSError):
+                folder = TemporaryDirectory(prefix="latentwire-metrics-", dir=parent)
+                os.environ[MULTIPROC_DIR] = stack.enter_context(folder)
+                break
+        else:
+            _log.error("no folder can be made for the workers' metrics, so /metrics shows those of one; set TMPDIR")
         yield

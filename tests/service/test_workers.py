@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from latentwire.model.card import ENCODER_FILE
+from service.observability.metrics import MULTIPROC_DIR
+from service.server import server as server_module
 from tests.service.client import Client
 from tests.service.launching import PATIENCE_S, ROOT, LaunchServer, Server, start_in_vain, wait_until
 from tests.service.load import Request, load
@@ -227,6 +229,26 @@ def test_the_folder_of_metrics_is_removed_in_the_end(
     wait_until(lambda: list(temporary.glob("latentwire-metrics-*/counter_*.db")), "something is counted")
     assert server.stop() == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_without_a_temporary_folder_metrics_go_to_shared_memory_and_without_that_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(MULTIPROC_DIR, "")
+    monkeypatch.delenv(MULTIPROC_DIR)  # so that it is put back after the test
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    monkeypatch.setattr(server_module, "SHARED_MEMORY", str(tmp_path))
+    with server_module._metrics_folder():
+        folder = Path(os.environ[MULTIPROC_DIR])
+        assert folder.parent == tmp_path
+    assert not folder.exists()
+    monkeypatch.delenv(MULTIPROC_DIR)
+    monkeypatch.setattr(server_module, "SHARED_MEMORY", "/nowhere")
+    with server_module._metrics_folder():
+        assert MULTIPROC_DIR not in os.environ
+    assert caplog.messages == [
+        "no folder can be made for the workers' metrics, so /metrics shows those of one; set TMPDIR"
+    ]
 
 
 def test_a_folder_of_metrics_that_the_environment_names_is_used_and_stays(

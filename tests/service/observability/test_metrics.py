@@ -1,3 +1,4 @@
+import errno
 import io
 import math
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
 from latentwire.decoder import Decoder
@@ -193,6 +195,55 @@ def test_a_shared_folder_that_is_not_there_is_said(
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(StartupRefused, match="PROMETHEUS_MULTIPROC_DIR"):
         create_app(Settings(models_dir=models_dir, default_model="tiny"))
+
+
+def test_without_space_in_the_folder_a_process_counts_for_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = Path.write_bytes
+
+    def write_a_little(path: Path, data: bytes) -> int:
+        write(path, data[:100])
+        if "histogram" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data)
+
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)  # it is put back after the test
+    monkeypatch.setattr(Path, "write_bytes", write_a_little)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    metrics = Metrics("1", "both")
+    metrics.count_closed_connection("evicted")
+    assert b'latentwire_connections_closed_total{reason="evicted"} 1.0' in metrics.text("")[0]
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.messages == [
+        f"the metrics of this process are not shared: '{tmp_path}' cannot be written: No space left on device"
+    ]
+
+
+def test_a_process_takes_all_the_space_for_its_metrics_at_its_start(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from service.observability.metrics import FILE_BYTES, Metrics
+from service.observability.request_record import METHODS, RequestRecord
+
+metrics = Metrics("1", "both")
+for route in ("/encode", "/decode", "/encode/batch", "/decode/batch", *map(str, range(10))):
+    for number, method in enumerate(METHODS):
+        record = RequestRecord("id", method)
+        record.route, record.problem, record.status = route, f"problem-{number}", 400 + number
+        for stage in ("read", "wait", "parse", "infer", "quantize", "code", "respond", "verify", "fit", "batch"):
+            record.timer.record(stage, 0, 1)
+        metrics.count(record)
+metrics.text("")
+for kind, size in FILE_BYTES.items():
+    status = Path(sys.argv[1], f"{kind}_{os.getpid()}.db").stat()
+    assert status.st_size == size, kind
+    assert status.st_blocks * 512 >= size, kind
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 
 Worker = tuple[subprocess.Popen[str], httpx.Client]
