@@ -20,7 +20,8 @@ def list_models(arguments: argparse.Namespace, console: Console) -> None:
     models = Models(arguments.models_dir)
     default = os.environ.get("LATENTWIRE_DEFAULT_MODEL") or models.default()
     found = models.all()
-    reports = [_report(card, default) for card in found if isinstance(card, ModelCard)]
+    cards = [card for card in found if isinstance(card, ModelCard)]
+    reports = [{**card.summary(), "default": card.name == default} for card in cards]
     if arguments.json:
         for report in reports:
             console.result(json.dumps(report))
@@ -30,19 +31,6 @@ def list_models(arguments: argparse.Namespace, console: Console) -> None:
     for error in found:
         if isinstance(error, InvalidCard):
             console.fail(str(arguments.models_dir), error)
-
-
-def _report(card: ModelCard, default: str | None) -> dict[str, Any]:
-    quality = card.quality
-    return {
-        "name": card.name,
-        "model_id": card.model_id,
-        "default": card.name == default,
-        "shape": card.image.as_tuple(),
-        "payload_bytes": quality.payload_bytes if quality else None,
-        "psnr_db": quality.psnr_db if quality else None,
-        "description": card.description,
-    }
 
 
 def _row(report: dict[str, Any]) -> list[str]:

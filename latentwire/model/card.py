@@ -226,6 +226,18 @@ class ModelCard(Frozen):
         """`name@model_id`, as in the `Latentwire-Model` header."""
         return f"{self.name}@{self.model_id}"
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a list of models shows: names, shape, mean bytes and PSNR as measured, and the description."""
+        measured = self.quality
+        return {
+            "name": self.name,
+            "model_id": self.model_id,
+            "shape": list(self.image.as_tuple()),
+            "payload_bytes": measured.payload_bytes if measured else None,
+            "psnr_db": measured.psnr_db if measured else None,
+            "description": self.description,
+        }
+
     def to_json(self) -> str:
         """The text of `card.json`, each list of numbers on one line."""
         text = self.model_dump_json(indent=2)

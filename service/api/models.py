@@ -1,4 +1,4 @@
-"""`GET /models`, `GET /models/{name}`: the cards of the loaded models."""
+"""`GET /models`, `GET /models/{name}`: a list of the loaded models, and the card of one."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -7,10 +7,10 @@ from service.api.state import state_of
 
 
 async def list_models(request: Request) -> Response:
-    """Return the card of each loaded model, and the name of the default model."""
+    """Return a summary of each loaded model, and the name of the default model."""
     registry = state_of(request.scope).registry
-    cards = [card.model_dump(mode="json") for card in registry.cards.values()]
-    return JSONResponse({"default": registry.default, "models": cards})
+    summaries = [card.summary() for card in registry.cards.values()]
+    return JSONResponse({"default": registry.default, "models": summaries})
 
 
 async def get_model(request: Request) -> Response:

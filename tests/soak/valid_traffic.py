@@ -293,7 +293,8 @@ def _pages(known: Known, metrics_are_hidden: bool) -> Found:
     halves: tuple[tuple[Half, Registry], ...] = (("sender", known.sender), ("receiver", known.receiver))
     for half, registry in halves:
         cards = {name: card.model_dump(mode="json") for name, card in registry.cards.items()}
-        listed = gives_json({"default": registry.default, "models": list(cards.values())})
+        summaries = [card.summary() for card in registry.cards.values()]
+        listed = gives_json({"default": registry.default, "models": summaries})
         yield "list models", Exchange(half, "/models", listed, method="GET")
         for name, card in cards.items():
             yield "show a model", Exchange(half, f"/models/{name}", gives_json(card), method="GET")
