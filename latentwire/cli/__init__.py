@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "latentwire") -> in
         _discard_stdout()
         return 1
     except OSError as error:
+        if error.filename is not None:
+            return console.error(f"{error.filename}: {error.strerror}", 1)
         _discard_stdout()
         return console.error(f"standard output cannot be written: {error.strerror}", 1)
     return 1 if console.failures else 0
@@ -82,19 +84,19 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     def add_models(command: Parser) -> None:
         command.add_argument(
             "--models-dir",
-            type=Path,
+            type=_path,
             default=Path(os.environ.get("LATENTWIRE_MODELS_DIR") or "models"),
             metavar="DIR",
             help="folder with one folder for each model; default: LATENTWIRE_MODELS_DIR, else models",
         )
 
     def add_files(command: Parser, usual_model: str) -> None:
-        command.add_argument("files", nargs="+", metavar="FILE", help=_FILES)
+        command.add_argument("files", nargs="+", type=_name, metavar="FILE", help=_FILES)
         add_models(command)
-        command.add_argument("--model", metavar="NAME", help=usual_model)
+        command.add_argument("--model", type=_name, metavar="NAME", help=usual_model)
 
     def add_output(command: Parser, usual: str) -> None:
-        command.add_argument("--out", metavar="PATH", help=f"{usual}; - for standard output")
+        command.add_argument("--out", type=_name, metavar="PATH", help=f"{usual}; - for standard output")
         command.add_argument("--force", action="store_true", help="overwrite existing files")
         command.add_argument("--quiet", action="store_true", help="print only warnings and errors")
 
@@ -123,7 +125,10 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         "--framing", choices=FRAMINGS, default="full", help="raw leaves out header and checksum, which take 8 bytes"
     )
     command.add_argument(
-        "--container", metavar="PATH", help="write all images into this one container, in order; - for standard output"
+        "--container",
+        type=_name,
+        metavar="PATH",
+        help="write all images into this one container, in order; - for standard output",
     )
     command.add_argument(
         "--on-ood",
@@ -196,6 +201,17 @@ def _list_models(arguments: argparse.Namespace, console: Console) -> None:
     from latentwire.cli.list_models import list_models
 
     list_models(arguments, console)
+
+
+def _name(text: str) -> str:
+    # An unset variable of a shell is an empty argument, and an empty path would be the current folder.
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_name(text))
 
 
 def _share(text: str) -> float:

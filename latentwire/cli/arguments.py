@@ -4,13 +4,15 @@ import argparse
 import difflib
 from typing import NoReturn
 
+from latentwire.cli.console import printable
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one sentence, and suggests the option that may have been meant."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and a sentence."""
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+        self.exit(2, f"{self.prog}: {printable(message)}; see `{self.prog} --help`\n")
 
     def reject_unknown(self, words: list[str]) -> NoReturn:
         """Exit as `error` does, for words that no option takes."""

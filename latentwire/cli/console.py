@@ -25,10 +25,10 @@ class Console:
         self.failures = 0
 
     def result(self, sentence: str) -> None:
-        """Print a result."""
+        """Print a result, on one line."""
         if not self._quiet:
             self._clear()
-            print(sentence)
+            print(printable(sentence))
 
     def info(self, name: str, sentence: str) -> None:
         """Print a result about a file whose bytes go to standard output."""
@@ -73,12 +73,17 @@ class Console:
     def _to_stderr(self, message: object) -> None:
         self._clear()
         if sys.stderr is not None:  # print() would take standard output instead
-            print(f"{self._prog}: {message}", file=sys.stderr)
+            print(f"{self._prog}: {printable(str(message))}", file=sys.stderr)
 
     def _clear(self) -> None:
         if self._progress:
             print(f"\r{' ' * len(self._progress)}\r", end="", file=sys.stderr, flush=True)
             self._progress = ""
+
+
+def printable(text: str) -> str:
+    """Return a text with escape sequences for what would steer a terminal, such as a line break in a file name."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def pluralize(count: int, noun: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ def find_sources(typed: Sequence[str], suffixes: Collection[str], what: str, con
     """Return the files on the command line, and those in its folders at any depth, sorted by name.
 
     A folder gives its files with one of the suffixes, without those whose path has a part that starts with a dot. A
-    folder without such a file is a failure.
+    folder without such a file is a failure, and so is each folder that cannot be read.
 
     Args:
         typed: paths on the command line.
@@ -116,8 +116,8 @@ def find_sources(typed: Sequence[str], suffixes: Collection[str], what: str, con
             if sys.stdin is None or sys.stdin.isatty():
                 raise WrongUsage(f"standard input is a terminal, or closed; pipe {what} into it, or name files")
             sources.append(Source("standard input", None, Path("stdin")))
-        elif (path := Path(name)).is_dir():
-            found = [Source(str(file), file, file.relative_to(path)) for file in _walk(path, suffixes)]
+        elif _holds((path := Path(name)).is_dir):
+            found = [Source(str(file), file, file.relative_to(path)) for file in _walk(path, suffixes, console)]
             if not found:
                 console.fail(name, f"this folder holds no {what} ({', '.join(sorted(suffixes))})")
             sources += found
@@ -142,12 +142,12 @@ class OutputPaths:
         """
         self._out = out
         self._force = force
-        self.single = len(typed) == 1 and not Path(typed[0]).is_dir()
+        self.single = len(typed) == 1 and not _holds(Path(typed[0]).is_dir)
         self._taken: dict[Path, str] = {}
         self.to_stream = out == STREAM or (out is None and list(typed) == [STREAM])
         if out == STREAM and not self.single:
             raise WrongUsage("standard output takes the result of one file only; name a folder with --out")
-        if out not in (None, STREAM) and not self.single and Path(str(out)).is_file():
+        if out not in (None, STREAM) and not self.single and _holds(Path(str(out)).is_file):
             raise WrongUsage(f"--out {out} is a file; the results of several need a folder")
 
     def file_for(self, source: Source, suffix: str) -> Path | None:
@@ -209,7 +209,7 @@ def writing(path: Path | None) -> Iterator[BinaryIO]:
         with path.open("wb") as file:
             yield file
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".latentwire-{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -231,12 +231,18 @@ def check_stdout() -> None:
         )
 
 
-def _walk(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
+def _walk(folder: Path, suffixes: Collection[str], console: Console) -> list[Path]:
+    found: list[Path] = []
+    for name, folders, files in os.walk(folder, onerror=lambda error: console.fail(error.filename, error)):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        paths = [Path(name, file) for file in files if not file.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in suffixes and not _holds(path.is_fifo)]
     return sorted(found)
+
+
+def _holds(check: Callable[[], bool]) -> bool:
+    """Return what a check of a path says; False if the path cannot be looked at, which is said when it is opened."""
+    try:
+        return check()
+    except OSError:
+        return False

@@ -58,7 +58,8 @@ def inspect(arguments: argparse.Namespace, console: Console) -> None:
         if arguments.json:
             console.result(json.dumps({"file": source.name, **report, "errors": [str(error) for error in errors]}))
         elif report:
-            console.result("\n".join([source.name, *_lines(report, arguments.models_dir)]))
+            for line in [source.name, *_lines(report, arguments.models_dir)]:
+                console.result(line)
         for damage in errors:
             console.fail(source.name, damage)
 

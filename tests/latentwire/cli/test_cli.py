@@ -1,5 +1,6 @@
 """The command line, as a user types it: mostly inside this process, and in processes of its own where pipes count."""
 
+import errno
 import io
 import json
 import os
@@ -630,6 +631,14 @@ def test_with_several_models_one_has_to_be_chosen(
     ("arguments", "says"),
     [
         (["encode"], "the following arguments are required: FILE"),
+        (["encode", ""], "argument FILE: the name is empty"),
+        (["decode", "one.lw", ""], "argument FILE: the name is empty"),
+        (["encode", "one.png", "--out", ""], "argument --out: the name is empty"),
+        (["encode", "one.png", "--container="], "argument --container: the name is empty"),
+        (["encode", "one.png", "--models-dir", ""], "argument --models-dir: the name is empty"),
+        (["encode", "one.png", "--model", ""], "argument --model: the name is empty"),
+        (["encode", "one.png", "--\x1b[31m"], "there is no option '--\\x1b[31m'"),
+        (["encode", "one.png", "--model", "\x1b[31m"], "there is no model '\\x1b[31m'"),
         (["encode", "one.png", "--fitt", "pad"], "there is no option '--fitt', did you mean '--fit'?"),
         (["encode", "one.png", "--fit", "crop"], "invalid choice: 'crop'"),
         (["encode", "one.png", "--max-image-pixels", "0"], "'0' is not a whole number from 1 to 999999999"),
@@ -739,6 +748,105 @@ def test_a_model_that_cannot_be_used_is_not_chosen(run: Run, one: Path, rungs: P
     (folder / "high" / ENCODER_FILE).write_bytes(b"")
     code, _, err = run("encode", "one.png", "--models-dir", "damaged", "--min-psnr", "0", "--force")
     assert (code, err.count("\n")) == (1, 1)
+
+
+# A name that cannot be opened: too long, within a file, in a circle of links, or that of no file.
+BAD_NAMES = ["x" * 300 + ".png", "one.png/three.png", "circle/four.png", "gone.png"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("command", ["encode", "container", "decode", "inspect"])
+def test_a_name_that_cannot_be_used_costs_no_other_file(
+    run: Run, one: Path, tmp_path: Path, name: str, command: str
+) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "two.png").write_bytes(one.read_bytes())
+    assert run("encode", "one.png", "two.png", "--out", "codes")[0] == 0
+    arguments = {
+        "encode": ("encode", "one.png", name, "two.png", "--out", "out"),
+        "container": ("encode", "one.png", name, "two.png", "--container", "out.lwb"),
+        "decode": ("decode", "codes/one.lw", name, "codes/two.lw", "--out", "out"),
+        "inspect": ("inspect", "codes/one.lw", name, "codes/two.lw"),
+    }[command]
+    code, out, err = run(*arguments)
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith(f"latentwire: {name}: ")
+    assert "standard output" not in err
+    if command in ("encode", "decode"):
+        assert len(tree(tmp_path / "out")) == 2
+    else:
+        assert out.startswith("out.lwb: 2 images" if command == "container" else "codes/one.lw\n")
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_result_that_cannot_be_written_to_its_place_is_told(run: Run, one: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "gone.png").mkdir()
+    for out in ("--out", "--container"):
+        code, _, err = run("encode", "one.png", out, name)
+        if (out, name) == ("--out", "gone.png"):
+            assert (code, tree(tmp_path / "gone.png")) == (0, ["one.lw"])
+        else:
+            assert (code, err.count("\n")) == (1, 1)
+            assert "standard output" not in err
+
+
+def test_a_result_with_the_longest_possible_name_is_written(run: Run, one: Path, tmp_path: Path) -> None:
+    name = "x" * 251
+    one.rename(tmp_path / f"{name}.png")
+    assert run("encode", f"{name}.png")[0] == 0
+    assert (tmp_path / f"{name}.lw").is_file()
+    assert run("decode", f"{name}.lw", "--out", "back.png")[0] == 0
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    run: Run, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    code, out, err = run("encode", "digits", "--out", "codes")
+    assert (code, err) == (1, "latentwire: digits/more: Permission denied\n")
+    assert out.startswith("30 images")
+
+
+def test_what_is_no_file_in_a_folder_is_told_or_passed_over(run: Run, digits: Path, tmp_path: Path) -> None:
+    (digits / "gone.png").symlink_to("nowhere")
+    os.mkfifo(digits / "pipe.png")
+    code, out, err = run("encode", "digits", "--out", "codes")
+    assert (code, err) == (1, "latentwire: digits/gone.png: No such file or directory\n")
+    assert out.startswith("40 images")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[2J.png", "\\x1b[2J.png"),
+        ("a\nb.png", "a\\nb.png"),
+        ("a\rb.png", "a\\rb.png"),
+        ("\x9b31m.png", "\\x9b31m.png"),
+        ("a\u202eb.png", "a\\u202eb.png"),
+        (os.fsdecode(b"\xff.png"), "\\udcff.png"),
+        ("Ziffer ü 数字.png", "Ziffer ü 数字.png"),
+    ],
+)
+def test_names_cannot_steer_the_terminal(run: Run, one: Path, tmp_path: Path, name: str, shown: str) -> None:
+    (tmp_path / name).write_bytes(one.read_bytes())
+    code, out, err = run("encode", name)
+    assert (code, err) == (0, "")
+    assert out.startswith(shown.replace(".png", ".lw: "))
+    assert run("encode", name)[2] == (
+        f"latentwire: {shown}: {shown.replace('.png', '.lw')} exists already; overwrite it with --force, or choose "
+        "another --out\n"
+    )
+    lines = run("inspect", name.replace(".png", ".lw"))[1].splitlines()
+    assert lines[0] == shown.replace(".png", ".lw")
+    assert lines[1].startswith("  kind")
 
 
 def test_quiet_prints_nothing_but_what_is_wrong(run: Run, one: Path) -> None:
