@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         ge=1,
         le=1 << 40,
         description="maximum total size of the request bodies that a worker buffers (arriving, queued and running); "
-        "further requests get 429. A single request is always accepted",
+        "further requests get 429, as do those of a client that has half of it. A single request is always accepted",
     )
 
     # Batches

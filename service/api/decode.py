@@ -24,7 +24,7 @@ from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
 from service.api.state import state_of
 from service.errors import InvalidParameter, ServiceError, UnsupportedMediaType
-from service.http.headers import parse_content_headers
+from service.http.headers import client_of, parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS, PNG, WEBP
 from service.http.negotiation import is_binary, media_type_of, negotiate
 from service.http.query import parse_choice, parse_query
@@ -71,7 +71,7 @@ async def decode(scope: Scope, receive: Receive, send: Send) -> None:
     if spec.model is not None or spec.framing == "raw":
         _named_decoder(spec, decoders)  # refuses an unknown name before the body is read
     work = partial(_decode_bodies, spec, decoders)
-    with state.admission.reserve() as budget:
+    with state.admission.reserve(client_of(scope)) as budget:
         max_bytes = min(state.settings.max_body_bytes, _max_code_bytes(decoders))
         body = await read_body(receive, headers, state.settings, budget, max_bytes)
         batch_key = BatchKey("/decode", spec) if len(body) <= MAX_INLINE_BODY_BYTES else None

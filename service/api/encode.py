@@ -20,7 +20,7 @@ from service.api.bodies.send_content import send_content
 from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
 from service.api.state import state_of
 from service.errors import InvalidMultipart, InvalidParameter, UnsupportedMediaType
-from service.http.headers import parse_content_headers
+from service.http.headers import client_of, parse_content_headers
 from service.http.media_types import FORM, JSON, OCTETS
 from service.http.multipart import read_single_file
 from service.http.negotiation import is_binary, media_type_of, negotiate
@@ -79,7 +79,7 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     is_open = spec.options.model is None and spec.options.framing == "full"
     models = _Models(guard, ladder, state.registry.above if is_open else None)
     work = partial(_encode_images, spec, headers.content_type, models, settings.max_image_pixels)
-    with state.admission.reserve() as budget:
+    with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
         batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
         encoded = await state.admission.run(work, body, partial(wait_for_disconnect, receive), batch_key)

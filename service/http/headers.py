@@ -39,6 +39,12 @@ def parse_content_headers(scope: Scope) -> ContentHeaders:
     return ContentHeaders(accept, content_type, content_length)
 
 
+def client_of(scope: Scope) -> str:
+    """Return the address of the client that sent a request; empty if it is not known."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
 def find_fault(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return what is wrong with a request's version or headers, which have lower-case names; None if nothing is.
 

@@ -6,6 +6,7 @@ keep all others out. The bytes that have arrived count towards the limit of buff
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -51,20 +52,21 @@ class Admission:
         self._metrics = metrics
         self.admitted = 0  # requests that run or wait
         self.buffered_bytes = 0  # body bytes in memory
+        self._bytes_of_clients: Counter[str] = Counter()
         self._batches = 0
         self._in_threads = 0
         self._estimate_of = new_cost_model()
         self._batcher = DynamicBatcher(metrics.observe_micro_batch)
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="codec")
 
-    def reserve(self) -> "BodyBudget":
-        """Return an empty budget for the body of a new request.
+    def reserve(self, client: str) -> "BodyBudget":
+        """Return an empty budget for the body of a new request of a client, which is known by its address.
 
         Raises:
             Overloaded: all slots are taken and the queue is full, so reading the body would be of no use.
         """
         self._check_capacity()
-        return BodyBudget(self)
+        return BodyBudget(self, client)
 
     async def run(
         self,
@@ -145,8 +147,11 @@ class Admission:
         if self.admitted >= self._max_concurrency + self._max_queue_size:
             raise Overloaded("the service is at its limit of requests; send the request again a little later")
 
-    def _buffer(self, size: int) -> None:
+    def _buffer(self, client: str, size: int) -> None:
         self.buffered_bytes += size
+        self._bytes_of_clients[client] += size
+        if not self._bytes_of_clients[client]:
+            del self._bytes_of_clients[client]
         self._metrics.show(body_buffered_bytes=self.buffered_bytes)
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
@@ -183,26 +188,30 @@ class Admission:
 class BodyBudget:
     """The buffered bytes of one body. The end of its `with` block gives them back."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, client: str) -> None:
         self._admission = admission
+        self._client = client
         self._bytes = 0
 
     def add(self, size: int) -> None:
         """Take `size` more bytes.
 
         Raises:
-            Overloaded: the bodies together would exceed the limit. A body that is alone never does; `max_body_bytes`
-                bounds it.
+            Overloaded: the bodies together would exceed the limit, or those of this client half of it. A body that is
+                alone never does; `max_body_bytes` bounds it.
         """
         admission = self._admission
+        of_client = admission._bytes_of_clients[self._client]
+        if of_client > self._bytes and of_client + size > admission._max_buffered_bytes // 2:
+            raise Overloaded("the service buffers as many body bytes of this client as it may; send fewer at a time")
         others = admission.buffered_bytes - self._bytes
         if others and admission.buffered_bytes + size > admission._max_buffered_bytes:
             raise Overloaded("the service buffers as many body bytes as it may; send the request again a little later")
         self._bytes += size
-        admission._buffer(size)
+        admission._buffer(self._client, size)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._admission._buffer(-self._bytes)
+        self._admission._buffer(self._client, -self._bytes)

@@ -10,8 +10,9 @@ from tests.service.launching import PATIENCE_S, Server
 GET = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
-def connect(server: Server) -> socket.socket:
-    return socket.create_connection(server.address, PATIENCE_S)
+def connect(server: Server, source: str = "127.0.0.1") -> socket.socket:
+    """Connect from an address of this host."""
+    return socket.create_connection(server.address, PATIENCE_S, source_address=(source, 0))
 
 
 def accepts(server: Server) -> bool:

@@ -2,6 +2,7 @@
 
 import io
 import socket
+import sys
 import threading
 from collections import Counter
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from tests.service.launching import PATIENCE_S, LaunchServer, Server, wait_until
 from tests.service.raw_http import connect, read_to_end
 
 RUNNING, QUEUED, BUFFERED = "requests_in_flight", "requests_queued", "body_buffered_bytes"
+needs_addresses = pytest.mark.skipif(sys.platform != "linux", reason="one address of the loopback interface only")
 PROBES = ("/livez", "/readyz", "/metrics")
 
 
@@ -122,19 +124,46 @@ def test_slow_senders_keep_nobody_out(launch_server: LaunchServer, models_dir: P
     wait_until_idle(server)
 
 
+@needs_addresses
 def test_the_bytes_of_all_bodies_together_are_bounded(
     launch_server: LaunchServer, models_dir: Path, png: bytes
 ) -> None:
     server = launch_server(models_dir, "--default-model", "tiny", "--max-buffered-body-bytes", "300000")
     body = bytes(100_000)
     with ExitStack() as stack:
-        connections = [stack.enter_context(connect(server)) for _ in range(3)]
+        connections = [stack.enter_context(connect(server, f"127.0.0.{number}")) for number in (2, 3, 4)]
         for connection in connections:
             connection.sendall(ask_to_fit(body, 99_900))
         wait_until(lambda: gauge(server, BUFFERED) == 3 * 99_900, "all bodies have begun")
         assert_problem(server.client.post("/encode", content=body), 429, "overloaded", "bytes")
         connections[0].sendall(body[99_900:])
         assert read_to_end(connections[0]).startswith(b"HTTP/1.1 400 ")
+        assert server.client.post("/encode", content=png).status_code == 200
+    wait_until_idle(server)
+
+
+@needs_addresses
+def test_bodies_of_one_client_that_stall_keep_no_other_out(
+    launch_server: LaunchServer, models_dir: Path, png: bytes
+) -> None:
+    server = launch_server(models_dir, "--default-model", "tiny", "--max-buffered-body-bytes", "300000")
+    with ExitStack() as stack:
+
+        def stall() -> socket.socket:
+            connection = stack.enter_context(connect(server, "127.0.0.2"))
+            connection.sendall(ask_to_fit(bytes(40_000), 39_900))
+            return connection
+
+        def have_begun(bodies: int) -> bool:
+            return gauge(server, BUFFERED) == bodies * 39_900
+
+        for number in range(1, 4):
+            stall()
+            wait_until(partial(have_begun, number), "the body has begun")
+        response = read_to_end(stall())
+        assert response.startswith(b"HTTP/1.1 429 ")
+        assert b"of this client" in response
+        assert_problem(server.client.post("/encode", content=bytes(100_000)), 400, "invalid-image")
         assert server.client.post("/encode", content=png).status_code == 200
     wait_until_idle(server)
 

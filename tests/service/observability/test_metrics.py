@@ -173,7 +173,7 @@ def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., 
 
 def test_buffered_bytes_of_bodies_are_shown(start: Callable[..., Client], png: bytes) -> None:
     client = start()
-    with client.app.state.shared.admission.reserve() as budget:
+    with client.app.state.shared.admission.reserve("") as budget:
         budget.add(7)
         assert value(client, "latentwire_body_buffered_bytes") == 7
         assert client.encode(png).status_code == 200

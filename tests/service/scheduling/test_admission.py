@@ -244,25 +244,44 @@ def test_the_metrics_show_load_and_micro_batches() -> None:
 def test_bodies_are_buffered_up_to_a_limit_of_all_together() -> None:
     metrics = RecordedMetrics()
     admission = admission_of(metrics=metrics)
-    with admission.reserve() as first:
+    with admission.reserve("a") as first:
         first.add(6)
-        with admission.reserve() as second:
+        with admission.reserve("b") as second:
             second.add(4)
             for budget in (first, second):
                 with pytest.raises(Overloaded):
                     budget.add(1)
             assert admission.buffered_bytes == 10
         first.add(4)
-    with suppress(KeyError), admission.reserve() as budget:
+    with suppress(KeyError), admission.reserve("") as budget:
         budget.add(3)
         raise KeyError
     assert metrics.buffered_bytes == [6, 10, 6, 10, 0, 3, 0]
     admission.close()
 
 
+def test_one_client_has_at_most_half_of_the_bytes() -> None:
+    admission = admission_of()
+    with admission.reserve("a") as first, admission.reserve("a") as second, admission.reserve("b") as other:
+        first.add(3)
+        second.add(2)
+        with pytest.raises(Overloaded, match="of this client"):
+            second.add(1)
+        other.add(5)
+    with admission.reserve("a") as alone, admission.reserve("a") as next_one:
+        alone.add(10)
+        with pytest.raises(Overloaded, match="of this client"):
+            next_one.add(1)
+    assert admission.buffered_bytes == 0
+    with admission.reserve("a") as first, admission.reserve("a") as second:
+        first.add(2)
+        second.add(3)
+    admission.close()
+
+
 def test_a_body_alone_may_exceed_the_limit() -> None:
     admission = admission_of()
-    with admission.reserve() as budget:
+    with admission.reserve("") as budget:
         budget.add(8)
         budget.add(8)
         assert admission.buffered_bytes == 16

@@ -47,7 +47,7 @@ def read(
         }
         settings = Settings.model_construct(**limits)
         try:
-            with admission.reserve() as budget:
+            with admission.reserve("") as budget:
                 headers = ContentHeaders(b"", b"", length.encode("latin-1"))
                 return await read_body(receive, headers, settings, budget, max_bytes)
         finally:
@@ -116,7 +116,7 @@ def test_read_body_gives_up_when_little_comes_for_too_long() -> None:
 def test_a_request_that_is_cancelled_does_not_count_as_stalled() -> None:
     async def scenario() -> None:
         admission = small_admission()
-        with admission.reserve() as budget:
+        with admission.reserve("") as budget:
             reading = asyncio.create_task(
                 read_body(trickle(every_s=60), ContentHeaders(b"", b"", b""), Settings(), budget, 1000)
             )
