@@ -44,8 +44,12 @@ _CONTENT_SECURITY_POLICY = (
 PAGE_HEADERS = {"Content-Security-Policy": _CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
 
 
-async def show_docs(_request: Request) -> Response:
+async def show_docs(request: Request) -> Response:
     """Return the page. Its files come from this process."""
+    path = request.scope["raw_path"]
+    if slashes := len(path) - len(path.rstrip(b"/")):
+        # The page's relative addresses would lead elsewhere.
+        return RedirectResponse("../" * slashes + "docs", headers=PAGE_HEADERS)
     return HTMLResponse(PAGE, headers=PAGE_HEADERS)
 
 

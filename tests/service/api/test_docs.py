@@ -1,6 +1,9 @@
 import base64
 import hashlib
 import re
+from urllib.parse import urljoin
+
+import pytest
 
 from tests.service.client import Client
 
@@ -20,3 +23,26 @@ def test_pages_tell_no_one_where_a_reader_comes_from(client: Client) -> None:
         headers = client.get(path).headers
         assert headers["referrer-policy"] == "no-referrer"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/images", "/a/b"])
+def test_the_page_and_its_files_are_found_behind_a_path_prefix(client: Client, prefix: str) -> None:
+    """As a browser finds them, where a proxy removes the prefix."""
+    base = f"http://test{prefix}"
+
+    def follow(address: str) -> str:
+        return urljoin(page, address).removeprefix(base)
+
+    page = f"{base}/"
+    for begin in ("/", "/docs/"):
+        page = f"{base}{begin}"
+        assert follow(client.get(begin).headers["location"]) == "/docs"
+    page = f"{base}/docs"
+    html = client.get("/docs").text
+    addresses = re.findall(r'(?:src|href|url)(?:=|: )"([^"]+)"', html)
+    assert len(addresses) == 4
+    for address in addresses:
+        assert client.get(follow(address)).status_code == 200, address
+    # Swagger UI takes the slash away with which this ends.
+    [server] = client.get(follow("openapi.json")).json()["servers"]
+    assert urljoin(f"{base}/openapi.json", server["url"]) == f"{base}/"
