@@ -8,7 +8,7 @@ RUN python3 -m venv --without-pip /opt/latentwire
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Dependencies have a layer of their own, so that a change of code installs nothing anew.
 RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; e = p['optional-dependencies']; \
-      print('\n'.join(p['dependencies'] + e['service'] + e['tracing']))" > requirements.txt \
+      print('\n'.join(p['dependencies'] + e['service'] + e['signing'] + e['tracing']))" > requirements.txt \
  && pip --python /opt/latentwire/bin/python3 install --no-cache-dir --constraint constraints.txt --requirement requirements.txt
 COPY latentwire latentwire
 RUN pip --python /opt/latentwire/bin/python3 install --no-cache-dir --no-deps .

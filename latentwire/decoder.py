@@ -19,6 +19,7 @@ from latentwire.format.container_reader import FrameReader
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard, load_card
 from latentwire.model.onnx_session import OnnxModel, open_half
+from latentwire.model.signature import Signers
 
 # Floating point differs a little between processors; a wrong graph differs by far more.
 GOLDEN_PIXEL_TOLERANCE = 2
@@ -34,17 +35,18 @@ class Decoder:
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1) -> Self:
+    def open(cls, folder: Path, threads: int = 1, signers: Signers | None = None) -> Self:
         """Open `folder/card.json` and `folder/decoder.onnx`.
 
         Args:
             folder: of the model.
             threads: number of threads that one run of the graph may use.
+            signers: those one of whom must have signed the card; None uses the card of anyone.
 
         Raises:
-            ModelError: a file is missing, or is not what the card says.
+            ModelError: a file is missing, or is not what the card says, or is not signed as `signers` demand.
         """
-        card = load_card(folder)
+        card = load_card(folder, signers)
         return cls(card, open_half(folder, card, "decoder", threads))
 
     def decode(self, bitstreams: Sequence[bytes]) -> image.Pixels:

@@ -19,6 +19,7 @@ from latentwire.format.container_writer import ContainerWriter
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard, load_card
 from latentwire.model.onnx_session import OnnxModel, open_half
+from latentwire.model.signature import Signers
 from latentwire.options import Fit
 
 # Floating point differs a little between processors; a wrong graph differs by far more.
@@ -51,17 +52,18 @@ class Encoder:
         self._chunks = ChunkCoder(card.tables, card.image)
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 1) -> Self:
+    def open(cls, folder: Path, threads: int = 1, signers: Signers | None = None) -> Self:
         """Open `folder/card.json` and `folder/encoder.onnx`.
 
         Args:
             folder: of the model.
             threads: number of threads that one run of the graph may use.
+            signers: those one of whom must have signed the card; None uses the card of anyone.
 
         Raises:
-            ModelError: a file is missing, or is not what the card says.
+            ModelError: a file is missing, or is not what the card says, or is not signed as `signers` demand.
         """
-        card = load_card(folder)
+        card = load_card(folder, signers)
         return cls(card, open_half(folder, card, "encoder", threads))
 
     def encode_file(self, data: bytes, fit: Fit = "strict", max_pixels: int = image.DEFAULT_MAX_PIXELS) -> EncodedImage:

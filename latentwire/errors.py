@@ -20,6 +20,8 @@ or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where the
     ├── InvalidArray              not an npy file of the expected type and dimensions, or cut short
     └── ModelError                the files of a model cannot be used
         ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
+        ├── UntrustedModel        the model is not signed, or not by a trusted key
+        ├── InvalidKeyFile        the keys for signatures cannot be read
         ├── MissingGraph          the ONNX file of the encoder or the decoder is missing
         ├── InvalidGraph          the ONNX file is not the file in the card, or has other inputs and outputs
         ├── GoldenMismatch        the graph runs, but does not give the golden output for its golden input
@@ -111,6 +113,14 @@ class ModelError(CodecError):
 
 class InvalidCard(ModelError):
     """The model card is missing, is not JSON, or contradicts itself."""
+
+
+class UntrustedModel(ModelError):
+    """The model is not signed, or its signature is not by a trusted key over this card."""
+
+
+class InvalidKeyFile(ModelError):
+    """The keys for signatures of models cannot be read, or are not Ed25519 keys."""
 
 
 class MissingGraph(ModelError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from latentwire.errors import ModelError, ModelMismatch, ModelNotReady, UnknownModel, UnusableFolder
 from latentwire.model.card import ModelCard
 from latentwire.model.model_folders import DEFAULT_MODEL_FILE, default_model, find_models
+from latentwire.model.signature import Signers
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder
@@ -191,6 +192,7 @@ def open_registry(
     default: str | None = None,
     strict: bool = False,
     threads: int = 1,
+    signers: Signers | None = None,
 ) -> Registry:
     """Open the wanted components of each model in `folder`, and run their golden checks.
 
@@ -205,6 +207,7 @@ def open_registry(
         default: name of the default model; None for the one that the folder names, or the only one that can be opened.
         strict: refuse the folder if any model cannot be used.
         threads: number of threads that one run of a graph may use.
+        signers: those one of whom must have signed each model; None opens the models of anyone.
 
     Raises:
         UnusableFolder: no model can be opened, or there is no default; with `strict` also if one cannot be used.
@@ -222,8 +225,8 @@ def open_registry(
     broken: dict[str, str] = {}
     for name in names:
         try:
-            encoder = _open_encoder(folder / name, threads) if encodes else None
-            decoder = _open_decoder(folder / name, threads) if decodes or verifies else None
+            encoder = _open_encoder(folder / name, threads, signers) if encodes else None
+            decoder = _open_decoder(folder / name, threads, signers) if decodes or verifies else None
         except ModelError as error:
             broken[name] = str(error)
             continue
@@ -257,16 +260,16 @@ def _find(name: str, models: Mapping[str, Found], broken: Mapping[str, str]) -> 
     return models[name]
 
 
-def _open_encoder(folder: Path, threads: int) -> "Encoder":
+def _open_encoder(folder: Path, threads: int, signers: Signers | None) -> "Encoder":
     from latentwire.encoder import Encoder  # a receiver must not load this code
 
-    return Encoder.open(folder, threads)
+    return Encoder.open(folder, threads, signers)
 
 
-def _open_decoder(folder: Path, threads: int) -> "Decoder":
+def _open_decoder(folder: Path, threads: int, signers: Signers | None) -> "Decoder":
     from latentwire.decoder import Decoder  # a sender must not load this code
 
-    return Decoder.open(folder, threads)
+    return Decoder.open(folder, threads, signers)
 
 
 def _choose_default(wanted: str | None, names: list[str], usable: list[str], folder: Path) -> str:

@@ -70,6 +70,14 @@ class Settings(BaseSettings):
         False,
         description="do not start, and do not be ready, while any model cannot be used; else only the default counts",
     )
+    require_signed_models: bool = Field(
+        False, description="use no model without a signature by one of the keys in --model-keys-file"
+    )
+    model_keys_file: Path | None = Field(
+        None,
+        description="PEM file of Ed25519 public keys; a model whose signature (card.json.sig) is by none of them "
+        "is not used",
+    )
     verify_reconstruction: bool | None = Field(
         None, description="decode each code after encoding, to know the reconstruction; by default only in role both"
     )

@@ -27,6 +27,7 @@ from latentwire.model.card import (
 )
 from latentwire.model.model_files import read_file
 from latentwire.model.schema import Frozen, Sha256
+from latentwire.model.signature import Signers
 
 ENTROPY_FILE = "entropy.onnx"
 TABLES_FILE = "tables.json"
@@ -203,19 +204,32 @@ def any_size_id_of(encoder: GraphFile, decoder: GraphFile, entropy: GraphFile, t
 _ANY_CARD: TypeAdapter[ModelCard | AnySizeCard] = TypeAdapter(AnyCard)
 
 
-def load_any_card(folder: Path) -> ModelCard | AnySizeCard:
+def load_any_card(folder: Path, signers: Signers | None = None) -> ModelCard | AnySizeCard:
     """Read and check `folder/card.json` of a model of either kind.
 
+    Args:
+        folder: of the model.
+        signers: those one of whom must have signed the card; None uses the card of anyone.
+
     Raises:
+        UntrustedModel: see `Signers.check`.
         InvalidCard: as `load_card`.
     """
-    text = read_card_text(folder)
+    return read_any_card(read_card_text(folder, signers), folder.name)
+
+
+def read_any_card(text: bytes, name: str) -> ModelCard | AnySizeCard:
+    """Check the content of a `card.json` of either kind in the folder of that name.
+
+    Raises:
+        InvalidCard: not JSON, not of this schema, contradicts itself, or names another model.
+    """
     try:
         card = _ANY_CARD.validate_json(text)
     except ValidationError as error:
-        raise InvalidCard(f"the card of model '{folder.name}' is not valid: {first_fault(error, CARD_FILE)}") from error
-    if card.name != folder.name:
-        raise InvalidCard(f"the card in folder '{folder.name}' names the model '{card.name}'")
+        raise InvalidCard(f"the card of model '{name}' is not valid: {first_fault(error, CARD_FILE)}") from error
+    if card.name != name:
+        raise InvalidCard(f"the card in folder '{name}' names the model '{card.name}'")
     return card
 
 

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from latentwire.errors import InvalidCard
 from latentwire.model.guard_limits import GuardLimits
 from latentwire.model.schema import Frozen, NonNegative, Positive, Sha256
+from latentwire.model.signature import Signers
 
 CARD_FILE = "card.json"
 ENCODER_FILE = "encoder.onnx"
@@ -263,21 +264,27 @@ def model_id_of(
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def load_card(folder: Path) -> ModelCard:
+def load_card(folder: Path, signers: Signers | None = None) -> ModelCard:
     """Read and check `folder/card.json`.
 
+    Args:
+        folder: of the model.
+        signers: those one of whom must have signed the card; None uses the card of anyone.
+
     Raises:
+        UntrustedModel: see `Signers.check`.
         InvalidCard: the file is missing, a pipe or a device, over 4 MiB, not JSON, not of this schema, contradicts
             itself, or names another model than its folder does.
     """
-    return read_card(read_card_text(folder), folder.name)
+    return read_card(read_card_text(folder, signers), folder.name)
 
 
-def read_card_text(folder: Path) -> bytes:
-    """Read `folder/card.json`.
+def read_card_text(folder: Path, signers: Signers | None = None) -> bytes:
+    """Read `folder/card.json`, and check its signature before anything of it is parsed.
 
     Raises:
-        InvalidCard: the file is missing, or over 4 MiB.
+        UntrustedModel: see `Signers.check`.
+        InvalidCard: the file is missing, a pipe or a device, or over 4 MiB.
     """
     path = folder / CARD_FILE
     try:
@@ -290,6 +297,8 @@ def read_card_text(folder: Path) -> bytes:
         raise InvalidCard(f"model '{folder.name}' has no readable {CARD_FILE}: {error.strerror}") from error
     if len(text) > MAX_CARD_BYTES:
         raise InvalidCard(f"the card of model '{folder.name}' is over {MAX_CARD_BYTES} bytes")
+    if signers is not None:
+        signers.check(folder, text)
     return text
 
 

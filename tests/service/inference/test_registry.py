@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from latentwire.errors import ModelMismatch, ModelNotReady, UnknownModel, UnusableFolder
+from latentwire.errors import InvalidKeyFile, ModelMismatch, ModelNotReady, UnknownModel, UnusableFolder
 from latentwire.model.card import CARD_FILE
+from latentwire.model.signature import SIGNATURE_FILE
 from service.inference.registry import open_registry
 from service.settings import Settings
 from tests.tiny_model import publish_tiny_model
@@ -166,3 +169,26 @@ def test_unknown_names_and_fingerprints_are_refused_with_the_known_ones(settings
     assert registry.decoders.by_fingerprint(fingerprint).card.name == "tiny"
     with pytest.raises(ModelMismatch, match=rf"00000000, .*loaded are tiny \({fingerprint.hex()}\)"):
         registry.decoders.by_fingerprint(bytes(4))
+
+
+def test_where_signed_models_are_required_no_other_model_is_used(settings: Settings, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    keys = tmp_path / "keys.pem"
+    keys.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    publish_tiny_model(settings.models_dir, tmp_path / "scratch", "unsigned", seed=7)
+    tiny = settings.models_dir / "tiny"
+    (tiny / SIGNATURE_FILE).write_bytes(key.sign((tiny / CARD_FILE).read_bytes()))
+    required = settings.model_copy(
+        update={"require_signed_models": True, "model_keys_file": keys, "default_model": "tiny"}
+    )
+    for role in ("both", "sender", "receiver"):
+        registry = open_registry(required.model_copy(update={"role": role}))
+        assert list(registry.cards) == ["tiny"]
+        assert list(registry.failures) == ["unsigned"]
+    both = open_registry(required.model_copy(update={"require_signed_models": False}))
+    assert (list(both.cards), both.failures) == (["tiny", "unsigned"], {})
+    (tiny / SIGNATURE_FILE).unlink()
+    with pytest.raises(UnusableFolder, match="'tiny' is not signed"):
+        open_registry(required)
+    with pytest.raises(InvalidKeyFile, match="set model_keys_file"):
+        open_registry(settings.model_copy(update={"require_signed_models": True}))
