@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core.core_schema import LiteralSchema
 
 from latentwire.format.code_json import CodeJson
 from latentwire.model.card import ModelCard
@@ -27,6 +28,13 @@ _TASKS = {
 _AUTH_PROBLEMS = [PROBLEMS[Unauthenticated].code, PROBLEMS[Forbidden].code]
 
 
+class _Schemas(GenerateJsonSchema):
+    def literal_schema(self, schema: LiteralSchema) -> JsonSchemaValue:
+        # openapi-python-client makes invalid Python of a number that is a `const`.
+        described = super().literal_schema(schema)
+        return {**described, "enum": [described.pop("const")]} if "const" in described else described
+
+
 @lru_cache(maxsize=1)
 def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of a process with these settings."""
@@ -37,7 +45,9 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
         "Every error is an `application/problem+json` document with a stable `code`.",
     }
     _, definitions = models_json_schema(
-        [(ModelCard, "serialization"), (CodeJson, "validation")], ref_template="#/components/schemas/{model}"
+        [(ModelCard, "serialization"), (CodeJson, "validation")],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Schemas,
     )
     schemas = document["components"]["schemas"]
     schemas |= definitions["$defs"]

@@ -14,7 +14,7 @@ from service.api.bodies.streams import check_batch_size
 from service.errors import UnsupportedMediaType
 from service.http.media_types import FORM, NPY
 from service.http.multipart import FileForm
-from service.http.negotiation import media_type_of
+from service.http.negotiation import is_binary, media_type_of
 from service.settings import Settings
 
 
@@ -52,12 +52,12 @@ def open_image_source(content_type: str, shape: ImageShape, fit: Fit, settings: 
         InvalidMultipart: a form without a valid boundary.
     """
     body_type = media_type_of(content_type)
-    if body_type == NPY:
+    if body_type == NPY or is_binary(body_type):
         return _NpyImages(shape, fit, settings)
     if body_type == FORM:
         return _FormImages(shape, fit, settings, content_type)
     raise UnsupportedMediaType(
-        f"/encode/batch takes an array or a form, not {body_type[:64] or 'a body without a type'}; send "
+        f"/encode/batch takes an array or a form, not {body_type[:64]}; send "
         f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
     )
 

@@ -1,0 +1,86 @@
+"""A client that openapi-python-client generates of the service's own description works, without any settings."""
+
+import base64
+import importlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.service.launching import LaunchServer, Server
+
+PACKAGE = "generated_latentwire_client"
+
+
+@pytest.fixture(scope="module")
+def server(launch_server: LaunchServer, models_dir: Path) -> Server:
+    return launch_server(models_dir, "--default-model", "tiny")
+
+
+@pytest.fixture(scope="module")
+def generated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the generated package, from which it can be imported."""
+    folder = tmp_path_factory.mktemp("generated")
+    (folder / "openapi.json").write_text(server.client.get("/openapi.json").text, encoding="utf-8")
+    # Generated code is formatted by default, with programs that the path need not name.
+    (folder / "config.json").write_text(json.dumps({"post_hooks": []}), encoding="utf-8")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "openapi_python_client", "generate", "--path", "openapi.json"),
+            *("--config", "config.json", "--meta", "none", "--output-path", PACKAGE),
+        ],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+def part(name: str) -> Any:
+    return importlib.import_module(f"{PACKAGE}{name}")
+
+
+@pytest.fixture
+def client(server: Server, generated: Path) -> Iterator[Any]:
+    with part("").Client(str(server.client.base_url), headers={"Accept": "application/json"}) as client:
+        yield client
+
+
+def file_of(data: bytes) -> Any:
+    return part(".types").File(payload=io.BytesIO(data))
+
+
+def test_an_image_is_encoded_and_its_code_is_decoded(client: Any, png: bytes) -> None:
+    encoded = part(".api.codec.encode_image").sync(client=client, body=file_of(png))
+    assert (encoded.model, encoded.sent_as) == ("tiny", "code")
+    for code in (
+        part(".models").CodeJson(bitstream=encoded.bitstream),
+        file_of(base64.b64decode(encoded.bitstream)),
+    ):
+        decoded = part(".api.codec.decode_image").sync(client=client, body=code)
+        assert base64.b64decode(decoded.image).startswith(b"\x89PNG")
+
+
+def test_a_batch_is_encoded(client: Any, server: Server) -> None:
+    shape = server.client.get("/models").json()["models"][-1]["shape"]
+    array = io.BytesIO()
+    np.save(array, np.zeros((3, *shape), dtype=np.uint8))
+    encoded = part(".api.codec.encode_batch").sync(client=client, body=file_of(array.getvalue()))
+    assert len(encoded.images) == 3
+
+
+def test_models_are_listed_and_problems_are_objects(client: Any) -> None:
+    listed = part(".api.models.list_models").sync(client=client)
+    assert [model.name for model in listed.models] == ["other", "tiny"]
+    card = part(".api.models.get_model").sync("tiny", client=client)
+    assert card.model_id == listed.models[1].model_id
+    problem = part(".api.models.get_model").sync("nobody", client=client)
+    assert (problem.status, problem.code) == (404, "unknown-model")
