@@ -11,7 +11,7 @@ from latentwire.any_size.sender import AnySizeSender
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
-from latentwire.options import Fit, Framing, OnOod, Verify
+from latentwire.options import Background, Fit, Framing, OnOod, Verify
 from latentwire.receiver import Receiver
 from latentwire.selection.guard import Guard
 from latentwire.sender import Encoded, EncodedMany, ImageSource, Sender, refuse_quality
@@ -68,6 +68,7 @@ class Codec(Sender, Receiver):
         source: ImageSource,
         *,
         fit: Fit = "strict",
+        background: Background = "auto",
         on_ood: OnOod = "fallback",
         framing: Framing = "full",
         quality: float | None = None,
@@ -80,6 +81,7 @@ class Codec(Sender, Receiver):
         Args:
             source: as in `Sender.encode`.
             fit: as in `Sender.encode`.
+            background: as in `Sender.encode`.
             on_ood: as in `Sender.encode`.
             framing: as in `Sender.encode`.
             quality: as in `Sender.encode`.
@@ -96,16 +98,17 @@ class Codec(Sender, Receiver):
         """
         if isinstance(self._half, Guard):
             refuse_quality(quality, target_bytes, min_psnr_db)
-            return self._encode(self._half, source, fit, on_ood, framing, max_mse)
+            return self._encode(self._half, source, fit, background, on_ood, framing, max_mse)
         if max_mse is not None:
             raise ValueError("max_mse is for vector models; min_psnr_db asks for a quality of images of any size")
-        return self._encode_any_size(self._half, source, framing, quality, target_bytes, min_psnr_db)
+        return self._encode_any_size(self._half, source, background, framing, quality, target_bytes, min_psnr_db)
 
     def encode_many(
         self,
         sources: Iterable[ImageSource],
         *,
         fit: Fit = "strict",
+        background: Background = "auto",
         on_ood: OnOod = "fallback",
         verify: Verify = "latent",
     ) -> EncodedMany:
@@ -114,6 +117,7 @@ class Codec(Sender, Receiver):
         Args:
             sources: as in `Sender.encode_many`.
             fit: as in `Sender.encode_many`.
+            background: as in `Sender.encode_many`.
             on_ood: as in `Sender.encode_many`.
             verify: `reconstruction` to find out-of-distribution images as `encode` does, which takes several times as
                 long; `latent` to find them as a sender does.
@@ -122,4 +126,4 @@ class Codec(Sender, Receiver):
             OSError: a file cannot be read.
             ImageError: an image cannot be encoded.
         """
-        return self._encode_many(sources, fit, on_ood, verify)
+        return self._encode_many(sources, fit, background, on_ood, verify)

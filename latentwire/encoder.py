@@ -66,13 +66,13 @@ class Encoder:
         card = load_card(folder, signers)
         return cls(card, open_half(folder, card, "encoder", threads))
 
-    def encode_file(self, data: bytes, fit: Fit = "strict", max_pixels: int = image.DEFAULT_MAX_PIXELS) -> EncodedImage:
-        """Encode the bytes of one image file; see `latentwire.imaging.image.read_image` for the arguments.
+    def encode_file(self, data: bytes, fit: Fit = "strict") -> EncodedImage:
+        """Encode the bytes of one image file; see `latentwire.imaging.reader.ImageReader` for the arguments.
 
         Raises:
             ImageError: the bytes are not an image, or the image does not fit this model, or has no code.
         """
-        return self.encode(image.read_image(data, self.card.image, fit, max_pixels)[None])[0]
+        return self.encode(image.read_image(data, self.card.image, fit)[None])[0]
 
     def encode(self, pixels: image.Pixels) -> list[EncodedImage]:
         """Encode uint8 (N, H, W, C) pixels of the model's shape, each image on its own.

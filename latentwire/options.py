@@ -1,14 +1,19 @@
 """Options that the library, its command line, the service and the training all take, each with its values.
 
 Each option is a `Literal` for annotations and a tuple of the same values for parsers and documents. The defaults are
-`strict`, `full`, `fallback` and `latent`.
+`strict`, `auto`, `full`, `fallback` and `latent`.
 """
 
 from typing import Literal, get_args
 
-# What to do with an image of another size or colour mode than the model's: refuse it, scale it, or pad it with black.
+# What to do with an image of another size or colour mode than the model's: refuse it, scale it, or pad it.
 Fit = Literal["strict", "resize", "pad"]
 FITS: tuple[Fit, ...] = get_args(Fit)
+
+# What shows through transparent pixels, for a model without transparency: the one of black and white that differs more
+# from the visible pixels, or a fixed one.
+Background = Literal["auto", "white", "black"]
+BACKGROUNDS: tuple[Background, ...] = get_args(Background)
 
 # What surrounds a payload: magic, version, fingerprint and checksum (full), or nothing (raw).
 Framing = Literal["full", "raw"]

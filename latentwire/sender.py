@@ -1,7 +1,7 @@
 """The sender of the Python API: images -> bitstreams, without the decoder."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,9 +16,12 @@ from latentwire.any_size.sender import AnySizeSender, Sent
 from latentwire.encoder import Encoder
 from latentwire.errors import ImageMismatch
 from latentwire.imaging import image
+from latentwire.imaging.fitting import FittedImage, Fitting
+from latentwire.imaging.formats import installed_formats
+from latentwire.imaging.reader import AnySizeReader, ImageReader
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
-from latentwire.model.card import ImageShape, ModelCard
-from latentwire.options import Fit, Framing, OnOod, Verify
+from latentwire.model.card import ModelCard
+from latentwire.options import Background, Fit, Framing, OnOod, Verify
 from latentwire.selection.assessment import GuardedImage, OodFinding
 from latentwire.selection.guard import Guard
 
@@ -37,12 +40,16 @@ class Encoded:
         code: code of the image before quantization, float32 (code size); empty for an image of any size.
         payload_bytes: number of bytes of the bitstream without header and checksum.
         ideal_bits: length of the payload in bits, by the probabilities of the model.
-        mse: mean squared error of the reconstruction, values in [0, 1]; None without a decoder.
-        psnr_db: peak signal-to-noise ratio of the reconstruction, in dB, infinite if exact; None without a decoder.
-        max_error: largest difference of one value in [0, 1]; None without a decoder.
+        mse: mean squared error of the reconstruction, values in [0, 1], against the image as fitted.
+        psnr_db: peak signal-to-noise ratio of the reconstruction, in dB, infinite if exact.
+        max_error: largest difference of one value in [0, 1].
         ood: why the image is out-of-distribution; None if it is not.
         sent_as: `code`, or the lossless format in the bitstream: `raw`, `png` or `webp`.
         quality: of 0 to 100, that an image of any size was encoded at; None for a vector model, which has one quality.
+        fitted: how the pixels of the source were changed to fit the model; None if they were not.
+
+    `mse`, `psnr_db` and `max_error` are None without a decoder, and for an image that is sent losslessly after its
+    pixels were changed: what the change has lost is not measured.
     """
 
     bitstream: bytes
@@ -56,6 +63,7 @@ class Encoded:
     max_error: float | None
     ood: OodFinding | None
     sent_as: str
+    fitted: Fitting | None = None
     quality: float | None = None
 
 
@@ -68,12 +76,14 @@ class EncodedMany:
         images: number of images in the container.
         model: `name@model_id` of the model that made the container.
         ood: why images are out-of-distribution, by their index.
+        fitted: how the pixels of images were changed to fit the model, by their index.
     """
 
     container: bytes
     images: int
     model: str
     ood: Mapping[int, OodFinding]
+    fitted: Mapping[int, Fitting]
 
 
 class Sender:
@@ -117,6 +127,7 @@ class Sender:
         source: ImageSource,
         *,
         fit: Fit = "strict",
+        background: Background = "auto",
         on_ood: OnOod = "fallback",
         framing: Framing = "full",
         quality: float | None = None,
@@ -127,7 +138,9 @@ class Sender:
         Args:
             source: path or bytes of an image file, uint8 array (H, W) or (H, W, C), or Pillow image.
             fit: what to do with an image of another size or colour mode than the model's: refuse it (`strict`), scale
-                it (`resize`), or keep its proportions and pad it with black (`pad`).
+                it (`resize`), or keep its proportions and pad it (`pad`).
+            background: what shows through transparent pixels, and around a padded image: `white`, `black`, or the one
+                that differs more from the visible pixels (`auto`). See `latentwire.imaging.reader.ImageReader`.
             on_ood: what to do with an out-of-distribution image: refuse it (`refuse`), encode it all the same (`warn`),
                 or encode it losslessly (`fallback`).
             framing: `full`, or `raw` for the payload without header and checksum.
@@ -144,76 +157,85 @@ class Sender:
         """
         if isinstance(self._half, Guard):
             refuse_quality(quality, target_bytes)
-            return self._encode(self._half, source, fit, on_ood, framing, None)
-        return self._encode_any_size(self._half, source, framing, quality, target_bytes)
+            return self._encode(self._half, source, fit, background, on_ood, framing, None)
+        return self._encode_any_size(self._half, source, background, framing, quality, target_bytes)
 
     def encode_many(
-        self, sources: Iterable[ImageSource], *, fit: Fit = "strict", on_ood: OnOod = "fallback"
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        fit: Fit = "strict",
+        background: Background = "auto",
+        on_ood: OnOod = "fallback",
     ) -> EncodedMany:
         """Encode many images into one container, which takes fewer bytes an image than single bitstreams.
 
         Args:
             sources: as in `encode`; read one after another.
             fit: as in `encode`.
+            background: as in `encode`.
             on_ood: as in `encode`.
 
         Raises:
             OSError: a file cannot be read.
             ImageError: an image cannot be encoded.
         """
-        return self._encode_many(sources, fit, on_ood, "latent")
+        return self._encode_many(sources, fit, background, on_ood, "latent")
 
     @staticmethod
     def _encode(
-        guard: Guard, source: ImageSource, fit: Fit, on_ood: OnOod, framing: Framing, max_mse: float | None
+        guard: Guard,
+        source: ImageSource,
+        fit: Fit,
+        background: Background,
+        on_ood: OnOod,
+        framing: Framing,
+        max_mse: float | None,
     ) -> Encoded:
-        return _result(guard.encode(_read(source, guard.card.image, fit), on_ood, max_mse), framing)
+        read = _read(source, ImageReader(guard.card.image, fit, background, formats=installed_formats()))
+        return _result(guard.encode(read.pixels, on_ood, max_mse).after(read.fitting), framing)
 
     @staticmethod
     def _encode_any_size(
         sender: AnySizeSender,
         source: ImageSource,
+        background: Background,
         framing: Framing,
         quality: float | None,
         target_bytes: int | None,
         min_psnr_db: float | None = None,
     ) -> Encoded:
-        pixels = _read_any_size(source)
-        sent = sender.encode(pixels, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db)
-        return _any_size_result(sent, sender.card, framing)
+        read = _read(source, AnySizeReader(background, formats=installed_formats()))
+        sent = sender.encode(read.pixels, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db)
+        return _any_size_result(sent, sender.card, framing, read.fitting)
 
-    def _encode_many(self, sources: Iterable[ImageSource], fit: Fit, on_ood: OnOod, verify: Verify) -> EncodedMany:
+    def _encode_many(
+        self, sources: Iterable[ImageSource], fit: Fit, background: Background, on_ood: OnOod, verify: Verify
+    ) -> EncodedMany:
         guard = self._half
         if not isinstance(guard, Guard):
             raise ImageMismatch("a container holds images of one shape; encode images of any size one by one")
         writer = guard.open_container(len(sources) if isinstance(sources, Sized) else 0)
         parts: list[bytes] = []
         ood: dict[int, OodFinding] = {}
-        shape = guard.card.image
-        for batch in _batches((_read(source, shape, fit) for source in sources), image.ENCODE_BATCH_SIZE):
-            for pixels in image.slices(batch, shape):
+        fitted: dict[int, Fitting] = {}
+        reader = ImageReader(guard.card.image, fit, background, formats=installed_formats())
+        images = (_read(source, reader) for source in sources)
+        while batch := list(islice(images, image.ENCODE_BATCH_SIZE)):
+            fitted.update({writer.images + index: read.fitting for index, read in enumerate(batch) if read.fitting})
+            for pixels in image.slices(np.stack([read.pixels for read in batch]), guard.card.image):
                 guarded = guard.encode_chunk(pixels, on_ood, verify)
                 ood.update({writer.images + index: finding for index, finding in guarded.ood_images.items()})
                 parts.append(writer.add(guarded.chunk))
-        return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, guard.card.full_name, ood)
+        return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, guard.card.full_name, ood, fitted)
 
 
-def _read(source: ImageSource, shape: ImageShape, fit: Fit) -> image.Pixels:
+def _read(source: ImageSource, reader: ImageReader | AnySizeReader) -> FittedImage:
     if isinstance(source, np.ndarray):
-        return image.fit_array(source, shape, fit)
+        return image.fit_array(source, reader)
     if isinstance(source, Image.Image):
-        return image.fit_picture(source, shape, fit)
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    return image.read_image(data, shape, fit)
-
-
-def _read_any_size(source: ImageSource) -> image.Pixels:
-    if isinstance(source, np.ndarray):
-        return image.any_array(source)
-    if isinstance(source, Image.Image):
-        return image.any_pixels(source)
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    return image.read_any_image(data)
+        return reader.read_picture(source)
+    return reader.read(source if isinstance(source, bytes) else Path(source).read_bytes())
 
 
 def refuse_quality(*wishes: float | None) -> None:
@@ -236,10 +258,11 @@ def _result(guarded: GuardedImage, framing: Framing) -> Encoded:
         max_error=guarded.max_error,
         ood=guarded.ood,
         sent_as=guarded.sent_as or "code",
+        fitted=guarded.fitting,
     )
 
 
-def _any_size_result(sent: Sent, card: AnySizeCard, framing: Framing) -> Encoded:
+def _any_size_result(sent: Sent, card: AnySizeCard, framing: Framing, fitting: Fitting | None) -> Encoded:
     errors = sent.errors
     return Encoded(
         bitstream=sent.bitstream,
@@ -253,11 +276,6 @@ def _any_size_result(sent: Sent, card: AnySizeCard, framing: Framing) -> Encoded
         max_error=None if errors is None else errors.max_error,
         ood=None,
         sent_as="code",
+        fitted=fitting,
         quality=sent.quality,
     )
-
-
-def _batches(pixels: Iterator[image.Pixels], size: int) -> Iterator[image.Pixels]:
-    """Yield images, uint8 (H, W, C), as stacks of at most `size`, uint8 (N, H, W, C)."""
-    while batch := list(islice(pixels, size)):
-        yield np.stack(batch)

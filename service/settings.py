@@ -15,8 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from latentwire.imaging.image import DEFAULT_MAX_PIXELS
-from latentwire.options import OnOod
+from latentwire.imaging.formats import DEFAULT_FORMATS, FORMATS, parse_formats
+from latentwire.imaging.reader import DEFAULT_MAX_PIXELS, ImageReader
+from latentwire.model.card import ImageShape
+from latentwire.options import Background, Fit, OnOod
 from service.cpus import usable_cpus
 from service.errors import StartupRefused
 
@@ -111,6 +113,9 @@ class Settings(BaseSettings):
     # Single requests
     max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="maximum size of a request body")
     max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="maximum pixels of an image file")
+    image_formats: str = Field(
+        ",".join(DEFAULT_FORMATS), description=f"formats of image files that are read, of {', '.join(FORMATS)}"
+    )
     body_timeout_s: Seconds = Field(60, description="time to receive a whole request body")
     max_queue_size: int = Field(64, ge=0, le=65536, description="maximum number of waiting requests; more get 429")
     queue_timeout_s: Seconds = Field(10, description="maximum time in the queue; then the request gets 429")
@@ -162,6 +167,11 @@ class Settings(BaseSettings):
     access_log: bool = Field(True, description="log one line per request to standard output")
     log_format: LogFormat = Field("text", description="lines for people, or one JSON object per line for programs")
 
+    @field_validator("image_formats")
+    @classmethod
+    def _check_formats(cls, formats: str) -> str:
+        return ",".join(parse_formats(formats))
+
     @field_validator("workers")
     @classmethod
     def _resolve_workers(cls, workers: int) -> int:
@@ -191,6 +201,10 @@ class Settings(BaseSettings):
     def verifies(self) -> bool:
         """Whether this process decodes each code after encoding, and so knows the reconstruction."""
         return self.encodes and (self.decodes if self.verify_reconstruction is None else self.verify_reconstruction)
+
+    def image_reader(self, shape: ImageShape, fit: Fit, background: Background) -> ImageReader:
+        """Return a reader of images for a model, within the bounds of these settings."""
+        return ImageReader(shape, fit, background, self.max_image_pixels, parse_formats(self.image_formats))
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:

@@ -17,12 +17,13 @@ from latentwire.errors import GoldenMismatch, ImageTooLarge, InvalidCode, ModelM
 from latentwire.format.any_size import STRIDE, Header, Parsed, Part, parts_of, read_header, read_payload
 from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
 from latentwire.imaging import image
+from latentwire.imaging.reader import ANY_SIZE_MAX_PIXELS, AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import DECODER_FILE
 from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
 
 # 67 million pixels take 200 MB as RGB.
-DEFAULT_MAX_PIXELS = image.ANY_SIZE_MAX_PIXELS
+DEFAULT_MAX_PIXELS = ANY_SIZE_MAX_PIXELS
 
 # Floating point differs a little between processors; a wrong graph differs by far more.
 GOLDEN_PIXEL_TOLERANCE = 2
@@ -257,7 +258,7 @@ class AnySizeDecoder:
             GoldenMismatch: a pixel differs by more than 2 of 255.
         """
         golden = self.card.golden
-        expected = image.read_any_image(base64.b64decode(golden.reconstruction_png_base64))
+        expected = AnySizeReader().read(base64.b64decode(golden.reconstruction_png_base64)).pixels
         pixels = self.decode_raw(base64.b64decode(golden.payload_base64))
         if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
             raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden pixels")

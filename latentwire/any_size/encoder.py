@@ -23,6 +23,7 @@ from latentwire.format.any_size import (
     write_payload,
 )
 from latentwire.imaging import image
+from latentwire.imaging.reader import AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ENCODER_FILE
 from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
@@ -182,7 +183,7 @@ class AnySizeEncoder:
             GoldenMismatch: quantization does not explain their distance.
         """
         golden = self.card.golden
-        pixels = image.read_any_image(base64.b64decode(golden.image_png_base64))
+        pixels = AnySizeReader().read(base64.b64decode(golden.image_png_base64)).pixels
         header, bodies, _ = read_payload(base64.b64decode(golden.payload_base64))
         gain = self.entropy.tables.gains(header.quality)[0][:, None, None]
         for part, body in zip(parts_of(header), bodies, strict=True):

@@ -16,7 +16,7 @@ from latentwire import __version__
 from latentwire.cli.arguments import Parser
 from latentwire.cli.console import Console, WrongUsage
 from latentwire.errors import CodecError
-from latentwire.options import FITS, FRAMINGS, ON_OOD
+from latentwire.options import BACKGROUNDS, FITS, FRAMINGS, ON_OOD
 
 # Each command imports its module when it runs, as numpy, Pillow and onnxruntime would delay `--help`.
 
@@ -118,8 +118,14 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         "--fit",
         choices=FITS,
         default="strict",
-        help="images of another size or colour mode: refuse them (strict, the default), scale them, or pad them with "
-        "black",
+        help="images of another size or colour mode: refuse them (strict, the default), scale them, or pad them",
+    )
+    command.add_argument(
+        "--background",
+        choices=BACKGROUNDS,
+        default="auto",
+        help="what shows through transparent pixels, and around padded images; auto, the default, takes the one that "
+        "differs more from the visible pixels, and pads images without transparency with black",
     )
     command.add_argument(
         "--framing", choices=FRAMINGS, default="full", help="raw leaves out header and checksum, which take 8 bytes"
@@ -153,9 +159,9 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     command.add_argument(
         "--max-image-pixels",
         type=_count,
-        default=1 << 22,
+        default=50_000_000,
         metavar="N",
-        help="maximum number of pixels of an image; default: 4194304",
+        help="maximum number of pixels of an image; default: 50000000",
     )
     add_output(command, "file, or folder for several files; default: beside the image, as .lw or .raw")
 

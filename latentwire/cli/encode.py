@@ -14,7 +14,6 @@ import numpy as np
 
 from latentwire.cli.console import Console, WrongUsage, pluralize
 from latentwire.cli.files import (
-    IMAGE_SUFFIXES,
     STREAM,
     SUFFIX_OF_FRAMING,
     FileProblem,
@@ -29,8 +28,11 @@ from latentwire.encoder import EncodedImage
 from latentwire.errors import ImageError, ModelError
 from latentwire.format.container import Chunk
 from latentwire.imaging import image
+from latentwire.imaging.fitting import FittedImage, Fitting
+from latentwire.imaging.formats import installed_formats, suffixes_of
+from latentwire.imaging.reader import ImageReader
 from latentwire.model.card import ModelCard
-from latentwire.options import Fit, OnOod
+from latentwire.options import OnOod
 from latentwire.selection.assessment import GuardedImage
 from latentwire.selection.guard import Guard
 from latentwire.selection.ladder import Ladder
@@ -50,7 +52,7 @@ def encode(arguments: argparse.Namespace, console: Console) -> None:
     models = Models(arguments.models_dir)
     wanted = arguments.model or os.environ.get("LATENTWIRE_DEFAULT_MODEL")
     cards = models.cards_beside(wanted) if _selects_model(arguments) else [models.card(wanted)]
-    sources = find_sources(arguments.files, IMAGE_SUFFIXES, "images", console)
+    sources = find_sources(arguments.files, suffixes_of(installed_formats()), "images", console)
     if not sources:
         return
     missing = [card.name for card in cards if not models.has_decoder(card)]
@@ -132,18 +134,27 @@ class _Session:
         self._above = above
         self._ladder = Ladder(guards) if _selects_model(arguments) else None
         self._raw: bool = arguments.framing == "raw"
+        self._reader = ImageReader(
+            self._guard.card.image,
+            arguments.fit,
+            arguments.background,
+            arguments.max_image_pixels,
+            installed_formats(),
+        )
         self._arguments = arguments
         self._console = console
         self._total = total
         self._done = self._images = self._bytes = self._lossless = 0
         self._of_model: Counter[str] = Counter()
+        self._fitted: Counter[str] = Counter()
 
     def encode_each(self, sources: list[Source], outputs: OutputPaths) -> None:
         """Write a bitstream for each image."""
         for source in sources:
             try:
                 path = outputs.file_for(source, SUFFIX_OF_FRAMING[self._arguments.framing])
-                guarded = self._choose(self._read(source))
+                read = self._read(source)
+                guarded = self._choose(read.pixels).after(read.fitting)
                 data = self._bytes_of(guarded.encoded)
                 with writing(path) as file:
                     file.write(data)
@@ -206,47 +217,51 @@ class _Session:
 
     def _chunks(self, sources: list[Source]) -> Iterator[Chunk]:
         for start in range(0, len(sources), image.ENCODE_BATCH_SIZE):
-            read: list[tuple[Source, image.Pixels]] = []
+            read: list[tuple[Source, FittedImage]] = []
             for source in sources[start : start + image.ENCODE_BATCH_SIZE]:
                 try:
                     read.append((source, self._read(source)))
                 except (ImageError, FileProblem, OSError) as error:
                     self._console.fail(source.name, error)
                 self._step()
-            start_of_part = 0
-            for part in image.slices(np.stack([pixels for _, pixels in read]), self._guard.card.image) if read else ():
-                end = start_of_part + len(part)
-                yield from self._encode_part([source for source, _ in read[start_of_part:end]], part)
-                start_of_part = end
+            for indices in image.slices(np.arange(len(read)), self._guard.card.image):
+                yield from self._encode_part([read[index] for index in indices])
 
-    def _encode_part(self, sources: list[Source], pixels: image.Pixels) -> Iterator[Chunk]:
+    def _encode_part(self, read: list[tuple[Source, FittedImage]]) -> Iterator[Chunk]:
         """Encode images for a container, without those that are refused."""
         on_ood: OnOod = self._arguments.on_ood
         try:
+            pixels = np.stack([fitted.pixels for _, fitted in read])
             guarded = self._guard.encode_chunk(pixels, on_ood, verify="reconstruction")
         except ImageError as error:
-            if len(sources) == 1:
-                self._console.fail(sources[0].name, error)
+            if len(read) == 1:
+                self._console.fail(read[0][0].name, error)
                 return
-            for index, source in enumerate(sources):
-                yield from self._encode_part([source], pixels[index : index + 1])
+            for one in read:
+                yield from self._encode_part([one])
             return
         if on_ood == "warn":
             for index, ood in guarded.ood_images.items():
-                self._console.warn(sources[index].name, ood.sentence)
-        self._images += len(sources)
+                source, fitted = read[index]
+                self._console.warn(source.name, ood.after(fitted.fitting).sentence)
+        self._images += len(read)
+        for _, fitted in read:
+            self._count_steps(fitted.fitting)
         self._lossless += len(guarded.chunk.payloads)
         yield guarded.chunk
 
-    def _read(self, source: Source) -> image.Pixels:
-        fit: Fit = self._arguments.fit
-        return image.read_image(source.read(), self._guard.card.image, fit, self._arguments.max_image_pixels)
+    def _read(self, source: Source) -> FittedImage:
+        return self._reader.read(source.read())
 
     def _count(self, source: Source, guarded: GuardedImage) -> None:
         self._images += 1
         self._lossless += guarded.sent_as is not None
+        self._count_steps(guarded.fitting)
         if guarded.ood is not None and guarded.sent_as is None:
             self._console.warn(source.name, guarded.ood.sentence)
+
+    def _count_steps(self, fitting: Fitting | None) -> None:
+        self._fitted.update(() if fitting is None else fitting.steps)
 
     def _step(self) -> None:
         self._done += 1
@@ -256,15 +271,17 @@ class _Session:
         each = f", {self._bytes / self._images:.2f} an image" if self._images else ""
         lossless = f"; {self._lossless:,} of them losslessly" if self._lossless else ""
         chosen = "".join(f"; {count:,} of model {name}" for name, count in sorted(self._of_model.items()))
+        fitted = "".join(f"; {count:,} {step}" for step, count in self._fitted.items())
         self._console.result(
-            f"{where}{pluralize(self._images, 'image')} in {pluralize(self._bytes, 'byte')}{each}{lossless}"
+            f"{where}{pluralize(self._images, 'image')} in {pluralize(self._bytes, 'byte')}{each}{lossless}{fitted}"
             f"{chosen if self._ladder or len(self._of_model) > 1 else ''}"
         )
 
 
 def _describe(guarded: GuardedImage, size_bytes: int) -> str:
+    fitted = "" if guarded.fitting is None else f", after {guarded.fitting.sentence}"
     if guarded.sent_as is not None:
-        why = guarded.ood.sentence if guarded.ood else "its symbols would take more bytes"
+        why = guarded.ood.sentence if guarded.ood else f"its symbols would take more bytes{fitted}"
         return f"{pluralize(size_bytes, 'byte')}, lossless ({guarded.sent_as}): {why}"
     quality = "" if guarded.psnr_db is None else f", {guarded.psnr_db:.2f} dB"
-    return f"{pluralize(size_bytes, 'byte')}{quality}"
+    return f"{pluralize(size_bytes, 'byte')}{quality}{fitted}"

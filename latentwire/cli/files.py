@@ -12,7 +12,6 @@ from latentwire.cli.console import Console, WrongUsage
 
 STREAM = "-"
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 SUFFIX_OF_FRAMING = {"full": ".lw", "raw": ".raw"}
 CONTAINER_SUFFIX = ".lwb"
 BITSTREAM_SUFFIXES = {

@@ -11,6 +11,7 @@ from PIL import Image
 
 from latentwire.errors import InvalidCode, InvalidImage
 from latentwire.imaging import image
+from latentwire.imaging.fitting import MODE_OF_CHANNELS
 from latentwire.imaging.strip_png import strip_png
 from latentwire.model.card import ImageShape
 
@@ -122,7 +123,7 @@ def _read_png(data: bytes, shape: ImageShape) -> image.Pixels:
         raise InvalidCode("the bitstream is damaged: the PNG file in it is not complete") from error
     if not data.endswith(_PNG_END):
         raise InvalidCode("the bitstream is damaged: bytes follow the PNG file in it")
-    pixels = _load(data, "PNG", shape, (image.MODE_OF_CHANNELS[shape.channels],))
+    pixels = _load(data, "PNG", shape, (MODE_OF_CHANNELS[shape.channels],))
     if data[_PNG_DEPTH_OFFSET] != 8:
         raise InvalidCode(f"the bitstream holds a PNG file of {data[_PNG_DEPTH_OFFSET]} bits a channel, not of 8")
     return pixels

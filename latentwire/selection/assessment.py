@@ -8,6 +8,7 @@ import numpy as np
 
 from latentwire.encoder import EncodedImage
 from latentwire.format.container import Chunk
+from latentwire.imaging.fitting import Fitting
 from latentwire.model.card import ModelCard
 
 
@@ -24,6 +25,10 @@ class OodFinding(NamedTuple):
 
     exceeded: tuple[LimitExceeded, ...]
     sentence: str
+
+    def after(self, fitting: Fitting | None) -> "OodFinding":
+        """Return this for a source that was changed before it was assessed; the sentence then says so."""
+        return self if fitting is None else self._replace(sentence=f"{self.sentence}, after {fitting.sentence}")
 
 
 class Assessment(NamedTuple):
@@ -58,11 +63,12 @@ class GuardedImage(NamedTuple):
     Attributes:
         card: card of the model that the bitstream names.
         encoded: the bitstream.
-        mse: mean squared error of the reconstruction, values in [0, 1]; None without a decoder.
-        psnr_db: peak signal-to-noise ratio in dB, infinite for an exact reconstruction; None without a decoder.
-        max_error: largest difference of one value in [0, 1]; None without a decoder.
+        mse: mean squared error of the reconstruction, values in [0, 1]; None if it is not known.
+        psnr_db: peak signal-to-noise ratio in dB, infinite for an exact reconstruction; None if it is not known.
+        max_error: largest difference of one value in [0, 1]; None if it is not known.
         ood: why the image is out-of-distribution; None if it is not.
         sent_as: `raw`, `png` or `webp` if the image is sent losslessly, None if its symbols are sent.
+        fitting: how the source was changed before; None if it was not. The figures above are about the result.
     """
 
     card: ModelCard
@@ -72,6 +78,20 @@ class GuardedImage(NamedTuple):
     max_error: float | None
     ood: OodFinding | None
     sent_as: str | None
+    fitting: Fitting | None = None
+
+    def after(self, fitting: Fitting | None) -> "GuardedImage":
+        """Return this for a source that was changed before it was encoded.
+
+        The sentence then says so. The figures of a lossless image are not known: they would compare its pixels with
+        themselves, and not with those of the source.
+        """
+        if fitting is None:
+            return self
+        ood = self.ood and self.ood.after(fitting)
+        if self.sent_as is None:
+            return self._replace(ood=ood, fitting=fitting)
+        return self._replace(mse=None, psnr_db=None, max_error=None, ood=ood, fitting=fitting)
 
 
 class GuardedChunk(NamedTuple):

@@ -18,8 +18,8 @@ from latentwire.format.code_json import CodeJson, max_code_bytes, parse_code_jso
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.options import FRAMINGS, Framing
+from latentwire.selection.json_fields import model_fields
 from service.api.bodies.code_sources import find_decoder
-from service.api.bodies.json_fields import model_fields
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
 from service.api.state import state_of

@@ -12,9 +12,10 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import ImageError
-from latentwire.imaging import image
+from latentwire.imaging.fitting import FittedImage, Pixels
+from latentwire.imaging.reader import ImageReader
 from latentwire.options import OnOod
-from service.api.bodies.json_fields import code_fields
+from latentwire.selection.json_fields import code_fields
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
 from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
@@ -78,7 +79,8 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     # A raw payload does not name its model.
     is_open = spec.options.model is None and spec.options.framing == "full"
     models = _Models(guard, ladder, state.registry.above if is_open else None)
-    work = partial(_encode_images, spec, headers.content_type, models, settings.max_image_pixels)
+    reader = settings.image_reader(guard.card.image, spec.options.fit, spec.options.background)
+    work = partial(_encode_images, spec, headers.content_type, models, reader)
     with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
         batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
@@ -117,46 +119,46 @@ def _encode_images(
     spec: _RequestSpec,
     content_type: bytes,
     models: _Models,
-    max_pixels: int,
+    reader: ImageReader,
     bodies: Sequence[bytes],
 ) -> list[_Encoded | Exception]:
     """Encode the image in each body; an error takes the place of its own result only."""
-    images = [_read_image(spec, content_type, models.guard.card, max_pixels, body) for body in bodies]
+    images = [_read_image(spec, content_type, reader, body) for body in bodies]
     return map_ok(images, partial(_encode_pixels, spec, models))
 
 
 def _read_image(
-    spec: _RequestSpec, content_type: bytes, card: "ModelCard", max_pixels: int, body: bytes
-) -> tuple[int, image.Pixels] | Exception:
-    """Return the size of the image file in bytes, and its pixels."""
+    spec: _RequestSpec, content_type: bytes, reader: ImageReader, body: bytes
+) -> tuple[int, FittedImage] | Exception:
+    """Return the size of the image file in bytes, and the image."""
     try:
         file = read_single_file(body, content_type.decode("latin-1")) if spec.body_type == FORM else body
-        return len(file), image.read_image(file, card.image, spec.options.fit, max_pixels)
+        return len(file), reader.read(file)
     except (ImageError, InvalidMultipart) as error:
         return error
 
 
 def _encode_pixels(
-    spec: _RequestSpec, models: _Models, images: list[tuple[int, image.Pixels]]
+    spec: _RequestSpec, models: _Models, images: list[tuple[int, FittedImage]]
 ) -> Iterable[_Encoded | Exception]:
     """Encode all images by one run of each graph; or each by itself, where the model depends on the image."""
     options = spec.options
     results: Iterable[GuardedImage | Exception]
     if models.ladder is not None:
-        results = [_select_model(spec, models.ladder, pixels) for _, pixels in images]
+        results = [_select_model(spec, models.ladder, read.pixels) for _, read in images]
     else:
-        batch = np.stack([pixels for _, pixels in images])
+        batch = np.stack([read.pixels for _, read in images])
         results = models.guard.encode_each(batch, options.on_ood, options.max_mse, models.above)
-    for (file_bytes, _), result in zip(images, results, strict=True):
+    for (file_bytes, read), result in zip(images, results, strict=True):
         if isinstance(result, Exception):
             yield result
         else:
-            code = _framed(spec, result.encoded)
-            content = _to_json(result) if spec.response_type == JSON else code
-            yield _Encoded(file_bytes, len(code), result, content)
+            code, guarded = _framed(spec, result.encoded), result.after(read.fitting)
+            content = _to_json(guarded) if spec.response_type == JSON else code
+            yield _Encoded(file_bytes, len(code), guarded, content)
 
 
-def _select_model(spec: _RequestSpec, ladder: "Ladder", pixels: image.Pixels) -> "GuardedImage":
+def _select_model(spec: _RequestSpec, ladder: "Ladder", pixels: Pixels) -> "GuardedImage":
     options = spec.options
     if options.target_bytes is None:
         return ladder.smallest_reaching(pixels, cast(float, options.min_psnr_db), options.on_ood)
@@ -180,6 +182,7 @@ def _quality_headers(guarded: "GuardedImage") -> Iterable[tuple[bytes, str]]:
     """Return as headers what the JSON says about the reconstruction."""
     exceeded = "none" if guarded.ood is None else ", ".join(limit.score for limit in guarded.ood.exceeded)
     yield b"latentwire-ood", exceeded or "uncodable"
+    yield b"latentwire-fitted", "none" if guarded.fitting is None else ", ".join(guarded.fitting.steps)
     if guarded.psnr_db is not None:
         yield b"latentwire-psnr-db", f"{guarded.psnr_db:.2f}"
     if guarded.max_error is not None:

@@ -4,6 +4,7 @@ The steps of a request, in the order of this file: parse, admit, encode, respond
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
@@ -13,9 +14,11 @@ from starlette.types import Receive, Scope, Send
 from latentwire.errors import OutOfDistribution
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
-from latentwire.options import FITS, ON_OOD, OnOod, Verify
+from latentwire.imaging.fitting import Fitting
+from latentwire.options import BACKGROUNDS, FITS, ON_OOD, OnOod, Verify
+from latentwire.selection.json_fields import code_fields
 from service.api.bodies.image_sources import ImageSource, open_image_source
-from service.api.bodies.json_fields import JsonImageList, code_fields
+from service.api.bodies.json_fields import JsonImageList
 from service.api.bodies.streams import admit_batch
 from service.api.encode_options import parse_verify
 from service.api.state import state_of
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from latentwire.registry import ComponentSet
     from latentwire.selection.guard import Guard
 
-PARAMETERS = frozenset({"model", "fit", "on_ood", "verify"})
+PARAMETERS = frozenset({"model", "fit", "background", "on_ood", "verify"})
 
 # Time of one part of the work: single images wait no longer, and a thread switch costs as much as some images.
 PART_S = 0.01
@@ -46,7 +49,9 @@ async def encode_batch(scope: Scope, receive: Receive, send: Send) -> None:
     headers = parse_content_headers(scope)
     response_type = negotiate(headers.accept.decode("latin-1"), RESPONSE_TYPES)
     fit = parse_choice("fit", FITS, parameters.get("fit", "strict"))
-    images = open_image_source(headers.content_type.decode("latin-1"), encoder.card.image, fit, settings)
+    background = parse_choice("background", BACKGROUNDS, parameters.get("background", "auto"))
+    reader = settings.image_reader(encoder.card.image, fit, background)
+    images = open_image_source(headers.content_type.decode("latin-1"), reader, settings)
     on_ood = parse_choice("on_ood", ON_OOD, parameters.get("on_ood", settings.on_ood))
     verify = parse_verify(parameters.get("verify", "latent"), has_decoder=settings.verifies)
     guard = state.registry.guard(encoder.card.name)
@@ -74,9 +79,9 @@ def _encode_part(images: ImageSource, codes: "CodeWriter") -> tuple[bytes, bool]
     """Encode images that have arrived, for about `PART_S`; return the bytes, and whether images may be left."""
     until_s = perf_counter() + PART_S
     encoded = []
-    while (pixels := images.take()) is not None:
+    while (taken := images.take()) is not None:
         try:
-            encoded.append(codes.add(pixels))
+            encoded.append(codes.add(*taken))
         except OutOfDistribution:
             # Once the response has begun, no problem document counts the refusal.
             record_ood("refused", 1)
@@ -102,8 +107,9 @@ class CodeWriter(ABC):
     def start(self, count: int | None) -> bytes:
         """Begin with the number of images, if it is known."""
 
-    def add(self, pixels: image.Pixels) -> bytes:
-        """Encode images, uint8 (N, H, W, C)."""
+    def add(self, pixels: image.Pixels, fittings: Iterable[Fitting | None]) -> bytes:
+        """Encode images, uint8 (N, H, W, C), each changed before as its fitting says."""
+        self._fittings = iter(fittings)
         return b"".join(map(self._encode, image.slices(pixels, self._card.image)))
 
     @abstractmethod
@@ -175,7 +181,7 @@ class _JsonWriter(CodeWriter):
     def _encode(self, pixels: image.Pixels) -> bytes:
         written = []
         for one, assessment in zip(pixels, self._guard.assess(pixels), strict=True):
-            guarded = self._guard.apply_policy(one, assessment, self._on_ood)
+            guarded = self._guard.apply_policy(one, assessment, self._on_ood).after(next(self._fittings))
             self._record_ood(int(assessment.ood is not None))
             written.append(self._entries.add(code_fields(guarded)))
         return b"".join(written)

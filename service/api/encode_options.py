@@ -3,11 +3,11 @@
 import math
 from typing import NamedTuple
 
-from latentwire.options import FITS, FRAMINGS, ON_OOD, VERIFY, Fit, Framing, OnOod, Verify
+from latentwire.options import BACKGROUNDS, FITS, FRAMINGS, ON_OOD, VERIFY, Background, Fit, Framing, OnOod, Verify
 from service.errors import InvalidParameter
 from service.http.query import parse_choice, parse_number, parse_positive_integer
 
-PARAMETERS = frozenset({"model", "fit", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr"})
+PARAMETERS = frozenset({"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr"})
 
 
 class EncodeOptions(NamedTuple):
@@ -15,6 +15,7 @@ class EncodeOptions(NamedTuple):
 
     model: str | None
     fit: Fit
+    background: Background
     framing: Framing
     on_ood: OnOod
     max_mse: float | None
@@ -38,6 +39,7 @@ def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decod
     options = EncodeOptions(
         model=parameters.get("model"),
         fit=parse_choice("fit", FITS, parameters.get("fit", "strict")),
+        background=parse_choice("background", BACKGROUNDS, parameters.get("background", "auto")),
         framing=parse_choice("framing", FRAMINGS, parameters.get("framing", "full")),
         on_ood=parse_choice("on_ood", ON_OOD, parameters.get("on_ood", on_ood)),
         max_mse=parse_number("max_mse", parameters.get("max_mse"), "from 0 to 1", maximum=1),

@@ -20,8 +20,10 @@ from latentwire.format import lossless
 from latentwire.format.bitstream import write_bitstream
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
-from latentwire.imaging.image import FORMATS, read_image, write_file
+from latentwire.imaging.formats import DEFAULT_FORMATS, FORMATS
+from latentwire.imaging.image import write_file
 from latentwire.imaging.png_fast_path import read_plain_png
+from latentwire.imaging.reader import ImageReader
 from latentwire.imaging.strip_metadata import strip
 from latentwire.imaging.strip_png import PNG_SIGNATURE
 from latentwire.model.card import read_card
@@ -95,7 +97,7 @@ def fuzz_image(data: bytes) -> None:
     for file in (data, _png_of(data)):
         for fit in ("strict", "resize", "pad"):
             try:
-                pixels = read_image(file, SHAPE, fit, max_pixels=_MAX_PIXELS)
+                pixels = ImageReader(SHAPE, fit, max_pixels=_MAX_PIXELS).read(file).pixels
             except ImageError:
                 continue
             _expect(pixels.shape == SHAPE.as_tuple(), "an image of another shape")
@@ -129,7 +131,7 @@ def written_seeds(target: str) -> dict[str, bytes]:
         "raw": {"sound": sound_payload(), "sound-image": sound_image()},
         "card": {"sound": _CARD.to_json().encode()},
         "container": {},
-        "image": {f"sound-{format_.lower()}": write_file(_PIXELS, format_) for format_ in FORMATS},
+        "image": {f"sound-{name}": write_file(_PIXELS, FORMATS[name].pillow) for name in DEFAULT_FORMATS},
     }[target]
     return {**whole, **{path.name: path.read_bytes() for path in sorted(FOLDER.glob(f"{target}-*"))}}
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import latentwire
 from latentwire import Codec, DecodedImage, Receiver, Sender, codec
+from latentwire.imaging.fitting import Fitting
 from latentwire.imaging.image import Pixels, write_png
 from latentwire.options import FRAMINGS, Framing
 from service.settings import Role, Settings
@@ -139,8 +140,25 @@ def test_other_sizes_are_fitted_on_request(both: Codec, tmp_path: Path) -> None:
             both.encode(source)
     with pytest.raises(latentwire.ImageMismatch, match="pass uint8"):
         both.encode(large.astype(float))
-    with pytest.raises(latentwire.ImageTooLarge):
-        both.encode(Image.new("L", (4096, 4096)), fit="resize")
+    assert both.encode(Image.new("L", (9000, 9000)), fit="resize").fitted == Fitting(resized=(9000, 9000))
+
+
+def test_what_was_lost_before_encoding_is_told(both: Codec) -> None:
+    drawing = Image.new("RGBA", (60, 80), (0, 0, 0, 0))
+    drawing.paste((0, 0, 0, 255), (20, 10, 30, 70))
+    encoded = both.encode(drawing, fit="resize")
+    assert encoded.fitted == Fitting("white", "RGBA of 8 bits", (80, 60))
+    assert encoded.sent_as != "code"
+    assert (encoded.mse, encoded.psnr_db, encoded.max_error) == (None, None, None)
+    assert encoded.ood is not None
+    assert encoded.ood.sentence.endswith(f", after {encoded.fitted.sentence}")
+    many = both.encode_many([familiar_pixels(1, seed=1)[0], drawing], fit="resize")
+    assert many.fitted == {1: encoded.fitted}
+    assert both.decode(encoded.bitstream).max() == 255
+    assert both.encode(drawing, fit="resize", background="black").fitted == Fitting("black", *encoded.fitted[1:])
+    as_code = both.encode(drawing, fit="resize", on_ood="warn")
+    assert as_code.psnr_db is not None
+    assert as_code.fitted == encoded.fitted
 
 
 def test_out_of_distribution_images(both: Codec) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from latentwire import __version__
-from latentwire.imaging.image import DEFAULT_MAX_PIXELS
+from latentwire.imaging.reader import DEFAULT_MAX_PIXELS
 from latentwire.options import OnOod
 from service.errors import StartupRefused
 from service.settings import LogFormat, Role, Settings, read_settings
@@ -41,7 +41,7 @@ def test_every_setting_is_a_flag() -> None:
             assert getattr(read_settings([f"--{flag}"]), name) is True
             assert getattr(read_settings([f"--no-{flag}"]), name) is False
         else:
-            value = values[field.annotation]
+            value = "png,tiff" if name == "image_formats" else values[field.annotation]
             assert str(getattr(read_settings([f"--{flag}", value]), name)) == value
 
 

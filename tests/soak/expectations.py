@@ -167,6 +167,7 @@ def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
         "max_error": sent.max_error,
         "ood": {"sentence": ood.sentence, "scores": scores} if ood else None,
         "sent_as": sent.sent_as or "code",
+        "fitted": sent.fitting and sent.fitting.to_dict(),
     }
 
 
@@ -184,6 +185,7 @@ def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedI
         headers["latentwire_max_error"] = f"{sent.max_error:.4f}"
     if sent.ood is None:
         headers["latentwire_ood"] = "none"
+    headers["latentwire_fitted"] = ", ".join(sent.fitting.steps) if sent.fitting else "none"
     return gives(bytes_of(sent.encoded), OCTETS, **headers)
 
 

@@ -16,6 +16,7 @@ from latentwire.format.code_json import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
 from latentwire.imaging import image
+from latentwire.imaging.reader import ImageReader
 from latentwire.model.card import ModelCard
 from latentwire.options import FITS, Fit
 from service.settings import Settings
@@ -199,16 +200,16 @@ class Hostile:
         fit: Fit = random.choice(FITS)
         path = route("/encode", fit=fit)
         if random.random() < 0.7:
-            side = random.choice([2049, 20_000, 2**31 - 1])
+            side = random.choice([7072, 20_000, 2**31 - 1])
             return Exchange("sender", path, refuses("image-too-large"), png_that_claims(side, side))
         # Just within the limit: all of it must be unpacked.
         buffer = io.BytesIO()
-        Image.new("L", (2048, 2048), 200).save(buffer, "PNG")
+        Image.new("L", (7071, 7071), 200).save(buffer, "PNG")
         data, guard = buffer.getvalue(), self._known.sender.guard(None)
 
         def work() -> Check:
-            sent = guard.encode(image.read_image(data, guard.card.image, fit))
-            return gives_code(guard.card, sent, lambda code: code.bitstream)
+            read = ImageReader(guard.card.image, fit).read(data)
+            return gives_code(guard.card, guard.encode(read.pixels).after(read.fitting), lambda code: code.bitstream)
 
         return Exchange("sender", path, expected_of(work), data, {"Accept": OCTETS})
 

@@ -16,6 +16,7 @@ from latentwire.decoder import Decoder
 from latentwire.encoder import EncodedImage, Encoder
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
+from latentwire.imaging.reader import ImageReader
 from latentwire.model.card import ModelCard
 from latentwire.options import ON_OOD, VERIFY, OnOod, Verify
 from latentwire.registry import Registry
@@ -158,7 +159,8 @@ def _single_images(known: Known, name: str, pixels: Pixels) -> Found:
         larger = np.repeat(np.repeat(one, 2 + number % 2, axis=0), 2, axis=1)
         for fit in ("resize", "pad"):
             data = image.write_png(larger) if number % 2 else image.write_file(larger, "JPEG")
-            fitted = guard.encode(image.read_image(data, card.image, fit))
+            read = ImageReader(card.image, fit).read(data)
+            fitted = guard.encode(read.pixels).after(read.fitting)
             path = route("/encode", model=name, fit=fit)
             yield f"encode, {fit}", Exchange("sender", path, gives_code(card, fitted, _whole), data, bitstream)
 

@@ -123,7 +123,7 @@ def load_images(name: str, data_dir: Path | None = None, target: TargetShape = A
 
 def target_shape(recipe: Recipe) -> TargetShape:
     """Return the shape and fit in which a recipe wants its images."""
-    return TargetShape(recipe.image_height, recipe.image_width, recipe.channels, recipe.fit)
+    return TargetShape(recipe.image_height, recipe.image_width, recipe.channels, recipe.fit, recipe.background)
 
 
 def skipped_in_words(dataset: Dataset) -> str:

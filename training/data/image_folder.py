@@ -3,8 +3,9 @@
     pictures/cat/1.png            pictures/train/cat/1.png       pictures/1.png
     pictures/dog/a/2.jpg          pictures/test/cat/9.png        pictures/more/2.png
 
-Each file is read as the service reads an image, by `latentwire.imaging.image.read_image`. Files and folders whose names
-start with a dot are skipped. The order is that of the paths' names, whatever the file system's is.
+Each file is read as the service reads an image, by `latentwire.imaging.reader.ImageReader`, in all formats that are
+installed. Files and folders whose names start with a dot are skipped. The order is that of the paths' names, whatever
+the file system's is.
 """
 
 from collections import Counter
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from latentwire.errors import ImageError, ImageMismatch, InvalidImage
-from latentwire.imaging import image
+from latentwire.imaging.formats import describe, installed_formats
+from latentwire.imaging.reader import ImageReader, shape_of_file
 from latentwire.model.card import ImageShape
 from training.data.images import Images, TargetShape, check_size
 from training.errors import CorruptData, InvalidRecipe
@@ -28,9 +29,6 @@ MAX_PIXELS = 1 << 26
 
 # Largest side of an image, in pixels.
 MAX_SIDE = 4096
-
-_SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
-_ORIENTATION = 0x0112
 
 # Height, width and channels of an image; a side may be longer than a model's may be.
 _Shape = tuple[int, int, int]
@@ -65,6 +63,7 @@ def load_folder(folder: Path, target: TargetShape) -> FolderImages:
     classes = sorted({name for root, part in zip(roots, files, strict=True) for name in _classes(root, part)})
     labels = {name: index for index, name in enumerate(classes)}
     check_size(sum(map(len, files)), shape, str(folder))
+    reader = ImageReader(shape, target.fit, target.background, MAX_PIXELS, installed_formats())
     skipped: list[Skipped] = []
     parts = []
     for root, part in zip(roots, files, strict=True):
@@ -72,7 +71,7 @@ def load_folder(folder: Path, target: TargetShape) -> FolderImages:
         found: list[int] = []
         for path, name in zip(part, _classes(root, part), strict=True):
             try:
-                pixels[len(found)] = image.read_image(_read(path), shape, target.fit, MAX_PIXELS)
+                pixels[len(found)] = reader.read(_read(path)).pixels
             except ImageMismatch as error:
                 if target.fit == "strict":
                     raise InvalidRecipe(f"{path}: {error}") from error
@@ -114,7 +113,7 @@ def _shape(files: Sequence[Path], folder: Path, target: TargetShape) -> ImageSha
     found = Counter(shape for path in files if (shape := _shape_of_file(path)) is not None)
     if not found:
         raise CorruptData(
-            f"{folder} holds {len(files)} files, and none of them is a readable image ({', '.join(image.FORMATS)})"
+            f"{folder} holds {len(files)} files, and none of them is a readable image ({describe(installed_formats())})"
         )
     asked = (target.height, target.width, target.channels)
     completed = {tuple(one or other for one, other in zip(asked, shape, strict=True)) for shape in found}
@@ -154,13 +153,9 @@ def _usual(found: Mapping[_Shape, int], index: int) -> int:
 def _shape_of_file(path: Path) -> _Shape | None:
     """Return height, width and channels of an upright image by its header; None if it is not readable."""
     try:
-        with Image.open(path, formats=image.FORMATS) as header:
-            height, width, mode = header.height, header.width, header.mode
-            if header.getexif().get(_ORIENTATION) in _SWAPPING_ORIENTATIONS:
-                height, width = width, height
-    except Exception:  # Pillow raises many kinds; `load_folder` names the file
+        return shape_of_file(path, installed_formats())
+    except ImageError:
         return None
-    return height, width, 1 if mode in ("1", "L") or mode.startswith("I") else 4 if mode in ("LA", "PA", "RGBA") else 3
 
 
 def _read(path: Path) -> bytes:

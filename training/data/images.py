@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from latentwire.errors import ImageError
 from latentwire.imaging import image
+from latentwire.imaging.fitting import MODE_OF_CHANNELS
+from latentwire.imaging.reader import ImageReader
 from latentwire.model.card import ImageShape
-from latentwire.options import Fit
+from latentwire.options import Background, Fit
 from training.errors import CorruptData, InvalidRecipe
 
 # Largest data set, in bytes of memory at 1 byte a value: about 60,000 images of 128 × 128 pixels in colour.
@@ -43,13 +45,15 @@ def choose_examples(images: Images, count: int) -> npt.NDArray[np.int64]:
 class TargetShape(NamedTuple):
     """The shape that a recipe wants images to have, in pixels and channels; 0 takes that of the data.
 
-    `fit` is that of `latentwire.imaging.image.read_image`: an image of another shape is refused, stretched, or padded.
+    `fit` and `background` are those of `latentwire.imaging.reader.ImageReader`: an image of another shape is refused,
+    stretched, or padded, and transparent pixels are laid on a background.
     """
 
     height: int = 0
     width: int = 0
     channels: int = 0
     fit: Fit = "strict"
+    background: Background = "auto"
 
     def shape(self, found: ImageShape) -> ImageShape:
         """Return the shape of the images, where that of the data is `found`."""
@@ -71,7 +75,7 @@ def shape_of(pixels: npt.NDArray[np.uint8], what: str) -> ImageShape:
     count, height, width, channels = pixels.shape
     if not count:
         raise CorruptData(f"{what} holds no image")
-    if channels not in image.MODE_OF_CHANNELS or not (1 <= height <= 4096 and 1 <= width <= 4096):
+    if channels not in MODE_OF_CHANNELS or not (1 <= height <= 4096 and 1 <= width <= 4096):
         raise CorruptData(
             f"{what} holds arrays of {height} × {width} × {channels}; an image has height × width × channels, "
             "sides of at most 4,096 pixels, and 1, 3 or 4 channels"
@@ -109,9 +113,10 @@ def fit_pixels(pixels: npt.NDArray[np.uint8], target: TargetShape, what: str) ->
         )
     check_size(len(pixels), shape, what)
     fitted = np.empty((len(pixels), *shape.as_tuple()), np.uint8)
+    reader = ImageReader(shape, target.fit, target.background)
     try:
         for index, picture in enumerate(pixels):
-            fitted[index] = image.read_image(image.write_png(picture), shape, target.fit, max_pixels=found.pixels)
+            fitted[index] = image.fit_array(picture, reader).pixels
     except ImageError as error:
         raise CorruptData(f"an image of {what} cannot be fitted: {error}") from error
     return fitted

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from latentwire.options import Fit
+from latentwire.options import Background, Fit
 from training.recipe.architecture import STRICT, Architecture, Codebook, Dense
 
 InitialisationName = Literal["torch", "glorot"]
@@ -31,6 +31,9 @@ class Recipe(BaseModel):
     image_width: int = Field(0, ge=0, le=4096, description="pixels; 0 takes that of the data")
     channels: int = Field(0, ge=0, le=4, description="1 grey, 3 RGB, 4 RGBA; 0 takes those of the data")
     fit: Fit = Field("strict", description="what to do with images of another size")
+    background: Background = Field(
+        "auto", description="what shows through transparent pixels; auto takes what differs more from the visible ones"
+    )
     training_images: int = Field(0, ge=0, description="number of images to train on; 0 takes all")
     validation_images: int = Field(
         0,

@@ -5,11 +5,11 @@ from typing import cast
 
 import numpy as np
 
-from latentwire.errors import ImageError, ImageMismatch, ImageTooLarge, InvalidArray
+from latentwire.errors import ImageError, ImageMismatch, InvalidArray
 from latentwire.format.npy import NpyReader
 from latentwire.imaging import image
-from latentwire.model.card import ImageShape
-from latentwire.options import Fit
+from latentwire.imaging.fitting import MODE_OF_CHANNELS, FittedImage, FittedImages
+from latentwire.imaging.reader import ImageReader
 from service.api.bodies.streams import check_batch_size
 from service.errors import UnsupportedMediaType
 from service.http.media_types import FORM, NPY
@@ -27,24 +27,23 @@ class ImageSource(ABC):
     count: int | None = None
     opened = False
 
-    def __init__(self, parser: NpyReader | FileForm, shape: ImageShape, fit: Fit, settings: Settings) -> None:
-        self._parser = parser
-        self._shape, self._fit, self._settings = shape, fit, settings
+    def __init__(self, parser: NpyReader | FileForm, reader: ImageReader, settings: Settings) -> None:
+        self._parser, self._reader, self._settings = parser, reader, settings
 
     def feed(self, data: bytes) -> None:
         """Take in the bytes that come next."""
         self._parser.feed(data)
 
     @abstractmethod
-    def take(self) -> image.Pixels | None:
-        """Return the next images, uint8 (N, H, W, C) of the model's shape, or None if more bytes are needed."""
+    def take(self) -> FittedImages | None:
+        """Return the next images, or None if more bytes are needed."""
 
     def finish(self) -> None:
         """Check that the body is complete."""
         self._parser.finish()
 
 
-def open_image_source(content_type: str, shape: ImageShape, fit: Fit, settings: Settings) -> ImageSource:
+def open_image_source(content_type: str, reader: ImageReader, settings: Settings) -> ImageSource:
     """Return the source for a body of this type.
 
     Raises:
@@ -53,9 +52,9 @@ def open_image_source(content_type: str, shape: ImageShape, fit: Fit, settings: 
     """
     body_type = media_type_of(content_type)
     if body_type == NPY or is_binary(body_type):
-        return _NpyImages(shape, fit, settings)
+        return _NpyImages(reader, settings)
     if body_type == FORM:
-        return _FormImages(shape, fit, settings, content_type)
+        return _FormImages(reader, settings, content_type)
     raise UnsupportedMediaType(
         f"/encode/batch takes an array or a form, not {body_type[:64]}; send "
         f"-H 'Content-Type: {NPY}' with a uint8 array, or a form of image files with -F file=@a.png -F file=@b.png"
@@ -65,36 +64,33 @@ def open_image_source(content_type: str, shape: ImageShape, fit: Fit, settings: 
 class _NpyImages(ImageSource):
     """Images as an array, uint8 (N, H, W) or (N, H, W, C)."""
 
-    def __init__(self, shape: ImageShape, fit: Fit, settings: Settings) -> None:
-        self._reader = NpyReader([np.uint8], "uint8")
-        super().__init__(self._reader, shape, fit, settings)
+    def __init__(self, reader: ImageReader, settings: Settings) -> None:
+        self._array = NpyReader([np.uint8], "uint8")
+        super().__init__(self._array, reader, settings)
 
     def feed(self, data: bytes) -> None:
         super().feed(data)
-        if not self.opened and self._reader.shape is not None:
-            self._check(self._reader.shape)
-            self.count = self._reader.shape[0]
+        if not self.opened and self._array.shape is not None:
+            self._check(self._array.shape)
+            self.count = self._array.shape[0]
             self.opened = True
 
-    def take(self) -> image.Pixels | None:
-        block = self._reader.take(self._rows_at_once) if self.opened else None
+    def take(self) -> FittedImages | None:
+        block = self._array.take(self._rows_at_once) if self.opened else None
         if block is None:
             return None
-        return image.fit_pixels(cast(image.Pixels, block.reshape(*block.shape[:3], -1)), self._shape, self._fit)
+        return image.fit_arrays(cast(image.Pixels, block.reshape(*block.shape[:3], -1)), self._reader)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if len(shape) not in (3, 4):
             raise InvalidArray(f"the array has {len(shape)} dimensions; images have 3 (N, H, W) or 4 (N, H, W, C)")
         count, height, width = shape[:3]
         check_batch_size(count, self._settings.max_batch_images)
-        max_pixels = self._settings.max_image_pixels
-        if height * width > max_pixels:
-            raise ImageTooLarge(f"the images have {height} × {width} pixels; at most {max_pixels:,} in all are allowed")
         channels = shape[3] if len(shape) == 4 else 1
-        if channels > max(image.MODE_OF_CHANNELS):
-            raise ImageMismatch(f"the images have {channels:,} channels; the model takes {self._shape}")
+        if channels > max(MODE_OF_CHANNELS):
+            raise ImageMismatch(f"the images have {channels:,} channels; the model takes {self._reader.shape}")
         # Refuses a shape that does not fit before any image has arrived.
-        image.fit_pixels(np.empty((0, height, width, channels), dtype=np.uint8), self._shape, self._fit)
+        image.check_arrays((height, width, channels), self._reader)
         values = max(1, height * width * channels)
         self._rows_at_once = max(1, min(image.ENCODE_BATCH_SIZE, image.MAX_BATCH_VALUES // values))
 
@@ -104,18 +100,18 @@ class _FormImages(ImageSource):
 
     opened = True
 
-    def __init__(self, shape: ImageShape, fit: Fit, settings: Settings, content_type: str) -> None:
+    def __init__(self, reader: ImageReader, settings: Settings, content_type: str) -> None:
         self._form = FileForm(content_type, settings.max_body_bytes)
-        super().__init__(self._form, shape, fit, settings)
+        super().__init__(self._form, reader, settings)
         self._taken = 0
 
-    def take(self) -> image.Pixels | None:
-        pixels: list[image.Pixels] = []
-        while len(pixels) < image.ENCODE_BATCH_SIZE and (file := self._form.take()) is not None:
+    def take(self) -> FittedImages | None:
+        images: list[FittedImage] = []
+        while len(images) < image.ENCODE_BATCH_SIZE and (file := self._form.take()) is not None:
             check_batch_size(self._taken + 1, self._settings.max_batch_images)
             try:
-                pixels.append(image.read_image(file, self._shape, self._fit, self._settings.max_image_pixels))
+                images.append(self._reader.read(file))
             except ImageError as error:
                 raise type(error)(f"file {self._taken} of the form: {error}") from error
             self._taken += 1
-        return np.stack(pixels) if pixels else None
+        return FittedImages.stack(images, self._reader.shape) if images else None

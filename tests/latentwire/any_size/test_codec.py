@@ -30,6 +30,8 @@ from latentwire.any_size.entropy_model import squash
 from latentwire.format.any_size import Header, Part, parts_of
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging import image
+from latentwire.imaging.fitting import Fitting
+from latentwire.imaging.reader import AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from tests.tiny_any_size_model import drawn_picture, publish_tiny_any_size_model
 
@@ -221,11 +223,16 @@ def test_sources_of_all_kinds(codec: Codec, tmp_path: Path) -> None:
     opaque = Image.fromarray(pixels).convert("RGBA")
     for source in (path, str(path), path.read_bytes(), Image.fromarray(pixels), opaque):
         assert codec.encode(source).bitstream == expected
-    opaque.putpixel((3, 3), (1, 2, 3, 254))
-    with pytest.raises(ImageMismatch, match="transparent"):
-        codec.encode(opaque)
+    opaque.putpixel((3, 3), (1, 2, 3, 0))
+    for background, level in (("white", 255), ("black", 0)):
+        flat = pixels.copy()
+        flat[3, 3] = level
+        for transparent in (opaque, np.array(opaque)):
+            encoded = codec.encode(transparent, background=background)  # type: ignore[arg-type]
+            assert encoded.bitstream == codec.encode(flat).bitstream
+            assert encoded.fitted == Fitting(background, "RGBA of 8 bits")  # type: ignore[arg-type]
     wrong: Any
-    for wrong in (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):
+    for wrong in (np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):
         with pytest.raises(ImageMismatch):
             codec.encode(wrong)
 
@@ -259,7 +266,9 @@ def test_another_model_is_refused(codec: Codec, tmp_path: Path) -> None:
 def test_models_that_do_not_give_their_golden_data_are_refused(any_size_model: Path) -> None:
     encoder, decoder = halves(any_size_model)
     golden = encoder.card.golden
-    inverted = base64.b64encode(image.write_png(255 - image.read_any_image(base64.b64decode(golden.image_png_base64))))
+    inverted = base64.b64encode(
+        image.write_png(255 - AnySizeReader().read(base64.b64decode(golden.image_png_base64)).pixels)
+    )
     encoder.card = encoder.card.model_copy(
         update={"golden": golden.model_copy(update={"image_png_base64": inverted.decode()})}
     )

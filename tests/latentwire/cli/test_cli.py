@@ -23,6 +23,7 @@ from latentwire.encoder import Encoder
 from latentwire.format import container
 from latentwire.format.chunk_coder import ChunkCoder
 from latentwire.format.container_writer import FrameWriter
+from latentwire.imaging.formats import describe, installed_formats, suffixes_of
 from latentwire.imaging.image import read_image, write_png
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ImageShape, load_card
 from service.settings import Role, Settings
@@ -370,6 +371,20 @@ def test_two_sources_never_have_one_result(run: Run, one: Path, tmp_path: Path) 
     assert "its result would overwrite it" in err
 
 
+def test_what_was_changed_to_fit_is_told(run: Run, tmp_path: Path) -> None:
+    drawing = np.zeros((16, 12, 4), np.uint8)
+    drawing[4:12, 4:8] = (0, 0, 0, 255)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(write_png(drawing))
+    _, out, _ = run("encode", "a.png", "--fit", "resize")
+    assert ", after the image was laid on white, converted from RGBA of 8 bits, scaled from 16 × 12 pixels" in out
+    _, out, _ = run("encode", "a.png", "--fit", "resize", "--background", "black", "--force")
+    assert "laid on black" in out
+    for arguments in (["--out", "codes"], ["--container", "all.lwb"]):
+        _, out, _ = run("encode", "a.png", "b.png", "--fit", "resize", *arguments)
+        assert out.endswith("; 2 flattened; 2 converted; 2 resized\n")
+
+
 def test_what_is_wrong_with_one_image_is_one_sentence_and_the_others_go_on(
     run: Run, digits: Path, tmp_path: Path
 ) -> None:
@@ -382,9 +397,9 @@ def test_what_is_wrong_with_one_image_is_one_sentence_and_the_others_go_on(
     assert (code, out.split()[0]) == (1, "36")
     assert len(tree(tmp_path / "codes")) == 36
     assert [line.removeprefix("latentwire: ") for line in err.splitlines()] == [
-        "empty: this folder holds no images (.bmp, .gif, .jpeg, .jpg, .png, .webp)",
+        f"empty: this folder holds no images ({', '.join(sorted(suffixes_of(installed_formats())))})",
         "digits/00.png: the image file is empty",
-        "digits/01.png: the file is not a readable PNG, JPEG, WEBP, BMP or GIF image",
+        f"digits/01.png: the file is not a readable {describe(installed_formats())} image",
         "digits/02.png: the image is 3 × 3, grey of 8 bits; the model takes 8 × 6 (height × width), grey of 8 bits; "
         "ask for fit=resize or fit=pad to have it converted",
         "digits/03.png: the PNG image is truncated",

@@ -11,6 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from latentwire.errors import ImageError, ImageMismatch, ImageTooLarge, InvalidImage
 from latentwire.format.lossless import read_payload, write_payload
 from latentwire.imaging import image
+from latentwire.imaging.reader import ImageReader
 from latentwire.model.card import ImageShape
 from latentwire.options import Fit
 from tests.latentwire.pictures import file_of, picture, png_chunk, png_claiming
@@ -87,11 +88,6 @@ def test_fit_scales_16_bits_to_the_upper_8() -> None:
     np.testing.assert_array_equal(image.read_image(data, GREY, "resize")[:, :, 0], pixels)
 
 
-def test_fit_lays_transparency_on_black() -> None:
-    white_but_transparent = Image.new("LA", (6, 8), (255, 0))
-    assert image.read_image(file_of(white_but_transparent), GREY, "resize").max() == 0
-
-
 def test_pad_centres_what_is_smaller_without_resampling() -> None:
     pixels = picture(4, 2)
     padded = image.read_image(file_of(Image.fromarray(pixels)), GREY, "pad")[:, :, 0]
@@ -127,11 +123,6 @@ def test_what_is_not_an_image_is_refused(data: bytes) -> None:
         image.read_image(data, GREY)
 
 
-def test_formats_off_the_list_are_refused() -> None:
-    with pytest.raises(InvalidImage, match="PNG, JPEG, WEBP, BMP or GIF"):
-        image.read_image(file_of(Image.fromarray(picture(8, 6)), "TIFF"), GREY)
-
-
 def test_a_png_cut_anywhere_is_refused() -> None:
     data = file_of(Image.fromarray(picture(8, 6)))
     for length in range(len(data)):
@@ -155,7 +146,7 @@ def test_other_formats_cut_in_half_are_refused(file_format: str) -> None:
         image.read_image(data[: len(data) // 2], GREY, "resize")
 
 
-@pytest.mark.parametrize("side", [2_049, 20_000, 2**31 - 1])
+@pytest.mark.parametrize("side", [7_072, 20_000, 2**31 - 1])
 def test_pixels_are_bounded_before_any_are_decoded(side: int) -> None:
     data = png_claiming(side, side)
     tracemalloc.start()
@@ -168,9 +159,9 @@ def test_pixels_are_bounded_before_any_are_decoded(side: int) -> None:
 
 def test_the_bound_on_pixels_is_an_argument() -> None:
     data = file_of(Image.fromarray(picture(8, 6)))
-    assert image.read_image(data, GREY, max_pixels=48).shape == (8, 6, 1)
-    with pytest.raises(ImageTooLarge, match="at most 47"):
-        image.read_image(data, GREY, max_pixels=47)
+    assert ImageReader(GREY, max_pixels=48).read(data).pixels.shape == (8, 6, 1)
+    with pytest.raises(ImageTooLarge, match=r"at most 47 pixels are allowed \(--max-image-pixels\)"):
+        ImageReader(GREY, max_pixels=47).read(data)
 
 
 @given(

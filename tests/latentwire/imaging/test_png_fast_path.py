@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from latentwire.errors import ImageError
-from latentwire.imaging import image
+from latentwire.imaging import image, reader
 from latentwire.model.card import ImageShape
 from tests.latentwire.pictures import picture, png_chunk
 
@@ -73,7 +73,7 @@ def test_a_png_of_too_many_or_too_few_pixels_is_read_as_pillow_reads_it(
             return repr(error)
 
     ours = read()
-    monkeypatch.setattr(image, "read_plain_png", lambda _data, _shape: None)
+    monkeypatch.setattr(reader, "read_plain_png", lambda _data, _shape: None)
     assert read() == ours
 
 

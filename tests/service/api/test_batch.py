@@ -167,6 +167,23 @@ def test_an_array_is_converted_as_a_file_is(client: Client) -> None:
     assert entry["bitstream"] == client.encode(image.write_png(large[0]), fit="pad").json()["bitstream"]
 
 
+def test_a_batch_flattens_and_tells_as_a_single_request_does(client: Client) -> None:
+    drawings = np.zeros((3, 16, 12, 4), np.uint8)
+    drawings[0, 4:12, 4:8] = (0, 0, 0, 255)
+    drawings[1, 4:12, 4:8] = 255
+    drawings[2, :, :, 3] = 255
+    files = files_of(drawings)
+    for query in ({"fit": "resize"}, {"fit": "pad", "background": "white"}):
+        single = [client.encode(file, **query).json() for _, (_, file) in files]
+        headers = {"Accept": JSON}
+        form = client.request("POST", "/encode/batch", files=files, headers=headers, params=query).json()["images"]
+        array = client.post("/encode/batch", npy(drawings), NPY, accept=JSON, **query).json()["images"]
+        for found in (form, array):
+            assert [entry["fitted"] for entry in found] == [answer["fitted"] for answer in single]
+            assert [entry["bitstream"] for entry in found] == [answer["bitstream"] for answer in single]
+    assert [answer["fitted"]["flattened"] for answer in single] == ["white", "white", None]
+
+
 def header(text: str, version: bytes = b"\1\0") -> bytes:
     return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text.encode("latin-1")
 

@@ -30,7 +30,7 @@ def test_encode_answers_json_with_the_code_by_default(client: Client, png: bytes
     answer = response.json()
     assert list(answer) == [
         *("model", "model_id", "code", "shape", "bitstream", "payload_bytes", "bitstream_bytes", "bpp"),
-        *("mse", "psnr_db", "max_error", "ood", "sent_as"),
+        *("mse", "psnr_db", "max_error", "ood", "sent_as", "fitted"),
     ]
     assert answer["model"] == "tiny"
     assert answer["model_id"] == encoder.card.model_id
@@ -123,7 +123,7 @@ def test_encode_refuses_an_unknown_fit(client: Client, png: bytes, fit: str) -> 
 
 def test_encode_refuses_an_unknown_parameter(client: Client, png: bytes) -> None:
     assert_problem(
-        client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has fit, framing, max_mse, min_psnr, model,"
+        client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has background, fit, framing, max_mse, min_psnr,"
     )
 
 
@@ -132,6 +132,40 @@ def test_encode_converts_what_does_not_fit_when_asked(client: Client, fit: str) 
     large = save(Image.new("RGBA", (50, 40), (10, 200, 30, 90)), "PNG")
     assert_problem(client.encode(large), 422, "image-mismatch", "fit=resize")
     assert client.encode(large, fit=fit).status_code == 200
+
+
+def test_encode_tells_what_was_changed_to_fit(client: Client, png: bytes) -> None:
+    drawing = Image.new("RGBA", (60, 80), (0, 0, 0, 0))
+    drawing.paste((0, 0, 0, 255), (20, 10, 30, 70))
+    data = save(drawing, "PNG")
+    answer = client.encode(data, fit="resize").json()
+    assert answer["fitted"] == {
+        "flattened": "white",
+        "converted": "RGBA of 8 bits",
+        "resized": [80, 60],
+        "padded": None,
+        "sentence": "the image was laid on white, converted from RGBA of 8 bits, scaled from 80 × 60 pixels",
+    }
+    assert client.encode(data, fit="resize", background="black").json()["fitted"]["flattened"] == "black"
+    assert_problem(client.encode(data, fit="resize", background="red"), 400, "invalid-parameter", "white or black")
+    headers = client.encode(data, fit="resize", accept=OCTETS).headers
+    assert headers["latentwire-fitted"] == "flattened, converted, resized"
+    assert client.encode(png, accept=OCTETS, fit="resize").headers["latentwire-fitted"] == "none"
+    assert client.encode(png, fit="resize").json()["fitted"] is None
+
+
+def test_encode_takes_a_photograph_of_a_phone_by_default(client: Client) -> None:
+    photograph = save(Image.linear_gradient("L").resize((4032, 3024)), "JPEG")
+    assert client.encode(photograph, fit="resize").json()["fitted"]["resized"] == [3024, 4032]
+
+
+def test_formats_are_a_setting(start, pixels: Pixels) -> None:  # type: ignore[no-untyped-def]
+    tiff = save(Image.fromarray(pixels[:, :, 0]), "TIFF")
+    assert_problem(start().encode(tiff), 400, "invalid-image", "have tiff added to the formats (--image-formats)")
+    client = start(image_formats="tiff,png")
+    assert client.encode(tiff).status_code == 200
+    gif = save(Image.fromarray(pixels[:, :, 0]), "GIF")
+    assert_problem(client.encode(gif, fit="pad"), 400, "invalid-image", "not a readable TIFF or PNG image")
 
 
 @pytest.mark.parametrize("accept", ["image/png", "application/octet-stream;q=0", "x", "text/*, image/*"])

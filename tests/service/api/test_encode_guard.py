@@ -79,6 +79,17 @@ def test_an_ood_image_is_sent_losslessly_by_default_and_the_response_says_so(gua
     assert bitstream.headers["latentwire-ood"].startswith("input_deviation")
 
 
+def test_a_lossless_image_is_not_called_exact_if_its_pixels_were_changed(guarded: Client) -> None:
+    larger = image.write_png(np.repeat(np.repeat(STRANGE, 2, axis=0), 3, axis=1))
+    answer = guarded.encode(larger, fit="resize").json()
+    assert answer["sent_as"] != "code"
+    assert (answer["mse"], answer["psnr_db"], answer["max_error"]) == (None, None, None)
+    assert answer["ood"]["sentence"].endswith(", after the image was scaled from 16 × 18 pixels")
+    headers = guarded.encode(larger, fit="resize", accept=OCTETS).headers
+    assert "latentwire-psnr-db" not in headers
+    assert headers["latentwire-fitted"] == "resized"
+
+
 def test_no_answer_is_longer_than_the_image_as_itself_with_its_header(guarded: Client) -> None:
     for pixels in (FAMILIAR, STRANGE, np.zeros_like(STRANGE), np.full_like(STRANGE, 255), 255 - FAMILIAR):
         assert len(guarded.encode(image.write_png(pixels), accept=OCTETS).content) <= pixels.size + 8 + 3

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from latentwire.imaging.formats import installed_formats, pillow_names
 from training.data.image_folder import load_folder
 from training.data.images import TargetShape
 from training.errors import CorruptData, InvalidRecipe
@@ -54,7 +55,7 @@ def test_unreadable_files_are_named_and_passed_over(tmp_path: Path) -> None:
     assert [path for path, _ in found.skipped] == ["b.png", "empty.png", "notes.txt"]
     assert found.skipped[0].reason == "the PNG image is truncated"
     assert found.skipped[1].reason == "the file is empty"
-    assert found.skipped[2].reason == "the file is not a readable PNG, JPEG, WEBP, BMP or GIF image"
+    assert found.skipped[2].reason.startswith("the file is not a readable PNG, JPEG, WebP, BMP, GIF")
 
 
 def test_images_of_mixed_sizes_and_colours_are_fitted_as_the_service_fits_them(tmp_path: Path) -> None:
@@ -66,6 +67,27 @@ def test_images_of_mixed_sizes_and_colours_are_fitted_as_the_service_fits_them(t
     assert padded[1, :, 0, 0].tolist() == [0, 100, 100, 0]
     grey = load_folder(tmp_path, TargetShape(height=4, width=4, channels=1, fit="resize")).train.pixels
     assert grey[1, :, :, 0].tolist() == [[100] * 4] * 4
+
+
+def test_transparent_drawings_are_laid_on_the_background_that_the_recipe_names(tmp_path: Path) -> None:
+    drawing = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    drawing.paste((0, 0, 0, 255), (2, 2, 6, 6))
+    drawing.save(tmp_path / "a.png")
+    drawing.save(tmp_path / "b.webp", lossless=True)
+    for background, ground in (("auto", 255), ("white", 255), ("black", 0)):
+        target = TargetShape(height=4, width=4, channels=1, fit="resize", background=background)  # type: ignore[arg-type]
+        pixels = load_folder(tmp_path, target).train.pixels
+        assert abs(pixels[:, 0, 0, 0].astype(int) - ground).max() <= 1
+    assert load_folder(tmp_path, TargetShape()).train.pixels.shape == (2, 8, 8, 4)
+
+
+def test_files_of_every_installed_format_are_read(tmp_path: Path) -> None:
+    for name in installed_formats():
+        (file_format,) = pillow_names((name,))
+        Image.new("RGB", (8, 8), (90, 90, 90)).save(tmp_path / f"{name}.x", file_format)
+    found = load_folder(tmp_path, TargetShape(height=4, width=4, channels=1, fit="resize"))
+    assert len(found.train.pixels) == len(installed_formats())
+    assert abs(found.train.pixels.astype(int) - 90).max() <= 2
 
 
 def test_an_image_that_does_not_fit_is_refused_unless_the_recipe_says_how(tmp_path: Path) -> None:

@@ -1,0 +1,341 @@
+"""A picture of any size and colours -> pixels of a model's shape, and what was changed for it.
+
+A large picture is first reduced by whole factors, band by band, so that only a small one is converted and scaled.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from latentwire.errors import ImageMismatch
+from latentwire.model.card import ImageShape
+from latentwire.options import Background, Fit
+
+Pixels = npt.NDArray[np.uint8]
+Size = tuple[int, int]
+
+MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+
+_GREY_MODES = ("1", "L", "LA", "La")
+_UNKNOWN_WHITE = {"I": "whole numbers of 32 bits", "F": "fractions", "LAB": "of the L*a*b* colour space"}
+_TURNED_ASIDE = frozenset(
+    (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE)
+)
+_MODE_IN_WORDS = {"L": "grey", "LA": "grey with alpha", "P": "palette colours", "1": "black and white"}
+
+# A picture is reduced to no less than this multiple of the size that it is scaled to. Then the filter, which reaches
+# over three pixels of its result on each side, sees nearly the same as without.
+REDUCING_GAP = 3
+_BAND_PIXELS = 1 << 18
+
+
+class Fitting(NamedTuple):
+    """How an image was changed to fit a model. Each attribute is None if that was not done.
+
+    Attributes:
+        flattened: the background, `white` or `black`, that transparent pixels were laid on.
+        converted: the former colours in words; `RGB of 8 bits`.
+        resized: the former height and width in pixels.
+        padded: the height and width in pixels without the padding.
+    """
+
+    flattened: Literal["white", "black"] | None = None
+    converted: str | None = None
+    resized: Size | None = None
+    padded: Size | None = None
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the attributes that are not None."""
+        return tuple(step for step, value in self._asdict().items() if value is not None)
+
+    @property
+    def sentence(self) -> str:
+        """What was done, in words."""
+        words = {
+            "flattened": f"laid on {self.flattened}",
+            "converted": f"converted from {self.converted}",
+            "resized": f"scaled from {_size_in_words(self.resized)}",
+            "padded": f"padded from {_size_in_words(self.padded)}",
+        }
+        return "the image was " + ", ".join(words[step] for step in self.steps)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the attributes and the sentence, as JSON has them."""
+        return {**self._asdict(), "sentence": self.sentence}
+
+
+class FittedImage(NamedTuple):
+    """An image of a model's shape, uint8 (H, W, C), and how it was changed; None if its pixels are the source's."""
+
+    pixels: Pixels
+    fitting: Fitting | None
+
+
+class FittedImages(NamedTuple):
+    """Many images of a model's shape, uint8 (N, H, W, C), and how each was changed; None if it was not."""
+
+    pixels: Pixels
+    fittings: Sequence[Fitting | None]
+
+    @classmethod
+    def stack(cls, images: Sequence[FittedImage], shape: ImageShape) -> "FittedImages":
+        """Return images of this shape, or none, as one array."""
+        pixels = np.empty((len(images), *shape.as_tuple()), dtype=np.uint8)
+        for index, image in enumerate(images):
+            pixels[index] = image.pixels
+        return cls(pixels, [image.fitting for image in images])
+
+
+class SourceColours(NamedTuple):
+    """What a picture's samples mean, beyond its Pillow mode.
+
+    Attributes:
+        mode: of Pillow.
+        bits: of a sample in the file, as far as it matters: 1, 2, 4, 8, 12 or 16.
+        key: the one transparent colour, in samples of the file; None if there is none.
+        transparent: whether any pixel may be transparent.
+    """
+
+    mode: str
+    bits: int
+    key: tuple[int, ...] | None
+    transparent: bool
+
+    @property
+    def deep(self) -> bool:
+        """Whether a sample has more than 8 bits."""
+        return self.bits > 8
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether there are no colours."""
+        return self.mode in _GREY_MODES or self.mode.startswith("I")
+
+    def __str__(self) -> str:
+        bits = "" if self.mode == "1" else f" of {max(8, self.bits)} bits"
+        mode = "L" if self.mode.startswith("I;") else self.mode
+        hidden = " with transparency" if self.transparent and not mode.endswith(("A", "a")) else ""
+        return _MODE_IN_WORDS.get(mode, mode) + bits + hidden
+
+
+def colours_of(picture: Image.Image) -> SourceColours:
+    """Return what the samples of a Pillow image mean, best before its pixels are loaded.
+
+    Raises:
+        ImageMismatch: they are whole numbers of 32 bits or fractions, whose white is not known.
+    """
+    if picture.mode in _UNKNOWN_WHITE and not (picture.mode == "I" and picture.format == "PNG"):
+        kind = _UNKNOWN_WHITE[picture.mode]
+        raise ImageMismatch(f"the pixels of the image are {kind}, whose white is not known; convert them to 8 bits")
+    key = picture.info.get("transparency")
+    if isinstance(key, int):
+        key = (key,)
+    if not isinstance(key, tuple) or picture.mode not in ("1", "L", "RGB", "I", "I;16"):
+        key = None
+    return SourceColours(picture.mode, _bits_of(picture), key, picture.has_transparency_data)
+
+
+def check_fits(size: Size, colours: SourceColours, shape: ImageShape) -> None:
+    """Check that an image of this width and height, and of these colours, needs no fitting.
+
+    Raises:
+        ImageMismatch: it does.
+    """
+    wanted = SourceColours(MODE_OF_CHANNELS[shape.channels], 8, None, shape.channels == 4)
+    if size == (shape.width, shape.height) and colours == wanted._replace(bits=min(8, colours.bits)):
+        return
+    raise ImageMismatch(
+        f"the image is {size[1]} × {size[0]}, {colours}; the model takes "
+        f"{shape.height} × {shape.width} (height × width), {wanted}; "
+        "ask for fit=resize or fit=pad to have it converted"
+    )
+
+
+def fit_loaded(
+    picture: Image.Image,
+    colours: SourceColours,
+    size: Size,
+    shape: ImageShape,
+    fit: Fit,
+    background: Background,
+    turn: Image.Transpose | None = None,
+) -> FittedImage:
+    """Fit a picture, under `resize` or `pad`.
+
+    Args:
+        picture: loaded, perhaps smaller than it was.
+        colours: of the picture.
+        size: its former width and height.
+        shape: of the model's images.
+        fit: `resize` or `pad`.
+        background: what shows through transparent pixels, and what is around a padded image.
+        turn: what turns the picture upright.
+    """
+    swapped = is_turned_aside(turn)
+    target = scaled_size(size, shape, fit, swapped=swapped)
+    picture, box = _reduce(picture, colours, target)
+    mode, flattened = MODE_OF_CHANNELS[shape.channels], None
+    if picture.mode == "RGBA" and mode != "RGBA":
+        ground = _choose_background(picture, colours_of(picture)) if background == "auto" else background
+        picture, transparent = _flatten(picture, ground)
+        flattened = _named(ground) if transparent else None
+    picture = picture.convert(mode)
+    if size != target:
+        picture = picture.resize(target, Image.Resampling.LANCZOS, box)
+    if turn is not None:
+        picture = picture.transpose(turn)
+    padded = picture.size != (shape.width, shape.height)
+    if padded:
+        picture = _pad(picture, shape, flattened or ("white" if background == "white" else "black"))
+    fitting = Fitting(
+        flattened,
+        None if colours.mode == mode and not colours.deep else str(colours),
+        None if size == target else size if swapped else size[::-1],
+        None if not padded else target if swapped else target[::-1],
+    )
+    pixels = np.asarray(picture, dtype=np.uint8).reshape(shape.as_tuple())
+    return FittedImage(pixels, fitting if fitting.steps else None)
+
+
+def convert_loaded(
+    picture: Image.Image, colours: SourceColours, background: Background, turn: Image.Transpose | None
+) -> FittedImage:
+    """Convert a loaded picture, without changing its size, to grey, uint8 (H, W, 1), or RGB, uint8 (H, W, 3)."""
+    mode = "L" if colours.is_grey else "RGB"
+    ground = _choose_background(picture, colours) if colours.transparent and background == "auto" else background
+    converted = Image.new(mode, picture.size)
+    transparent = False
+    for top, band in _bands(picture):
+        if colours.transparent:
+            flat, is_transparent = _flatten(_convert(band, colours, "RGBA"), ground)
+            transparent |= is_transparent
+            converted.paste(flat.convert(mode), (0, top))
+        else:
+            converted.paste(_convert(band, colours, mode), (0, top))
+    upright = converted if turn is None else converted.transpose(turn)
+    fitting = Fitting(
+        _named(ground) if transparent else None,
+        None if colours.mode in (mode, "1") and not colours.deep else str(colours),
+    )
+    pixels = np.atleast_3d(np.asarray(upright, dtype=np.uint8))
+    return FittedImage(pixels, fitting if fitting.steps else None)
+
+
+def is_turned_aside(turn: Image.Transpose | None) -> bool:
+    """Return whether an operation swaps width and height."""
+    return turn in _TURNED_ASIDE
+
+
+def scaled_size(size: Size, shape: ImageShape, fit: Fit, *, swapped: bool) -> Size:
+    """Return the width and height that a picture is scaled to, before it is turned and padded."""
+    width, height = (shape.height, shape.width) if swapped else (shape.width, shape.height)
+    if fit == "resize":
+        return width, height
+    scale = min(1.0, width / size[0], height / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _reduce(
+    picture: Image.Image, colours: SourceColours, target: Size
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Return the picture as L, RGB or, if it may be transparent, RGBA, reduced; and the part of it that is picture."""
+    across, down = (max(1, own // (REDUCING_GAP * wanted)) for own, wanted in zip(picture.size, target, strict=True))
+    mode = "RGBA" if colours.transparent else "L" if colours.is_grey else "RGB"
+    if across == down == 1:
+        return _convert(picture, colours, mode), (0, 0, *picture.size)
+    reduced = Image.new(mode, (math.ceil(picture.width / across), math.ceil(picture.height / down)))
+    for top, band in _bands(picture, down):
+        reduced.paste(_convert(band, colours, mode).reduce((across, down)), (0, top // down))
+    return reduced, (0, 0, picture.width / across, picture.height / down)
+
+
+def _convert(picture: Image.Image, colours: SourceColours, mode: str) -> Image.Image:
+    """Return a loaded picture in the mode L, RGB or RGBA, with 8 bits a sample."""
+    opaque = None
+    if picture.mode.startswith("I"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        samples = np.asarray(picture)
+        opaque = None if colours.key is None else samples != colours.key[0]
+        picture = Image.fromarray((samples >> (colours.bits - 8)).astype(np.uint8))
+    elif colours.key is not None:
+        # Pillow compares the transparent colour as it stands in the file with samples of 8 bits.
+        picture = picture.convert("L") if picture.mode == "1" else picture.copy()
+        del picture.info["transparency"]
+        key = [_in_8_bits(sample, colours.bits) for sample in colours.key]
+        opaque = (np.atleast_3d(np.asarray(picture)) != key).any(axis=2)
+    converted = picture.convert(mode)
+    if opaque is not None:
+        converted.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return converted
+
+
+def _bits_of(picture: Image.Image) -> int:
+    """Return the bits of a sample in the file, which Pillow only knows before it loads the pixels."""
+    if picture.mode == "1":
+        return 1
+    raw_mode = picture.mode
+    if tile := getattr(picture, "tile", None):
+        arguments = tile[0][3]
+        raw_mode = str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    # As in `L;2`, `I;16B` and `RGB;16L`; `BGR;16` has 16 bits a pixel.
+    kind, _, rest = raw_mode.partition(";")
+    digits = "".join(filter(str.isdigit, rest))
+    if picture.mode.startswith("I"):
+        return 12 if digits == "12" else 16
+    return int(digits) if kind != "BGR" and digits in ("2", "4", "16") else 8
+
+
+def _in_8_bits(sample: int, bits: int) -> int:
+    if bits == 1:
+        return 255 if sample else 0
+    if bits < 8:
+        return sample * 255 // ((1 << bits) - 1)
+    return sample >> 8 if bits > 8 or sample > 255 else sample
+
+
+def _bands(picture: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Yield bands of a picture, whose heights are a multiple of a number of rows, each with its first row."""
+    rows = max(1, _BAND_PIXELS // (picture.width * multiple)) * multiple
+    for top in range(0, picture.height, rows):
+        yield top, picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+
+
+def _flatten(picture: Image.Image, ground: str) -> tuple[Image.Image, bool]:
+    """Lay an RGBA picture on a background; return it as RGB, and whether any pixel is transparent."""
+    alpha = picture.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return picture.convert("RGB"), False
+    flat = Image.new("RGB", picture.size, ground)
+    flat.paste(picture, mask=alpha)
+    return flat, True
+
+
+def _choose_background(picture: Image.Image, colours: SourceColours) -> Literal["white", "black"]:
+    """Return black if the visible pixels are bright, by the mean of their luma weighted by alpha; else white."""
+    brightness = total = 0.0
+    for _, band in _bands(picture):
+        layer = _convert(band, colours, "RGBA")
+        visible = np.asarray(layer.getchannel("A"), dtype=np.float64)
+        luma = np.asarray(layer.convert("RGB").convert("L"), dtype=np.float64)
+        brightness, total = brightness + (visible * luma).sum(), total + visible.sum()
+    return "black" if brightness > 127.5 * total else "white"
+
+
+def _named(ground: str) -> Literal["white", "black"]:
+    return "white" if ground == "white" else "black"
+
+
+def _pad(picture: Image.Image, shape: ImageShape, ground: str) -> Image.Image:
+    """Centre a picture on a ground of the model's size, which is transparent if the picture can be."""
+    canvas = Image.new(picture.mode, (shape.width, shape.height), 0 if picture.mode == "RGBA" else ground)
+    canvas.paste(picture, ((shape.width - picture.width) // 2, (shape.height - picture.height) // 2))
+    return canvas
+
+
+def _size_in_words(size: Size | None) -> str:
+    return "" if size is None else f"{size[0]} × {size[1]} pixels"

@@ -1,0 +1,38 @@
+"""A model and an encoded image -> the fields that describe them in JSON."""
+
+import base64
+import math
+from typing import Any
+
+from latentwire.model.card import ModelCard
+from latentwire.selection.assessment import GuardedImage
+
+
+def model_fields(card: ModelCard) -> dict[str, Any]:
+    """Return the fields that name a model and the shape of its images."""
+    return {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
+
+
+def code_fields(guarded: GuardedImage) -> dict[str, Any]:
+    """Return the fields of one encoded image."""
+    encoded, ood = guarded.encoded, guarded.ood
+    # A losslessly encoded image may have a latent vector with infinite elements, which JSON cannot express.
+    has_code = all(map(math.isfinite, encoded.y.tolist()))
+    return {
+        # The shortest decimals that give the same float32 again.
+        "code": [float(str(element)) for element in encoded.y] if has_code else None,
+        "bitstream": base64.b64encode(encoded.bitstream).decode(),
+        "payload_bytes": len(encoded.payload),
+        "bitstream_bytes": len(encoded.bitstream),
+        "bpp": 8 * len(encoded.bitstream) / guarded.card.image.pixels,
+        "mse": guarded.mse,
+        "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
+        "max_error": guarded.max_error,
+        "ood": ood
+        and {
+            "sentence": ood.sentence,
+            "scores": {exceeded.score: {"value": exceeded.value, "limit": exceeded.limit} for exceeded in ood.exceeded},
+        },
+        "sent_as": guarded.sent_as or "code",
+        "fitted": guarded.fitting and guarded.fitting.to_dict(),
+    }
