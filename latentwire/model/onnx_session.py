@@ -101,7 +101,10 @@ class MapGraph:
     @timed_stage("infer")
     def run(self, output: str, **inputs: Floats) -> Floats:
         """Return one output; inputs that are not given do not bear on it."""
-        result: Floats = self._session.run([output], {**self._nothing, **inputs})[0]
+        options = onnxruntime.RunOptions()
+        # Tiles take 100 MB and more, which would stay with the graph.
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        result: Floats = self._session.run([output], {**self._nothing, **inputs}, options)[0]
         return result
 
 
@@ -129,14 +132,16 @@ def open_map_graph(
     """
     data = read_file(path, expected)
     what = f"{path.name} of model '{path.parent.name}'"
-    session = _open_session(what, data, threads)
+    session = _open_session(what, data, threads, memory_pattern=False)
     _check_maps(what, "inputs", session.get_inputs(), inputs)
     _check_maps(what, "outputs", session.get_outputs(), outputs)
     return MapGraph(session, inputs, side)
 
 
-def _open_session(what: str, data: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _open_session(what: str, data: bytes, threads: int, memory_pattern: bool = True) -> onnxruntime.InferenceSession:
+    """Open a graph; a memory pattern is kept for each shape of the inputs, and is for graphs of one shape."""
     options = onnxruntime.SessionOptions()
+    options.enable_mem_pattern = memory_pattern
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

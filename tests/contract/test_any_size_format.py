@@ -1,16 +1,22 @@
 """What `docs/FORMAT.md` says of images of any size, by a second reader, and that nothing damaged is read."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latentwire import Codec, CodeError
-from tests.contract.any_size_reader import AnySizeReader
+from latentwire.entropy.lanes import SymbolWriter, Tables
+from latentwire.format.any_size import Header, read_header
+from tests.contract.any_size_reader import AnySizeReader, Lanes
 from tests.contract.goldens import REPOSITORY
+from tests.contract.hostile_codes import TABLES
 from tests.tiny_any_size_model import drawn_picture
 
 TEXT = (REPOSITORY / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+
+VECTORS = TEXT.partition("\n## Test vectors of images of any size\n")[2].partition("\n# ")[0]
 
 SIZES = [(1, 1), (16, 16), (17, 40), (129, 131), (200, 90)]
 
@@ -18,6 +24,34 @@ SIZES = [(1, 1), (16, 16), (17, 40), (129, 131), (200, 90)]
 @pytest.fixture(scope="module")
 def codec(any_size_model: Path) -> Codec:
     return Codec.load(any_size_model)
+
+
+def rows(columns: str) -> list[list[str]]:
+    """The rows of the table of vectors with these columns."""
+    lines = VECTORS.partition(f"| {columns} |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    assert len(lines) >= 5
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("row", rows("height × width | channels | quality index | header"), ids=lambda row: row[0])
+def test_the_headers_of_the_document(row: list[str]) -> None:
+    height, width = map(int, row[0].split(" × "))
+    header = Header(height, width, 1 if row[1] == "grey" else 3, int(row[2]))
+    assert header.write().hex() == row[3]
+    assert read_header(bytes.fromhex(row[3])) == (header, len(row[3]) // 2)
+
+
+@pytest.mark.parametrize("row", rows("symbols | K | check | bytes after K"), ids=lambda row: f"{row[0]}-{row[1]}")
+def test_the_symbols_of_the_document(row: list[str]) -> None:
+    symbols = [] if row[0] == "none" else json.loads(f"[{row[0]}]")
+    lanes, check, data = int(row[1]), int(row[2], 16), bytes.fromhex(row[3])
+    numbers = np.arange(len(symbols)) % len(TABLES)
+    writer = SymbolWriter(Tables(TABLES))
+    writer.write(numbers, np.array(symbols, np.int64))
+    assert writer.finish(check, lanes) == data
+    second = Lanes(data, lanes)
+    assert second.group([TABLES[number].model_dump() for number in numbers]) == symbols
+    second.end(check)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,5 +1,10 @@
-"""The graphs and tables of an export -> `models/<name>/` of a model for images of any size."""
+"""The graphs and tables of an export -> `models/<name>/` of a model for images of any size.
 
+python -m training.photo export runs/photo exported
+python -m training.release.any_size_model exported models photo
+"""
+
+import argparse
 import base64
 import json
 import shutil
@@ -198,3 +203,20 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> tuple[FrequencyTable, ...]:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Publish an export."""
+    parser = argparse.ArgumentParser(prog="python -m training.release.any_size_model", description="Publish an export.")
+    parser.add_argument("exported", type=Path, help="folder that `python -m training.photo export` wrote")
+    parser.add_argument("models_dir", type=Path)
+    parser.add_argument("name", help="of the model")
+    parser.add_argument("--description", default="")
+    parser.add_argument("--provenance", type=Path, help="JSON file for the card: data, licence, run, revision")
+    given = parser.parse_args(arguments)
+    provenance = {} if given.provenance is None else json.loads(given.provenance.read_text())
+    print(publish(given.exported, given.models_dir, given.name, description=given.description, provenance=provenance))
+
+
+if __name__ == "__main__":
+    main()

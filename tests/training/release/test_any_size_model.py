@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentwire import Codec
+from latentwire.any_size.encoder import AnySizeEncoder
+from latentwire.any_size.part_reader import read_part
+from latentwire.format.any_size import parts_of, read_payload
+from latentwire.model.any_size_card import AnySizeCard, load_any_card
+from tests.training.photo.conftest import SMALL
+from training.photo.evaluate import to_tensor
+from training.photo.export import export
+from training.photo.integers import to_integers
+from training.photo.model import LEVELS, PhotoCodec
+from training.photo.tables import hyper_tables, normal_tables
+from training.release import any_size_model
+from training.release.any_size_model import EXPORT_FILE, main, publish
+
+PIXELS = np.random.default_rng(5).integers(0, 256, (7, 9, 3), np.uint8).repeat(16, 0).repeat(16, 1)[:100, :130]
+
+
+@pytest.fixture(scope="module")
+def codec() -> PhotoCodec:
+    torch.manual_seed(0)
+    codec = PhotoCodec(SMALL)
+    with torch.no_grad():
+        for weight in codec.context.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+        for gain, inverse in zip(codec.log_gain, codec.log_inverse, strict=True):
+            gain += 5 + 0.2 * torch.randn_like(gain)
+            inverse -= 5
+    return codec.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(codec: PhotoCodec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `python -m training.photo export` writes, with the integers attached to the network."""
+    folder = tmp_path_factory.mktemp("exported")
+    entropy = to_integers(codec, to_tensor(PIXELS), torch.tensor([3.0]))
+    report = export(codec, entropy, folder)
+    for name, tables in {"tables": normal_tables(), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
+        report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
+    (folder / EXPORT_FILE).write_text(json.dumps(report))
+    return folder
+
+
+def test_the_library_sends_what_the_network_does(
+    codec: PhotoCodec, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(any_size_model, "SKIPPED_SHARE", 2.0)
+    folder = publish(exported, tmp_path, "photo")
+    card = load_any_card(folder)
+    assert isinstance(card, AnySizeCard)
+    encoder = AnySizeEncoder.open(folder, card)
+    assert encoder.entropy.tables.skip_below == 0
+    for level in range(LEVELS - 1):
+        quality = 32 * level
+        with torch.no_grad():
+            sent = codec.send(codec.analyse(to_tensor(PIXELS)), torch.tensor([float(level)]))
+        header, (body,), _ = read_payload(encoder.encode(PIXELS, quality).payload)
+        (part,) = parts_of(header)
+        gain, inverse = encoder.entropy.tables.gains(quality)
+        latents = read_part(encoder.entropy, body or b"", part, quality) * inverse[:, None, None]
+        assert sent.symbols.abs().max() > 2
+        # Gains are written down in parts of a quarter step, so a scale can be one off, and a mean with it.
+        steps = np.abs(latents - sent.latents[0].numpy()) * gain[:, None, None]
+        assert np.mean(steps < 1e-3) > 0.9
+        assert steps.max() < 1
+
+
+def test_a_published_export_is_a_codec(exported: Path, tmp_path: Path) -> None:
+    main([str(exported), str(tmp_path / "models"), "photo", "--description", "A small network."])
+    codec = Codec.load(tmp_path / "models" / "photo")
+    assert codec.card.description == "A small network."
+    assert codec.decode(codec.encode(PIXELS, quality=90).bitstream).shape == PIXELS.shape
+
+
+def test_publishing_again_replaces_the_model(exported: Path, tmp_path: Path) -> None:
+    first = publish(exported, tmp_path, "photo", description="first")
+    assert publish(exported, tmp_path, "photo", description="second") == first
+    assert load_any_card(first).description == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["photo"]
