@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from latentwire.errors import ImageMismatch, InvalidImage
 from latentwire.imaging import image
@@ -15,14 +16,15 @@ from latentwire.imaging.strip_jpeg import JPEG_SIGNATURE, MAX_SCANS
 from latentwire.imaging.strip_metadata import strip
 from latentwire.imaging.strip_png import PNG_SIGNATURE
 from latentwire.model.card import ImageShape
+from tests.latentwire.imaging.worst_files import tiff
 
 SHAPE = ImageShape(height=8, width=6, channels=1)
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 6), dtype=np.uint8)
 
 
-def file_of(file_format: str, **options: object) -> bytes:
+def file_of(file_format: str, mode: str = "L", **options: object) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(PICTURE).save(buffer, file_format, **options)
+    Image.fromarray(PICTURE).convert(mode).save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
@@ -339,9 +341,44 @@ def test_a_short_bmp_file_of_run_lengths_is_read_and_a_long_one_refused(header_b
             strip(bad)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16", "CMYK"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_stripped_tiff_file_has_the_same_picture(mode: str, compression: str | None) -> None:
+    data = file_of("TIFF", mode, compression=compression, dpi=(72, 72), icc_profile=b"any", description="a text")
+    with Image.open(io.BytesIO(strip(data)[0])) as stripped, Image.open(io.BytesIO(data)) as whole:
+        assert isinstance(stripped, TiffImageFile)
+        assert {34675, 270, 282} & set(stripped.tag_v2) == set()
+        assert stripped.mode == whole.mode
+        assert stripped.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("tags", "says"),
+    [
+        ([(273, 3, 200_000, 8)], "tags .* more than 262,144 bytes"),
+        ([(tag, 3, 1, 8) for tag in range(1000, 2000)], "more than 1,000 tags"),
+        ([(322, 4, 1, 2000), (323, 4, 1, 2000)], "tiles of more pixels than itself"),
+        ([(273, 4, 1, 8), (279, 4, 1, 100_000)], "its parts are longer than the file"),
+        ([(273, 4, 2, 8), (279, 4, 2, 8)], "its parts are longer than the file"),
+        ([(273, 4, 1, 8), (279, 4, 1, 49_000)], "more than 28 × 28 pixels can need"),
+        ([(273, 4, 1, 8), (279, 4, 100, 49_900)], "truncated or damaged"),
+    ],
+)
+def test_a_tiff_file_that_claims_too_much_is_refused(tags: list[tuple[int, int, int, int]], says: str) -> None:
+    with pytest.raises(InvalidImage, match=says):
+        strip(tiff(tags, struct.pack("<2I", 40_000, 40_000) + bytes(50_000)))
+
+
+@pytest.mark.parametrize("start", [b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"])
+def test_a_big_tiff_file_is_refused(start: bytes) -> None:
+    with pytest.raises(InvalidImage, match="BigTIFF"):
+        strip(start + bytes(100))
+
+
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "BMP"])
 def test_a_file_that_is_cut_short_anywhere_is_refused(file_format: str) -> None:
-    whole = file_of(file_format, **({"lossless": True} if file_format == "WEBP" else {}))
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    whole = file_of(file_format, "L", **options)
     for cut in range(1, len(whole) - 2):
         with pytest.raises(InvalidImage):
             image.read_image(whole[:cut], SHAPE, "resize")
@@ -353,7 +390,7 @@ def test_a_jpeg_file_that_is_cut_short_is_refused(cut: int) -> None:
         image.read_image(file_of("JPEG")[:cut], SHAPE)
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_any_damage_is_an_invalid_image_or_none(file_format: str) -> None:
     chance = random.Random(0)
     whole = {
@@ -368,5 +405,6 @@ def test_any_damage_is_an_invalid_image_or_none(file_format: str) -> None:
             stripped, orientation = strip(bytes(data[: chance.randint(2, len(data))]))
         except InvalidImage:
             continue
-        assert len(stripped) <= len(data) + 1
+        # A TIFF file gets another directory.
+        assert len(stripped) <= (2 if file_format == "TIFF" else 1) * len(data) + 1
         assert 1 <= orientation <= 8

@@ -12,7 +12,7 @@ import resource
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import process_time
 from typing import Any
 
@@ -20,14 +20,15 @@ import numpy as np
 from PIL import Image
 
 from latentwire.errors import ImageError
-from latentwire.imaging.image import read_image
+from latentwire.imaging.formats import DEFAULT_FORMATS
+from latentwire.imaging.reader import ImageReader
 from latentwire.imaging.strip_bmp import MAX_RUN_LENGTH_BYTES
 from latentwire.imaging.strip_jpeg import MAX_SCANS
 from latentwire.model.card import ImageShape
 from tests.latentwire.pictures import file_of, png_chunk
 
 MAX_BYTES = 10 << 20
-SHAPE = ImageShape(height=28, width=28, channels=1)
+READER = ImageReader(ImageShape(height=28, width=28, channels=1), "resize", formats=(*DEFAULT_FORMATS, "tiff"))
 _SIDE, _LARGE_SIDE = 28, 2048
 _KIBIBYTES = 1024 if sys.platform == "linux" else 1
 
@@ -103,6 +104,14 @@ def webp_of_tables(groups: int) -> bytes:
     return webp(webp_chunk(b"VP8L", np.packbits(bits, bitorder="little").tobytes()))
 
 
+def tiff(tags: Sequence[tuple[int, int, int, int]], data: bytes, side: int = _SIDE) -> bytes:
+    """A TIFF file of grey pixels with `data` at its byte 8, and these tags: number, type, count and value."""
+    common = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted([*common, *tags]))
+    count = len(common) + len(tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", count) + entries + bytes(4)
+
+
 def jpeg_of_scans(scans: int, side: int) -> bytes:
     """A progressive JPEG file whose last scan occurs many times."""
     data = file_of(Image.new("RGB", (side, side)), "JPEG", progressive=True)
@@ -170,6 +179,23 @@ FILES: dict[str, Callable[[], bytes]] = {
     "BMP, runs of one pixel, as many as are read": lambda: bmp_of_runs(
         b"\1\1" * (MAX_RUN_LENGTH_BYTES // 2 - 999), 1024
     ),
+    "TIFF, tags of megabytes": lambda: tiff(
+        [(tag, 3, MAX_BYTES // 2 - 999, 8) for tag in (273, 279, *range(40_000, 40_100))], bytes(MAX_BYTES - 1999)
+    ),
+    "TIFF, many tags": lambda: tiff([(tag, 3, 1, 8) for tag in range(5000, 65_000)], bytes(99)),
+    "TIFF, strips that share their bytes": lambda: tiff(
+        [(259, 3, 1, 8), (278, 3, 1, 1), (273, 4, _LARGE_SIDE, 8), (279, 4, _LARGE_SIDE, 8 + 4 * _LARGE_SIDE)],
+        struct.pack("<I", 8) * _LARGE_SIDE
+        + struct.pack("<I", MAX_BYTES - 99_999) * _LARGE_SIDE
+        + bytes(MAX_BYTES - 99_999),
+        _LARGE_SIDE,
+    ),
+    "TIFF, empty blocks": lambda: tiff(
+        [(259, 3, 1, 8), (273, 4, 1, 8), (279, 4, 1, MAX_BYTES - 999)], _empty_deflate_blocks(MAX_BYTES - 999)
+    ),
+    "TIFF, a large tile": lambda: tiff(
+        [(322, 4, 1, 1 << 15), (323, 4, 1, 1 << 15), (324, 4, 1, 8), (325, 4, 1, 99)], bytes(99)
+    ),
     "WebP, empty chunks": lambda: webp(b"JUNK\0\0\0\0" * (MAX_BYTES // 8 - 999), _WEBP[12:]),
     "WebP, a profile of megabytes": lambda: webp(webp_chunk(b"ICCP", bytes(MAX_BYTES - 999)), _WEBP[12:], flags=0x20),
     "WebP, frames": lambda: webp(
@@ -187,7 +213,7 @@ def _read(data: bytes) -> tuple[float, int]:
     """Read a file; return seconds of processor time, and the peak of this process's memory so far in bytes."""
     started_s = process_time()
     with contextlib.suppress(ImageError):
-        read_image(data, SHAPE, "resize")
+        READER.read(data)
     return process_time() - started_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTES
 
 
