@@ -1,13 +1,21 @@
 """Several processes that answer on one socket: uvicorn starts them, replaces one that has ended, and stops them."""
 
+import os
+import signal
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from service.server.shutdown import end_by_force_after
+from service.server.shutdown import STOP_SIGNALS, end_by_force_after
+
+# Time for killed workers to end.
+KILLED_S = 1.0
 
 
 class Workers(Multiprocess):
@@ -22,11 +30,14 @@ class Workers(Multiprocess):
             config: can be pickled; each worker gets a copy.
             listener: shared by all workers.
             announce: called once, when all workers answer.
-            stop_timeout_s: time in which all workers have ended after they were told to stop.
+            stop_timeout_s: time in which all workers have ended after they were told to stop; then they are killed.
         """
         super().__init__(config, [listener])
         self._announce: Callable[[], None] | None = announce
         self._stop_timeout_s = stop_timeout_s
+        self._is_stopping = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_stop)
 
     def serve(self) -> int:
         """Run until told to stop; return the exit code, 2 if a worker could not start."""
@@ -40,10 +51,27 @@ class Workers(Multiprocess):
             self._announce()
             self._announce = None
 
+    def _on_stop(self, number: int, _frame: FrameType | None) -> None:
+        self.signal_queue.append(number)
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        # Not later, as this process may be waiting for a worker that hangs.
+        for worker in self.processes:
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid or 0, signal.SIGTERM)
+        end_by_force_after(self._stop_timeout_s + KILLED_S)
+        timer = threading.Timer(self._stop_timeout_s, self._kill_all)
+        timer.daemon = True
+        timer.start()
+
+    def _kill_all(self) -> None:
+        for worker in self.processes:
+            worker.process.kill()
+
     def terminate_all(self) -> None:
         """Tell all workers to stop."""
         # While this process has the socket, connections would wait there after the last worker has closed it.
         for listener in self.sockets:
             listener.close()
-        end_by_force_after(self._stop_timeout_s)
         super().terminate_all()

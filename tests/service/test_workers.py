@@ -212,6 +212,43 @@ def test_a_worker_that_hangs_is_replaced(models_dir: Path, tmp_path: Path) -> No
             assert process.wait(PATIENCE_S) == 0
 
 
+# It waits long for a response of a worker, and not long for its end.
+_PATIENT_PARENT = """
+import sys
+from service.__main__ import main
+from service.server import server
+
+server.HUNG_WORKER_S = 3600
+server.HUNG_S = server.AFTER_WORKERS_S = 0.1
+
+if __name__ == "__main__":
+    sys.exit(main({flags!r}))
+"""
+
+
+def test_a_worker_that_hangs_does_not_hold_up_the_end_and_does_not_outlive_it(models_dir: Path, tmp_path: Path) -> None:
+    flags = ["--port", "0", "--models-dir", str(models_dir), *TINY, *TWO, "--drain-period-s", "0"]
+    flags += ["--graceful-shutdown-timeout-s", "1"]
+    (tmp_path / "patient.py").write_text(_PATIENT_PARENT.format(flags=flags), encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "patient.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
+        try:
+            wait_until(lambda: "role both" in (tmp_path / "log").read_text(), "the service has started")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            workers = [pid for pid in map(int, children.read_text().split()) if "spawn_main" in command_of(pid)]
+            assert len(workers) == 2
+            os.kill(workers[0], signal.SIGSTOP)
+            process.terminate()
+            process.wait(PATIENCE_S)
+            wait_until(lambda: not any(command_of(pid) for pid in workers), "the workers have ended")
+        finally:
+            process.kill()
+
+
 def test_workers_end_when_their_parent_is_killed(launch_server: LaunchServer, models_dir: Path) -> None:
     server = launch_server(models_dir, *TINY, *TWO)
     orphans = workers_of(server)
