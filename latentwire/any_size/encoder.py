@@ -31,6 +31,8 @@ from latentwire.timing import timed_stage
 
 MAX_SYMBOL = 32_000
 
+NOT_FINITE = "the image cannot be encoded: a latent is not a finite number"
+
 # Quantization explains a mean distance of 1/4 of a step.
 GOLDEN_MEAN_DISTANCE = 0.5
 
@@ -145,7 +147,7 @@ class AnySizeEncoder:
         latents = self._graph.run("latents", pixels=tile_x(pixels, tile))[0]
         inner: Floats = latents[:, tile.inner[0], tile.inner[1]]
         if not np.isfinite(inner).all():
-            raise UncodableImage("the image cannot be encoded: a latent is not a finite number")
+            raise UncodableImage(NOT_FINITE)
         return inner
 
     @timed_stage("entropy")
@@ -156,10 +158,15 @@ class AnySizeEncoder:
             latents: of `analyse`.
             quality: index, 0 to 255.
             only_measure: give the ideal code length, and no body.
+
+        Raises:
+            UncodableImage: a latent is too large.
         """
         entropy, (_, height, width) = self.entropy, latents.shape
         y = latents * entropy.tables.gains(quality)[0][:, None, None]
         hyper = self._graph.run("hyper", gained=y[None])[0]
+        if not np.isfinite(hyper).all():
+            raise UncodableImage(NOT_FINITE)
         z: Integers = np.rint(np.clip(hyper, -HYPER_LIMIT, HYPER_LIMIT)).astype(np.int64)
         y = y.reshape(len(y), -1)
         writer = SymbolWriter(entropy.coder_tables)

@@ -23,16 +23,19 @@ from latentwire import (
     Receiver,
     Sender,
     TargetMissed,
+    UncodableImage,
 )
 from latentwire.any_size.decoder import AnySizeDecoder
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.entropy_model import squash
+from latentwire.any_size.part_reader import read_part
 from latentwire.format.any_size import Header, Part, parts_of
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging import image
 from latentwire.imaging.fitting import Fitting
 from latentwire.imaging.reader import AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
+from latentwire.model.onnx_session import Floats, MapGraph
 from tests.tiny_any_size_model import drawn_picture, publish_tiny_any_size_model
 
 SIDES_OF_MANY_PARTS = (1060, 1300)
@@ -321,6 +324,47 @@ def test_a_bitstream_without_a_whole_part_is_refused(codec: Codec, large_bitstre
     ):
         with pytest.raises(CodeError):
             codec.decode_partial(data)
+
+
+def test_hard_images_come_back(codec: Codec) -> None:
+    rows, columns = np.mgrid[:150, :170]
+    noise = np.random.default_rng(0).integers(0, 256, (150, 170, 3), np.uint8)
+    checkerboard = np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[:, :, None], 3, 2)
+    for pixels in (noise, checkerboard, np.zeros_like(noise), np.full_like(noise, 255)):
+        for quality in (0, 100):
+            assert codec.decode(codec.encode(pixels, quality=quality).bitstream).shape == pixels.shape
+
+
+@pytest.mark.parametrize("size", [1e3, 1e9, 1e37])
+def test_latents_beyond_every_table_are_limited(any_size_model: Path, size: float) -> None:
+    encoder, _ = halves(any_size_model)
+    for height, width in ((3, 5), (20, 12)):
+        signs = np.random.default_rng(0).choice([-1, 1], (encoder.entropy.tables.latents, height, width))
+        coded = encoder.encode_part((size * signs).astype(np.float32), 40)
+        received = read_part(encoder.entropy, coded.body, Part(0, 0, height, width), 40)
+        assert np.array_equal(received, coded.latents)
+        assert np.isfinite(received).all()
+
+
+def test_latents_that_are_no_numbers_are_refused(any_size_model: Path) -> None:
+    encoder, decoder = halves(any_size_model)
+
+    class Broken(MapGraph):
+        def __init__(self) -> None:
+            pass
+
+        def run(self, output: str, **inputs: Floats) -> Floats:
+            channels = 12 if "pixels" in inputs else 3
+            return np.full((1, channels, 160, 160), np.nan, np.float32)
+
+    sound = encoder.encode(drawn_picture(30, 30), 40)
+    encoder._graph = decoder._graph = Broken()
+    with pytest.raises(UncodableImage):
+        encoder.encode(drawn_picture(30, 30), 40)
+    with pytest.raises(UncodableImage):
+        encoder.encode_part(np.zeros((12, 3, 3), np.float32), 40)
+    with pytest.raises(InvalidCode, match="not finite"):
+        decoder.decode_raw(sound.payload)
 
 
 def test_squashed_symbols_are_those_of_the_document() -> None:
