@@ -228,7 +228,9 @@ def open_registry(
             encoder = _open_encoder(folder / name, threads, signers) if encodes else None
             decoder = _open_decoder(folder / name, threads, signers) if decodes or verifies else None
         except ModelError as error:
-            broken[name] = str(error)
+            # A folder's name may be no text, which could not be told to anybody.
+            shown, why = (text.encode(errors="backslashreplace").decode() for text in (name, str(error)))
+            broken[shown] = why
             continue
         [fingerprint, *_] = [half.card.fingerprint for half in (encoder, decoder) if half]
         if (twin := usable.setdefault(fingerprint, name)) != name:
@@ -279,5 +281,5 @@ def _choose_default(wanted: str | None, names: list[str], usable: list[str], fol
             f"'{folder / DEFAULT_MODEL_FILE}', or set default_model"
         )
     if wanted is not None and wanted not in names:
-        raise UnusableFolder(f"the default model '{wanted[:64]}' is not in '{folder}', which holds {', '.join(names)}")
+        raise UnusableFolder(f"the default model {wanted[:64]!r} is not in '{folder}', which holds {', '.join(names)}")
     return wanted or usable[0]

@@ -31,7 +31,7 @@ def default_model(folder: Path) -> str | None:
     path = folder / DEFAULT_MODEL_FILE
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline(1000).strip()
 
 

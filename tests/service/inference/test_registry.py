@@ -1,4 +1,5 @@
 import errno
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -63,6 +64,10 @@ def lose_card(models: Path) -> None:
     (models / "tiny" / CARD_FILE).unlink()
 
 
+def rename_to_bytes(models: Path) -> None:
+    (models / "tiny").rename(models / os.fsdecode(b"tiny\xff"))
+
+
 def lose_target(models: Path) -> None:
     shutil.rmtree(models / "tiny")
     (models / "tiny").symlink_to("gone")
@@ -75,6 +80,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "backup": (leave_backup, ["tiny.bak"], "the card in folder 'tiny.bak' names the model 'tiny'"),
     "renamed backup": (rename_backup, ["tiny.bak"], "the models 'tiny' and 'tiny.bak' have the same fingerprint"),
     "card missing": (lose_card, ["tiny"], "model 'tiny' has no readable card.json: No such file"),
+    "name is no text": (rename_to_bytes, ["tiny\\udcff"], "the card in folder 'tiny\\udcff' names the model 'tiny'"),
     "target missing": (lose_target, ["tiny"], "model 'tiny' has no readable card.json: No such file"),
 }
 
@@ -136,6 +142,8 @@ def test_the_default_is_the_one_that_is_set_else_the_folder_s_else_the_only_usab
         open_registry(settings)
     named = settings.models_dir / "default-model.txt"
     named.write_text("other\n")
+    assert open_registry(settings).default == "other"
+    named.write_bytes(b"\xef\xbb\xbfother\r\n")
     assert open_registry(settings).default == "other"
     assert open_registry(settings.model_copy(update={"default_model": "tiny"})).default == "tiny"
     named.write_text("../other")
