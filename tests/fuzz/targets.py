@@ -15,8 +15,10 @@ from PIL import Image
 
 from latentwire.decoder import Decoder
 from latentwire.entropy.arithmetic import ArithmeticCoder
+from latentwire.entropy.lanes import SymbolWriter, Tables, open_reader
+from latentwire.entropy.symbols import Symbols
 from latentwire.errors import CodeError, DamagedChunk, ImageError, InvalidCard, InvalidCode
-from latentwire.format import lossless
+from latentwire.format import any_size, lossless
 from latentwire.format.bitstream import write_bitstream
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
@@ -33,6 +35,8 @@ from tests.latentwire.pictures import png_chunk
 
 _CARD = card()
 _CODER = ArithmeticCoder(_CARD.tables)
+_LANE_TABLES = Tables(_CARD.tables)
+_ANY_SIZE_CHECK = 0xBEEF
 _MAX_IMAGES = 1 << 14
 _MAX_PIXELS = 1 << 14
 _PIXELS = np.arange(SHAPE.pixels, dtype=np.uint8).reshape(SHAPE.as_tuple())
@@ -110,12 +114,34 @@ def fuzz_image(data: bytes) -> None:
                 _expect(np.array_equal(plain[:, :, 0], np.asarray(picture)), "pixels that Pillow does not see")
 
 
+def fuzz_any_size(data: bytes) -> None:
+    """Take the payload of an image of any size apart, and read symbols from its end; both must be written as read."""
+    try:
+        parsed = any_size.read_payload(data)
+        parsed.check_whole()
+    except InvalidCode:
+        return
+    bodies = [body for body in parsed.bodies if body is not None]
+    _expect(any_size.write_payload(parsed.header, bodies) == data, "two payloads of the same parts")
+    _expect(len(bodies) == len(any_size.parts_of(parsed.header)), "another number of parts")
+    lanes = 1 + parsed.header.quality % 3
+    numbers = np.arange(parsed.header.height % 64) % len(_CARD.tables)
+    try:
+        reader = open_reader(_LANE_TABLES, bodies[0], lanes)
+        symbols = reader.read(numbers)
+        reader.finish(_ANY_SIZE_CHECK)
+    except InvalidCode:
+        return
+    _expect(_any_size_body(symbols, lanes) == bodies[0], "two bodies of the same symbols")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "code": fuzz_code,
     "raw": fuzz_raw,
     "card": fuzz_card,
     "container": fuzz_container,
     "image": fuzz_image,
+    "any-size": fuzz_any_size,
 }
 
 
@@ -132,6 +158,7 @@ def written_seeds(target: str) -> dict[str, bytes]:
         "card": {"sound": _CARD.to_json().encode()},
         "container": {},
         "image": {f"sound-{name}": write_file(_PIXELS, FORMATS[name].pillow) for name in DEFAULT_FORMATS},
+        "any-size": {f"sound-{height}": _any_size_payload(height) for height in (1, 9, 31, 63, 64, 1100, 5000)},
     }[target]
     return {**whole, **{path.name: path.read_bytes() for path in sorted(FOLDER.glob(f"{target}-*"))}}
 
@@ -143,6 +170,21 @@ def kept_seeds(target: str) -> list[bytes]:
 
 def _kept_files(target: str) -> list[Path]:
     return sorted((Path(__file__).parent / "corpus" / target).glob("*"))
+
+
+def _any_size_payload(height: int) -> bytes:
+    """Return a payload whose parts all have the same symbols, as many as the height says."""
+    header = any_size.Header(height, 20, 3, height % 256)
+    symbols = np.random.default_rng(height).integers(-3, 50, height % 64)
+    return any_size.write_payload(
+        header, [_any_size_body(symbols, 1 + header.quality % 3)] * any_size.part_count(header)
+    )
+
+
+def _any_size_body(symbols: Symbols, lanes: int) -> bytes:
+    writer = SymbolWriter(_LANE_TABLES)
+    writer.write(np.arange(len(symbols)) % len(_CARD.tables), symbols)
+    return writer.finish(_ANY_SIZE_CHECK, lanes)
 
 
 def _read_container(*pieces: bytes) -> None:
