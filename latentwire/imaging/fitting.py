@@ -21,6 +21,11 @@ Size = tuple[int, int]
 MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 
 _GREY_MODES = ("1", "L", "LA", "La")
+_STEPS = ("flattened", "converted", "resized", "padded")
+
+# Differences from the background, in levels of luma: what is seen for sure, and what may not be seen.
+_CLEAR_DIFFERENCE, _HIDDEN_DIFFERENCE = 64, 16
+
 _UNKNOWN_WHITE = {"I": "whole numbers of 32 bits", "F": "fractions", "LAB": "of the L*a*b* colour space"}
 _TURNED_ASIDE = frozenset(
     (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE)
@@ -38,26 +43,29 @@ class Fitting(NamedTuple):
 
     Attributes:
         flattened: the background, `white` or `black`, that transparent pixels were laid on.
+        hidden: the share of the visible pixels, weighted by alpha, that look like that background.
         converted: the former colours in words; `RGB of 8 bits`.
         resized: the former height and width in pixels.
         padded: the height and width in pixels without the padding.
     """
 
     flattened: Literal["white", "black"] | None = None
+    hidden: float | None = None
     converted: str | None = None
     resized: Size | None = None
     padded: Size | None = None
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The names of the attributes that are not None."""
-        return tuple(step for step, value in self._asdict().items() if value is not None)
+        """The names of what was done."""
+        return tuple(step for step in _STEPS if getattr(self, step) is not None)
 
     @property
     def sentence(self) -> str:
         """What was done, in words."""
+        hides = f", which hides {self.hidden:.0%} of what is visible" if self.hidden else ""
         words = {
-            "flattened": f"laid on {self.flattened}",
+            "flattened": f"laid on {self.flattened}{hides}",
             "converted": f"converted from {self.converted}",
             "resized": f"scaled from {_size_in_words(self.resized)}",
             "padded": f"padded from {_size_in_words(self.padded)}",
@@ -67,6 +75,13 @@ class Fitting(NamedTuple):
     def to_dict(self) -> dict[str, object]:
         """Return the attributes and the sentence, as JSON has them."""
         return {**self._asdict(), "sentence": self.sentence}
+
+
+class _Ground(NamedTuple):
+    """A background, and the share of the visible pixels that look like it."""
+
+    name: Literal["white", "black"]
+    hidden: float
 
 
 class FittedImage(NamedTuple):
@@ -179,11 +194,12 @@ def fit_loaded(
     swapped = is_turned_aside(turn)
     target = scaled_size(size, shape, fit, swapped=swapped)
     picture, box = _reduce(picture, colours, target)
-    mode, flattened = MODE_OF_CHANNELS[shape.channels], None
+    mode, flattened, hidden = MODE_OF_CHANNELS[shape.channels], None, None
     if picture.mode == "RGBA" and mode != "RGBA":
-        ground = _choose_background(picture, colours_of(picture)) if background == "auto" else background
-        picture, transparent = _flatten(picture, ground)
-        flattened = _named(ground) if transparent else None
+        ground = _choose_ground(picture, colours_of(picture), background)
+        if ground is not None:
+            flattened, hidden = ground
+        picture = _flatten(picture, flattened)
     picture = picture.convert(mode)
     if size != target:
         picture = picture.resize(target, Image.Resampling.LANCZOS, box)
@@ -194,6 +210,7 @@ def fit_loaded(
         picture = _pad(picture, shape, flattened or ("white" if background == "white" else "black"))
     fitting = Fitting(
         flattened,
+        hidden,
         None if colours.mode == mode and not colours.deep else str(colours),
         None if size == target else size if swapped else size[::-1],
         None if not padded else target if swapped else target[::-1],
@@ -207,19 +224,17 @@ def convert_loaded(
 ) -> FittedImage:
     """Convert a loaded picture, without changing its size, to grey, uint8 (H, W, 1), or RGB, uint8 (H, W, 3)."""
     mode = "L" if colours.is_grey else "RGB"
-    ground = _choose_background(picture, colours) if colours.transparent and background == "auto" else background
+    ground = _choose_ground(picture, colours, background) if colours.transparent else None
     converted = Image.new(mode, picture.size)
-    transparent = False
     for top, band in _bands(picture):
-        if colours.transparent:
-            flat, is_transparent = _flatten(_convert(band, colours, "RGBA"), ground)
-            transparent |= is_transparent
-            converted.paste(flat.convert(mode), (0, top))
+        if ground is None:
+            converted.paste(_convert(band, colours, "RGBA" if colours.transparent else mode).convert(mode), (0, top))
         else:
-            converted.paste(_convert(band, colours, mode), (0, top))
+            converted.paste(_flatten(_convert(band, colours, "RGBA"), ground.name).convert(mode), (0, top))
     upright = converted if turn is None else converted.transpose(turn)
     fitting = Fitting(
-        _named(ground) if transparent else None,
+        None if ground is None else ground.name,
+        None if ground is None else ground.hidden,
         None if colours.mode in (mode, "1") and not colours.deep else str(colours),
     )
     pixels = np.atleast_3d(np.asarray(upright, dtype=np.uint8))
@@ -305,29 +320,36 @@ def _bands(picture: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image
         yield top, picture.crop((0, top, picture.width, min(top + rows, picture.height)))
 
 
-def _flatten(picture: Image.Image, ground: str) -> tuple[Image.Image, bool]:
-    """Lay an RGBA picture on a background; return it as RGB, and whether any pixel is transparent."""
-    alpha = picture.getchannel("A")
-    if alpha.getextrema()[0] == 255:
-        return picture.convert("RGB"), False
+def _flatten(picture: Image.Image, ground: str | None) -> Image.Image:
+    """Return an RGBA picture as RGB, laid on a background if there is one."""
+    if ground is None:
+        return picture.convert("RGB")
     flat = Image.new("RGB", picture.size, ground)
-    flat.paste(picture, mask=alpha)
-    return flat, True
+    flat.paste(picture, mask=picture.getchannel("A"))
+    return flat
 
 
-def _choose_background(picture: Image.Image, colours: SourceColours) -> Literal["white", "black"]:
-    """Return black if the visible pixels are bright, by the mean of their luma weighted by alpha; else white."""
-    brightness = total = 0.0
+def _choose_ground(picture: Image.Image, colours: SourceColours, background: Background) -> _Ground | None:
+    """Return the background for a picture that may be transparent; None if no pixel is.
+
+    `auto` is the one that the visible pixels differ more from: by their alpha times the difference, of which no more
+    counts than is clear to see. It is white if both are equal.
+    """
+    opaque, total = True, 0
+    differences, hidden = np.zeros(2), np.zeros(2)
     for _, band in _bands(picture):
         layer = _convert(band, colours, "RGBA")
-        visible = np.asarray(layer.getchannel("A"), dtype=np.float64)
-        luma = np.asarray(layer.convert("RGB").convert("L"), dtype=np.float64)
-        brightness, total = brightness + (visible * luma).sum(), total + visible.sum()
-    return "black" if brightness > 127.5 * total else "white"
-
-
-def _named(ground: str) -> Literal["white", "black"]:
-    return "white" if ground == "white" else "black"
+        alpha = np.asarray(layer.getchannel("A"), dtype=np.int64)
+        luma = np.asarray(layer.convert("RGB").convert("L"), dtype=np.int64)
+        opaque = opaque and bool((alpha == 255).all())
+        total += int(alpha.sum())
+        for index, difference in enumerate((255 - luma, luma)):
+            differences[index] += (alpha * np.minimum(difference, _CLEAR_DIFFERENCE)).sum()
+            hidden[index] += alpha[difference < _HIDDEN_DIFFERENCE].sum()
+    if opaque:
+        return None
+    black = background == "black" or (background == "auto" and differences[1] > differences[0])
+    return _Ground("black" if black else "white", float(round(hidden[int(black)] / total, 4)) if total else 0.0)
 
 
 def _pad(picture: Image.Image, shape: ImageShape, ground: str) -> Image.Image:

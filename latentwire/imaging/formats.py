@@ -42,7 +42,7 @@ FORMATS = {
 }
 
 # Those whose cost is bounded by the pixels in their header. Decoders of the others trust a file with more.
-DEFAULT_FORMATS = ("png", "jpeg", "webp", "bmp", "gif")
+DEFAULT_FORMATS = ("png", "jpeg", "webp", "bmp", "gif", "tiff")
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL ")

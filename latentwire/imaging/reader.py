@@ -96,9 +96,10 @@ class ImageReader:
         fit: `strict` takes only images of this size, number of channels and depth. `resize` scales to the size
             (Lanczos); `pad` keeps the proportions, shrinks larger images and centres them. Both also convert colours to
             grey (ITU-R 601 luma) and 16 bits to the upper 8, and lay transparent pixels on the background.
-        background: `white`, `black`, or `auto` for the one that differs more from the visible pixels: black if their
-            mean luma is in the brighter half, else white. Padding has the same colour; it is black around an image
-            without transparency, unless the background is `white`.
+        background: `white`, `black`, or `auto` for the one that the visible pixels differ more from: the sum of alpha ×
+            difference in luma decides, differences over 64 levels count as 64, and white is taken if both are equal.
+            Padding has the same colour; it is black around an image without transparency, unless the background is
+            `white`.
         max_pixels: bound on width × height, checked in the header before anything is decoded. All images that are
             decoded at one time take about 4 bytes of memory for each of these pixels.
         formats: names in `latentwire.imaging.formats.FORMATS` of the formats to read.

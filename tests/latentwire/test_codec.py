@@ -147,7 +147,7 @@ def test_what_was_lost_before_encoding_is_told(both: Codec) -> None:
     drawing = Image.new("RGBA", (60, 80), (0, 0, 0, 0))
     drawing.paste((0, 0, 0, 255), (20, 10, 30, 70))
     encoded = both.encode(drawing, fit="resize")
-    assert encoded.fitted == Fitting("white", "RGBA of 8 bits", (80, 60))
+    assert encoded.fitted == Fitting("white", 0, "RGBA of 8 bits", (80, 60))
     assert encoded.sent_as != "code"
     assert (encoded.mse, encoded.psnr_db, encoded.max_error) == (None, None, None)
     assert encoded.ood is not None
@@ -155,7 +155,7 @@ def test_what_was_lost_before_encoding_is_told(both: Codec) -> None:
     many = both.encode_many([familiar_pixels(1, seed=1)[0], drawing], fit="resize")
     assert many.fitted == {1: encoded.fitted}
     assert both.decode(encoded.bitstream).max() == 255
-    assert both.encode(drawing, fit="resize", background="black").fitted == Fitting("black", *encoded.fitted[1:])
+    assert both.encode(drawing, fit="resize", background="black").fitted == Fitting("black", 1, *encoded.fitted[2:])
     as_code = both.encode(drawing, fit="resize", on_ood="warn")
     assert as_code.psnr_db is not None
     assert as_code.fitted == encoded.fitted

@@ -45,7 +45,7 @@ BAD_IMAGES: dict[str, tuple[bytes, int, str]] = {
     "a bit of the picture flipped": (_GOOD[:45] + bytes([_GOOD[45] ^ 1]) + _GOOD[46:], 400, "invalid-image"),
     "text": (b"This is not an image.", 400, "invalid-image"),
     "zeros": (bytes(1000), 400, "invalid-image"),
-    "TIFF": (save(_GREY, "TIFF"), 400, "invalid-image"),
+    "ICO": (save(_GREY, "ICO"), 400, "invalid-image"),
     "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 400, "invalid-image"),
     "1 × 1": (save(Image.new("L", (1, 1)), "PNG"), 422, "image-mismatch"),
     "one column more": (save(Image.new("L", (SHAPE.width + 1, SHAPE.height)), "PNG"), 422, "image-mismatch"),

@@ -233,7 +233,7 @@ def test_sources_of_all_kinds(codec: Codec, tmp_path: Path) -> None:
         for transparent in (opaque, np.array(opaque)):
             encoded = codec.encode(transparent, background=background)  # type: ignore[arg-type]
             assert encoded.bitstream == codec.encode(flat).bitstream
-            assert encoded.fitted == Fitting(background, "RGBA of 8 bits")  # type: ignore[arg-type]
+            assert encoded.fitted == Fitting(background, 0, "RGBA of 8 bits")  # type: ignore[arg-type]
     wrong: Any
     for wrong in (np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):
         with pytest.raises(ImageMismatch):

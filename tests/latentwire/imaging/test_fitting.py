@@ -123,6 +123,20 @@ def test_a_transparent_colour_of_16_bits_is_exactly_that_colour() -> None:
     assert (pixels[0, 0, 3], pixels[0, 1, 3]) == (255, 0)
 
 
+def test_inks_of_both_kinds_are_seen_as_far_as_one_background_can() -> None:
+    letters = np.zeros((SIDE, SIDE, 4), np.uint8)
+    letters[:4] = (255, 255, 255, 255)
+    letters[6:] = (0x33, 0x33, 0x33, 255)
+    _, fitting = read(file_of(Image.fromarray(letters)))
+    assert (fitting.flattened, fitting.hidden) == ("black", 0)  # white letters would be lost on white
+    letters[6:] = (0, 0, 0, 255)
+    _, fitting = read(file_of(Image.fromarray(letters)))
+    assert (fitting.flattened, fitting.hidden) == ("white", 0.4)
+    assert "laid on white, which hides 40% of what is visible" in fitting.sentence
+    _, fitting = read(file_of(drawing(0)), background="black")
+    assert fitting.hidden == 1
+
+
 def test_what_is_wholly_transparent_is_white() -> None:
     pixels, fitting = read(file_of(Image.new("LA", (SIDE, SIDE), (255, 0))))
     assert pixels.min() == 255
@@ -156,7 +170,7 @@ def test_every_way_in_gives_the_same_pixels(ink: int) -> None:
         np.testing.assert_array_equal(other_pixels, from_file.pixels)
         assert fitting == from_file.fitting
     assert from_file.fitting == Fitting(
-        "white" if ink < 128 else "black", "RGBA of 8 bits", (SIDE, 2 * SIDE), (SIDE // 2, SIDE)
+        "white" if ink < 128 else "black", 0, "RGBA of 8 bits", (SIDE, 2 * SIDE), (SIDE // 2, SIDE)
     )
 
 
@@ -203,10 +217,10 @@ def test_a_turned_picture_tells_its_upright_size() -> None:
 
 
 def test_the_sentence_says_every_step() -> None:
-    fitting = Fitting("white", "RGBA of 8 bits", (357, 1000), (10, 28))
+    fitting = Fitting("white", 0.254, "RGBA of 8 bits", (357, 1000), (10, 28))
     assert fitting.sentence == (
-        "the image was laid on white, converted from RGBA of 8 bits, scaled from 357 × 1000 pixels, "
-        "padded from 10 × 28 pixels"
+        "the image was laid on white, which hides 25% of what is visible, converted from RGBA of 8 bits, "
+        "scaled from 357 × 1000 pixels, padded from 10 × 28 pixels"
     )
     assert fitting.steps == ("flattened", "converted", "resized", "padded")
 
