@@ -132,3 +132,14 @@ class ProblemMiddleware:
             await response(scope, receive, send)
             if response.status_code == INTERNAL_ERROR.status:
                 raise
+            _forget_frames(error)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Free what the frames in tracebacks hold: the body, and often the error itself.
+
+    Only the garbage collector, which comes rarely, would free such a circle.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__

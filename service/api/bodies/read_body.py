@@ -35,10 +35,13 @@ async def read_body(
             if len(body) + len(piece) > max_bytes:
                 raise body_too_large(max_bytes)
             budget.add(len(piece))
-            if not message.get("more_body", False):
-                return bytes(body) + piece if body else piece
+            is_last = not message.get("more_body", False)
+            if is_last and not body:
+                return piece
             # One bytearray: a list of many small pieces would take many times their bytes.
             body += piece
+            if is_last:
+                return bytes(body)
             timer.restart()
 
 

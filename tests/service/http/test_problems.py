@@ -1,7 +1,11 @@
+import gc
 import re
+import tracemalloc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from starlette.types import ASGIApp, Message
 
 from latentwire import errors as codec_errors
 from latentwire.encoder import Encoder
@@ -69,3 +73,34 @@ def test_a_model_error_at_request_time_is_a_503(client: Client, monkeypatch: pyt
 
     monkeypatch.setattr(Encoder, "encode", fail)
     assert_problem(client.encode(png), 503, "model-unusable", "is gone")
+
+
+async def send_image(app: ASGIApp, start: bytes) -> None:
+    """Send a megabyte that is no image to the application, without a client that might keep it."""
+    request: dict[str, Any] = {"type": "http", "method": "POST", "path": "/encode", "query_string": b"", "headers": []}
+    messages = [{"type": "http.request", "body": start + bytes(1 << 20), "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop()
+
+    async def send(message: Message) -> None:
+        assert message.get("status", 400) == 400
+
+    await app(request, receive, send)
+
+
+def test_a_refused_body_is_freed_without_the_garbage_collector(client: Client) -> None:
+    starts = (b"\x89PNG\r\n\x1a\n", b"")
+    for start in starts:
+        client.portal.call(send_image, client.app, start)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for start in starts * 5:
+            client.portal.call(send_image, client.app, start)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept < 1 << 20
