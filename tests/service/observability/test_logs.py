@@ -118,10 +118,12 @@ def test_a_reader_that_stalls_holds_up_no_request_and_no_stop(models_dir: Path, 
             process.kill()
 
 
-@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "> /dev/full", "| true"])
-def test_a_service_without_a_log_serves(models_dir: Path, tmp_path: Path, closed: str) -> None:
+@pytest.mark.parametrize(("closed", "workers"), [("<&- >&- 2>&-", 1), (">&-", 2), ("> /dev/full", 1), ("| true", 1)])
+def test_a_service_without_a_log_serves(models_dir: Path, tmp_path: Path, closed: str, workers: int) -> None:
     port = free_port()
-    program = f"{sys.executable} -m service --models-dir {models_dir} --default-model tiny --port {port}"
+    program = (
+        f"{sys.executable} -m service --models-dir {models_dir} --default-model tiny --port {port} --workers {workers}"
+    )
     # The shell says in a file which process is the service.
     script = f"{{ echo $BASHPID > {tmp_path}/pid; exec {program} --drain-period-s 0; }} {closed}"
     with (
