@@ -14,7 +14,7 @@ LOWEST := .venv-lowest
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-lowest coverage soak quality check bench format docs train data image image-check lock clean
+.PHONY: help serve test test-lowest coverage soak quality check bench format docs train data image image-check sbom lock lock-images audit clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,9 +59,18 @@ data: $(DEV)/installed ## Download MNIST and verify it
 train: $(DEV)/installed ## Train RECIPE
 	$(DEV)/bin/python -m training train --recipe $(RECIPE)
 
-image: ## Build the four container images with docker
+# The builder takes the time of images and layers from SOURCE_DATE_EPOCH.
+image: ## Build the four container images with docker (BASE_IMAGE=python:3.11-slim-bookworm@sha256:… for that very one)
 	for target in service sender receiver edge; do \
-		docker build --target $$target --tag latentwire-$$target . || exit 1; \
+		SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) docker build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+			--target $$target --tag latentwire-$$target . || exit 1; \
+	done
+
+sbom: ## Copy the images' bills of materials (CycloneDX) into build/sbom
+	mkdir -p build/sbom
+	for target in service sender receiver edge; do \
+		docker run --rm --entrypoint cat latentwire-$$target /usr/share/sbom/latentwire-$$target.cdx.json \
+			> build/sbom/latentwire-$$target.cdx.json || exit 1; \
 	done
 
 image-check: ## Build the images, look into them, and pass a digit from sender to receiver
@@ -69,6 +78,15 @@ image-check: ## Build the images, look into them, and pass a digit from sender t
 
 lock: ## Write constraints.txt anew from the newest versions
 	.ci/lock
+
+lock-images: ## Write what the images install anew, at the versions of constraints.txt
+	.ci/lock-images
+
+audit: ## Look up known vulnerabilities of the pinned versions; asks a service of the package index
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement deploy/build-requirements.txt
 
 clean: ## Remove the environments and caches
 	rm -rf $(DEV) $(SERVE) $(LOWEST) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,6 +1,6 @@
 """Writes the software bill of materials of a container image: CycloneDX 1.6, as JSON.
 
-It runs while the image is built, where `cyclonedx-bom` is installed. To the Python packages that `cyclonedx-py` finds,
+It runs while the image is built, where `cyclonedx-bom` is installed. To the Python packages that `cyclonedx-py` found,
 it adds the interpreter, the Debian packages and the models. Equal images have equal bills, without a time or a serial
 number.
 """
@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,13 +64,6 @@ def models(folder: Path) -> list[Component]:
     return found
 
 
-def python_bill(interpreter: str) -> dict[str, Any]:
-    """Return the bill of the Python packages that an interpreter finds."""
-    command = [str(Path(sys.executable).with_name("cyclonedx-py")), "environment", "--output-reproducible", interpreter]
-    bill: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)  # noqa: S603
-    return bill
-
-
 def merge(name: str, base_image: str, bills: list[dict[str, Any]], others: list[Component]) -> dict[str, Any]:
     """Return one bill of the image.
 
@@ -114,14 +106,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image", help="name of the image")
     parser.add_argument("--base-image", required=True, help="what the image is built from")
-    parser.add_argument("--python", nargs="+", required=True, help="interpreters that the image holds")
+    parser.add_argument(
+        "--python", nargs="+", type=Path, required=True, help="bills of the image's Python environments"
+    )
     parser.add_argument("--dpkg-status", type=Path, default=Path("/var/lib/dpkg/status"))
     parser.add_argument("--models", type=Path, help="folder of models that the image holds")
     arguments = parser.parse_args()
     codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
     others = debian_packages(arguments.dpkg_status.read_text(encoding="utf-8"), codename)
     others += models(arguments.models) if arguments.models else []
-    bills = [python_bill(interpreter) for interpreter in arguments.python]
+    bills = [json.loads(path.read_bytes()) for path in arguments.python]
     text = json.dumps(merge(arguments.image, arguments.base_image, bills, others), indent=1, sort_keys=True)
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         print(f"sbom: the bill of {arguments.image} is not valid: {error}", file=sys.stderr)
