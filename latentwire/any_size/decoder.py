@@ -269,6 +269,10 @@ class AnySizeDecoder:
             raise ImageTooLarge(
                 f"the bitstream claims {header.height:,} × {header.width:,} pixels; at most {max_pixels:,} are allowed"
             )
+        if header.quality > (best := self.entropy.tables.best_quality):
+            raise InvalidCode(
+                f"the bitstream has the quality index {header.quality}; those of this model end at {best}"
+            )
         return read_payload(payload)
 
 

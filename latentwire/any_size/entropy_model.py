@@ -32,7 +32,6 @@ from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
 # Means and their corrections are integers in this unit.
 MEAN_UNIT = np.float32(1 / 32)
 
-HYPER_STRIDE = 4  # latents on a side of a value of z
 HYPER_LIMIT = 127  # magnitude of z
 SQUASHED_LIMIT = 127
 

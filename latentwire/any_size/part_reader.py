@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from latentwire.any_size.entropy_model import HYPER_LIMIT, HYPER_STRIDE, EntropyModel, Pass
+from latentwire.any_size.entropy_model import HYPER_LIMIT, EntropyModel, Pass
 from latentwire.entropy.lanes import Integers, open_reader
 from latentwire.errors import InvalidCode
-from latentwire.format.any_size import Part, has_lanes_byte
+from latentwire.format.any_size import HYPER_STRIDE, Part, has_lanes_byte
 from latentwire.model.onnx_session import Floats
 from latentwire.timing import timed_stage
 

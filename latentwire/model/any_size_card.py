@@ -32,9 +32,6 @@ from latentwire.model.signature import Signers
 ENTROPY_FILE = "entropy.onnx"
 TABLES_FILE = "tables.json"
 
-# Pixels on a side of a latent.
-STRIDE = 16
-
 SCALE_TABLES = 64
 # Scales are in quarter steps of the tables: quarter step 4 k is the middle of table k.
 MAX_QUARTERS = 4 * SCALE_TABLES - 1

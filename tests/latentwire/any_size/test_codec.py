@@ -258,6 +258,14 @@ def test_a_large_claim_is_refused_before_anything_is_made(codec: Codec) -> None:
         codec.decode(fifty)
 
 
+def test_a_quality_that_the_model_does_not_have_is_refused(codec: Codec) -> None:
+    payload = codec.encode(drawn_picture(40, 40), quality=100, framing="raw").bitstream
+    changed = Header(40, 40, 3, 97).write() + payload[3:]
+    for decode in (codec.decode, codec.decode_partial):
+        with pytest.raises(InvalidCode, match="end at 96"):
+            decode(changed, framing="raw")
+
+
 def test_another_model_is_refused(codec: Codec, tmp_path: Path) -> None:
     other = Codec.load(publish_tiny_any_size_model(tmp_path / "models", tmp_path / "scratch", seed=1))
     bitstream = codec.encode(drawn_picture(40, 40)).bitstream
