@@ -1,16 +1,16 @@
 """TIFF files -> the same files with the tags that their first picture needs."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from latentwire.errors import InvalidImage
-from latentwire.imaging.file_bounds import check_size
+from latentwire.imaging.file_bounds import UNCHECKED_BYTES, check_density, check_size
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _CLASSIC = (b"II*\0", b"MM\0*")
 _WIDTH, _HEIGHT, _COMPRESSION = 256, 257, 259
-_STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_BYTES = 279, 322, 323, 325
+_STRIPS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 273, 279, 322, 323, 324, 325
 _NEEDED = frozenset(
     {
         *(_WIDTH, _HEIGHT, _COMPRESSION, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILE_BYTES),
@@ -36,6 +36,11 @@ _MAX_TAGS = 1000
 # All tags together; each number of a list takes tens of bytes in Python.
 _MAX_TAG_DATA_BYTES = 1 << 18
 _MAX_TILE_PIXELS = 1 << 20
+# None, fax, LZW, JPEG, deflate, runs. Of others the cost is not known.
+_NO_COMPRESSION, _DEFLATE = 1, (8, 32946)
+_COMPRESSIONS = (_NO_COMPRESSION, 2, 3, 4, 5, 7, *_DEFLATE, 32773)
+# Four channels of 16 bits, with whole tiles.
+_MAX_PIXEL_BYTES = 16
 
 
 def strip_tiff(data: bytes) -> bytes:
@@ -44,8 +49,8 @@ def strip_tiff(data: bytes) -> bytes:
     That directory still tells whether another picture follows.
 
     Raises:
-        InvalidImage: the file is truncated or damaged, of the kind BigTIFF, has too many tags or too long ones, or more
-            bytes than its pixels can need.
+        InvalidImage: the file is truncated or damaged, of the kind BigTIFF, compressed by a rare method, has too many
+            tags or too long ones, or more bytes than its pixels can need, all in all or in one place.
     """
     if not data.startswith(_CLASSIC):
         raise InvalidImage("the file is a BigTIFF image, which is not read; save it as PNG")
@@ -87,6 +92,22 @@ def _check_tags(data: bytes, order: str, tags: dict[int, bytes]) -> None:
     if claimed > len(data):
         raise InvalidImage("the TIFF image is truncated or damaged: its parts are longer than the file")
     check_size(claimed, max(width, tile_width), max(height, tile_height), "TIFF")
+    compression = max(_numbers(data, order, tags[_COMPRESSION]), default=0) if _COMPRESSION in tags else _NO_COMPRESSION
+    if compression not in _COMPRESSIONS:
+        raise InvalidImage(
+            f"the TIFF image is compressed by the method {compression}, which is not read; save it with LZW or deflate"
+        )
+    if claimed > UNCHECKED_BYTES and compression in _DEFLATE:
+        check_density(
+            _streams(data, order, tags), _MAX_PIXEL_BYTES * max(width, tile_width) * max(height, tile_height), "TIFF"
+        )
+
+
+def _streams(data: bytes, order: str, tags: dict[int, bytes]) -> Iterator[list[bytes]]:
+    for offsets, sizes in ((_STRIPS, _STRIP_BYTES), (_TILES, _TILE_BYTES)):
+        if offsets in tags and sizes in tags:
+            pairs = zip(_numbers(data, order, tags[offsets]), _numbers(data, order, tags[sizes]), strict=False)
+            yield from ([data[offset : offset + size]] for offset, size in pairs)
 
 
 def _size_of(order: str, tag: bytes) -> int:

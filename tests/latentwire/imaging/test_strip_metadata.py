@@ -251,6 +251,29 @@ def test_compressed_data_without_pixels_are_refused() -> None:
         strip(data)
 
 
+@pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "tiff_deflate", "tiff_lzw", "raw"])
+def test_a_noisy_tiff_picture_of_megabytes_is_read(compression: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (600, 600, 4), dtype=np.uint8))
+    buffer = io.BytesIO()
+    noise.save(buffer, "TIFF", compression=compression)
+    assert len(buffer.getvalue()) > 1 << 20
+    with Image.open(io.BytesIO(strip(buffer.getvalue())[0])) as stripped:
+        assert stripped.tobytes() == noise.tobytes()
+
+
+def test_compressed_strips_without_pixels_are_refused() -> None:
+    strips, size = 20, 100_000
+    nothing = (b"\x78\x9c" + b"\0\0\0\xff\xff" * (size // 5 - 1)).ljust(size, b"\0") * strips
+    offsets = b"".join(struct.pack("<I", 8 + 8 * strips + number * size) for number in range(strips))
+    lists = [(273, 4, strips, 8), (279, 4, strips, 8 + 4 * strips)]
+    data = offsets + struct.pack("<I", size) * strips + nothing
+    with pytest.raises(InvalidImage, match="compressed data without pixels"):
+        strip(tiff([*lists, (259, 3, 1, 8), (278, 4, 1, 100)], data, 2000))
+    strip(tiff([*lists, (259, 3, 1, 5), (278, 4, 1, 100)], data, 2000))
+    with pytest.raises(InvalidImage, match="compressed by the method 50000, which is not read"):
+        strip(tiff([*lists, (259, 4, 1, 50_000), (278, 4, 1, 100)], data, 2000))
+
+
 @pytest.mark.parametrize("parts", [(), (b"IHDR", b"IHDR"), (b"tEXt", b"IHDR")])
 def test_a_png_file_begins_with_its_only_header(parts: tuple[bytes, ...]) -> None:
     header = struct.pack(">IIBBBBB", 6, 8, 8, 0, 0, 0, 0)

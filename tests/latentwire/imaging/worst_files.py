@@ -193,6 +193,14 @@ FILES: dict[str, Callable[[], bytes]] = {
     "TIFF, empty blocks": lambda: tiff(
         [(259, 3, 1, 8), (273, 4, 1, 8), (279, 4, 1, MAX_BYTES - 999)], _empty_deflate_blocks(MAX_BYTES - 999)
     ),
+    "TIFF, empty blocks that claim many pixels": lambda: tiff(
+        [(259, 3, 1, 8), (273, 4, 1, 8), (278, 4, 1, _LARGE_SIDE), (279, 4, 1, MAX_BYTES - 999)],
+        _empty_deflate_blocks(MAX_BYTES - 999).ljust(MAX_BYTES - 999, b"\0"),
+        _LARGE_SIDE,
+    ),
+    "TIFF, fax without pixels": lambda: tiff(
+        [(259, 3, 1, 3), (273, 4, 1, 8), (279, 4, 1, MAX_BYTES - 999)], bytes(MAX_BYTES - 999), _LARGE_SIDE
+    ),
     "TIFF, a large tile": lambda: tiff(
         [(322, 4, 1, 1 << 15), (323, 4, 1, 1 << 15), (324, 4, 1, 8), (325, 4, 1, 99)], bytes(99)
     ),
