@@ -57,6 +57,7 @@ def installed_formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if not _missing(name))
 
 
+@lru_cache(maxsize=16)
 def parse_formats(text: str) -> tuple[str, ...]:
     """Return the names in a list with commas, such as `png,jpeg,heif`.
 
@@ -122,6 +123,7 @@ def _missing(name: str) -> str:
     known = FORMATS[name]
     if known.module and find_spec(known.module) is None:
         return f"the package {known.package}; install 'latentwire[formats]'"
-    if name == "avif" and not features.check("avif"):
+    # Older versions of Pillow do not know the feature.
+    if name == "avif" and not ("avif" in features.modules and features.check("avif")):
         return "a Pillow that is built with AVIF"
     return ""

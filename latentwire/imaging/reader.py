@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +70,6 @@ class _DecodingMemory:
 
     @contextmanager
     def reserve(self, size_bytes: int, total_bytes: int) -> Iterator[None]:
-        if size_bytes <= _SMALL_BYTES:
-            yield
-            return
         with self._queue, self._changed:
             self._changed.wait_for(lambda: not self._used_bytes or self._used_bytes + size_bytes <= total_bytes)
             self._used_bytes += size_bytes
@@ -126,13 +123,11 @@ class ImageReader:
             if plain is not None:
                 return FittedImage(plain, None)
         file = _open(data, orientation, self.formats, self.max_pixels)
-        with _wrapping_damage():
-            return self._fit(file)
+        return _wrapping_damage(self._fit, file)
 
     def read_picture(self, picture: Image.Image) -> FittedImage:
         """Read a Pillow image, whatever its size and format; raise as `read` does."""
-        with _wrapping_damage():
-            return self._fit(_Opened(picture))
+        return _wrapping_damage(self._fit, _Opened(picture))
 
     def _fit(self, file: "_Opened") -> FittedImage:
         picture, size, turn = file.picture, file.picture.size, _TURNS.get(file.orientation)
@@ -170,13 +165,11 @@ class AnySizeReader:
         """Read an image file as uint8 (H, W, C), C being 1 for grey and 3 for RGB; raise as `ImageReader.read`."""
         data, orientation = _strip(data)
         file = _open(data, orientation, self.formats, self.max_pixels)
-        with _wrapping_damage():
-            return self._convert(file)
+        return _wrapping_damage(self._convert, file)
 
     def read_picture(self, picture: Image.Image) -> FittedImage:
         """Read a Pillow image as `read` reads a file."""
-        with _wrapping_damage():
-            return self._convert(_Opened(picture))
+        return _wrapping_damage(self._convert, _Opened(picture))
 
     def _convert(self, file: "_Opened") -> FittedImage:
         _check_frames(file.picture)
@@ -250,12 +243,13 @@ def _open(data: bytes, orientation: int, formats: tuple[str, ...], max_pixels: i
 @contextmanager
 def _decoded(file: _Opened) -> Iterator[None]:
     """Decode a picture; while it is in use, count the memory of a file's."""
-    if file.max_pixels is None:
+    needed_bytes = decoding_bytes(file.picture, file.pixels_kept)
+    if file.max_pixels is None or needed_bytes <= _SMALL_BYTES:
         file.picture.load()
         yield
         return
-    needed_bytes, total_bytes = decoding_bytes(file.picture, file.pixels_kept), _BYTES_PER_PIXEL * file.max_pixels
-    if needed_bytes > max(total_bytes, _SMALL_BYTES):
+    total_bytes = _BYTES_PER_PIXEL * file.max_pixels
+    if needed_bytes > total_bytes:
         as_many = needed_bytes // _BYTES_PER_PIXEL
         raise _too_large(f"takes as much memory to decode as {as_many:,} pixels", file.max_pixels)
     with _memory.reserve(needed_bytes, total_bytes):
@@ -277,11 +271,10 @@ def _check_frames(picture: Image.Image) -> None:
         raise ImageMismatch("the image is animated, or has several pages; send a single one")
 
 
-@contextmanager
-def _wrapping_damage() -> Iterator[None]:
-    """Turn what Pillow raises for damaged files, which are many kinds of errors, into `InvalidImage`."""
+def _wrapping_damage(work: Callable[[_Opened], FittedImage], file: _Opened) -> FittedImage:
+    """Return what `work` makes of a file; for damaged files Pillow raises many kinds of errors, here `InvalidImage`."""
     try:
-        yield
+        return work(file)
     except (ImageMismatch, ImageTooLarge, MemoryError):
         raise
     except Exception as error:
