@@ -43,7 +43,10 @@ class Console:
         """Print what is wrong with a file, and count the file as failed."""
         self.failures += 1
         if isinstance(error, OSError):
-            error = error.strerror or error
+            # It may be the place of the result that is wrong.
+            path = error.filename2 or error.filename
+            where = "" if path is None or str(path) == name else f"{path}: "
+            error = f"{where}{error.strerror}" if error.strerror else error
         self._to_stderr(f"{name}: {error}")
 
     def error(self, message: object, exit_code: int) -> int:

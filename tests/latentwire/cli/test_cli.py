@@ -803,6 +803,8 @@ def test_a_result_that_cannot_be_written_to_its_place_is_told(run: Run, one: Pat
             assert (code, tree(tmp_path / "gone.png")) == (0, ["one.lw"])
         else:
             assert (code, err.count("\n")) == (1, 1)
+            assert err.startswith("latentwire: one.png: " if out == "--out" else f"latentwire: {name}: ")
+            assert name.partition("/")[0] in err
             assert "standard output" not in err
 
 
