@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from latentwire.cpus import usable_cpus
 from latentwire.imaging.formats import DEFAULT_FORMATS, FORMATS, parse_formats
 from latentwire.imaging.reader import DEFAULT_MAX_PIXELS, ImageReader
 from latentwire.model.card import ImageShape
 from latentwire.options import Background, Fit, OnOod
-from service.cpus import usable_cpus
 from service.errors import StartupRefused
 
 _log = logging.getLogger(__name__)
