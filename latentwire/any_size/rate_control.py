@@ -1,13 +1,15 @@
 """Finds the quality that a number of bytes, or a PSNR, asks for: latents are computed once, and quantized again.
 
-Bytes and PSNR rise with the quality. A few qualities are tried on a sample of the image's parts; then the whole image
-is coded at the most promising one, and the search goes on with what the sample was wrong by, until of two neighbouring
-qualities one is enough and the other is not.
+Bytes and PSNR rise with the quality. They are estimated at a few levels, on a sample of the image's parts. Then the
+whole image is coded at the most promising quality, and at others near it, until of two neighbouring qualities one is
+enough and the other is not.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
 from latentwire.errors import TargetMissed
 from latentwire.format.any_size import STRIDE, Header, Part, parts_of
 from latentwire.imaging.image import Pixels
+from latentwire.model.any_size_card import QUALITY_PARTS
 from latentwire.model.onnx_session import Floats
 
 if TYPE_CHECKING:  # a sender must not load the decoder's code
@@ -23,6 +26,10 @@ if TYPE_CHECKING:  # a sender must not load the decoder's code
 
 # Parts that are looked at to find a quality.
 SAMPLED_PARTS = 2
+# About what a payload has beside the ideal code length.
+OVERHEAD_BYTES = 6
+# The least that a measure is taken to rise from one quality to the next.
+MIN_SLOPE = 1e-6
 
 Measure = Callable[[int], float]
 
@@ -66,10 +73,11 @@ class RateControl:
         Raises:
             TargetMissed: the payload has more at the lowest quality.
         """
+        share = sum(one.pixels.size for one in self._sample) / self._pixels.size
 
         def estimate(quality: int) -> float:
             coded = (self._encoder.encode_part(one.latents, quality, only_measure=True) for one in self._sample)
-            return math.log(sum(part.ideal_bits for part in coded))
+            return math.log(sum(part.ideal_bits for part in coded) / 8 / share + OVERHEAD_BYTES)
 
         def exact(quality: int) -> float:
             return math.log(len(self._code(quality).payload))
@@ -147,32 +155,32 @@ def _first_reaching(estimate: Measure, exact: Measure, wanted: float, end: int) 
     """Return the first of 0 … `end` - 1 whose exact measure is at least `wanted`, or `end`.
 
     Args:
-        estimate: cheap, and wrong by about the same everywhere.
+        estimate: cheap, and wrong by about the same everywhere; nearly linear over a level.
         exact: rises.
         wanted: of the exact measure.
         end: after the last.
     """
-    low, high, correction = -1, end, 0.0
-    while high - low > 1:
-        promising = _bisect(estimate, wanted - correction, low, high)
-        middle = min(promising, high - 1)
-        value = exact(middle)
-        low, high = (low, middle) if value >= wanted else (middle, high)
-        if math.isfinite(value):
-            correction = value - estimate(middle)
-    return high
-
-
-def _bisect(measure: Measure, wanted: float, low: int, high: int) -> int:
-    """Return the first number above `low` whose measure is at least `wanted`, or `high`; interpolate on the way."""
-    below, above = math.nan, math.nan
-    while high - low > 1:
-        share = (wanted - below) / (above - below) if above > below else math.nan
-        middle = (low + high) // 2 if math.isnan(share) else low + round(share * (high - low))
-        middle = min(max(middle, low + 1), high - 1)
-        value = measure(middle)
+    grid = [*range(0, end - 1, QUALITY_PARTS), end - 1]
+    place = bisect_left(grid, wanted, 1, len(grid) - 1, key=estimate)
+    left, right = grid[place - 1], grid[place]
+    slope = max((estimate(right) - estimate(left)) / (right - left), MIN_SLOPE)
+    low, high, below, above = -1, end, math.nan, math.nan
+    promising, stride = left + (wanted - estimate(left)) / slope, 1
+    for tries in count():
+        at = math.ceil(min(max(promising, low + 1), high - 1))
+        value = exact(at)
         if value >= wanted:
-            high, above = middle, value
+            high, above = at, value
         else:
-            low, below = middle, value
-    return high
+            low, below = at, value
+        if high - low == 1:
+            return high
+        share = (wanted - below) / (above - below)
+        if math.isnan(share):
+            # As far as the slope says, and farther with each try that stays on the same side.
+            steps = (wanted - value) / slope
+            promising = at + (max(steps, stride) if value < wanted else min(steps, -stride))
+            stride *= 2
+        else:
+            promising = (low + high) / 2 if tries % 3 == 2 else low + share * (high - low)
+    raise AssertionError
