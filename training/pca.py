@@ -10,10 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.imaging import image
+from training.batches import parts
 
 Doubles = npt.NDArray[np.float64]
 
-_BATCH = 5000
+# Components of a lower share of the largest variance are rounding errors.
+_LEAST_SHARE_OF_VARIANCE = 1e-10
+
+# Largest number of values of an image for which all products of two of them are summed, over all images. For larger
+# images the products of two images are taken, of this many images or fewer, and of this many values together.
+MAX_VALUES = 3072
+MAX_IMAGES = 2000
+_MAX_VALUES_TOGETHER = 1 << 24
 
 
 class Pca(NamedTuple):
@@ -26,8 +34,8 @@ class Pca(NamedTuple):
         """Return the RMSE, in [0, 1], of uint8 (N, H, W, C) pixels rebuilt from `code_size` numbers each."""
         basis = self.components[:code_size]
         total = 0.0
-        for start in range(0, len(pixels), _BATCH):
-            centred = _values(pixels[start : start + _BATCH]) - self.mean
+        for part in parts(len(pixels), pixels.shape[1:]):
+            centred = _values(pixels[part]) - self.mean
             # Components are orthonormal, so the squares of a code and of its residual add up to those of the image.
             total += float(np.square(centred).sum() - np.square(centred @ basis.T).sum())
         return math.sqrt(max(total, 0.0) / pixels.size)
@@ -36,25 +44,43 @@ class Pca(NamedTuple):
         """Return the RMSE of reconstructions that are clipped to [0, 1], as a receiver's pixels are."""
         basis = self.components[:code_size]
         total = 0.0
-        for start in range(0, len(pixels), _BATCH):
-            values = _values(pixels[start : start + _BATCH])
+        for part in parts(len(pixels), pixels.shape[1:]):
+            values = _values(pixels[part])
             rebuilt = self.mean + (values - self.mean) @ basis.T @ basis
             total += float(np.square(rebuilt.clip(0, 1) - values).sum())
         return math.sqrt(total / pixels.size)
 
 
 def fit_pca(pixels: image.Pixels) -> Pca:
-    """Return all principal components of uint8 (N, H, W, C) pixels."""
+    """Return the principal components of uint8 (N, H, W, C) pixels: all, or those of a sample of large images.
+
+    Images of over 3,072 values have at most as many components as there are images in an evenly spaced sample, because
+    memory for the products of all pairs of values would grow with the square of an image's size.
+    """
     size = math.prod(pixels.shape[1:])
+    if size > MAX_VALUES:
+        return _fit_sample(pixels)
     mean, products = np.zeros(size), np.zeros((size, size))
-    for start in range(0, len(pixels), _BATCH):
-        values = _values(pixels[start : start + _BATCH])
+    for part in parts(len(pixels), pixels.shape[1:]):
+        values = _values(pixels[part])
         mean += values.sum(axis=0)
         products += values.T @ values
     mean /= len(pixels)
     covariance = products / len(pixels) - np.outer(mean, mean)
     _, _, components = np.linalg.svd(covariance, hermitian=True)
     return Pca(mean, components)
+
+
+def _fit_sample(pixels: image.Pixels) -> Pca:
+    count = min(len(pixels), MAX_IMAGES, max(2, _MAX_VALUES_TOGETHER // math.prod(pixels.shape[1:])))
+    values = _values(pixels[np.linspace(0, len(pixels) - 1, count).astype(np.int64)])
+    mean = values.mean(axis=0)
+    values -= mean
+    # The images' products have the eigenvalues of the values' products, and their eigenvectors lead to those of these.
+    squares, vectors = np.linalg.eigh(values @ values.T)
+    kept = squares > squares[-1] * _LEAST_SHARE_OF_VARIANCE
+    components = (vectors[:, kept] / np.sqrt(squares[kept])).T @ values
+    return Pca(mean, components[::-1])
 
 
 def _values(pixels: image.Pixels) -> Doubles:

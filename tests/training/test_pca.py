@@ -36,6 +36,19 @@ def test_components_are_those_of_a_singular_value_decomposition_of_the_images(sm
     assert 0 < pca.clipped_rmse(pixels, 7) < pca.rmse(pixels, 7)
 
 
+def test_components_of_large_images_are_those_of_a_sample(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = small.train.pixels[:150]
+    exact = fit_pca(pixels)
+    monkeypatch.setattr("training.pca.MAX_VALUES", 195)
+    found = fit_pca(pixels)
+    np.testing.assert_allclose(np.abs((exact.components[:20] * found.components[:20]).sum(axis=1)), 1, rtol=1e-6)
+    assert found.clipped_rmse(pixels, 9) == pytest.approx(exact.clipped_rmse(pixels, 9))
+    assert found.rmse(pixels, 1000) == pytest.approx(0, abs=1e-5)
+    monkeypatch.setattr("training.pca.MAX_IMAGES", 12)
+    assert len(fit_pca(pixels).components) == 11
+    assert len(fit_pca(np.zeros_like(pixels)).components) == 0
+
+
 @pytest.mark.parametrize(("code_size", "tied"), [(3, False), (10, False), (10, True)])
 def test_article_002s_linear_network_spans_the_subspace_of_pca(
     tmp_path: Path, small: Dataset, code_size: int, tied: bool

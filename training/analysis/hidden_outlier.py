@@ -24,6 +24,7 @@ from latentwire.imaging import image
 from training.analysis.outliers import ERRORS, Errors, errors_of_each, rank_of
 from training.architectures import build_autoencoder
 from training.atomic import write_atomically
+from training.batches import parts
 from training.data.datasets import SPLIT_SEED, Dataset, Images, split_sizes
 from training.errors import Interrupted, InvalidRecipe, InvalidRun
 from training.loop.checkpoints import load_checkpoint
@@ -32,7 +33,6 @@ from training.recipe import Recipe
 from training.runs import RunFolder, create_run
 
 RESULTS_FILE = "results.jsonl"
-BATCH = 500
 
 
 class Found(NamedTuple):
@@ -132,13 +132,13 @@ def errors_of(run: RunFolder, recipe: Recipe, dataset: Dataset) -> dict[str, Err
     model = build_autoencoder(recipe, dataset.shape)
     model.load_state_dict(load_checkpoint(run.best, recipe).ema_weights)
     model.eval()
-    parts = []
+    found = []
     with torch.no_grad():
-        for start in range(0, len(dataset.train), BATCH):
-            x = image.to_x(dataset.train.pixels[start : start + BATCH])
+        for part in parts(len(dataset.train), dataset.shape.as_tuple()):
+            x = image.to_x(dataset.train.pixels[part])
             x_hat = model(torch.from_numpy(x)).numpy()
-            parts.append(errors_of_each(x.transpose(0, 2, 3, 1), x_hat.transpose(0, 2, 3, 1)))
-    return {error: np.concatenate([part[error] for part in parts]) for error in ERRORS}
+            found.append(errors_of_each(x.transpose(0, 2, 3, 1), x_hat.transpose(0, 2, 3, 1)))
+    return {error: np.concatenate([errors[error] for errors in found]) for error in ERRORS}
 
 
 def _run_one(recipe: Recipe, dataset: Dataset, pixels: image.Pixels, number: int) -> Found:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from latentwire.errors import ImageMismatch
 from latentwire.imaging import image
+from training.batches import parts
 from training.data.datasets import Dataset, Images
 from training.data.images import shape_of
 from training.plots.subject import Subject
@@ -19,7 +20,6 @@ from training.plots.subject import Subject
 Errors = npt.NDArray[np.floating[Any]]
 Floats = npt.NDArray[np.float32]
 
-BATCH = 500
 
 # Side, in pixels, of the square over which the coarse error takes means.
 WINDOW = 5
@@ -133,11 +133,11 @@ ERRORS: dict[str, Callable[[Floats, Floats], Errors]] = {
 
 def _errors_as_delivered(subject: Subject, pixels: image.Pixels) -> dict[str, Errors]:
     # In parts, because the differences of all images of a large data set would take many times its memory.
-    parts = []
-    for start in range(0, len(pixels), BATCH):
-        some = pixels[start : start + BATCH]
-        parts.append(errors_of_each(_in_floats(some), _in_floats(subject.reconstruct(some))))
-    return {error: np.concatenate([part[error] for part in parts]) for error in ERRORS}
+    found = []
+    for part in parts(len(pixels), pixels.shape[1:]):
+        some = pixels[part]
+        found.append(errors_of_each(_in_floats(some), _in_floats(subject.reconstruct(some))))
+    return {error: np.concatenate([errors[error] for errors in found]) for error in ERRORS}
 
 
 def _in_floats(pixels: image.Pixels) -> Floats:

@@ -16,6 +16,7 @@ import numpy as np
 from latentwire.errors import CodecError, ImageMismatch
 from latentwire.imaging import image
 from latentwire.model.card import CARD_FILE, load_card
+from training.batches import parts
 from training.data.datasets import Dataset
 from training.data.noise import make_noisy
 from training.errors import InvalidRecipe, InvalidRun, TrainingError
@@ -29,7 +30,6 @@ FIGURES_FILE = Path(__file__).parent / "article_figures.toml"
 
 OUTLIERS_FILE = "results.jsonl"
 
-BATCH = 500
 
 # Fields that change neither the network nor its training.
 _WITHOUT_EFFECT = {"name", "description", "device", "threads", "max_rmse_increase"}
@@ -215,8 +215,8 @@ def _in_words(value: object) -> str:
 
 def _rmse(pair: GraphPair, dataset: Dataset) -> float:
     squares = 0.0
-    for start in range(0, len(dataset.test), BATCH):
-        x = image.to_x(dataset.test.pixels[start : start + BATCH])
+    for part in parts(len(dataset.test), dataset.shape.as_tuple()):
+        x = image.to_x(dataset.test.pixels[part])
         squares += _squares(pair.reconstruct(x), x)
     return math.sqrt(squares / dataset.test.pixels.size)
 
@@ -224,9 +224,9 @@ def _rmse(pair: GraphPair, dataset: Dataset) -> float:
 def _rmse_under_noise(pair: GraphPair, recipe: Recipe, dataset: Dataset) -> tuple[float, float]:
     """Return the RMSE from the clean images, of reconstructions of noisy ones and of the noisy ones."""
     reconstructed = unchanged = 0.0
-    for start in range(0, len(dataset.test), BATCH):
-        x = image.to_x(dataset.test.pixels[start : start + BATCH])
-        noisy = make_noisy(x, recipe.noise, recipe.noise_std, seed=start)
+    for part in parts(len(dataset.test), dataset.shape.as_tuple()):
+        x = image.to_x(dataset.test.pixels[part])
+        noisy = make_noisy(x, recipe.noise, recipe.noise_std, seed=part.start)
         reconstructed += _squares(pair.reconstruct(noisy), x)
         unchanged += _squares(noisy, x)
     size = dataset.test.pixels.size

@@ -21,7 +21,12 @@ class Autoencoder(nn.Module):
 
     The decoder ends in its output activation, so x_hat is in the range of the pixels, and training, validation and the
     exported graph all compute the same.
+
+    Attributes:
+        start_images: largest number of training images that `start_from` looks at.
     """
+
+    start_images = 0
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -33,7 +38,7 @@ class Autoencoder(nn.Module):
         return cast(Tensor, self.decoder(self.encoder(x)))
 
     def start_from(self, x: Tensor) -> None:
-        """Set the initial weights from all training images, (N, C, H, W); networks that start at random do nothing."""
+        """Set the initial weights from training images, (N, C, H, W); networks that start at random do nothing."""
 
     def reconstruct(self, x: Tensor, _generator: torch.Generator) -> Reconstruction:
         """Return the reconstruction of a training step; random numbers come from the generator."""

@@ -14,6 +14,7 @@ Gersho and Gray 1992, "Vector Quantization and Signal Compression", call the sta
 path is a polygonal line as in Kégl et al. 2000, "Learning and design of principal curves".
 """
 
+import sys
 from collections.abc import Iterator
 from typing import cast
 
@@ -118,6 +119,7 @@ class CodebookAutoencoder(Autoencoder):
     """
 
     encoder: CodebookEncoder
+    start_images = sys.maxsize
 
     def __init__(self, paths: Paths, shape: ImageShape, seed: int) -> None:
         super().__init__(CodebookEncoder(paths), CodebookDecoder(paths, shape))

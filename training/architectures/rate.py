@@ -117,6 +117,7 @@ class RateAutoencoder(Autoencoder):
 
     encoder: GainedEncoder
     decoder: GainedDecoder
+    start_images = FITTED
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, code_size: int, rate_lambda: float) -> None:
         gain = Gain(code_size)
@@ -138,8 +139,8 @@ class RateAutoencoder(Autoencoder):
         return Reconstruction(self.decoder(symbols), bits / (self.rate_lambda * x.numel()))
 
     def start_from(self, x: Tensor) -> None:
-        """Set the initial gains and prior of an untrained network."""
-        self.fit_gain(x[:FITTED], trained=False)
+        """Set the initial gains and prior of an untrained network, by `FITTED` images or fewer."""
+        self.fit_gain(x, trained=False)
 
     @torch.no_grad()
     def fit_gain(self, x: Tensor, *, trained: bool) -> None:

@@ -61,7 +61,7 @@ def resume(arguments: argparse.Namespace) -> int:
 
 def with_smaller_batches(recipe: Recipe, dataset: Dataset) -> Recipe:
     """Return the recipe with batches of at most an eighth of the training images, so that small folders can be used."""
-    trained, _ = split_sizes(dataset.name, len(dataset.train), recipe)
+    trained, _ = split_sizes(dataset.name, len(dataset.train), recipe.model_copy(update={"batch_size": 2}))
     largest = max(2, trained // LEAST_STEPS)
     return recipe if recipe.batch_size <= largest else make_recipe(recipe.model_dump(), {"batch_size": largest})
 

@@ -141,11 +141,6 @@ def split_training(dataset: Dataset, recipe: Recipe) -> TrainingSplit:
         InvalidRecipe: it asks for more images than the data set has.
     """
     trained, validated = split_sizes(dataset.name, len(dataset.train), recipe)
-    if recipe.batch_size > trained:
-        raise InvalidRecipe(
-            f"{dataset.name} has {len(dataset.train):,} training images: {trained:,} to train on are not enough for "
-            f"batch_size {recipe.batch_size:,}; set it lower"
-        )
     # numpy promises the stream of RandomState for good, but not that of its newer generators.
     order = np.random.RandomState(SPLIT_SEED).permutation(len(dataset.train))
     validation, train = order[:validated], order[validated:][:trained]
@@ -168,6 +163,11 @@ def split_sizes(dataset: str, count: int, recipe: Recipe) -> tuple[int, int]:
         raise InvalidRecipe(
             f"{dataset} has {count:,} training images: not enough for {given}, as at least 2 are needed to train "
             "on; set fewer, or take more images"
+        )
+    if recipe.batch_size > trained:
+        raise InvalidRecipe(
+            f"{dataset} has {count:,} training images: {trained:,} to train on are not enough for batch_size "
+            f"{recipe.batch_size:,}; set it lower"
         )
     return trained, validated
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from training.architectures import RateAutoencoder
-
-BATCH = 500
+from training.batches import part_size
 
 
 class CodeRate(NamedTuple):
@@ -22,8 +21,10 @@ class CodeRate(NamedTuple):
 def measure_rate(model: RateAutoencoder, pixels: Tensor) -> CodeRate:
     """Measure the codes of uint8 (N, C, H, W) pixels, with each number of a code coded by itself."""
     model.eval()
-    symbols = torch.cat([model.encoder(batch.float() / 255).round() for batch in torch.split(pixels, BATCH)])
-    prior_bits = sum(model.prior(part).double().sum().item() for part in torch.split(symbols, BATCH))
+    size = part_size(pixels.shape[1:])
+    batches = torch.split(pixels, size)
+    symbols = torch.cat([model.encoder(batch.contiguous().float() / 255).round() for batch in batches])
+    prior_bits = sum(model.prior(part).double().sum().item() for part in torch.split(symbols, size))
     bits = sum(_entropy(column) for column in symbols.unbind(dim=1))
     return CodeRate(bits, prior_bits / len(pixels))
 

@@ -22,9 +22,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from latentwire.imaging.image import MAX_BATCH_VALUES
 from training.architectures import Autoencoder, RateAutoencoder, build_autoencoder
-from training.architectures.rate import FITTED
-from training.data.datasets import Dataset, split_training
+from training.batches import part_size
+from training.data.datasets import Dataset, split_sizes, split_training
 from training.errors import Diverged, Interrupted, InvalidCheckpoint, InvalidRecipe
 from training.loop.augment import random_warp
 from training.loop.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -38,7 +39,8 @@ from training.provenance import describe_environment
 from training.recipe import Codebook, Recipe
 from training.runs import RunFolder
 
-VALIDATION_BATCH = 500
+# Least number of images that gains and prior of a rate are fitted to, however large the images are.
+_LEAST_START_IMAGES = 64
 
 
 class EpochReport(NamedTuple):
@@ -154,7 +156,7 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
     Raises:
         InvalidRecipe: too few images, layers that do not fit them, or no GPU.
     """
-    images = len(split_training(dataset, recipe).train.pixels)
+    images, _ = split_sizes(dataset.name, len(dataset.train), recipe)
     if isinstance(recipe.architecture, Codebook) and recipe.architecture.entries > images:
         raise InvalidRecipe(f"{recipe.architecture.entries} entries cannot be made of {images} training images")
     _device(recipe)
@@ -193,11 +195,11 @@ class _Training:
     def begin(self, initial_weights: InitialWeights | None) -> None:
         """Set the weights of the first step, unless they are random."""
         if initial_weights is None:
-            self.model.start_from(self._to_x(self.images))
+            self.model.start_from(self._first_images())
         else:
             load_weights(initial_weights, self.recipe, self.model)
             if isinstance(self.model, RateAutoencoder) and not initial_weights.has_rate:
-                self.model.fit_gain(self._to_x(self.images[:FITTED]), trained=True)
+                self.model.fit_gain(self._first_images(), trained=True)
         if self.ema_model is not None:
             self.ema_model.module.load_state_dict(self.model.state_dict())
 
@@ -342,12 +344,19 @@ class _Training:
     def _evaluated(self) -> Autoencoder:
         return self.model if self.ema_model is None else cast(Autoencoder, self.ema_model.module)
 
+    def _first_images(self) -> Tensor:
+        """Return the images that the network's initial weights are set from, all at once in memory."""
+        count = self.model.start_images
+        if isinstance(self.model, RateAutoencoder):
+            count = min(count, max(_LEAST_START_IMAGES, MAX_BATCH_VALUES // math.prod(self.shape.as_tuple())))
+        return self._to_x(self.images[:count])
+
     def _on_device(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).to(self.device)
+        return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
 
     @staticmethod
     def _to_x(pixels: Tensor) -> Tensor:
-        return pixels.float() / 255
+        return pixels.contiguous().float() / 255
 
 
 @torch.no_grad()
@@ -355,8 +364,8 @@ def validate(model: nn.Module, pixels: Tensor, loss: Loss) -> tuple[float, float
     """Return loss and RMSE per pixel, in [0, 1], of a network's float reconstructions of uint8 (N, C, H, W) pixels."""
     model.eval()
     squares = losses = 0.0
-    for batch in torch.split(pixels, VALIDATION_BATCH):
-        x = batch.float() / 255
+    for batch in torch.split(pixels, part_size(pixels.shape[1:])):
+        x = batch.contiguous().float() / 255
         x_hat = model(x)
         squares += (x_hat - x).double().square().sum().item()
         losses += loss(x_hat, x).item() * len(batch)

@@ -13,9 +13,8 @@ from latentwire.entropy import quantizer
 from latentwire.errors import ImageMismatch
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard, load_card
+from training.batches import parts
 from training.data.datasets import Dataset
-
-BATCH = 500
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,11 +52,11 @@ class Subject:
 
     def codes(self, pixels: image.Pixels) -> Floats:
         """Return the codes before quantization, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
-        return _in_batches(self._encoder.y, pixels)
+        return self._in_parts(self._encoder.y, pixels)
 
     def reconstruct(self, pixels: image.Pixels) -> image.Pixels:
         """Return the images that a receiver decodes, for uint8 (N, H, W, C) pixels, in the same shape."""
-        return _in_batches(
+        return self._in_parts(
             lambda part: self._decoder.decode([code.bitstream for code in self._encoder.encode(part)]), pixels
         )
 
@@ -67,7 +66,7 @@ class Subject:
 
     def decode(self, y: Floats) -> image.Pixels:
         """Return the images, uint8 (N, H, W, C), of any points of the code space, unquantized."""
-        return _in_batches(lambda part: image.to_pixels(np.nan_to_num(self._decoder.x_hat(part))), y)
+        return self._in_parts(lambda part: image.to_pixels(np.nan_to_num(self._decoder.x_hat(part))), y)
 
     def levels(self, y: Floats) -> npt.NDArray[np.float64]:
         """Return the share of training images with lower levels than each code's, by the tables: from 0 to 1.
@@ -87,21 +86,18 @@ class Subject:
         mean = float(np.mean([len(code.payload) for code in self._encoder.encode(pixels)]))
         return f"{mean:,.0f} bytes" if mean >= 100 else f"{mean:.3g} bytes"
 
+    def _in_parts(
+        self, compute: Callable[[npt.NDArray[_In]], npt.NDArray[_Out]], rows: npt.NDArray[_In]
+    ) -> npt.NDArray[_Out]:
+        return np.concatenate([compute(rows[part]) for part in parts(len(rows), self.card.image.as_tuple())])
+
 
 def rmse_of_each(pixels: image.Pixels, others: image.Pixels) -> npt.NDArray[np.float64]:
     """Return the RMSE between each two images of two stacks, uint8 (N, H, W, C), in [0, 1]."""
     # In parts, because all differences of a large data set would take four times its memory.
-    parts = [
-        np.square((pixels[start : start + BATCH].astype(np.float32) - others[start : start + BATCH]) / 255).mean(
-            axis=(1, 2, 3), dtype=np.float64
-        )
-        for start in range(0, len(pixels), BATCH)
+    squares = [
+        np.square((pixels[part].astype(np.float32) - others[part]) / 255).mean(axis=(1, 2, 3), dtype=np.float64)
+        for part in parts(len(pixels), pixels.shape[1:])
     ]
-    root: npt.NDArray[np.float64] = np.sqrt(np.concatenate(parts))
+    root: npt.NDArray[np.float64] = np.sqrt(np.concatenate(squares))
     return root
-
-
-def _in_batches(
-    compute: Callable[[npt.NDArray[_In]], npt.NDArray[_Out]], values: npt.NDArray[_In]
-) -> npt.NDArray[_Out]:
-    return np.concatenate([compute(values[start : start + BATCH]) for start in range(0, len(values), BATCH)])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
+from tqdm import trange
 
 from latentwire.entropy import quantizer
 from latentwire.entropy.arithmetic import ArithmeticCoder
@@ -18,19 +19,25 @@ from latentwire.errors import UncodableImage
 from latentwire.imaging import image
 from latentwire.model.card import FrequencyTable, ImageShape, UniformQuantizer
 from latentwire.model.onnx_session import OnnxModel, open_onnx
+from training.batches import parts
 from training.data.datasets import Dataset, split_training
+from training.data.images import Images
 from training.errors import InvalidRecipe, InvalidRun
 from training.recipe import Recipe, make_recipe
 from training.release.frequency_tables import count_tables
 from training.release.model_dir import graph_file
 from training.runs import RunFolder
 
-BATCH = 500
-
-# Number of codes around which the decoder's slopes are measured, and bound on the images that the decoder may make.
+# Number of codes around which the decoder's slopes are measured, and bounds on the images that the decoder may make for
+# it, and on their values.
 _SLOPE_CODES = 256
-_LEAST_SLOPE_CODES = 8
+_LEAST_SLOPE_CODES = 2
 _MAX_SLOPE_RUNS = 16_384
+_MAX_SLOPE_VALUES = 1 << 26
+
+# Bound on the values of the validation images by which the steps are sought; and the least number of images.
+_MAX_SOUGHT_VALUES = 1 << 24
+_LEAST_SOUGHT_IMAGES = 16
 
 # Offset to either side between which a slope is measured, in standard deviations of the coordinate.
 _SLOPE_OFFSET = 0.1
@@ -106,45 +113,48 @@ def calibrate(run: RunFolder, recipe: Recipe, dataset: Dataset) -> Calibration:
     """Fit the coarsest quantizer that the recipe's `max_rmse_increase` allows, and count its tables."""
     split = split_training(dataset, recipe)
     encoder, decoder = _open(run, dataset.shape, recipe.code_size)
-    y = codes_of(encoder, split.train.pixels)
+    y = codes_of(encoder, split.train.pixels, "calibrate: codes")
     validation_y = codes_of(encoder, split.validation.pixels)
 
-    def rmse(y_hat: Floats) -> float:
-        return reconstruction_rmse(decoder, y_hat, split.validation.pixels)
+    def quantized_rmse(parameters: UniformQuantizer, y: Floats, images: Images) -> float:
+        y_hat = quantizer.dequantize(quantizer.quantize(y, parameters), parameters)
+        return reconstruction_rmse(decoder, y_hat, images.pixels)
 
-    def quantized_rmse(parameters: UniformQuantizer) -> float:
-        return rmse(quantizer.dequantize(quantizer.quantize(validation_y, parameters), parameters))
-
-    float_rmse = rmse(validation_y)
+    float_rmse = reconstruction_rmse(decoder, validation_y, split.validation.pixels)
     if recipe.rate_lambda > 0:
         # The graphs of a run with a rate have codes in units of the step.
         parameters = UniformQuantizer(low=(0.0,) * recipe.code_size, step=(1.0,) * recipe.code_size)
     else:
-        slopes = slopes_of(decoder, y)
+        values = math.prod(dataset.shape.as_tuple())
+        slopes = slopes_of(decoder, y, values)
         mse_increase = recipe.max_rmse_increase * (2 * float_rmse + recipe.max_rmse_increase)
         # A uniform error within a step has a variance of step²/12; each coordinate adds as much to the picture.
-        expected = math.sqrt(12 * mse_increase * split.validation.pixels[0].size / recipe.code_size)
-        bound = float_rmse + recipe.max_rmse_increase
-        scale = _coarsest(lambda scale: quantized_rmse(even_steps(y, slopes, scale)) <= bound, expected)
+        expected = math.sqrt(12 * mse_increase * values / recipe.code_size)
+        count = max(_LEAST_SOUGHT_IMAGES, _MAX_SOUGHT_VALUES // values)
+        chosen = _spread_out(len(split.validation), count)
+        some, some_y = split.validation.take(chosen), validation_y[chosen]
+        bound = reconstruction_rmse(decoder, some_y, some.pixels) + recipe.max_rmse_increase
+        scale = _coarsest(lambda scale: quantized_rmse(even_steps(y, slopes, scale), some_y, some) <= bound, expected)
         parameters = even_steps(y, slopes, scale)
     tables = count_tables(quantizer.quantize(y, parameters))
     ideal_bits = ArithmeticCoder(tables).ideal_bits(quantizer.quantize(validation_y, parameters)).mean()
-    return Calibration(parameters, tables, float_rmse, quantized_rmse(parameters), float(ideal_bits))
+    rmse = quantized_rmse(parameters, validation_y, split.validation)
+    return Calibration(parameters, tables, float_rmse, rmse, float(ideal_bits))
 
 
-def slopes_of(decoder: OnnxModel, y: Floats) -> Doubles:
-    """Return how much the picture changes with each coordinate of codes, float32 (N, code size).
+def slopes_of(decoder: OnnxModel, y: Floats, values: int) -> Doubles:
+    """Return how much pictures of `values` values change with each coordinate of codes, float32 (N, code size).
 
     Returns:
         float64 (code size): the root of the mean, around some of the codes, of the squared change of x_hat, summed over
         its values, for each squared change of the coordinate, by finite differences.
     """
     size = y.shape[1]
-    count = max(_LEAST_SLOPE_CODES, min(_SLOPE_CODES, _MAX_SLOPE_RUNS // (2 * size)))
-    around = y[np.linspace(0, len(y) - 1, min(count, len(y))).astype(np.int64)]
+    runs = min(_MAX_SLOPE_RUNS, _MAX_SLOPE_VALUES // values)
+    around = y[_spread_out(len(y), max(_LEAST_SLOPE_CODES, min(_SLOPE_CODES, runs // (2 * size))))]
     offsets = _SLOPE_OFFSET * y.std(axis=0, dtype=np.float64)
     slopes = np.zeros(size)
-    for index in range(size):
+    for index in trange(size, desc="calibrate: slopes", unit="number", leave=False, delay=1.0, disable=None):
         offset = np.zeros(size, dtype=np.float32)
         offset[index] = offsets[index] or 1.0
         change = decoder.run(around + offset).astype(np.float64) - decoder.run(around - offset)
@@ -185,23 +195,25 @@ def _coarsest(is_fine_enough: Callable[[float], bool], expected: float) -> float
     return math.exp(fine)
 
 
-def codes_of(encoder: OnnxModel, pixels: image.Pixels) -> Floats:
+def codes_of(encoder: OnnxModel, pixels: image.Pixels, doing: str = "") -> Floats:
     """Return the codes, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
-    return _in_batches(lambda part: encoder.run(image.to_x(part)), pixels)
+    return np.concatenate(
+        [encoder.run(image.to_x(pixels[part])) for part in parts(len(pixels), pixels.shape[1:], doing)]
+    )
 
 
 def reconstruction_rmse(decoder: OnnxModel, y_hat: Floats, pixels: image.Pixels) -> float:
     """Return the RMSE per pixel, in [0, 1], between what codes decode to and uint8 (N, H, W, C) pixels."""
     total = 0.0
-    for start in range(0, len(pixels), BATCH):
-        part = slice(start, start + BATCH)
+    for part in parts(len(pixels), pixels.shape[1:]):
         error = decoder.run(y_hat[part]).astype(np.float64) - image.to_x(pixels[part])
         total += float(np.square(error).sum())
     return math.sqrt(total / pixels.size)
 
 
-def _in_batches(compute: Callable[[image.Pixels], Floats], pixels: image.Pixels) -> Floats:
-    return np.concatenate([compute(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+def _spread_out(count: int, at_most: int) -> npt.NDArray[np.int64]:
+    """Return evenly spaced indices of at most so many of `count` rows."""
+    return np.linspace(0, count - 1, min(count, at_most)).astype(np.int64)
 
 
 def _open(run: RunFolder, shape: ImageShape, code_size: int) -> tuple[OnnxModel, OnnxModel]:

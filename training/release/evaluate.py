@@ -12,9 +12,8 @@ from latentwire.encoder import Encoder
 from latentwire.errors import ImageMismatch
 from latentwire.imaging import image
 from latentwire.model.card import Quality, load_card
+from training.batches import parts
 from training.data.datasets import Dataset
-
-BATCH = 500
 
 # Least MSE, as an error of 0 has no PSNR: below that of one value in a billion that is off by one 8-bit level.
 _LEAST_MSE = 1e-15
@@ -35,8 +34,8 @@ def evaluate_model(folder: Path, dataset: Dataset) -> Quality:
     float_error = error = 0.0
     ideal_bits = 0.0
     payload_bytes = bitstream_bytes = 0
-    for start in range(0, len(pixels), BATCH):
-        batch = pixels[start : start + BATCH]
+    for part in parts(len(pixels), card.image.as_tuple(), "evaluate"):
+        batch = pixels[part]
         encoded = encoder.encode(batch)
         delivered = decoder.decode([code.bitstream for code in encoded])
         x_hat = decoder.x_hat(np.stack([code.y for code in encoded]))

@@ -19,14 +19,13 @@ from latentwire.errors import UncodableImage
 from latentwire.imaging import image
 from latentwire.model.guard_limits import DetectedOod, GuardLimits, GuardRates, ReferencePictures
 from latentwire.selection.guard import Guard
+from training.batches import parts
 from training.data.datasets import Dataset, TrainingSplit, load_images, public_name
 from training.data.images import TargetShape, fit_pixels
 from training.errors import InvalidRecipe, MissingData
 
-BATCH = 500
-
 MAX_OOD_IMAGES = 10_000
-_MAX_OOD_BYTES = 1 << 28
+_MAX_OOD_VALUES = 1 << 25
 
 # Shares of all training images beyond each limit, such that fewer than one new image in a thousand is beyond any. No
 # network was trained to lower these scores, so new images score like training images. The errors need a share of the
@@ -136,7 +135,7 @@ def load_ood_images(
         CorruptData: they are damaged.
     """
     shape = dataset.shape
-    count = max(1, min(MAX_OOD_IMAGES, _MAX_OOD_BYTES // (shape.pixels * shape.channels)))
+    count = max(1, min(MAX_OOD_IMAGES, _MAX_OOD_VALUES // (shape.pixels * shape.channels)))
     found = []
     for name in names:
         try:
@@ -167,7 +166,7 @@ def guard_in_words(limits: GuardLimits | None) -> str:
 def _called_ood(guard: Guard, limits: GuardLimits, pixels: image.Pixels) -> tuple[float, float]:
     """Return the shares of images called out-of-distribution by a sender alone, and with the decoder at hand."""
     alone = both = 0
-    for part in _parts(len(pixels)):
+    for part in parts(len(pixels), pixels.shape[1:], "guard: measure"):
         for assessment in guard.assess(pixels[part]):
             scores = assessment.scores
             both += assessment.ood is not None
@@ -187,7 +186,7 @@ def _scores(guard: Guard, stacks: Sequence[image.Pixels]) -> dict[str, npt.NDArr
     """
     found: dict[str, list[float]] = {score: [] for score in _SCORES}
     for pixels in stacks:
-        for part in _parts(len(pixels)):
+        for part in parts(len(pixels), pixels.shape[1:], "guard: fit"):
             for assessment in guard.assess(pixels[part]):
                 if assessment.encoded is None:
                     raise UncodableImage(assessment.ood.sentence if assessment.ood else "a training image has no code")
@@ -199,7 +198,7 @@ def _scores(guard: Guard, stacks: Sequence[image.Pixels]) -> dict[str, npt.NDArr
 def _mean_and_spread(stacks: Sequence[image.Pixels]) -> dict[str, str]:
     count, total, squares = 0, np.zeros(()), np.zeros(())
     for pixels in stacks:
-        for part in _parts(len(pixels)):
+        for part in parts(len(pixels), pixels.shape[1:]):
             wide = pixels[part].astype(np.float64)
             count, total, squares = count + len(wide), total + wide.sum(axis=0), squares + np.square(wide).sum(axis=0)
     mean = total / count
@@ -209,7 +208,7 @@ def _mean_and_spread(stacks: Sequence[image.Pixels]) -> dict[str, str]:
 
 def _usual_error(encoder: Encoder, decoder: Decoder, pixels: image.Pixels) -> npt.NDArray[np.float64]:
     total = np.zeros(pixels.shape[1:])
-    for part in _parts(len(pixels)):
+    for part in parts(len(pixels), pixels.shape[1:]):
         delivered = decoder.decode_raw([encoded.payload for encoded in encoder.encode(pixels[part])])
         total += np.square(pixels[part].astype(np.float64) - delivered).sum(axis=0)
     return np.sqrt(total / len(pixels))
@@ -238,7 +237,3 @@ def _no_limits(reference: ReferencePictures) -> GuardLimits:
 
 def _limit(value: float) -> float:
     return max(float(value), _LEAST_LIMIT)
-
-
-def _parts(count: int) -> list[slice]:
-    return [slice(start, start + BATCH) for start in range(0, count, BATCH)]

@@ -21,8 +21,11 @@ from training.release.calibrate import (
     load_calibration,
     slopes_of,
 )
+from training.release.evaluate import evaluate_model
+from training.release.fit_guard import fit_limits
 from training.release.frequency_tables import count_tables
 from training.release.model_dir import graph_file
+from training.release.pipeline import staged_model
 from training.runs import RunFolder, create_run
 
 
@@ -40,14 +43,14 @@ def test_slopes_of_a_linear_decoder_are_the_lengths_of_its_columns() -> None:
     random = np.random.default_rng(0)
     weights = random.normal(0, [1, 10, 0.01], (50, 3)).astype(np.float32)
     y = random.normal(5, [3, 0.2, 80], (1000, 3)).astype(np.float32)
-    assert slopes_of(Linear(weights), y) == pytest.approx(np.linalg.norm(weights, axis=0), rel=1e-3)
+    assert slopes_of(Linear(weights), y, 50) == pytest.approx(np.linalg.norm(weights, axis=0), rel=1e-3)
 
 
 def test_each_coordinate_adds_the_same_error_to_the_picture() -> None:
     random = np.random.default_rng(0)
     weights = np.diag([1, 10, 0.01]).astype(np.float32)
     y = random.normal(5, [3, 0.3, 300], (5000, 3)).astype(np.float32)
-    parameters = even_steps(y, slopes_of(Linear(weights), y), 0.5)
+    parameters = even_steps(y, slopes_of(Linear(weights), y, 3), 0.5)
     error = quantizer.dequantize(quantizer.quantize(y, parameters), parameters) - y
     assert np.square(error @ weights.T).mean(axis=0) == pytest.approx([0.5**2 / 12] * 3, rel=0.05)
 
@@ -64,7 +67,7 @@ def test_steps_by_slope_cost_fewer_bits_than_equal_steps_for_the_same_error() ->
             ArithmeticCoder(count_tables(symbols)).ideal_bits(symbols).mean()
         )
 
-    by_slope = error_and_bits(even_steps(y, slopes_of(Linear(weights), y), 1.0))
+    by_slope = error_and_bits(even_steps(y, slopes_of(Linear(weights), y, 3), 1.0))
     equal = error_and_bits(UniformQuantizer(low=(0.0,) * 3, step=(0.17,) * 3))
     assert by_slope[0] < equal[0]
     assert by_slope[1] < 0.9 * equal[1]
@@ -146,3 +149,55 @@ def test_a_run_that_was_not_exported_is_told_so(tmp_path: Path, tiny: Recipe, da
     run.quantizer_file.write_text('{"quantizer": {"bits": 99}}')
     with pytest.raises(InvalidRun, match="damaged"):
         load_calibration(run)
+
+
+class Counting(Linear):
+    """A linear decoder that counts the pictures that it makes."""
+
+    made = 0
+
+    def run(self, values: Floats) -> Floats:
+        self.made += len(values)
+        return super().run(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "code_size", "most"),
+    [(784, 10, 2 * 256 * 10), (3072, 64, 16_384), (224 * 224 * 3, 64, 445), (640 * 480 * 3, 64, 2 * 2 * 64)],
+)
+def test_the_larger_the_images_the_fewer_are_decoded_for_the_slopes(values: int, code_size: int, most: int) -> None:
+    y = np.random.default_rng(0).normal(size=(300, code_size)).astype(np.float32)
+    decoder = Counting(np.ones((3, code_size), np.float32))
+    slopes_of(decoder, y, values)
+    assert most / 2 < decoder.made <= most
+
+
+def test_the_steps_of_large_images_are_sought_by_some_of_them(
+    finished_run: RunFolder, tiny: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_all = calibrate(finished_run, tiny, dataset)
+    monkeypatch.setattr("training.release.calibrate._MAX_SOUGHT_VALUES", 100 * 784)
+    by_some = calibrate(finished_run, tiny, dataset)
+    assert by_some.float_rmse == by_all.float_rmse
+    assert by_some.rmse - by_some.float_rmse == pytest.approx(by_all.rmse - by_all.float_rmse, rel=0.2)
+
+
+def test_no_graph_gets_more_values_at_once_than_memory_is_meant_for(
+    finished_run: RunFolder, tiny: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, rows = calibrate(finished_run, tiny, dataset), []
+    run = OnnxModel.run
+
+    def counted(self: OnnxModel, values: Floats) -> Floats:
+        rows.append(len(values))
+        return run(self, values)
+
+    monkeypatch.setattr(OnnxModel, "run", counted)
+    monkeypatch.setattr("training.release.calibrate._MAX_SLOPE_RUNS", 140)
+    monkeypatch.setattr("training.batches.MAX_BATCH_VALUES", 7 * 784)
+    found = calibrate(finished_run, tiny, dataset)
+    with staged_model(finished_run, dataset) as folder:
+        evaluate_model(folder, dataset)
+        fit_limits(folder, split_training(dataset, tiny))
+    assert max(rows) == 7
+    assert found.float_rmse == pytest.approx(usual.float_rmse)
