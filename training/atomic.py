@@ -7,7 +7,7 @@ from pathlib import Path
 from training.errors import CannotWrite
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` through a temporary file in the same folder.
 
     Raises:

@@ -60,7 +60,8 @@ class RunFolder:
 
     def best_sha256(self) -> str:
         """Return the SHA-256, in hex, of the best checkpoint, by which later steps know whether they are up to date."""
-        return hashlib.sha256(self.best.read_bytes()).hexdigest()
+        with self.best.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def image_shape(self) -> ImageShape:
         """Return the shape of the images that the run was trained on.

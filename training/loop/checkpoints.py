@@ -52,7 +52,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **checkpoint._asdict()}, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
@@ -81,12 +81,12 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, Recipe]:
         InvalidCheckpoint: it is cut short, damaged, or of another version.
     """
     try:
-        file = io.BytesIO(path.read_bytes())
-        # torch writes a checksum with each tensor, but does not verify it.
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-        file.seek(0)
-        content = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            # torch writes a checksum with each tensor, but does not verify it.
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+            file.seek(0)
+            content = None if damaged else torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InvalidRun(f"{path.parent} has no {path.name}: training has not reached that point") from error
     except Exception as error:  # torch raises many kinds for damaged files; all mean the same here

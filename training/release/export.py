@@ -5,8 +5,9 @@ trace of the machine that made them.
 """
 
 import logging
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from latentwire.model.card import ImageShape
 from latentwire.model.onnx_session import open_onnx
 from training.architectures import build_autoencoder
 from training.atomic import write_atomically
+from training.batches import part_size, parts
 from training.data.datasets import Dataset, split_training
 from training.errors import ExportError, InvalidCheckpoint
 from training.loop.checkpoints import load_checkpoint
@@ -76,8 +78,11 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
     except RuntimeError as error:
         raise InvalidCheckpoint(f"the checkpoint {run.best} does not fit the network of its recipe") from error
     model.eval()
+    best_epoch, best_rmse = checkpoint.best_epoch, checkpoint.best_rmse
+    del checkpoint  # with the optimiser's state, which takes three times the memory of the weights
 
-    x = image.to_x(dataset.test.pixels[: max(BATCH_SIZES)])
+    sizes = compared_batch_sizes(shape)
+    x = image.to_x(dataset.test.pixels[: max(sizes)])
     with torch.no_grad():
         y: Floats = model.encoder(torch.from_numpy(x)).numpy()
     halves = _halves(run, model, shape, recipe.code_size)
@@ -85,7 +90,7 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
     try:
         for draft in drafts:
             write_atomically(draft.path, _to_onnx(draft))
-        differences = [_difference(draft, values) for draft, values in zip(drafts, (x, y), strict=True)]
+        differences = [_difference(draft, values, sizes) for draft, values in zip(drafts, (x, y), strict=True)]
         rmse_change = 0.0
         if recipe.weights != "float32":
             # After the comparison with torch, because this changes more than a wrong graph would.
@@ -106,10 +111,10 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
             draft.path.unlink(missing_ok=True)
     report = {
         "checkpoint_sha256": run.best_sha256(),
-        "best_epoch": checkpoint.best_epoch,
-        "validation_rmse": checkpoint.best_rmse,
+        "best_epoch": best_epoch,
+        "validation_rmse": best_rmse,
         "opset": OPSET,
-        "compared_batch_sizes": list(BATCH_SIZES),
+        "compared_batch_sizes": list(sizes),
         "weights": recipe.weights,
         "rmse_change_by_weights": rmse_change,
         "encoder": {**graph_file(run.encoder).model_dump(), "max_difference": differences[0]},
@@ -117,6 +122,11 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
     }
     run.write_json(run.export_file, report)
     return report
+
+
+def compared_batch_sizes(shape: ImageShape) -> tuple[int, ...]:
+    """Return the sizes of the batches with which graphs are compared with torch, smaller ones for large images."""
+    return tuple(sorted({min(size, part_size(shape.as_tuple())) for size in BATCH_SIZES}))
 
 
 def _halves(run: RunFolder, model: nn.Module, shape: ImageShape, code_size: int) -> tuple[_Half, _Half]:
@@ -186,8 +196,11 @@ def _rmse(halves: list[_Half], pixels: image.Pixels) -> float:
     encoder, decoder = (
         open_onnx(half.path, graph_file(half.path), half.input_shape, half.output_shape) for half in halves
     )
-    x = image.to_x(pixels)
-    return float(np.sqrt(np.square(decoder.run(encoder.run(x)).astype(np.float64) - x).mean()))
+    squares = 0.0
+    for part in parts(len(pixels), pixels.shape[1:]):
+        x = image.to_x(pixels[part])
+        squares += float(np.square(decoder.run(encoder.run(x)).astype(np.float64) - x).sum())
+    return math.sqrt(squares / pixels.size)
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -199,7 +212,7 @@ def _strip(model: onnx.ModelProto) -> None:
     graph.ClearField("value_info")
 
 
-def _difference(half: _Half, values: Floats) -> float:
+def _difference(half: _Half, values: Floats, sizes: Sequence[int]) -> float:
     """Return the largest absolute difference between graph and network over all batch sizes.
 
     Raises:
@@ -207,7 +220,7 @@ def _difference(half: _Half, values: Floats) -> float:
     """
     graph = open_onnx(half.path, graph_file(half.path), half.input_shape, half.output_shape)
     largest = 0.0
-    for size in BATCH_SIZES:
+    for size in sizes:
         batch = np.resize(values, (size, *half.input_shape))
         with torch.no_grad():
             expected: Floats = half.module(torch.from_numpy(batch)).numpy()
