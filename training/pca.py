@@ -20,15 +20,19 @@ _LEAST_SHARE_OF_VARIANCE = 1e-10
 # Largest number of values of an image for which all products of two of them are summed, over all images. For larger
 # images the products of two images are taken, of this many images or fewer, and of this many values together.
 MAX_VALUES = 3072
-MAX_IMAGES = 2000
+MAX_IMAGES = 1000
 _MAX_VALUES_TOGETHER = 1 << 24
 
 
 class Pca(NamedTuple):
-    """Mean (values) and components (values, values): orthonormal rows, in order of falling variance."""
+    """Mean (values) and components (at most values, values), and the number of images that they were fitted to.
+
+    Components are orthonormal rows, in order of falling variance.
+    """
 
     mean: Doubles
     components: Doubles
+    images: int
 
     def rmse(self, pixels: image.Pixels, code_size: int) -> float:
         """Return the RMSE, in [0, 1], of uint8 (N, H, W, C) pixels rebuilt from `code_size` numbers each."""
@@ -59,7 +63,7 @@ def fit_pca(pixels: image.Pixels) -> Pca:
     """
     size = math.prod(pixels.shape[1:])
     if size > MAX_VALUES:
-        return _fit_sample(pixels)
+        return fit_pca_to_sample(pixels)
     mean, products = np.zeros(size), np.zeros((size, size))
     for part in parts(len(pixels), pixels.shape[1:]):
         values = _values(pixels[part])
@@ -68,19 +72,24 @@ def fit_pca(pixels: image.Pixels) -> Pca:
     mean /= len(pixels)
     covariance = products / len(pixels) - np.outer(mean, mean)
     _, _, components = np.linalg.svd(covariance, hermitian=True)
-    return Pca(mean, components)
+    return Pca(mean, components, len(pixels))
 
 
-def _fit_sample(pixels: image.Pixels) -> Pca:
-    count = min(len(pixels), MAX_IMAGES, max(2, _MAX_VALUES_TOGETHER // math.prod(pixels.shape[1:])))
-    values = _values(pixels[np.linspace(0, len(pixels) - 1, count).astype(np.int64)])
+def fit_pca_to_sample(pixels: image.Pixels) -> Pca:
+    """Return the principal components of an evenly spaced sample of images, at most 1,000, as `Pca.images` says."""
+    size = math.prod(pixels.shape[1:])
+    count = min(len(pixels), MAX_IMAGES, max(2, _MAX_VALUES_TOGETHER // size))
+    sample = pixels[np.linspace(0, len(pixels) - 1, count).astype(np.int64)]
+    if count > size:
+        return fit_pca(sample)
+    values = _values(sample)
     mean = values.mean(axis=0)
     values -= mean
     # The images' products have the eigenvalues of the values' products, and their eigenvectors lead to those of these.
     squares, vectors = np.linalg.eigh(values @ values.T)
     kept = squares > squares[-1] * _LEAST_SHARE_OF_VARIANCE
     components = (vectors[:, kept] / np.sqrt(squares[kept])).T @ values
-    return Pca(mean, components[::-1])
+    return Pca(mean, components[::-1], count)
 
 
 def _values(pixels: image.Pixels) -> Doubles:

@@ -188,3 +188,20 @@ def test_a_model_whose_images_are_elsewhere_asks_where(
     for command in (["evaluate", "--model"], ["guard"], ["report", "--model"]):
         assert main([*command, str(folder)]) == 1
         assert "is not in the data folder; say where it is with --dataset" in capsys.readouterr().err
+
+
+def test_a_network_that_learned_nothing_is_published_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / "noise").mkdir()
+    for at in range(60):
+        Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(tmp_path / "noise" / f"{at}.png")
+    assert main(_train(tmp_path / "noise", tmp_path / "run", "--epochs", "1", "--learning-rate", "1e-9")) == 0
+    capsys.readouterr()
+    publish = ["publish", str(tmp_path / "run"), "--models-dir", str(tmp_path / "models"), "--ood-images"]
+    assert main(publish) == 0
+    out, err = capsys.readouterr()
+    assert "PSNR, mean image (dB)" in out
+    assert "python -m training: WARNING: test images are delivered with" in err
+    assert "has learned next to nothing" in (tmp_path / "models" / "noise" / "README.md").read_text()

@@ -32,7 +32,7 @@ OUTLIERS_FILE = "results.jsonl"
 
 
 # Fields that change neither the network nor its training.
-_WITHOUT_EFFECT = {"name", "description", "device", "threads", "max_rmse_increase"}
+_WITHOUT_EFFECT = {"name", "description", "licence", "device", "threads", "max_rmse_increase"}
 
 
 class Published(NamedTuple):

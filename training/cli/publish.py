@@ -11,6 +11,7 @@ from training.errors import InvalidRecipe, InvalidRun
 from training.release import calibrate as calibration
 from training.release import pipeline
 from training.release.artifacts import find_source, model_source
+from training.release.baselines import baselines_of, baselines_table, warnings_of
 from training.release.evaluate import evaluate_model, quality_table
 from training.release.fit_guard import OodImages, guard_in_words, load_ood_images
 from training.runs import RunFolder
@@ -68,10 +69,13 @@ def publish(arguments: argparse.Namespace) -> int:
     dataset = load_dataset_of_recipe(run.recipe(), arguments)
     ood_images = _ood_images(dataset, arguments)
     card = pipeline.publish_run(run, dataset, arguments.models_dir, arguments.name, ood_images, replace=arguments.force)
-    if card.quality:
-        print(quality_table(card.quality))
+    baselines = baselines_of(card)
+    if card.quality and baselines:
+        print(f"{quality_table(card.quality)}\n{baselines_table(baselines)}")
     print(guard_in_words(card.guard))
-    print(f"published {arguments.models_dir / card.name}, model id {card.model_id}")
+    print(f"published {arguments.models_dir / card.name}, model id {card.model_id}", flush=True)
+    for warning in warnings_of(card):
+        print(f"python -m training: WARNING: {warning}", file=sys.stderr)
     return 0
 
 

@@ -108,4 +108,4 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, Recipe]:
 
 
 # Fields that concern the steps after training, or the machine, and may be changed in a run's recipe.
-_WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "device", "max_rmse_increase", "weights"}
+_WITHOUT_EFFECT_ON_WEIGHTS = {"name", "description", "licence", "device", "max_rmse_increase", "weights"}

@@ -23,7 +23,7 @@ RECIPES_DIR = Path(__file__).parents[1] / "recipes"
 MAX_RECIPE_BYTES = 1 << 16
 
 # Fields that a recipe has for its own data set alone.
-_OF_THE_DATASET = ("name", "description", "training_images", "validation_images")
+_OF_THE_DATASET = ("name", "description", "licence", "training_images", "validation_images")
 
 _ARCHITECTURE_FIELDS = {name for kind in KINDS.values() for name in kind.model_fields} - {"kind"}
 

@@ -23,6 +23,7 @@ class Recipe(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="name of the run and of the model it makes")
     description: str = Field("", max_length=500, description="one sentence for the model card")
+    licence: str = Field("", max_length=100, description="licence of the model, such as MIT, for its graphs and README")
 
     dataset: str = Field(
         "mnist", min_length=1, max_length=1000, description="mnist, synthetic, or a path: .npz, IDX or image files"

@@ -27,7 +27,8 @@ from training.batches import part_size, parts
 from training.data.datasets import Dataset, split_training
 from training.errors import ExportError, InvalidCheckpoint
 from training.loop.checkpoints import load_checkpoint
-from training.recipe.recipe import WeightsName
+from training.recipe.recipe import Recipe, WeightsName
+from training.release.graph_notes import annotate
 from training.release.model_dir import graph_file
 from training.runs import RunFolder
 
@@ -81,7 +82,7 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
     best_epoch, best_rmse = checkpoint.best_epoch, checkpoint.best_rmse
     del checkpoint  # with the optimiser's state, which takes three times the memory of the weights
 
-    sizes = compared_batch_sizes(shape)
+    checkpoint_sha256, sizes = run.best_sha256(), compared_batch_sizes(shape)
     x = image.to_x(dataset.test.pixels[: max(sizes)])
     with torch.no_grad():
         y: Floats = model.encoder(torch.from_numpy(x)).numpy()
@@ -89,7 +90,7 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
     drafts = [half._replace(path=half.path.with_name(f".draft-{half.path.name}")) for half in halves]
     try:
         for draft in drafts:
-            write_atomically(draft.path, _to_onnx(draft))
+            write_atomically(draft.path, _with_notes(_to_onnx(draft), recipe, shape, checkpoint_sha256))
         differences = [_difference(draft, values, sizes) for draft, values in zip(drafts, (x, y), strict=True)]
         rmse_change = 0.0
         if recipe.weights != "float32":
@@ -110,7 +111,7 @@ def export_run(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
         for draft in drafts:
             draft.path.unlink(missing_ok=True)
     report = {
-        "checkpoint_sha256": run.best_sha256(),
+        "checkpoint_sha256": checkpoint_sha256,
         "best_epoch": best_epoch,
         "validation_rmse": best_rmse,
         "opset": OPSET,
@@ -159,6 +160,12 @@ def _to_onnx(half: _Half) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _with_notes(content: bytes, recipe: Recipe, shape: ImageShape, checkpoint_sha256: str) -> bytes:
+    model = onnx.load_from_string(content)
+    annotate(model, recipe, shape, checkpoint_sha256)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _shortened(content: bytes, weights: WeightsName) -> bytes:

@@ -6,13 +6,14 @@ from typing import Any
 from latentwire.model.card import ModelCard, Quality
 from latentwire.model.guard_limits import GuardLimits
 from training.recipe import Recipe, load_recipe, make_recipe, recipe_names
+from training.release.baselines import baselines_of, warnings_of
 
 
 def write_readme(card: ModelCard) -> str:
     """Return the card as Markdown."""
     sections = [_head(card)]
     if card.quality:
-        sections.append(_figures(card.quality))
+        sections.append(_figures(card.quality) + _comparison(card))
     if card.guard:
         sections.append(_guard(card.guard))
     sections.append(_code(card))
@@ -65,6 +66,19 @@ Measured over {quality.images:,} images of {quality.dataset}, through the real e
 
 "As delivered" means decoded from the quantized code, in 8-bit pixels.
 """
+
+
+def _comparison(card: ModelCard) -> str:
+    baselines = baselines_of(card)
+    if baselines is None:
+        return ""
+    codes = f"{baselines.distinct_codes:,} different codes, with an entropy of {baselines.code_entropy_bits:.2f} bits"
+    warnings = "".join(f"\n**{warning[0].upper()}{warning[1:]}.**\n" for warning in warnings_of(card))
+    return f"""
+For comparison, the mean training image has {baselines.mean_image_psnr_db:.2f} dB, and PCA of as many numbers, fitted to
+{baselines.pca_images:,} training images and not quantized, {baselines.pca_psnr_db:.2f} dB. The
+{baselines.distinct_images:,} different test images have {codes}.
+{warnings}"""
 
 
 def _guard(guard: GuardLimits) -> str:
@@ -134,12 +148,14 @@ def _making(name: str, provenance: dict[str, Any]) -> str:
     average = f", averaged weights (decay {recipe.ema_decay})" if recipe.ema_decay else ""
     how = f"{provenance.get('epochs_run')} epochs on {recipe.dataset} with {recipe.optimizer}{average}"
     rmse = provenance.get("validation_rmse", float("nan"))
+    revision = environment.get("git_revision")
+    licence = f"Licence of the model: {recipe.licence}. " if recipe.licence else ""
     return f"""## How it was made
 
 A {recipe.architecture.kind} autoencoder, trained for {how}; seed {recipe.seed}. The weights are those of the best
 epoch, {provenance.get("best_epoch")}, with an RMSE of {rmse:.5f} on the validation images.
 
-Revision `{environment.get("git_revision")}`, Python {environment.get("python")}, {packages}. To train it again:
+{licence}Revision `{revision}`, Python {environment.get("python")}, {packages}. To train it again:
 
     {reproduction_command(recipe)} --run runs/{name}
     python -m training publish runs/{name} --name {name}

@@ -15,6 +15,7 @@ from latentwire.model.guard_limits import GuardLimits
 from training.data.datasets import Dataset, public_name, split_training
 from training.errors import InvalidRun
 from training.recipe import Recipe, make_recipe
+from training.release.baselines import measure_baselines
 from training.release.calibrate import calibrate_run, load_calibration
 from training.release.evaluate import evaluate_model
 from training.release.fit_guard import OodImages, make_guard
@@ -53,8 +54,10 @@ def publish_run(
     prepare(run, dataset)
     quality = evaluate_run(run, dataset)
     with staged_model(run, dataset) as folder:
+        baselines = measure_baselines(folder, dataset)
         guard = make_guard(folder, dataset, split_training(dataset, recipe), ood_images)
     card = card_of(run, dataset, name, quality, guard)
+    card.provenance["baselines"] = baselines.model_dump(mode="json")
     write_model(models_dir, card, run.encoder, run.decoder, write_readme(card), replace=replace)
     return card
 
@@ -181,6 +184,7 @@ def _provenance(run: RunFolder) -> dict[str, Any]:
         "environment": run.read_json(run.environment_file, "train"),
         "epochs_run": metrics[-1]["epoch"] if metrics else 0,
         "train_seconds": round(sum(epoch["seconds"] for epoch in metrics), 1),
+        "checkpoint_sha256": exported["checkpoint_sha256"],
         "best_epoch": exported["best_epoch"],
         "validation_rmse": exported["validation_rmse"],
         "validation_rmse_quantized": calibrated["validation_rmse"],

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from latentwire.imaging import image
+from latentwire.model.card import ImageShape
 from latentwire.model.onnx_session import open_onnx
 from training.architectures import build_autoencoder
 from training.data.datasets import Dataset, Images
@@ -17,6 +18,7 @@ from training.loop.trainer import train
 from training.recipe import Recipe, load_recipe
 from training.release import export
 from training.release.export import export_run
+from training.release.graph_notes import annotate
 from training.release.model_dir import graph_file
 from training.runs import RunFolder, create_run
 
@@ -150,3 +152,32 @@ def test_weights_that_float16_cannot_hold_are_refused(
     with pytest.raises(ExportError, match=r"weights in float16 change the RMSE by .* set weights to float32"):
         export_run(copy, dataset)
     assert not copy.decoder.exists()
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_a_graph_says_what_goes_in_and_comes_out(finished_run: RunFolder, half: str) -> None:
+    model = onnx.load(finished_run.path / f"{half}.onnx")
+    notes = {note.key: note.value for note in model.metadata_props}
+    assert len(notes) == len(model.metadata_props)
+    assert (notes["model"], notes["half"], notes["value_range"]) == ("synthetic-tiny", half, "0 to 1")
+    assert (notes["channel_order"], notes["trained_on"]) == ("grey", "synthetic")
+    assert notes["checkpoint_sha256"] == finished_run.best_sha256()
+    assert "licence" not in notes
+    (given,), (result,) = model.graph.input, model.graph.output
+    assert (notes["input"], notes["output"]) == (given.doc_string, result.doc_string)
+    picture = given if half == "encoder" else result
+    assert picture.doc_string.startswith("float32 (batch, 1, 28, 28): batch, channels (grey), rows from the top")
+
+
+def test_notes_name_a_licence_and_no_path() -> None:
+    recipe = load_recipe("cifar-conv", {"dataset": "/home/me/cats", "licence": "CC-BY-4.0"})
+    shape = ImageShape(height=8, width=6, channels=3)
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("y", "x_hat")]
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "decoder", value[:1], value[1:]))
+    for _ in range(2):  # a graph that has notes gets these in their place
+        annotate(model, recipe, shape, "0" * 64)
+    notes = {note.key: note.value for note in model.metadata_props}
+    assert len(notes) == len(model.metadata_props) == 9
+    assert (notes["licence"], notes["trained_on"]) == ("CC-BY-4.0", "cats")
+    assert notes["channel_order"] == "red, green, blue"
+    assert "/home/me" not in str(model)

@@ -1,16 +1,19 @@
 import json
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
-from latentwire.model.card import load_card
+from latentwire.model.card import ModelCard, load_card
 from training.data.datasets import Dataset
 from training.errors import InvalidRecipe, InvalidRun
 from training.loop.trainer import train
 from training.recipe import Recipe, load_recipe, make_recipe
+from training.release.baselines import baselines_of, warnings_of
 from training.release.calibrate import calibrate_run, load_calibration
 from training.release.model_readme import reproduction_command, write_readme
 from training.release.pipeline import evaluate_run, publish_run
@@ -129,3 +132,47 @@ def test_the_command_of_the_readme_makes_the_same_recipe_again(tiny: Recipe) -> 
     assert reproduction_command(tiny.model_copy(update={"name": "of-my-own"})) == command.replace(
         "--recipe synthetic-tiny", "--recipe synthetic-tiny --name of-my-own"
     )
+
+
+def _with_codes(card: ModelCard, **figures: float) -> ModelCard:
+    return card.model_copy(
+        update={"provenance": {**card.provenance, "baselines": {**card.provenance["baselines"], **figures}}}
+    )
+
+
+def test_a_model_that_works_says_beside_what(published: Path, dataset: Dataset) -> None:
+    card = load_card(published)
+    baselines = baselines_of(card)
+    assert baselines is not None
+    assert card.quality is not None
+    assert warnings_of(card) == []
+    assert baselines.distinct_images == 500
+    assert 450 < baselines.distinct_codes <= 500
+    assert baselines.code_entropy_bits == pytest.approx(math.log2(500), abs=0.3)
+    mean = dataset.train.pixels.mean(axis=0)
+    mse = np.square((dataset.test.pixels - mean) / 255).mean()
+    assert baselines.mean_image_psnr_db == pytest.approx(-10 * math.log10(mse), abs=0.2)  # of a sample
+    assert baselines.mean_image_psnr_db < baselines.pca_psnr_db
+    text = write_readme(card)
+    assert f"500 different test images have {baselines.distinct_codes} different codes, with an entropy of 8." in text
+    assert "**" not in text
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"distinct_codes": 1, "code_entropy_bits": 0.0}, "All 500 test images get the same code"),
+        ({"distinct_codes": 3, "code_entropy_bits": 0.5}, "500 test images get only 3 codes"),
+        ({"mean_image_psnr_db": 60.0}, "the mean training image alone has 60.00 dB"),
+    ],
+)
+def test_a_model_that_does_nothing_is_told_of_loudly(published: Path, figures: dict[str, float], words: str) -> None:
+    card = _with_codes(load_card(published), **figures)
+    (warning,) = warnings_of(card)
+    assert words[1:] in warning
+    assert f"**{warning[0].upper()}{warning[1:]}.**" in write_readme(card)
+
+
+def test_damaged_baselines_are_told(published: Path) -> None:
+    with pytest.raises(InvalidRun, match="the baselines in the card"):
+        warnings_of(_with_codes(load_card(published), distinct_codes=-0.5))
