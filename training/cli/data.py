@@ -19,11 +19,13 @@ def data(arguments: argparse.Namespace) -> int:
 
 def sample(arguments: argparse.Namespace) -> int:
     """Write one test image as a PNG file."""
-    test = load_dataset(arguments.dataset, arguments.data, strict=arguments.strict).test
+    dataset = load_dataset(arguments.dataset, arguments.data, strict=arguments.strict)
+    test = dataset.test
     if arguments.index >= len(test):
         raise InvalidRecipe(f"{arguments.dataset} has {len(test):,} test images; index {arguments.index} is too large")
     write_atomically(arguments.out, write_png(test.pixels[arguments.index]))
-    print(f"{arguments.out}: image {arguments.index} of {arguments.dataset}, labelled {test.labels[arguments.index]}")
+    label = dataset.label_in_words(int(test.labels[arguments.index]))
+    print(f"{arguments.out}: image {arguments.index} of {arguments.dataset}{label and f', labelled {label}'}")
     return 0
 
 

@@ -54,6 +54,12 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
+    def label_in_words(self, label: int) -> str:
+        """Return the name of a class, or its number where it has no name; nothing where there are no classes."""
+        if self.classes:
+            return self.classes[label]
+        return str(label) if self.train.labels.any() or self.test.labels.any() else ""
+
     @property
     def shape(self) -> ImageShape:
         """Shape of each image."""

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from latentwire.errors import ImageError, ImageMismatch, InvalidImage
 from latentwire.imaging.formats import describe, installed_formats
 from latentwire.imaging.reader import ImageReader, shape_of_file
 from latentwire.model.card import ImageShape
-from training.data.images import Images, TargetShape, check_size
+from training.data.images import Images, TargetShape, allocate
 from training.errors import CorruptData, InvalidRecipe
 
 MAX_FILE_BYTES = 1 << 28
@@ -55,21 +56,21 @@ def load_folder(folder: Path, target: TargetShape) -> FolderImages:
 
     Raises:
         CorruptData: none of them can be read.
-        InvalidRecipe: a readable file does not fit and `target.fit` is strict, or they would take too much memory.
+        InvalidRecipe: a readable file does not fit and `target.fit` is strict, or there is no room for them.
     """
     roots = (folder / "train", folder / "test") if _has_parts(folder) else (folder,)
     files = [_files(root) for root in roots]
     shape = _shape([path for part in files for path in part], folder, target)
     classes = sorted({name for root, part in zip(roots, files, strict=True) for name in _classes(root, part)})
     labels = {name: index for index, name in enumerate(classes)}
-    check_size(sum(map(len, files)), shape, str(folder))
     reader = ImageReader(shape, target.fit, target.background, MAX_PIXELS, installed_formats())
     skipped: list[Skipped] = []
     parts = []
     for root, part in zip(roots, files, strict=True):
-        pixels = np.empty((len(part), *shape.as_tuple()), np.uint8)
+        pixels = allocate(len(part), shape)
         found: list[int] = []
-        for path, name in zip(part, _classes(root, part), strict=True):
+        bar = tqdm(part, desc=f"read {root.name}", unit="file", leave=False, delay=1.0, disable=None)
+        for path, name in zip(bar, _classes(root, part), strict=True):
             try:
                 pixels[len(found)] = reader.read(_read(path)).pixels
             except ImageMismatch as error:

@@ -1,5 +1,7 @@
 """A data set's images in memory, and the shape in which a recipe wants them."""
 
+import os
+import tempfile
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,10 +14,14 @@ from latentwire.imaging.fitting import MODE_OF_CHANNELS
 from latentwire.imaging.reader import ImageReader
 from latentwire.model.card import ImageShape
 from latentwire.options import Background, Fit
+from training.batches import parts
 from training.errors import CorruptData, InvalidRecipe
 
-# Largest data set, in bytes of memory at 1 byte a value: about 60,000 images of 128 × 128 pixels in colour.
+# Largest array in a file of arrays, in bytes: about 60,000 images of 128 × 128 pixels in colour.
 MAX_DATASET_BYTES = 3 << 30
+
+# Most bytes of images that are held in memory at once; more lie in a temporary file, which the system reads as needed.
+MAX_MEMORY_BYTES = 1 << 30
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -31,8 +37,17 @@ class Images:
         return len(self.pixels)
 
     def take(self, indices: npt.NDArray[np.int64]) -> "Images":
-        """Return the images at these indices, in their order."""
-        return Images(self.pixels[indices], self.labels[indices])
+        """Return the images at these indices, in their order.
+
+        Raises:
+            InvalidRecipe: there is room for them neither in memory nor on the disk.
+        """
+        _, height, width, channels = self.pixels.shape
+        shape = ImageShape.model_validate({"height": height, "width": width, "channels": channels})
+        pixels = allocate(len(indices), shape)
+        for part in parts(len(indices), shape.as_tuple()):
+            pixels[part] = self.pixels[indices[part]]
+        return Images(pixels, self.labels[indices])
 
 
 def choose_examples(images: Images, count: int) -> npt.NDArray[np.int64]:
@@ -83,25 +98,35 @@ def shape_of(pixels: npt.NDArray[np.uint8], what: str) -> ImageShape:
     return ImageShape.model_validate({"height": height, "width": width, "channels": channels})
 
 
-def check_size(count: int, shape: ImageShape, what: str) -> None:
-    """Check that `count` images fit into memory, before it is allocated.
+def allocate(count: int, shape: ImageShape) -> npt.NDArray[np.uint8]:
+    """Return room for `count` images, uint8 (N, H, W, C): in memory, or in a temporary file if they are over 1 GiB.
+
+    The file has no name, and goes when the array goes. It lies in the folder that TMPDIR names.
 
     Raises:
-        InvalidRecipe: they do not.
+        InvalidRecipe: the disk has no room for it.
     """
     size = count * shape.pixels * shape.channels
-    if size > MAX_DATASET_BYTES:
+    if size <= MAX_MEMORY_BYTES:
+        return np.empty((count, *shape.as_tuple()), np.uint8)
+    try:
+        with tempfile.TemporaryFile() as file:
+            # A file with holes would end the program when the disk is full.
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.uint8, "r+", shape=(count, *shape.as_tuple()))
+    except OSError as error:
         raise InvalidRecipe(
-            f"{count:,} images of {shape} from {what} take {size / 2**30:.1f} GiB, and at most "
-            f"{MAX_DATASET_BYTES / 2**30:.0f} GiB are allowed; ask for fewer pixels with image_height and image_width"
-        )
+            f"{count:,} images of {shape} take {size / 2**30:.1f} GiB, for which {tempfile.gettempdir()} has no room "
+            f"({error.strerror}); name another folder with TMPDIR, or ask for fewer pixels with image_height and "
+            "image_width"
+        ) from error
 
 
 def fit_pixels(pixels: npt.NDArray[np.uint8], target: TargetShape, what: str) -> npt.NDArray[np.uint8]:
     """Fit uint8 (N, H, W, C) pixels to the shape that a recipe wants, as the service fits an image.
 
     Raises:
-        InvalidRecipe: they have another shape, and `fit` is strict; or they would take too much memory.
+        InvalidRecipe: they have another shape, and `fit` is strict; or there is no room for them.
     """
     found = shape_of(pixels, what)
     shape = target.shape(found)
@@ -111,8 +136,7 @@ def fit_pixels(pixels: npt.NDArray[np.uint8], target: TargetShape, what: str) ->
         raise InvalidRecipe(
             f"the images of {what} are {found}, and {shape} are wanted; make them fit with --fit resize or --fit pad"
         )
-    check_size(len(pixels), shape, what)
-    fitted = np.empty((len(pixels), *shape.as_tuple()), np.uint8)
+    fitted = allocate(len(pixels), shape)
     reader = ImageReader(shape, target.fit, target.background)
     try:
         for index, picture in enumerate(pixels):

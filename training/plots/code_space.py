@@ -135,7 +135,8 @@ def _draw_line(made: Any, y: Points, labels: npt.NDArray[Any], dataset: Dataset)
     axes.scatter(y[:, 0], rank + jitter, c=_colours(len(classes))(rank % 20), s=7, linewidths=0)
     axes.set_yticks(range(len(classes)), [_name(label, dataset) for label in classes])
     axes.set_xlabel("the number")
-    axes.set_ylabel(_kind_of_class(dataset))
+    if len(classes) > 1:
+        axes.set_ylabel(_kind_of_class(dataset))
     axes.invert_yaxis()
 
 
@@ -186,7 +187,7 @@ def _kind_of_class(dataset: Dataset) -> str:
 
 
 def _name(label: int, dataset: Dataset) -> str:
-    return dataset.classes[label][:14] if dataset.classes else str(label)
+    return dataset.label_in_words(label)[:14]
 
 
 _DIGIT_DATASETS = ("mnist", "synthetic")

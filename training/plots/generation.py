@@ -90,5 +90,5 @@ def plot_interpolations(folder: Path, dataset: Dataset, out: Path, count: int = 
 
 
 def _names(labels: npt.NDArray[np.integer], dataset: Dataset) -> str:
-    first, second = (dataset.classes[label][:14] if dataset.classes else str(label) for label in labels)
-    return f"{first} to {second}"
+    first, second = (dataset.label_in_words(label)[:14] for label in labels)
+    return f"{first} to {second}" if first or second else ""

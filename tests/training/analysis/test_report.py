@@ -1,3 +1,5 @@
+import base64
+import io
 import re
 import shutil
 from html.parser import HTMLParser
@@ -5,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
-from training.analysis.report import SECTIONS, write_report
+from training.analysis.report import SECTIONS, data_url, write_report
 from training.cli.main import main
 from training.data.datasets import Dataset
 from training.plots.catalogue import KINDS
@@ -36,8 +39,9 @@ def test_a_report_of_a_run_is_one_file_with_all_that_there_is_to_see(
     assert write_report(find_source(run), few, out) == list(sections)
     text = out.read_text(encoding="utf-8")
     HTMLParser().feed(text)
-    assert text.count("data:image/png;base64,") == len(sections) - 1
-    assert text.count("data:image/gif;base64,") == 1
+    pictures = [base64.b64decode(found) for found in re.findall(r"data:image/webp;base64,([^\"]+)", text)]
+    assert len(pictures) == len(sections)
+    assert [getattr(Image.open(io.BytesIO(picture)), "n_frames", 1) for picture in pictures] == [1, 2, 1, 1]
     assert not re.search(r"<script|<link|https?://|src=\"(?!data:)", text)
     for name in sections:
         assert KINDS[name].title in text
@@ -71,3 +75,17 @@ def test_what_cannot_be_reported_is_told_in_one_sentence(
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert words in error
+
+
+def test_an_animation_of_many_epochs_is_a_small_part_of_a_report(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    still = random.integers(0, 256, (270, 1000, 3), dtype=np.uint8)
+    frames = []
+    for _ in range(20):
+        still[40:220, 100:900] = np.kron(random.integers(0, 256, (9, 40, 1)), np.ones((20, 20, 3)))
+        frames.append(Image.fromarray(still).filter(ImageFilter.GaussianBlur(2)).quantize(128))
+    path = tmp_path / "a.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[250] * 19 + [3000], loop=0)
+    with Image.open(io.BytesIO(base64.b64decode(data_url(path).partition(",")[2]))) as found:
+        assert getattr(found, "n_frames", 1) == 20
+    assert len(data_url(path)) < 0.35 * path.stat().st_size

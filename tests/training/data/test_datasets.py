@@ -9,6 +9,7 @@ from PIL import Image
 from training.data import mnist
 from training.data.datasets import (
     Dataset,
+    Images,
     TargetShape,
     default_data_dir,
     load_dataset,
@@ -190,3 +191,10 @@ def test_a_recipe_says_as_which_images_it_wants_its_data_set() -> None:
     assert target_shape(recipe) == TargetShape(16, 0, 3, "pad")
     with pytest.raises(InvalidRecipe, match="no images of 2 channels"):
         make_recipe({"name": "a", "channels": 2})
+
+
+def test_a_label_is_a_name_a_number_or_nothing(dataset: Dataset) -> None:
+    assert dataset.label_in_words(3) == "3"
+    assert dataset._replace(classes=("ant", "bee")).label_in_words(1) == "bee"
+    none = Images(dataset.train.pixels[:4], np.zeros(4, np.uint8))
+    assert dataset._replace(train=none, test=none).label_in_words(0) == ""

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +114,28 @@ def test_a_folder_without_a_readable_image_is_told(tmp_path: Path) -> None:
         load_folder(tmp_path, TargetShape(height=4, width=4, channels=1))
 
 
-def test_more_images_than_memory_is_allowed_for_are_refused_before_they_are_read(
+def test_images_that_memory_is_not_meant_for_lie_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at in range(3):
+        _draw(tmp_path / f"{at}.png", at)
+    in_memory = load_folder(tmp_path, TargetShape()).train
+    monkeypatch.setattr("training.data.images.MAX_MEMORY_BYTES", 30)
+    found = load_folder(tmp_path, TargetShape()).train
+    assert isinstance(found.pixels.base, np.memmap)
+    np.testing.assert_array_equal(found.pixels, in_memory.pixels)
+    order = np.array([2, 0])
+    assert isinstance(found.take(order).pixels, np.memmap)
+    np.testing.assert_array_equal(found.take(order).pixels, in_memory.take(order).pixels)
+
+
+def test_images_without_room_in_memory_and_on_the_disk_are_refused_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for at in range(3):
-        _draw(tmp_path / f"{at}.png", 1)
-    monkeypatch.setattr("training.data.images.MAX_DATASET_BYTES", 50)
-    with pytest.raises(InvalidRecipe, match="ask for fewer pixels with image_height"):
+    _draw(tmp_path / "a.png", 1)
+
+    def full(_file: int, _start: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.data.images.MAX_MEMORY_BYTES", 20)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InvalidRecipe, match=r"No space left on device\); name another folder with TMPDIR, or ask for"):
         load_folder(tmp_path, TargetShape())

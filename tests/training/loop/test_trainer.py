@@ -292,3 +292,12 @@ def test_a_bar_is_drawn_on_a_terminal_only(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     _train(recipe, dataset, tmp_path / "loud")
     assert "epoch 1/1" in capsys.readouterr().err
+
+
+def test_images_on_the_disk_give_the_same_network_as_images_in_memory(
+    tmp_path: Path, finished_run: RunFolder, tiny: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.data.images.MAX_MEMORY_BYTES", 1000)
+    run = _train(tiny, dataset, tmp_path / "run")
+    assert _metrics(run) == _metrics(finished_run)
+    _assert_equal(load_checkpoint(run.best, tiny).model, load_checkpoint(finished_run.best, tiny).model)
