@@ -14,6 +14,8 @@ from training.batches import parts
 
 Doubles = npt.NDArray[np.float64]
 
+_SEED = 1
+
 # Components of a lower share of the largest variance are rounding errors.
 _LEAST_SHARE_OF_VARIANCE = 1e-10
 
@@ -58,7 +60,7 @@ class Pca(NamedTuple):
 def fit_pca(pixels: image.Pixels) -> Pca:
     """Return the principal components of uint8 (N, H, W, C) pixels: all, or those of a sample of large images.
 
-    Images of over 3,072 values have at most as many components as there are images in an evenly spaced sample, because
+    Images of over 3,072 values have at most as many components as there are images in a sample, because
     memory for the products of all pairs of values would grow with the square of an image's size.
     """
     size = math.prod(pixels.shape[1:])
@@ -76,10 +78,11 @@ def fit_pca(pixels: image.Pixels) -> Pca:
 
 
 def fit_pca_to_sample(pixels: image.Pixels) -> Pca:
-    """Return the principal components of an evenly spaced sample of images, at most 1,000, as `Pca.images` says."""
+    """Return the principal components of a fixed random sample of images, at most 1,000, as `Pca.images` says."""
     size = math.prod(pixels.shape[1:])
     count = min(len(pixels), MAX_IMAGES, max(2, _MAX_VALUES_TOGETHER // size))
-    sample = pixels[np.linspace(0, len(pixels) - 1, count).astype(np.int64)]
+    # Drawn, because evenly spaced images may all be of some classes. numpy promises this stream for good.
+    sample = pixels[np.sort(np.random.RandomState(_SEED).permutation(len(pixels))[:count])]
     if count > size:
         return fit_pca(sample)
     values = _values(sample)
