@@ -26,7 +26,7 @@ def _detect(options: dict[str, str], arguments: argparse.Namespace) -> int:
     fit = make_recipe({"name": "fit"}, {"fit": options["fit"]} if "fit" in options else {}).fit
     for path in arguments.model:
         source = model_source(path)
-        dataset = load_dataset_of_source(source, arguments, options.get("dataset"), fit)
+        dataset = load_dataset_of_source(source, arguments, options.get("dataset"), fit if "fit" in options else None)
         shape = load_card(source.path).image
         target = TargetShape(shape.height, shape.width, shape.channels, fit)
         images = load_images(arguments.against, arguments.data, target)

@@ -42,7 +42,10 @@ def load_dataset_of_source(
         if name is not None and not pipeline.is_prepared(source.run):
             pipeline.prepare(source.run, load_dataset_of_recipe(source.run.recipe(), arguments))
         shape = source.run.image_shape()
-    return _load(wanted, TargetShape(*shape.as_tuple(), fit or (recipe.fit if recipe else "strict")), arguments)
+    target = target_shape(recipe) if recipe else TargetShape()
+    height, width, channels = shape.as_tuple()
+    target = target._replace(height=height, width=width, channels=channels, fit=fit or target.fit)
+    return _load(wanted, target, arguments)
 
 
 def _load(name: str, target: TargetShape, arguments: argparse.Namespace) -> Dataset:
