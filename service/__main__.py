@@ -4,13 +4,18 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from latentwire import __version__
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
+# Time for the end of a process that is told to stop while it starts.
+END_S = 8.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     # The kernel does not end the first process of a container by a signal without a handler. When uvicorn has stopped,
     # it puts these handlers back, and sends the signal again.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: sys.exit(0))
+        signal.signal(number, _end)
     # numpy, when it is imported, starts a thread for each processor of the host unless this is set. None is needed.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # An empty variable counts as not set, but not for prometheus-client.
@@ -40,6 +45,14 @@ def main(arguments: Sequence[str]) -> int:
     except (StartupRefused, ModelError) as error:
         print(f"latentwire: {error}", file=sys.stderr)
         return 2
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # A start that hangs, as on a disk that does not answer, must not hold up the end.
+    timer = threading.Timer(END_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+    sys.exit(0)
 
 
 def _open_closed_streams() -> None:

@@ -207,3 +207,31 @@ def test_it_is_ended_by_force_even_if_nobody_reads_where() -> None:
         assert process.wait(PATIENCE_S) == 1
     os.close(reader)
     os.close(writer)
+
+
+_STARTS_FOR_EVER = """
+import sys, threading
+import service.__main__
+from service.server import server
+
+service.__main__.END_S = 0.1
+
+def start(settings, announce):
+    try:
+        print("starting", flush=True)
+        threading.Event().wait()
+    finally:
+        threading.Event().wait()
+
+server.serve = start
+sys.exit(service.__main__.main([]))
+"""
+
+
+def test_a_start_that_hangs_does_not_hold_up_the_end() -> None:
+    command = [sys.executable, "-c", _STARTS_FOR_EVER]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "starting\n"
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 1

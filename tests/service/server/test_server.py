@@ -257,7 +257,12 @@ def test_other_folders_and_files_are_passed_over(launch_server: LaunchServer, ow
     shutil.copytree(own_models_dir / "tiny", own_models_dir / ".tiny-being-written")
     (own_models_dir / "notes").mkdir()
     (own_models_dir / "README.md").write_text("Models.", encoding="utf-8")
-    assert len(launch_server(own_models_dir).client.get("/models").json()["models"]) == 1
+    (own_models_dir / "damaged").mkdir()
+    (own_models_dir / "damaged" / CARD_FILE).touch()
+    server = launch_server(own_models_dir)
+    assert len(server.client.get("/models").json()["models"]) == 1
+    [line] = [line for line in server.output().splitlines() if "this model is not served" in line]
+    assert "the card of model 'damaged' is not valid" in line
 
 
 _LOADED = """
