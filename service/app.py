@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latentwire import __version__
@@ -103,8 +102,7 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         NamedRoute("/", docs.redirect_to_docs),
         NamedRoute("/docs", docs.show_docs),
         NamedRoute("/openapi.json", docs.show_openapi),
-        # The files of Swagger UI. The package also holds code, which is not imported.
-        Mount(f"/{docs.STATIC_PATH}", StaticFiles(packages=[("fastapi_offline", "static")])),
+        NamedRoute(f"/{docs.STATIC_PATH}/{{name}}", docs.show_file),
     ]
 
 

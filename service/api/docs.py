@@ -2,15 +2,22 @@
 
 import base64
 import hashlib
+from collections.abc import AsyncIterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
+from service.api.bodies.streams import PIECE_BYTES
 from service.api.openapi import openapi_document
 from service.api.state import state_of
 
 # Relative, so that the page also works behind a proxy that adds a path prefix.
 STATIC_PATH = "static-offline-docs"
+_MEDIA_TYPES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
 _SCRIPT = """
 SwaggerUIBundle({
   url: "openapi.json",
@@ -51,6 +58,34 @@ async def show_docs(request: Request) -> Response:
         # The page's relative addresses would lead elsewhere.
         return RedirectResponse("../" * slashes + "docs", headers=PAGE_HEADERS)
     return HTMLResponse(PAGE, headers=PAGE_HEADERS)
+
+
+async def show_file(request: Request) -> Response:
+    """Return a file of Swagger UI, from memory: a slow client keeps no file open.
+
+    Raises:
+        HTTPException: the page has no such file.
+    """
+    name = request.path_params["name"]
+    if name not in _MEDIA_TYPES:
+        raise HTTPException(404)
+    content = _read_file(name)
+    headers = {"Content-Length": str(len(content)), "Cache-Control": "max-age=86400"}
+    return StreamingResponse(_pieces_of(content), headers=headers, media_type=_MEDIA_TYPES[name])
+
+
+async def _pieces_of(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), PIECE_BYTES):
+        yield content[start : start + PIECE_BYTES]
+
+
+@cache
+def _read_file(name: str) -> bytes:
+    # The package also holds code, which is not imported.
+    package = find_spec("fastapi_offline")
+    if package is None or package.origin is None:
+        raise HTTPException(404)
+    return (Path(package.origin).parent / "static" / name).read_bytes()
 
 
 async def show_openapi(request: Request) -> Response:

@@ -50,8 +50,13 @@ def find_fault(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | No
 
     Whoever passes such a request on may understand it in another way than this service.
     """
-    hosts = [value for name, value in headers if name == b"host"]
-    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    hosts: list[bytes] = []
+    codings: list[bytes] = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"transfer-encoding":
+            codings.append(value)
     if version not in ("1.1", "1.0"):
         return f"this is HTTP/{version}; send HTTP/1.1"
     if len(hosts) > 1 or not (hosts or version == "1.0"):

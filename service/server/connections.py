@@ -5,7 +5,8 @@ import sys
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
-from service.http.problems import HEAD_TOO_LARGE, PROBLEM_MEDIA_TYPE, Problem, problem_json
+from service.http.headers import find_fault
+from service.http.problems import HEAD_TOO_LARGE, INVALID_REQUEST, PROBLEM_MEDIA_TYPE, Problem, problem_json
 from service.observability.metrics import Metrics
 
 if sys.platform != "win32":
@@ -14,7 +15,27 @@ if sys.platform != "win32":
 # Files that a process has open beside its connections.
 OTHER_FILES = 128
 
+MAX_PIPELINED = 64  # requests of one connection before its first response
+
+# Time for the first request of a connection, and for a last one of a kept connection, after the socket was closed.
+FIRST_REQUEST_S, LAST_REQUEST_S = 1.0, 0.1
+
 Header = tuple[bytes, bytes]
+Refusal = tuple[Problem, str]
+
+
+class RequestHead(NamedTuple):
+    """A request without its body; `received_bytes` hold it, and perhaps more."""
+
+    version: str
+    url: bytes
+    headers: list[Header]
+    received_bytes: int
+
+    @property
+    def size(self) -> int:
+        """The bytes of its address and headers."""
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
 
 class Limits(NamedTuple):
@@ -26,16 +47,19 @@ class Limits(NamedTuple):
     max_headers: int
     max_connections: int
 
-    def exceeded_by(self, received_bytes: int, url: bytes, headers: list[Header]) -> bool:
-        """Whether a request's headers are too many or too large; `received_bytes` hold them, and perhaps more."""
-        if received_bytes > self.max_header_bytes:
-            size = len(url) + sum(len(name) + len(value) for name, value in headers)
-            return size > self.max_header_bytes or len(headers) > self.max_headers
-        return len(headers) > self.max_headers
+    def refusal_of(self, head: RequestHead, requests_before: int) -> Refusal | None:
+        """Return why a request is refused that came after others without a response, or None."""
+        is_long = head.received_bytes > self.max_header_bytes and head.size > self.max_header_bytes
+        if is_long or len(head.headers) > self.max_headers:
+            return self.too_large
+        if requests_before >= MAX_PIPELINED:
+            return INVALID_REQUEST, f"more than {MAX_PIPELINED} requests arrived before the first response"
+        fault = find_fault(head.version, head.headers)
+        return None if fault is None else (INVALID_REQUEST, fault)
 
     @property
-    def refusal(self) -> tuple[Problem, str]:
-        """What is said of such headers."""
+    def too_large(self) -> Refusal:
+        """What is said of headers that are too many or too large."""
         limit = f"{self.max_header_bytes:,} bytes in {self.max_headers} headers"
         return HEAD_TOO_LARGE, f"a request may have {limit}; send fewer"
 
@@ -58,34 +82,44 @@ class ConnectionPool:
         self.metrics = metrics
         self.is_stopping = False
         self._open: set[Connection] = set()
-        # Connections without a request, the one that has waited longest first.
+        # Connections without a request, and those whose client has yet to send or read the rest of one. The connection
+        # whose client has done nothing for the longest time is the first.
         self._idle: dict[Connection, None] = {}
+        self._waiting: dict[Connection, None] = {}
 
     def add(self, connection: Connection) -> None:
-        """Count a connection in; if there are too many, close the one that has been idle longest, else this one."""
+        """Count a connection in; if there are too many, close one that is idle, else one that waits, else this one."""
         self._open.add(connection)
-        self._idle[connection] = None
         if len(self._open) > self.limits.max_connections:
-            oldest = next(iter(self._idle))
+            oldest = next(iter(self._idle or self._waiting or [connection]))
             oldest.abort("evicted")
             # The event loop reports the loss of the connection later.
             self.remove(oldest)
+        self.set_idle(connection)
         self.metrics.show(connections_open=len(self._open))
 
     def remove(self, connection: Connection) -> None:
         """Count a connection out, if it is not out already."""
         self._open.discard(connection)
-        self._idle.pop(connection, None)
+        self.set_working(connection)
         self.metrics.show(connections_open=len(self._open))
 
     def set_idle(self, connection: Connection) -> None:
         """Let a connection without a request give way to a new one."""
+        self.set_working(connection)
         if connection in self._open:
             self._idle[connection] = None
 
-    def set_busy(self, connection: Connection) -> None:
-        """Keep a connection whose request has arrived."""
+    def set_waiting(self, connection: Connection) -> None:
+        """Let a connection give way if none is idle: its client has just done something, and has yet to do more."""
+        self.set_working(connection)
+        if connection in self._open:
+            self._waiting[connection] = None
+
+    def set_working(self, connection: Connection) -> None:
+        """Keep a connection whose request has arrived, and whose client reads the response."""
         self._idle.pop(connection, None)
+        self._waiting.pop(connection, None)
 
     def close_after_responses(self) -> None:
         """Close each connection after its next response. Connections that come later have one response, too."""

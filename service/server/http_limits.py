@@ -9,14 +9,9 @@ from typing import Any, cast
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.http.headers import find_fault
 from service.http.problems import INVALID_REQUEST, STALLED, Problem
 from service.server.coalescing_transport import CoalescingTransport
-from service.server.connections import ConnectionPool, problem_bytes
-
-MAX_PIPELINED = 64  # requests of one connection before its first response
-# Time for the first request of a connection, and for a last one of a kept connection, after the socket was closed.
-FIRST_REQUEST_S, LAST_REQUEST_S = 1.0, 0.1
+from service.server.connections import FIRST_REQUEST_S, LAST_REQUEST_S, ConnectionPool, RequestHead, problem_bytes
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -58,7 +53,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._bytes_outside_bodies += len(data)
         super().data_received(data)
         if self._bytes_outside_bodies > self._limits.max_header_bytes:
-            self._refuse(*self._limits.refusal)
+            self._refuse(*self._limits.too_large)
         elif not self.has_request and self._header_timer.cancelled():
             self._header_timer = self._await_headers()
 
@@ -68,16 +63,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start a request, unless its headers are too large or wrong."""
-        fault = find_fault(self.parser.get_http_version(), self.headers)
-        if len(self.pipeline) >= MAX_PIPELINED:
-            fault = f"more than {MAX_PIPELINED} requests arrived before the first response"
-        exceeded = self._limits.exceeded_by(self._bytes_outside_bodies, self.url, self.headers)
-        if exceeded or fault:
-            self._refusal = self._limits.refusal if exceeded else (INVALID_REQUEST, fault or "")
+        received = RequestHead(self.parser.get_http_version(), self.url, self.headers, self._bytes_outside_bodies)
+        if refusal := self._limits.refusal_of(received, len(self.pipeline)):
+            self._refusal = refusal
             raise HttpParserError
         self._bytes_outside_bodies = 0
         self._header_timer.cancel()
-        self._pool.set_busy(self)
+        self._pool.set_waiting(self)
         super().on_headers_complete()
         self.headers = []  # of trailers, which are not the request's headers
         if self._pool.is_stopping:
@@ -86,7 +78,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._bytes_outside_bodies = 0
+        self._pool.set_waiting(self)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Keep the connection of a request that has arrived."""
+        self._pool.set_working(self)
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Start the next request, or wait for it."""
@@ -98,11 +96,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Wait for a client that does not read its response."""
         super().pause_writing()
+        self._pool.set_waiting(self)
         self._write_timer = self.loop.call_later(self._limits.io_idle_timeout_s, self.abort, "write-timeout")
 
     def resume_writing(self) -> None:
         """Write on."""
         self._write_timer.cancel()
+        if self.has_request:
+            self._pool.set_working(self)
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:

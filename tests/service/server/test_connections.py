@@ -27,8 +27,8 @@ def test_the_connection_that_was_idle_longest_goes_first() -> None:
     first, second, third, *more = [FakeConnection() for _ in range(6)]
     for connection in (first, second, third):
         pool.add(connection)
-    pool.set_busy(first)
-    pool.set_busy(second)
+    pool.set_working(first)
+    pool.set_working(second)
     pool.set_idle(second)
     for connection in more:
         pool.add(connection)
@@ -42,13 +42,26 @@ def test_the_connection_that_was_idle_longest_goes_first() -> None:
     ]
 
 
-def test_a_new_connection_is_closed_if_none_is_idle() -> None:
+def test_a_new_connection_is_closed_if_none_waits_for_its_client() -> None:
     pool = make_pool(1)
     busy, new = FakeConnection(), FakeConnection()
     pool.add(busy)
-    pool.set_busy(busy)
+    pool.set_working(busy)
     pool.add(new)
     assert (busy.aborted, new.aborted) == ("", "evicted")
+
+
+def test_a_connection_whose_client_stalls_goes_if_none_is_idle() -> None:
+    pool = make_pool(3)
+    first, second, idle, *more = [FakeConnection() for _ in range(6)]
+    for connection in (first, second, idle):
+        pool.add(connection)
+    for connection in (first, second, first):
+        pool.set_waiting(connection)
+    for connection in more:
+        pool.add(connection)
+        pool.set_working(connection)
+    assert [connection.aborted for connection in (idle, second, first, *more)] == ["evicted"] * 3 + [""] * 3
 
 
 def test_a_connection_that_is_lost_is_never_closed_for_another() -> None:

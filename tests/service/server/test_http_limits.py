@@ -4,7 +4,6 @@ import asyncio
 import re
 import socket
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,8 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.observability.metrics import Metrics
-from service.server.connections import ConnectionPool, Limits
-from service.server.http_limits import MAX_PIPELINED, LimitedHttpProtocol
+from service.server.connections import MAX_PIPELINED, ConnectionPool, Limits
+from service.server.http_limits import LimitedHttpProtocol
 from tests.service.launching import PATIENCE_S, ROOT, LaunchServer, Server, wait_until
 from tests.service.raw_http import GET, assert_raw_problem, connect, is_closed, read_to_end
 
@@ -108,7 +107,13 @@ def test_uvicorn_has_the_internal_names_that_the_limits_use() -> None:
     # Methods that are overridden: uvicorn, its parser and the event loop call them.
     for name in ("data_received", "connection_made", "connection_lost", "pause_writing", "resume_writing", "shutdown"):
         assert name in vars(HttpToolsProtocol), name
-    for name in ("on_headers_complete", "on_body", "on_response_complete", "timeout_keep_alive_handler"):
+    for name in (
+        "on_headers_complete",
+        "on_body",
+        "on_message_complete",
+        "on_response_complete",
+        "timeout_keep_alive_handler",
+    ):
         assert name in vars(HttpToolsProtocol), name
     assert "send_400_response" in vars(HttpToolsProtocol)
 
@@ -404,16 +409,22 @@ def test_one_connection_too_many_takes_the_place_of_the_one_that_was_idle_longes
             assert read_to_end(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_one_connection_too_many_is_closed_if_none_is_idle(launch_server: LaunchServer, models_dir: Path) -> None:
-    server = launch_server(models_dir, "--default-model", "tiny", "--max-connections", "2")
-    server.client.close()
-    with connect(server) as first, connect(server) as second:
-        for connection in (first, second):
-            connection.sendall(POST + b"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
-            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
-        with connect(server) as third:
-            assert read_to_end(third) == b""
-    wait_until(partial(responds, server), "the server responds")
+def test_stalled_requests_and_unread_responses_keep_no_probe_out(launch_server: LaunchServer, models_dir: Path) -> None:
+    times = ("--header-timeout-s", "3600", "--keep-alive-timeout-s", "3600", "--io-idle-timeout-s", "3600")
+    server = launch_server(models_dir, "--default-model", "tiny", "--max-connections", "20", *times)
+    # A kept connection would be evicted, too.
+    server.client.headers["Connection"] = "close"
+    with ExitStack() as stack:
+        for number in range(100):
+            connection = stack.enter_context(connect(server))
+            if number % 2:
+                connection.sendall(POST + b"Content-Length: 1000\r\n\r\nbody")
+            else:
+                connection.sendall(BIG_FILE * 10)
+            if number % 20 == 19:
+                for path in PROBES:
+                    assert_responds(server, path)
+        assert closed(server, "evicted") >= 20
 
 
 def responds(server: Server) -> bool:
