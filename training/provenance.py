@@ -1,12 +1,13 @@
 """Versions, code revision and processor of a run. No host names, users or paths."""
 
-import os
 import platform
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from latentwire.cpus import usable_cpus
 
 _PACKAGES = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "pillow", "pydantic")
 
@@ -19,7 +20,7 @@ def describe_environment() -> dict[str, Any]:
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "system": platform.system(),
         "machine": platform.machine(),
-        "processors": os.cpu_count(),
+        "processors": usable_cpus(),
     }
 
 

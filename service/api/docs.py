@@ -5,7 +5,9 @@ import hashlib
 from collections.abc import AsyncIterator
 from functools import cache
 from importlib.util import find_spec
+from mimetypes import guess_type
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,9 +17,11 @@ from service.api.bodies.streams import PIECE_BYTES
 from service.api.openapi import openapi_document
 from service.api.state import state_of
 
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
 # Relative, so that the page also works behind a proxy that adds a path prefix.
 STATIC_PATH = "static-offline-docs"
-_MEDIA_TYPES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
 _SCRIPT = """
 SwaggerUIBundle({
   url: "openapi.json",
@@ -33,7 +37,7 @@ PAGE = f"""<!DOCTYPE html>
 <meta charset="utf-8">
 <title>Latentwire</title>
 <link rel="stylesheet" href="{STATIC_PATH}/swagger-ui.css">
-<link rel="shortcut icon" href="{STATIC_PATH}/favicon.png">
+<link rel="shortcut icon" href="data:,">
 </head>
 <body>
 <div id="swagger-ui"></div>
@@ -67,11 +71,11 @@ async def show_file(request: Request) -> Response:
         HTTPException: the page has no such file.
     """
     name = request.path_params["name"]
-    if name not in _MEDIA_TYPES:
+    content = _files().get(name)
+    if content is None:
         raise HTTPException(404)
-    content = _read_file(name)
     headers = {"Content-Length": str(len(content)), "Cache-Control": "max-age=86400"}
-    return StreamingResponse(_pieces_of(content), headers=headers, media_type=_MEDIA_TYPES[name])
+    return StreamingResponse(_pieces_of(content), headers=headers, media_type=guess_type(name)[0])
 
 
 async def _pieces_of(content: bytes) -> AsyncIterator[bytes]:
@@ -80,12 +84,10 @@ async def _pieces_of(content: bytes) -> AsyncIterator[bytes]:
 
 
 @cache
-def _read_file(name: str) -> bytes:
+def _files() -> dict[str, bytes]:
     # The package also holds code, which is not imported.
-    package = find_spec("fastapi_offline")
-    if package is None or package.origin is None:
-        raise HTTPException(404)
-    return (Path(package.origin).parent / "static" / name).read_bytes()
+    package = cast("ModuleSpec", find_spec("fastapi_offline"))
+    return {path.name: path.read_bytes() for path in Path(str(package.origin)).with_name("static").glob("swagger-*")}
 
 
 async def show_openapi(request: Request) -> Response:

@@ -24,20 +24,6 @@ Header = tuple[bytes, bytes]
 Refusal = tuple[Problem, str]
 
 
-class RequestHead(NamedTuple):
-    """A request without its body; `received_bytes` hold it, and perhaps more."""
-
-    version: str
-    url: bytes
-    headers: list[Header]
-    received_bytes: int
-
-    @property
-    def size(self) -> int:
-        """The bytes of its address and headers."""
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-
-
 class Limits(NamedTuple):
     """Limits of each connection, and of their number."""
 
@@ -47,14 +33,16 @@ class Limits(NamedTuple):
     max_headers: int
     max_connections: int
 
-    def refusal_of(self, head: RequestHead, requests_before: int) -> Refusal | None:
-        """Return why a request is refused that came after others without a response, or None."""
-        is_long = head.received_bytes > self.max_header_bytes and head.size > self.max_header_bytes
-        if is_long or len(head.headers) > self.max_headers:
+    def refusal_of(
+        self, version: str, url: bytes, headers: list[Header], received_bytes: int, requests_before: int
+    ) -> Refusal | None:
+        """Return why a request is refused, or None; `received_bytes` hold its headers, and perhaps more."""
+        is_long = received_bytes > self.max_header_bytes and _size(url, headers) > self.max_header_bytes
+        if is_long or len(headers) > self.max_headers:
             return self.too_large
         if requests_before >= MAX_PIPELINED:
             return INVALID_REQUEST, f"more than {MAX_PIPELINED} requests arrived before the first response"
-        fault = find_fault(head.version, head.headers)
+        fault = find_fault(version, headers)
         return None if fault is None else (INVALID_REQUEST, fault)
 
     @property
@@ -133,6 +121,10 @@ class ConnectionPool:
         for connection in connections:
             connection.abort("shutdown")
         return len(connections)
+
+
+def _size(url: bytes, headers: list[Header]) -> int:
+    return len(url) + sum(len(name) + len(value) for name, value in headers)
 
 
 def problem_bytes(problem: Problem, detail: str, default_headers: list[Header]) -> bytes:

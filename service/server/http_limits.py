@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from service.http.problems import INVALID_REQUEST, STALLED, Problem
 from service.server.coalescing_transport import CoalescingTransport
-from service.server.connections import FIRST_REQUEST_S, LAST_REQUEST_S, ConnectionPool, RequestHead, problem_bytes
+from service.server.connections import FIRST_REQUEST_S, LAST_REQUEST_S, ConnectionPool, problem_bytes
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -63,8 +63,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start a request, unless its headers are too large or wrong."""
-        received = RequestHead(self.parser.get_http_version(), self.url, self.headers, self._bytes_outside_bodies)
-        if refusal := self._limits.refusal_of(received, len(self.pipeline)):
+        version, size = self.parser.get_http_version(), self._bytes_outside_bodies
+        if refusal := self._limits.refusal_of(version, self.url, self.headers, size, len(self.pipeline)):
             self._refusal = refusal
             raise HttpParserError
         self._bytes_outside_bodies = 0
