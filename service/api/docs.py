@@ -37,7 +37,7 @@ PAGE = f"""<!DOCTYPE html>
 <meta charset="utf-8">
 <title>Latentwire</title>
 <link rel="stylesheet" href="{STATIC_PATH}/swagger-ui.css">
-<link rel="shortcut icon" href="data:,">
+<link rel="shortcut icon" href="{STATIC_PATH}/favicon.png">
 </head>
 <body>
 <div id="swagger-ui"></div>
@@ -87,7 +87,8 @@ async def _pieces_of(content: bytes) -> AsyncIterator[bytes]:
 def _files() -> dict[str, bytes]:
     # The package also holds code, which is not imported.
     package = cast("ModuleSpec", find_spec("fastapi_offline"))
-    return {path.name: path.read_bytes() for path in Path(str(package.origin)).with_name("static").glob("swagger-*")}
+    folder = Path(str(package.origin)).with_name("static")
+    return {name: (folder / name).read_bytes() for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")}
 
 
 async def show_openapi(request: Request) -> Response:
