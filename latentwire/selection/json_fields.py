@@ -2,10 +2,13 @@
 
 import base64
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentwire.model.card import ModelCard
-from latentwire.selection.assessment import GuardedImage
+
+if TYPE_CHECKING:
+    # A receiver must not load this code.
+    from latentwire.selection.assessment import GuardedImage
 
 
 def model_fields(card: ModelCard) -> dict[str, Any]:
@@ -13,7 +16,7 @@ def model_fields(card: ModelCard) -> dict[str, Any]:
     return {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
 
 
-def code_fields(guarded: GuardedImage) -> dict[str, Any]:
+def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
     """Return the fields of one encoded image."""
     encoded, ood = guarded.encoded, guarded.ood
     # A losslessly encoded image may have a latent vector with infinite elements, which JSON cannot express.
