@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from latentwire.errors import ImageMismatch
 from latentwire.model.card import ImageShape
@@ -114,12 +114,14 @@ class SourceColours(NamedTuple):
         bits: of a sample in the file, as far as it matters: 1, 2, 4, 8, 12 or 16.
         key: the one transparent colour, in samples of the file; None if there is none.
         transparent: whether any pixel may be transparent.
+        inverted: whether 0 is white.
     """
 
     mode: str
     bits: int
     key: tuple[int, ...] | None
     transparent: bool
+    inverted: bool = False
 
     @property
     def deep(self) -> bool:
@@ -152,7 +154,13 @@ def colours_of(picture: Image.Image) -> SourceColours:
         key = (key,)
     if not isinstance(key, tuple) or picture.mode not in ("1", "L", "RGB", "I", "I;16"):
         key = None
-    return SourceColours(picture.mode, _bits_of(picture), key, picture.has_transparency_data)
+    # Pillow inverts such TIFF files, but not those of 16 bits.
+    is_inverted = (
+        isinstance(picture, TiffImagePlugin.TiffImageFile)
+        and picture.mode.startswith("I")
+        and picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    )
+    return SourceColours(picture.mode, _bits_of(picture), key, picture.has_transparency_data, is_inverted)
 
 
 def check_fits(size: Size, colours: SourceColours, shape: ImageShape) -> None:
@@ -276,14 +284,16 @@ def _convert(picture: Image.Image, colours: SourceColours, mode: str) -> Image.I
         # Pillow's own conversion clips at 255 instead of scaling.
         samples = np.asarray(picture)
         opaque = None if colours.key is None else samples != colours.key[0]
-        picture = Image.fromarray((samples >> (colours.bits - 8)).astype(np.uint8))
+        levels = (samples >> (colours.bits - 8)).astype(np.uint8)
+        picture = Image.fromarray(255 - levels if colours.inverted else levels)
     elif colours.key is not None:
         # Pillow compares the transparent colour as it stands in the file with samples of 8 bits.
         picture = picture.convert("L") if picture.mode == "1" else picture.copy()
         del picture.info["transparency"]
         key = [_in_8_bits(sample, colours.bits) for sample in colours.key]
         opaque = (np.atleast_3d(np.asarray(picture)) != key).any(axis=2)
-    converted = picture.convert(mode)
+    # Pillow converts premultiplied grey to nothing else.
+    converted = (picture.convert("LA") if picture.mode == "La" else picture).convert(mode)
     if opaque is not None:
         converted.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
     return converted
@@ -302,6 +312,8 @@ def _bits_of(picture: Image.Image) -> int:
     digits = "".join(filter(str.isdigit, rest))
     if picture.mode.startswith("I"):
         return 12 if digits == "12" else 16
+    if picture.format == "HEIF":
+        return int(picture.info.get("bit_depth", 8))
     return int(digits) if kind != "BGR" and digits in ("2", "4", "16") else 8
 
 

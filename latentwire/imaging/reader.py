@@ -1,6 +1,7 @@
 """Image files and Pillow images -> pixels of a model's shape."""
 
 import io
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,10 @@ _TURNS = {
 
 # Decoders of the other formats turn the picture themselves.
 _TURNED_BY_EXIF = frozenset(("JPEG", "PNG", "WEBP", "AVIF"))
+
+# The start of the pixels and, 12 bytes on, the height; the bits of a pixel and, 2 bytes on, the compression.
+_BMP_START_OFFSET, _BMP_BITS_OFFSET = 10, 28
+_BMP_32_BITS = struct.pack("<HI", 32, 0)
 
 _JPEG_SCAN = b"\xff\xda"
 
@@ -217,7 +222,7 @@ def _strip(data: bytes) -> tuple[bytes, int]:
 def _open(data: bytes, orientation: int, formats: tuple[str, ...], max_pixels: int) -> _Opened:
     """Open a stripped file, and check its size."""
     try:
-        picture = Image.open(io.BytesIO(data), formats=pillow_names(formats))
+        picture: Image.Image = Image.open(io.BytesIO(data), formats=pillow_names(formats))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"the image has more than the {Image.MAX_IMAGE_PIXELS:,} pixels that are read") from error
     except MemoryError:
@@ -233,11 +238,28 @@ def _open(data: bytes, orientation: int, formats: tuple[str, ...], max_pixels: i
     pixels = picture.width * picture.height
     if pixels > max_pixels:
         raise _too_large(f"has {picture.height} × {picture.width} pixels", max_pixels)
+    if picture.format == "BMP":
+        picture = _with_alpha(picture, data)
     if picture.format == "AVIF" and "exif" in picture.info:
         orientation = read_orientation(picture.info["exif"])
     # libjpeg keeps the coefficients of a picture that comes in several scans.
     several_scans = picture.format == "JPEG" and data.count(_JPEG_SCAN) > 1
     return _Opened(picture, orientation, max_pixels, pixels if several_scans else 0)
+
+
+def _with_alpha(picture: Image.Image, data: bytes) -> Image.Image:
+    """Return a BMP picture of 32 bits a pixel with the alpha in its fourth bytes, which Pillow leaves out.
+
+    Encoders without alpha write 0 or 255 everywhere.
+    """
+    if data[_BMP_BITS_OFFSET : _BMP_BITS_OFFSET + 6] != _BMP_32_BITS:
+        return picture
+    start, height = struct.unpack_from("<I8xi", data, _BMP_START_OFFSET)
+    rows = data[start : start + 4 * picture.width * picture.height]
+    if len(rows) < 4 * picture.width * picture.height or len(set(rows[3::4])) < 2:
+        return picture
+    upwards = -1 if height > 0 else 1
+    return Image.frombuffer("RGBA", picture.size, rows, "raw", "BGRA", 0, upwards)
 
 
 @contextmanager

@@ -72,6 +72,38 @@ def test_ink_on_transparent_pixels_stays_visible(name: str, scale: int, ink: int
     assert fitting.resized == (None if scale == 1 else (SIDE * scale, SIDE * scale))
 
 
+@pytest.mark.parametrize("ink", [0, 255])
+def test_alpha_in_a_bmp_file_is_used_if_it_says_anything(ink: int) -> None:
+    data = file_of(drawing(ink), "BMP")
+    pixels, fitting = read(data)
+    assert (pixels[0, 0], pixels[6, 6]) == (255 - ink, ink)
+    assert (pixels[4, 2], pixels[3, 2], pixels[8, 2]) == (ink, 255 - ink, 255 - ink)
+    assert fitting.flattened == ("black" if ink else "white")
+    for alpha in (0, 255):
+        image = drawing(ink)
+        image.putalpha(alpha)
+        pixels, fitting = read(file_of(image, "BMP"))
+        assert (pixels[0, 0], pixels[6, 6], fitting.flattened) == (0, ink, None)
+
+
+def test_a_tiff_file_in_which_0_is_white_is_not_a_negative() -> None:
+    samples = bar(60000, 300).astype(np.uint16)
+    data = bytearray(file_of(Image.fromarray(samples), "TIFF"))
+    data[data.find(struct.pack("<HHI", 262, 3, 1)) + 8] = 0
+    pixels, _ = read(bytes(data))
+    assert (pixels[0, 0], pixels[6, 6]) == (255 - (60000 >> 8), 255 - 1)
+
+
+@pytest.mark.parametrize("mode", ["RGBa", "La"])
+def test_rare_modes_of_pillow_images_are_flattened(mode: str) -> None:
+    image = drawing(9)
+    image = image.convert("LA").convert(mode) if mode == "La" else image.convert(mode)
+    pixels, fitting = ImageReader(GREY, "resize").read_picture(image)
+    assert (pixels[0, 0], pixels[6, 6]) == (255, 9)
+    assert fitting is not None
+    assert fitting.flattened == "white"
+
+
 @pytest.mark.parametrize("background", ["white", "black"])
 def test_a_background_may_be_chosen(background: Background) -> None:
     for shape in (GREY, COLOUR):
