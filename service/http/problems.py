@@ -59,6 +59,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     codec_errors.InvalidCard: MODEL_UNUSABLE,
     codec_errors.MissingGraph: MODEL_UNUSABLE,
     codec_errors.InvalidGraph: MODEL_UNUSABLE,
+    codec_errors.InvalidKeyFile: MODEL_UNUSABLE,
+    codec_errors.UntrustedModel: MODEL_UNUSABLE,
     codec_errors.GoldenMismatch: NOT_READY,
     codec_errors.ModelNotReady: NOT_READY,
     codec_errors.UnusableFolder: MODEL_UNUSABLE,
