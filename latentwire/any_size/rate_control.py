@@ -65,7 +65,7 @@ class RateControl:
         self._sample = [_sampled(encoder, pixels, part, latents) for part, latents in chosen]
         # A reader of the card's model has no other qualities.
         self._end = encoder.entropy.tables.best_quality + 1
-        self._code = cache(self._code_at)
+        self._coded: dict[int, CodedImage] = {}
 
     def within_bytes(self, target_bytes: int) -> CodedImage:
         """Return the image at the best quality whose payload has at most this many bytes.
@@ -116,8 +116,11 @@ class RateControl:
             )
         return self._code(found)
 
-    def _code_at(self, quality: int) -> CodedImage:
-        return self._encoder.encode_latents(self._header._replace(quality=quality), self._latents)
+    def _code(self, quality: int) -> CodedImage:
+        if quality not in self._coded:
+            header = self._header._replace(quality=quality)
+            self._coded[quality] = self._encoder.encode_latents(header, self._latents)
+        return self._coded[quality]
 
 
 def reconstruction_errors(pixels: Pixels, coded: CodedImage, decoder: "AnySizeDecoder") -> Errors:
