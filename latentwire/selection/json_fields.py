@@ -1,6 +1,7 @@
-"""A model and an encoded image -> the fields that describe them in JSON."""
+"""A model, and one or many encoded images -> the fields that describe them in JSON."""
 
 import base64
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -39,3 +40,18 @@ def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
         "sent_as": guarded.sent_as or "code",
         "fitted": guarded.fitting and guarded.fitting.to_dict(),
     }
+
+
+class JsonImageList:
+    """Writes `{"model", "model_id", "shape", "images": [...]}` entry by entry."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self._separator = ""
+        self.header = (json.dumps(model_fields(card))[:-1] + ', "images": [').encode()
+        self.trailer = b"]}"
+
+    def add(self, entry: dict[str, Any] | str) -> bytes:
+        """Return the bytes of the next entry."""
+        written = self._separator + json.dumps(entry)
+        self._separator = ",\n"
+        return written.encode()

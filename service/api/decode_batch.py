@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
+from latentwire.selection.json_fields import JsonImageList
 from service.api.bodies.code_sources import CodeSource, open_code_source
-from service.api.bodies.json_fields import JsonImageList
 from service.api.bodies.streams import BatchExchange, admit_batch
 from service.api.state import state_of
 from service.errors import BatchTooLarge

@@ -16,9 +16,8 @@ from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.imaging.fitting import Fitting
 from latentwire.options import BACKGROUNDS, FITS, ON_OOD, OnOod, Verify
-from latentwire.selection.json_fields import code_fields
+from latentwire.selection.json_fields import JsonImageList, code_fields
 from service.api.bodies.image_sources import ImageSource, open_image_source
-from service.api.bodies.json_fields import JsonImageList
 from service.api.bodies.streams import admit_batch
 from service.api.encode_options import parse_verify
 from service.api.state import state_of
