@@ -46,6 +46,9 @@ class Workers(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that have ended; uvicorn calls this twice a second."""
+        for worker in self.processes:
+            # Without this process's own copy, the end of a worker is seen at once, and not after its time to respond.
+            worker.child_conn.close()
         super().keep_subprocess_alive()
         if self._announce and not self.should_exit.is_set() and all(worker.is_ready() for worker in self.processes):
             self._announce()
