@@ -166,9 +166,9 @@ _CLEAN = "clean images; trained on noisy ones, which are below"
 
 _HEAD = """# Results
 
-`python -m training results RUN… --out docs/RESULTS.md` writes this page and measures each run and model: RMSE over all
-pixels of all test images, pixels in [0, 1], through the exported encoder and decoder, with the code as floats.
-Reconstructions, also those of PCA, are clipped to [0, 1] but not quantized.
+`python -m training results RUN…` writes this page and measures each run and model: RMSE over all pixels of all test
+images, pixels in [0, 1], through the exported encoder and decoder, with the code as floats. Reconstructions, also those
+of PCA, are clipped to [0, 1] but not quantized.
 
 "Our best" is the network of the same code size with the least error on the *validation* images. PCA is the optimum of a
 linear encoder and decoder. `training/analysis/article_figures.toml` has the published figures."""

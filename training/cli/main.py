@@ -35,12 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("stopped", 130)
     except BrokenPipeError:
         return 1
-    except MemoryError:
-        return _fail(
-            "memory is full; take smaller images with --image-height and --image-width, or fewer in a batch", 1
-        )
-    except OSError as error:  # that no command expects, as of a full disk for temporary files
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error, 1)
 
 
 def _fail(message: object, code: int) -> int:

@@ -15,6 +15,7 @@ from training.recipe import Recipe
 from training.recipe.architecture import KINDS
 
 MODELS_DIR = Path("models")
+RESULTS_PAGE = Path("docs/RESULTS.md")
 
 # Data sets of images that models are not for, as far as they are in the data folder.
 OUTLIERS = "fashion-mnist-sample"
@@ -158,7 +159,7 @@ def _add_report(command: Parser) -> None:
 def _add_results(command: Parser) -> None:
     command.add_argument("sources", nargs="+", type=Path, metavar="RUN", help="run, model, or folder of such folders")
     command.add_argument("--outliers", nargs="+", type=Path, default=[], metavar="DIR", help="folders of `outliers`")
-    command.add_argument("--out", type=Path, default=Path("results.md"), metavar="FILE", help="default: %(default)s")
+    command.add_argument("--out", type=Path, default=RESULTS_PAGE, metavar="FILE", help="default: %(default)s")
     _add_data(command)
 
 

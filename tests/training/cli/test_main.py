@@ -202,23 +202,3 @@ def test_commands_that_do_not_train_start_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (OSError(28, "No space left on device", "scratch"), "scratch: No space left on device"),
-        (PermissionError(13, "Permission denied"), "[Errno 13] Permission denied"),
-        (MemoryError(), "memory is full; take smaller images"),
-    ],
-)
-def test_a_machine_that_lacks_something_is_told_in_one_sentence(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
-) -> None:
-    def fails(_arguments: object) -> int:
-        raise error
-
-    monkeypatch.setattr("training.cli.data.recipes", fails)
-    code, message = _fails(capsys, "recipes")
-    assert code == 1
-    assert words in message
