@@ -44,6 +44,7 @@ class Encoded:
         psnr_db: peak signal-to-noise ratio of the reconstruction, in dB, infinite if exact.
         max_error: largest difference of one value in [0, 1].
         ood: why the image is out-of-distribution; None if it is not.
+        doubt: why the code may show something else than the image; None if it does not, or without a decoder.
         sent_as: `code`, or the lossless format in the bitstream: `raw`, `png` or `webp`.
         quality: of 0 to 100, that an image of any size was encoded at; None for a vector model, which has one quality.
         fitted: how the pixels of the source were changed to fit the model; None if they were not.
@@ -62,6 +63,7 @@ class Encoded:
     psnr_db: float | None
     max_error: float | None
     ood: OodFinding | None
+    doubt: OodFinding | None
     sent_as: str
     fitted: Fitting | None = None
     quality: float | None = None
@@ -257,6 +259,7 @@ def _result(guarded: GuardedImage, framing: Framing) -> Encoded:
         psnr_db=guarded.psnr_db,
         max_error=guarded.max_error,
         ood=guarded.ood,
+        doubt=guarded.doubt,
         sent_as=guarded.sent_as or "code",
         fitted=guarded.fitting,
     )
@@ -275,6 +278,7 @@ def _any_size_result(sent: Sent, card: AnySizeCard, framing: Framing, fitting: F
         psnr_db=None if errors is None else errors.psnr_db,
         max_error=None if errors is None else errors.max_error,
         ood=None,
+        doubt=None,
         sent_as="code",
         fitted=fitting,
         quality=sent.quality,

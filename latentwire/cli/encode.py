@@ -257,8 +257,9 @@ class _Session:
         self._images += 1
         self._lossless += guarded.sent_as is not None
         self._count_steps(guarded.fitting)
-        if guarded.ood is not None and guarded.sent_as is None:
-            self._console.warn(source.name, guarded.ood.sentence)
+        finding = guarded.ood or guarded.doubt
+        if finding is not None and guarded.sent_as is None:
+            self._console.warn(source.name, finding.sentence)
 
     def _count_steps(self, fitting: Fitting | None) -> None:
         self._fitted.update(() if fitting is None else fitting.steps)
@@ -281,7 +282,8 @@ class _Session:
 def _describe(guarded: GuardedImage, size_bytes: int) -> str:
     fitted = "" if guarded.fitting is None else f", after {guarded.fitting.sentence}"
     if guarded.sent_as is not None:
-        why = guarded.ood.sentence if guarded.ood else f"its symbols would take more bytes{fitted}"
+        finding = guarded.ood or guarded.doubt
+        why = finding.sentence if finding else f"its symbols would take more bytes{fitted}"
         return f"{pluralize(size_bytes, 'byte')}, lossless ({guarded.sent_as}): {why}"
     quality = "" if guarded.psnr_db is None else f", {guarded.psnr_db:.2f} dB"
     return f"{pluralize(size_bytes, 'byte')}{quality}{fitted}"

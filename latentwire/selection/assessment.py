@@ -21,7 +21,7 @@ class LimitExceeded(NamedTuple):
 
 
 class OodFinding(NamedTuple):
-    """Why an image is out-of-distribution: each score beyond its limit; none if the image has no code at all."""
+    """Why an image is out-of-distribution, or in doubt: each score beyond its limit; none if it has no code at all."""
 
     exceeded: tuple[LimitExceeded, ...]
     sentence: str
@@ -36,15 +36,17 @@ class Assessment(NamedTuple):
 
     Attributes:
         encoded: the bitstream; None if the image cannot be encoded, and `scores` is empty then.
-        scores: value of each score; `mse` and `reconstruction_deviation` only with a decoder.
+        scores: value of each score; all but `bits` and `input_deviation` only with a decoder.
         max_error: largest difference of one value in [0, 1]; None without a decoder.
         ood: why the image is out-of-distribution; None if it is not.
+        doubt: why the reconstruction may show something else than the image; None if it does not, or without a decoder.
     """
 
     encoded: EncodedImage | None
     scores: dict[str, float]
     max_error: float | None
     ood: OodFinding | None
+    doubt: OodFinding | None
 
     @property
     def mse(self) -> float | None:
@@ -52,9 +54,15 @@ class Assessment(NamedTuple):
         return self.scores.get("mse")
 
     @property
+    def is_sure(self) -> bool:
+        """Whether the image is neither out-of-distribution nor in doubt."""
+        return self.ood is None and self.doubt is None
+
+    @property
     def may_climb(self) -> bool:
-        """Whether the image is out-of-distribution, but perhaps not for a better model of the same kind of images."""
-        return self.ood is not None and not any(item.score == "input_deviation" for item in self.ood.exceeded)
+        """Whether the image is out-of-distribution or in doubt, but perhaps not for a better model of its kind."""
+        is_of_kind = self.ood is None or not any(item.score == "input_deviation" for item in self.ood.exceeded)
+        return is_of_kind and not self.is_sure
 
 
 class GuardedImage(NamedTuple):
@@ -67,6 +75,7 @@ class GuardedImage(NamedTuple):
         psnr_db: peak signal-to-noise ratio in dB, infinite for an exact reconstruction; None if it is not known.
         max_error: largest difference of one value in [0, 1]; None if it is not known.
         ood: why the image is out-of-distribution; None if it is not.
+        doubt: why the code may show something else than the image, if it is sent all the same, or is not for that.
         sent_as: `raw`, `png` or `webp` if the image is sent losslessly, None if its symbols are sent.
         fitting: how the source was changed before; None if it was not. The figures above are about the result.
     """
@@ -77,6 +86,7 @@ class GuardedImage(NamedTuple):
     psnr_db: float | None
     max_error: float | None
     ood: OodFinding | None
+    doubt: OodFinding | None
     sent_as: str | None
     fitting: Fitting | None = None
 
@@ -88,10 +98,10 @@ class GuardedImage(NamedTuple):
         """
         if fitting is None:
             return self
-        ood = self.ood and self.ood.after(fitting)
+        ood, doubt = self.ood and self.ood.after(fitting), self.doubt and self.doubt.after(fitting)
         if self.sent_as is None:
-            return self._replace(ood=ood, fitting=fitting)
-        return self._replace(mse=None, psnr_db=None, max_error=None, ood=ood, fitting=fitting)
+            return self._replace(ood=ood, doubt=doubt, fitting=fitting)
+        return self._replace(mse=None, psnr_db=None, max_error=None, ood=ood, doubt=doubt, fitting=fitting)
 
 
 class GuardedChunk(NamedTuple):

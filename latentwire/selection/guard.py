@@ -9,8 +9,13 @@ that image. So the guard scores each image. An image with a score beyond its lim
     mse                        mean squared error of the reconstruction, values in [0, 1]
     reconstruction_deviation   distance of the reconstruction from the image, in units of the usual error
 
-The last two need a decoder beside the encoder. A single image is reconstructed from the very payload that is sent; an
-image for a container from its symbols, and only with `verify="reconstruction"`.
+The last two need a decoder beside the encoder. So do the scores of doubt: whether the reconstruction may show something
+else than an image of the right kind (`latentwire.selection.doubt_scores`). A doubtful image goes by a better model, if
+another one may be used, and losslessly if no model is sure. A model that was named sends it, and says so. For
+containers, doubts are not scored.
+
+A single image is reconstructed from the very payload that is sent; an image for a container from its symbols, and only
+with `verify="reconstruction"`.
 """
 
 import math
@@ -38,7 +43,8 @@ from latentwire.selection.assessment import (
     OodFinding,
     psnr_db,
 )
-from latentwire.selection.ood_scores import ReferenceStatistics, max_error, mse
+from latentwire.selection.doubt_scores import DoubtScores
+from latentwire.selection.ood_scores import ReferenceStatistics, Rows, absolute_errors, max_error, mse
 
 if TYPE_CHECKING:
     # A sender has a guard without the decoder's code.
@@ -68,6 +74,8 @@ class Guard:
         self._limits: dict[str, float] = {}
         self._sender_limits: dict[str, float] = {}
         self._reference: ReferenceStatistics | None = None
+        self._doubt_limits: dict[str, float] = {}
+        self._doubt: DoubtScores | None = None
         if (given := limits or self.card.guard) is not None:
             self._reference = ReferenceStatistics(given.reference, self.card.image)
             self._sender_limits = {"bits": given.max_bits, "input_deviation": given.max_input_deviation_alone}
@@ -77,6 +85,10 @@ class Guard:
                 "mse": given.max_mse,
                 "reconstruction_deviation": given.max_reconstruction_deviation,
             }
+            if decoder is not None and (doubt := given.doubt) is not None:
+                self._doubt = DoubtScores(doubt, self.card.image)
+                odds = {} if doubt.max_class_odds is None else {"class_odds": doubt.max_class_odds}
+                self._doubt_limits = {"local_error": doubt.max_local_error, **odds}
 
     @property
     def has_decoder(self) -> bool:
@@ -96,13 +108,22 @@ class Guard:
         except (UncodableImage, InvalidCode) as error:
             if len(pixels) > 1:
                 return [assessment for item in pixels for assessment in self.assess(item[None], max_mse)]
-            return [Assessment(None, {}, None, OodFinding((), str(error)))]
-        scores = self._score(pixels, [item.ideal_bits for item in encoded], reconstructions)
-        findings = self._find_ood(scores, max_mse)
-        largest = [None] * len(encoded) if reconstructions is None else max_error(pixels, reconstructions).tolist()
+            return [Assessment(None, {}, None, OodFinding((), str(error)), None)]
+        errors = None if reconstructions is None else absolute_errors(pixels, reconstructions)
+        scores = self._score(pixels, [item.ideal_bits for item in encoded], errors)
+        findings, doubts = self._find_ood(scores, max_mse), {}
+        if reconstructions is not None and self._doubt is not None:
+            doubt_scores = self._doubt.score(pixels, reconstructions)
+            doubts = self._find(doubt_scores, self._doubt_limits, self._describe_doubt)
+            scores |= doubt_scores
+        largest = [None] * len(encoded) if errors is None else max_error(errors).tolist()
         return [
             Assessment(
-                item, {score: values[index] for score, values in scores.items()}, largest[index], findings.get(index)
+                item,
+                {score: values[index] for score, values in scores.items()},
+                largest[index],
+                findings.get(index),
+                doubts.get(index),
             )
             for index, item in enumerate(encoded)
         ]
@@ -152,36 +173,46 @@ class Guard:
             left = [index for index, assessment in enumerate(assessments) if assessment.may_climb]
             for guard in above(self) if left else ():
                 for index, assessment in zip(left, guard.assess(pixels[left], max_mse), strict=True):
-                    if assessment.ood is None:
+                    if assessment.is_sure:
                         guards[index], assessments[index] = guard, assessment
-                left = [index for index in left if assessments[index].ood is not None]
+                left = [index for index in left if not assessments[index].is_sure]
                 if not left:
                     break
         results: list[GuardedImage | OutOfDistribution | UncodableImage] = []
         for item, guard, assessment in zip(pixels, guards, assessments, strict=True):
             try:
-                results.append(guard.apply_policy(item, assessment, on_ood))
+                results.append(guard.apply_policy(item, assessment, on_ood, is_open=above is not None))
             except (OutOfDistribution, UncodableImage) as error:
                 results.append(error)
         return results
 
-    def apply_policy(self, pixels: image.Pixels, assessment: Assessment, on_ood: OnOod) -> GuardedImage:
-        """Do with an assessed image, uint8 (H, W, C), what `encode` says; raise as it does."""
-        ood, encoded = assessment.ood, assessment.encoded
-        if ood is not None and on_ood == "refuse":
-            raise _refusal(ood)
+    def apply_policy(
+        self, pixels: image.Pixels, assessment: Assessment, on_ood: OnOod, *, is_open: bool = False
+    ) -> GuardedImage:
+        """Do with an assessed image, uint8 (H, W, C), what `encode` says; raise as it does.
+
+        Args:
+            pixels: the image.
+            assessment: what `assess` found of it.
+            on_ood: as in `encode`.
+            is_open: whether another model might have been used, so that a doubtful image is not sent by this one.
+        """
+        encoded, doubt = assessment.encoded, assessment.doubt
+        unfit = assessment.ood or (doubt if is_open else None)
+        if unfit is not None and on_ood == "refuse":
+            raise _refusal(unfit)
         if on_ood == "fallback":
-            if encoded is None or ood is not None:
-                return self.encode_lossless(pixels, ood)
+            if encoded is None or unfit is not None:
+                return self.encode_lossless(pixels, assessment.ood, doubt)
             if lossless.may_fit(pixels, len(encoded.payload) - 1):
                 exact = self.encode_lossless(pixels)
                 if len(exact.encoded.payload) < len(encoded.payload):
                     return exact
         if encoded is None:
-            raise UncodableImage(ood.sentence if ood else "the image has no code")
+            raise UncodableImage(assessment.ood.sentence if assessment.ood else "the image has no code")
         error = assessment.mse
         quality = (error, None if error is None else psnr_db(error), assessment.max_error)
-        return GuardedImage(self.card, encoded, *quality, ood, sent_as=None)
+        return GuardedImage(self.card, encoded, *quality, assessment.ood, doubt, sent_as=None)
 
     def encode_chunk(self, pixels: image.Pixels, on_ood: OnOod = "fallback", verify: Verify = "latent") -> GuardedChunk:
         """Encode images for a container; see `image.slices` for how many.
@@ -207,27 +238,29 @@ class Guard:
                 raise UncodableImage(str(error)) from error
             symbols = np.empty((1, self.card.code_size), np.int64)
             return self._assemble_chunk(pixels, symbols, {0: OodFinding((), str(error))}, on_ood)
-        scores = self._score(pixels, self._encoder.ideal_bits(symbols).tolist(), reconstructions)
+        errors = None if reconstructions is None else absolute_errors(pixels, reconstructions)
+        scores = self._score(pixels, self._encoder.ideal_bits(symbols).tolist(), errors)
         return self._assemble_chunk(pixels, symbols, self._find_ood(scores), on_ood)
 
     def open_container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container for the chunks of `encode_chunk`; `announced` is the number of images, 0 if unknown."""
         return self._encoder.open_container(announced)
 
-    def encode_lossless(self, pixels: image.Pixels, ood: OodFinding | None = None) -> GuardedImage:
-        """Encode one image, uint8 (H, W, C), losslessly; `ood` says why, if it is out-of-distribution."""
+    def encode_lossless(
+        self, pixels: image.Pixels, ood: OodFinding | None = None, doubt: OodFinding | None = None
+    ) -> GuardedImage:
+        """Encode one image, uint8 (H, W, C), losslessly; `ood` and `doubt` say why, if its code is not good enough."""
         encoded = self._encoder.encode_lossless(pixels[None])[0]
-        return GuardedImage(self.card, encoded, 0.0, math.inf, 0.0, ood, lossless.kind_of(encoded.payload))
+        return GuardedImage(self.card, encoded, 0.0, math.inf, 0.0, ood, doubt, lossless.kind_of(encoded.payload))
 
-    def _score(self, pixels: image.Pixels, bits: list[float], reconstructions: image.Pixels | None) -> _Scores:
+    def _score(self, pixels: image.Pixels, bits: list[float], errors: Rows | None) -> _Scores:
         scores = {"bits": bits}
         if self._reference:
             scores["input_deviation"] = self._reference.input_deviation(pixels).tolist()
-        if reconstructions is not None:
-            scores["mse"] = mse(pixels, reconstructions).tolist()
+        if errors is not None:
+            scores["mse"] = mse(errors).tolist()
             if self._reference:
-                deviation = self._reference.reconstruction_deviation(pixels, reconstructions)
-                scores["reconstruction_deviation"] = deviation.tolist()
+                scores["reconstruction_deviation"] = self._reference.reconstruction_deviation(pixels, errors).tolist()
         return scores
 
     def _find_ood(self, scores: _Scores, max_mse: float | None = None) -> dict[int, OodFinding]:
@@ -235,13 +268,18 @@ class Guard:
         limits = self._limits if "mse" in scores else self._sender_limits
         if max_mse is not None:
             limits = {**limits, "mse": max_mse}
+        return self._find(scores, limits, self._describe)
+
+    def _find(
+        self, scores: _Scores, limits: dict[str, float], describe: Callable[[tuple[LimitExceeded, ...]], OodFinding]
+    ) -> dict[int, OodFinding]:
         exceeded: dict[int, list[LimitExceeded]] = {}
         for score, values in scores.items():
             limit = limits.get(score, math.inf)
             for index, value in enumerate(values):
                 if value > limit:
                     exceeded.setdefault(index, []).append(LimitExceeded(score, value, limit))
-        return {index: self._describe(tuple(beyond)) for index, beyond in sorted(exceeded.items())}
+        return {index: describe(tuple(beyond)) for index, beyond in sorted(exceeded.items())}
 
     def _assemble_chunk(
         self, pixels: image.Pixels, symbols: Symbols, ood_images: Mapping[int, OodFinding], on_ood: OnOod
@@ -255,11 +293,21 @@ class Guard:
         payloads = {index: lossless.write_payload(pixels[index])[len(lossless.MARKER) :] for index in ood_images}
         return GuardedChunk(Chunk(symbols[coded], payloads), ood_images)
 
+    def _describe_doubt(self, exceeded: tuple[LimitExceeded, ...]) -> OodFinding:
+        return OodFinding(
+            exceeded,
+            f"the code of model '{self.card.name}' may show something else than the image: {_figures(exceeded)}",
+        )
+
     def _describe(self, exceeded: tuple[LimitExceeded, ...]) -> OodFinding:
-        figures = ", ".join(f"{item.score} {item.value:.4g} (limit {item.limit:.4g})" for item in exceeded)
+        figures = _figures(exceeded)
         if [item.score for item in exceeded] == ["mse"]:
             return OodFinding(exceeded, f"model '{self.card.name}' does not reproduce the image well enough: {figures}")
         return OodFinding(exceeded, f"the image is not of the kind that model '{self.card.name}' is for: {figures}")
+
+
+def _figures(exceeded: tuple[LimitExceeded, ...]) -> str:
+    return ", ".join(f"{item.score} {item.value:.4g} (limit {item.limit:.4g})" for item in exceeded)
 
 
 def _refusal(ood: OodFinding) -> OutOfDistribution:

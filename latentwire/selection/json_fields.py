@@ -9,7 +9,7 @@ from latentwire.model.card import ModelCard
 
 if TYPE_CHECKING:
     # A receiver must not load this code.
-    from latentwire.selection.assessment import GuardedImage
+    from latentwire.selection.assessment import GuardedImage, OodFinding
 
 
 def model_fields(card: ModelCard) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def model_fields(card: ModelCard) -> dict[str, Any]:
 
 def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
     """Return the fields of one encoded image."""
-    encoded, ood = guarded.encoded, guarded.ood
+    encoded = guarded.encoded
     # A losslessly encoded image may have a latent vector with infinite elements, which JSON cannot express.
     has_code = all(map(math.isfinite, encoded.y.tolist()))
     return {
@@ -32,11 +32,8 @@ def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
         "mse": guarded.mse,
         "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
         "max_error": guarded.max_error,
-        "ood": ood
-        and {
-            "sentence": ood.sentence,
-            "scores": {exceeded.score: {"value": exceeded.value, "limit": exceeded.limit} for exceeded in ood.exceeded},
-        },
+        "ood": guarded.ood and _finding_fields(guarded.ood),
+        "doubt": guarded.doubt and _finding_fields(guarded.doubt),
         "sent_as": guarded.sent_as or "code",
         "fitted": guarded.fitting and guarded.fitting.to_dict(),
     }
@@ -55,3 +52,8 @@ class JsonImageList:
         written = self._separator + json.dumps(entry)
         self._separator = ",\n"
         return written.encode()
+
+
+def _finding_fields(finding: "OodFinding") -> dict[str, Any]:
+    scores = {exceeded.score: {"value": exceeded.value, "limit": exceeded.limit} for exceeded in finding.exceeded}
+    return {"sentence": finding.sentence, "scores": scores}

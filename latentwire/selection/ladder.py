@@ -19,9 +19,20 @@ from latentwire.selection.guard import Guard
 class Ladder:
     """The guards of models that take images of one shape."""
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
-        """Sort the guards by the PSNR in their cards; those without are the lowest."""
-        self._rungs = sorted(guards, key=_quality)
+    def __init__(self, guards: Sequence[Guard], *, only_reliable: bool = True) -> None:
+        """Sort the guards by the PSNR in their cards; those without are the lowest.
+
+        With `only_reliable`, a model whose card says that it does not keep the meaning of its images is no rung, unless
+        none does.
+        """
+        in_order = sorted(guards, key=_quality)
+        reliable = [guard for guard in in_order if _keeps_meaning(guard)] if only_reliable else []
+        self._rungs = reliable or in_order
+
+    @property
+    def rungs(self) -> list[Guard]:
+        """The guards of the rungs, the lowest first."""
+        return list(self._rungs)
 
     def above(self, guard: Guard) -> list[Guard]:
         """Return the guards of the models that are better than that of `guard`, the next one first."""
@@ -41,7 +52,7 @@ class Ladder:
             pixels: uint8 (H, W, C).
             target_bytes: at least 1.
             size_of: returns the size in bytes that is compared with the target.
-            on_ood: out-of-distribution encodings are only returned under `warn`, and only if no other fits.
+            on_ood: out-of-distribution and doubtful encodings are returned only under `warn`, if no other fits.
             max_mse: as in `Guard.encode`.
 
         Raises:
@@ -64,7 +75,7 @@ class Ladder:
             smallest = size if smallest is None else min(smallest, size)
             if size > target_bytes:
                 continue
-            if assessment.ood is None:
+            if assessment.is_sure:
                 return rung.apply_policy(pixels, assessment, "warn")
             poor = poor or (rung, assessment)
         if poor is None:
@@ -72,9 +83,11 @@ class Ladder:
             raise TargetMissed(f"the image does not fit into {target_bytes:,} bytes{hint}")
         rung, assessment = poor
         if on_ood == "fallback":
-            why = assessment.ood.sentence if assessment.ood else ""
-            raise TargetMissed(f"{why}; losslessly it takes more than {target_bytes:,} bytes")
-        return rung.apply_policy(pixels, assessment, on_ood)
+            finding = assessment.ood or assessment.doubt
+            raise TargetMissed(
+                f"{finding.sentence if finding else ''}; losslessly it takes more than {target_bytes:,} bytes"
+            )
+        return rung.apply_policy(pixels, assessment, on_ood, is_open=True)
 
     def smallest_reaching(self, pixels: image.Pixels, min_psnr_db: float, on_ood: OnOod) -> GuardedImage:
         """Return the encoding by the lowest rung that gives this image a PSNR of `min_psnr_db`, in dB.
@@ -93,24 +106,26 @@ class Ladder:
             UncodableImage: no model has a code for the image, under `warn`.
         """
         best: tuple[Guard, Assessment] | None = None
-        ood: OodFinding | None = None
+        unfit: OodFinding | None = None
         best_psnr_db = None
         for rung in self._rungs:
             if not rung.has_decoder and _quality(rung) < min_psnr_db:
                 continue
             (assessment,) = rung.assess(pixels[None])
             reached = _quality(rung) if assessment.mse is None else psnr_db(assessment.mse)
-            if assessment.ood is None and reached >= min_psnr_db:
+            if assessment.is_sure and reached >= min_psnr_db:
                 return rung.apply_policy(pixels, assessment, on_ood)
-            ood = assessment.ood
+            unfit = assessment.ood or assessment.doubt
             if assessment.encoded is not None and (best_psnr_db is None or reached >= best_psnr_db):
                 best, best_psnr_db = (rung, assessment), reached
         rung, assessment = best or (self._rungs[-1], self._rungs[-1].assess(pixels[None])[0])
         missed = _missed(assessment, min_psnr_db, best_psnr_db)
         if on_ood == "fallback":
-            return rung.encode_lossless(pixels, ood and missed)
+            if missed is assessment.doubt:
+                return rung.encode_lossless(pixels, doubt=missed)
+            return rung.encode_lossless(pixels, unfit and missed)
         if on_ood == "refuse":
-            raise (OutOfDistribution if ood else TargetMissed)(
+            raise (OutOfDistribution if unfit else TargetMissed)(
                 f"{missed.sentence}; on_ood=fallback sends it losslessly"
             )
         return rung.apply_policy(pixels, assessment._replace(ood=missed), "warn")
@@ -120,10 +135,15 @@ def _quality(guard: Guard) -> float:
     return guard.card.quality.psnr_db if guard.card.quality else float("-inf")
 
 
+def _keeps_meaning(guard: Guard) -> bool:
+    limits = guard.card.guard
+    return limits is None or limits.meaning is None or limits.meaning.holds
+
+
 def _missed(assessment: Assessment, min_psnr_db: float, best_psnr_db: float | None) -> OodFinding:
-    """Return the finding that no model reaches a PSNR; an out-of-distribution image keeps its own finding."""
-    if assessment.ood is not None:
-        return assessment.ood
+    """Return the finding that no model reaches a PSNR; an out-of-distribution or doubtful image keeps its own."""
+    if (finding := assessment.ood or assessment.doubt) is not None:
+        return finding
     limit = 10 ** (-min_psnr_db / 10)
     exceeded = () if assessment.mse is None else (LimitExceeded("mse", assessment.mse, limit),)
     best = "" if best_psnr_db is None else f"; the best gives {best_psnr_db:.2f} dB"

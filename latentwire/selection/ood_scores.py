@@ -29,7 +29,7 @@ class ReferenceStatistics:
         Raises:
             InvalidCard: a picture is not a PNG file of `shape`, or has a 0 where it is a divisor.
         """
-        self._mean = _rows(_decode("mean", pictures.mean_png_base64, shape)[None])
+        self._mean = rows(_decode("mean", pictures.mean_png_base64, shape)[None])
         self._per_spread = 1 / _divisor("spread", pictures.spread_png_base64, shape)
         self._per_error = 1 / _divisor("error", pictures.error_png_base64, shape)
 
@@ -39,42 +39,45 @@ class ReferenceStatistics:
         The score is `normalized_mae` in units of the standard deviation: an image and a dimmer copy of it get about the
         same score.
         """
-        values = _rows(pixels)
-        return normalized_mae(values - self._mean, self._per_spread, values)
+        values = rows(pixels)
+        return normalized_mae(np.abs(values - self._mean), self._per_spread, values)
 
-    def reconstruction_deviation(self, pixels: Pixels, reconstructions: Pixels) -> Scores:
-        """Return how far images are from their reconstructions, both uint8 (N, H, W, C); float64 (N).
+    def reconstruction_deviation(self, pixels: Pixels, errors: Rows) -> Scores:
+        """Return how far images, uint8 (N, H, W, C), are from their reconstructions, float64 (N).
 
-        The score is `normalized_mae` in units of the usual error.
+        The score is `normalized_mae` in units of the usual error; `errors` are those of `absolute_errors`.
         """
-        values = _rows(pixels)
-        return normalized_mae(values - _rows(reconstructions), self._per_error, values)
+        return normalized_mae(errors, self._per_error, rows(pixels))
 
 
-def mse(pixels: Pixels, reconstructions: Pixels) -> Scores:
-    """Return the mean squared errors, of values in [0, 1], of images, both uint8 (N, H, W, C); float64 (N)."""
-    difference = pixels.astype(np.int16) - reconstructions
-    errors: Scores = np.square(difference, dtype=np.int32).mean(axis=(1, 2, 3)) / 255**2
-    return errors
+def absolute_errors(pixels: Pixels, reconstructions: Pixels) -> Rows:
+    """Return the absolute differences, float64 (N, values), in levels of 0 to 255, of images, uint8 (N, H, W, C)."""
+    return np.abs(rows(pixels) - rows(reconstructions))
 
 
-def max_error(pixels: Pixels, reconstructions: Pixels) -> Scores:
-    """Return the largest differences of one value in [0, 1], of images, both uint8 (N, H, W, C); float64 (N)."""
-    errors: Scores = np.abs(pixels.astype(np.int16) - reconstructions).max(axis=(1, 2, 3)) / 255
-    return errors
+def mse(errors: Rows) -> Scores:
+    """Return the mean squared errors, float64 (N), of values in [0, 1]; `errors` are those of `absolute_errors`."""
+    means: Scores = np.vecdot(errors, errors) / (errors.shape[1] * 255**2)
+    return means
 
 
-def normalized_mae(difference: Rows, per_unit: Rows, values: Rows) -> Scores:
-    """Return the mean of |difference| ÷ unit over each image, divided by the root of its brightness; float64 (N).
+def max_error(errors: Rows) -> Scores:
+    """Return the largest errors, float64 (N), of values in [0, 1]; `errors` are those of `absolute_errors`."""
+    largest: Scores = errors.max(axis=1) / 255
+    return largest
+
+
+def normalized_mae(distance: Rows, per_unit: Rows, values: Rows) -> Scores:
+    """Return the mean of distance ÷ unit over each image, divided by the root of its brightness; float64 (N).
 
     Args:
-        difference: float64 (N, values), in levels of 0 to 255.
+        distance: float64 (N, values), 0 or more, in levels of 0 to 255.
         per_unit: float64 (values) or (1, values): 1 ÷ the unit of each value.
         values: float64 (N, values), in levels of 0 to 255. The brightness is their root mean square in [0, 1], plus one
             level, so that a black image has no brightness of 0.
     """
     size = values.shape[1]
-    energies, distances = np.vecdot(values, values).tolist(), np.vecdot(np.abs(difference), per_unit).tolist()
+    energies, distances = np.vecdot(values, values).tolist(), np.vecdot(distance, per_unit).tolist()
     # For a few images, Python's own numbers are faster than arrays.
     return np.array(
         [
@@ -84,7 +87,8 @@ def normalized_mae(difference: Rows, per_unit: Rows, values: Rows) -> Scores:
     )
 
 
-def _rows(pixels: Pixels) -> Rows:
+def rows(pixels: Pixels) -> Rows:
+    """Return images, uint8 (N, H, W, C), as float64 (N, values)."""
     return pixels.reshape(len(pixels), -1).astype(np.float64)
 
 
@@ -99,4 +103,4 @@ def _divisor(what: str, png_base64: str, shape: ImageShape) -> Rows:
     levels = _decode(what, png_base64, shape)
     if not levels.all():
         raise InvalidCard(f"guard.reference.{what} has a value of 0, and is a divisor")
-    return _rows(levels[None])
+    return rows(levels[None])

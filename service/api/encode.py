@@ -180,8 +180,9 @@ def _to_json(guarded: "GuardedImage") -> bytes:
 
 def _quality_headers(guarded: "GuardedImage") -> Iterable[tuple[bytes, str]]:
     """Return as headers what the JSON says about the reconstruction."""
-    exceeded = "none" if guarded.ood is None else ", ".join(limit.score for limit in guarded.ood.exceeded)
-    yield b"latentwire-ood", exceeded or "uncodable"
+    for name, finding in ((b"latentwire-ood", guarded.ood), (b"latentwire-doubt", guarded.doubt)):
+        exceeded = "none" if finding is None else ", ".join(limit.score for limit in finding.exceeded)
+        yield name, exceeded or "uncodable"
     yield b"latentwire-fitted", "none" if guarded.fitting is None else ", ".join(guarded.fitting.steps)
     if guarded.psnr_db is not None:
         yield b"latentwire-psnr-db", f"{guarded.psnr_db:.2f}"

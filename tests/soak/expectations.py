@@ -14,7 +14,7 @@ import httpx
 from latentwire.encoder import EncodedImage
 from latentwire.errors import CodecError
 from latentwire.model.card import ModelCard
-from latentwire.selection.assessment import GuardedImage
+from latentwire.selection.assessment import GuardedImage, OodFinding
 from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 
 Half = Literal["sender", "receiver"]
@@ -153,9 +153,8 @@ def check_problem(response: httpx.Response) -> str:
 
 def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
     """Return what the JSON of one image must say, but for its model and shape."""
-    code, ood = sent.encoded, sent.ood
+    code = sent.encoded
     finite = all(math.isfinite(number) for number in code.y.tolist())
-    scores = {one.score: {"value": one.value, "limit": one.limit} for one in ood.exceeded} if ood else {}
     return {
         "code": [float(str(number)) for number in code.y] if finite else None,
         "bitstream": b64encode(code.bitstream).decode(),
@@ -165,10 +164,18 @@ def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
         "mse": sent.mse,
         "psnr_db": None if sent.psnr_db == math.inf else sent.psnr_db,
         "max_error": sent.max_error,
-        "ood": {"sentence": ood.sentence, "scores": scores} if ood else None,
+        "ood": _finding(sent.ood),
+        "doubt": _finding(sent.doubt),
         "sent_as": sent.sent_as or "code",
         "fitted": sent.fitting and sent.fitting.to_dict(),
     }
+
+
+def _finding(found: OodFinding | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    scores = {one.score: {"value": one.value, "limit": one.limit} for one in found.exceeded}
+    return {"sentence": found.sentence, "scores": scores}
 
 
 def model_fields(card: ModelCard) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
         add("guard", "publish", "Fit and measure the guard of published models again, by their training images.")
     )
     _add_signing(add("sign", "sign", "Sign published models with an Ed25519 private key."))
+    _add_doubt(add("doubt", "publish", "Fit the limits of doubt of published models by their validation images."))
     _add_plot(add("plot", "plot", "Draw a picture of a model or a run."))
     _add_report(add("report", "plot", "Write one HTML file with a model's figures and all its pictures."))
     _add_results(add("results", "results", "Write a page with the errors of many runs, the articles' and PCA's."))
@@ -131,6 +132,12 @@ def _add_guard(command: Parser) -> None:
 def _add_signing(command: Parser) -> None:
     command.add_argument("models", nargs="+", type=Path, metavar="DIR", help="model folder")
     command.add_argument("--key", type=Path, required=True, metavar="FILE", help="PEM file of the private key")
+
+
+def _add_doubt(command: Parser) -> None:
+    command.add_argument("models", nargs="+", type=Path, metavar="DIR", help="model folder")
+    _add_dataset(command)
+    _add_data(command)
 
 
 def _add_plot(command: Parser) -> None:

@@ -91,6 +91,23 @@ def guard(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def doubt(arguments: argparse.Namespace) -> int:
+    """Fit the limits of doubt of published models, the best first, as the others lean on it."""
+    sources = [model_source(path.resolve()) for path in arguments.models]
+    cards = {source.path: load_card(source.path) for source in sources}
+    for source in sorted(
+        sources, key=lambda source: -(quality.psnr_db if (quality := cards[source.path].quality) else 0)
+    ):
+        dataset = load_dataset_of_source(source, arguments, arguments.dataset, arguments.fit)
+        if source.recipe is None:
+            raise InvalidRun(f"the card of '{source.name}' does not say how its training images were split")
+        card = pipeline.doubt_model(source.path, dataset, source.recipe)
+        if card.guard and (limits := card.guard.doubt):
+            odds = "no classifier" if limits.max_class_odds is None else f"class odds {limits.max_class_odds:.4g}"
+            print(f"{card.name}: local error {limits.max_local_error:.4g}, {odds}", flush=True)
+    return 0
+
+
 def _ood_images(dataset: Dataset, arguments: argparse.Namespace) -> list[OodImages]:
     if arguments.ood_images is not None:
         return load_ood_images(arguments.ood_images, dataset, arguments.data)

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from latentwire.model.card import ModelCard, Quality
-from latentwire.model.guard_limits import GuardLimits
+from latentwire.model.guard_limits import DoubtLimits, GuardLimits, MeaningRates
 from training.recipe import Recipe, load_recipe, make_recipe, recipe_names
 from training.release.baselines import baselines_of, warnings_of
 
@@ -114,7 +114,47 @@ An image beyond one of these limits is called out-of-distribution:
 | bits | {guard.max_bits:.4g} | ideal code length |
 | MSE | {guard.max_mse:.4g} | as delivered |
 | reconstruction deviation | {guard.max_reconstruction_deviation:.4g} | as delivered |
-{figures}"""
+{figures}{_doubt(guard.doubt) if guard.doubt else ""}{_meaning(guard.meaning) if guard.meaning else ""}"""
+
+
+def _doubt(doubt: DoubtLimits) -> str:
+    odds = ""
+    if doubt.max_class_odds is not None and doubt.classifier is not None:
+        odds = (
+            f"| class odds | {doubt.max_class_odds:.4g} | by a classifier, wrong for {doubt.classifier.error:.1%} |\n"
+        )
+    return f"""
+A reconstruction beyond one of these limits may show something else than its image. The image then goes by a better
+model, or losslessly; the model sends it only if it is named, and says so:
+
+| score of doubt | limit | |
+|---|---|---|
+| local error | {doubt.max_local_error:.4g} | largest difference of a window |
+{odds}"""
+
+
+def _meaning(rates: MeaningRates) -> str:
+    holds = (
+        "are within their bounds" if rates.holds else "are not within their bounds, so `target_bytes` and `min_psnr`"
+    )
+    rest = "." if rates.holds else "\nnever select this model."
+    return f"""
+### Meaning
+
+{rates.images:,} images of {rates.ordinary} with `on_ood=fallback`, no model named, and better models beside this one.
+`python -m benchmarks.meaning` measures it; the figures {holds}{rest}
+
+| | |
+|---|---|
+| sure changes of class | {rates.sure_changes:.2%} |
+| changes of class | {rates.changes:.2%} |
+| sent by a better model | {rates.climbed:.2%} |
+| sent losslessly | {rates.fallen:.2%} |
+| mean payload of the codes, as served | {rates.coded_bytes:.2f}, {rates.served_bytes:.2f} bytes |
+| lost marks that are found | {rates.flagged_marks:,} of {rates.vanished_marks:,} |
+| invented marks | {rates.invented_marks:,} |
+| blends of two images that arrive as another one | {rates.resolved_blends:.2%} of {rates.blends:,} |
+"""
 
 
 def _code(card: ModelCard) -> str:

@@ -9,15 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from latentwire.decoder import Decoder
+from latentwire.encoder import Encoder
 from latentwire.errors import ImageMismatch
-from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ModelCard, Quality, load_card
+from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ModelCard, Quality, load_card
 from latentwire.model.guard_limits import GuardLimits
+from latentwire.selection.guard import Guard
+from latentwire.selection.ladder import Ladder
 from training.data.datasets import Dataset, public_name, split_training
 from training.errors import InvalidRun
 from training.recipe import Recipe, make_recipe
 from training.release.baselines import measure_baselines
 from training.release.calibrate import calibrate_run, load_calibration
 from training.release.evaluate import evaluate_model
+from training.release.fit_doubt import fit_doubt
 from training.release.fit_guard import OodImages, make_guard
 from training.release.model_dir import check_target, graph_file, make_card, write_model
 from training.release.model_readme import write_readme
@@ -78,12 +83,46 @@ def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, ood_images: Sequ
     card = load_card(folder)
     if card.image != dataset.shape:
         raise ImageMismatch(f"model '{card.name}' takes {card.image}; {dataset.name} has {dataset.shape}")
-    guarded = card.model_copy(
-        update={"guard": make_guard(folder, dataset, split_training(dataset, recipe), ood_images)}
+    guard = make_guard(folder, dataset, split_training(dataset, recipe), ood_images)
+    if guard is not None and card.guard is not None:
+        guard = guard.model_copy(update={"doubt": card.guard.doubt, "meaning": card.guard.meaning})
+    return replace_guard(folder, card, guard)
+
+
+def doubt_model(folder: Path, dataset: Dataset, recipe: Recipe) -> ModelCard:
+    """Fit the limits of doubt of a published model, and write them into its card; nothing else of the model changes.
+
+    Args:
+        folder: the model's folder, beside which its better models are, with their own limits.
+        dataset: the data set that it was trained on.
+        recipe: the recipe that splits the training images.
+
+    Raises:
+        CodecError: the files of the model, or of one beside it, cannot be used.
+        InvalidRun: the card has no guard.
+    """
+    card = load_card(folder)
+    if card.guard is None:
+        raise InvalidRun(f"the card of '{card.name}' has no guard; make it with `python -m training guard {folder}`")
+    beside = [load_card(path.parent) for path in folder.parent.glob(f"*/{CARD_FILE}") if path.parent != folder]
+    guards = [_open_guard(folder.parent / other.name) for other in beside if other.image == card.image]
+    better = Ladder([guard for guard in guards if guard.card.guard and guard.card.guard.doubt]).above(
+        _open_guard(folder)
     )
+    doubt = fit_doubt(folder, split_training(dataset, recipe), better)
+    return replace_guard(folder, card, card.guard.model_copy(update={"doubt": doubt, "meaning": None}))
+
+
+def replace_guard(folder: Path, card: ModelCard, guard: GuardLimits | None) -> ModelCard:
+    """Write another guard into the card, and README, of the model in `folder`; return the card."""
+    guarded = card.model_copy(update={"guard": guard})
     readme = write_readme(guarded)
     write_model(folder.parent, guarded, folder / ENCODER_FILE, folder / DECODER_FILE, readme, replace=True)
     return guarded
+
+
+def _open_guard(folder: Path) -> Guard:
+    return Guard(Encoder.open(folder), Decoder.open(folder))
 
 
 def is_prepared(run: RunFolder) -> bool:

@@ -1,3 +1,4 @@
+import base64
 import math
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,10 @@ from latentwire.encoder import EncodedImage, Encoder
 from latentwire.errors import OutOfDistribution, TargetMissed
 from latentwire.imaging import image
 from latentwire.model.card import load_card
+from latentwire.model.guard_limits import DoubtLimits, MeaningRates
 from latentwire.options import OnOod
 from latentwire.selection.assessment import GuardedImage
+from latentwire.selection.doubt_scores import Windows
 from latentwire.selection.guard import Guard
 from latentwire.selection.ladder import Ladder
 from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels, with_quality
@@ -213,3 +216,98 @@ def test_images_climb_each_for_itself(rungs: Rungs) -> None:
         one.encoded.bitstream for one in alone
     ]
     assert [one.card.name for one in alone].count("high") == 3
+
+
+def doubt_limits(guard: Guard) -> DoubtLimits:
+    """So low a limit of the local error that every image is in doubt."""
+    usual = np.full(Windows(guard.card.image).shape.as_tuple(), 9, np.uint8)
+    return DoubtLimits(max_local_error=1e-6, usual_local_png_base64=base64.b64encode(image.write_png(usual)).decode())
+
+
+def doubting(guard: Guard) -> Guard:
+    """The same model, which doubts every image."""
+    assert guard.card.guard is not None
+    limits = guard.card.guard.model_copy(update={"doubt": doubt_limits(guard)})
+    return Guard(guard._encoder, guard._decoder, limits)
+
+
+def rates(*, holds: bool) -> MeaningRates:
+    return MeaningRates(
+        ordinary="drawings",
+        images=1,
+        sure_changes=0,
+        changes=0,
+        climbed=0,
+        fallen=0,
+        coded_bytes=1,
+        served_bytes=1,
+        vanished_marks=0,
+        flagged_marks=0,
+        invented_marks=0,
+        blends=0,
+        resolved_blends=0,
+        holds=holds,
+    )
+
+
+@pytest.mark.parametrize("on_ood", ["fallback", "refuse", "warn"])
+def test_a_model_that_is_named_sends_a_doubtful_image_and_says_so(
+    rungs: Rungs, pixels: image.Pixels, on_ood: OnOod
+) -> None:
+    sent = doubting(rungs["low"]).encode(pixels, on_ood)
+    assert (sent.sent_as, sent.ood) == (None, None)
+    assert sent.doubt is not None
+    assert [one.score for one in sent.doubt.exceeded] == ["local_error"]
+    assert "the code of model 'low' may show something else" in sent.doubt.sentence
+
+
+def test_a_doubtful_image_goes_by_the_next_model_that_is_sure(rungs: Rungs, pixels: image.Pixels) -> None:
+    low, middle = doubting(rungs["low"]), doubting(rungs["middle"])
+    sent = low.encode(pixels, above=Ladder([low, middle, rungs["high"]]).above)
+    assert (sent.card.name, sent.sent_as, sent.doubt) == ("high", None, None)
+
+
+def test_an_image_that_all_models_doubt_is_sent_losslessly_or_refused(rungs: Rungs, pixels: image.Pixels) -> None:
+    all_doubting = [doubting(guard) for guard in rungs.values()]
+    above = Ladder(all_doubting).above
+    fallen = all_doubting[0].encode(pixels, above=above)
+    assert (fallen.mse, fallen.ood) == (0, None)
+    assert fallen.doubt is not None
+    with pytest.raises(OutOfDistribution, match="may show something else"):
+        all_doubting[0].encode(pixels, "refuse", above=above)
+    for sent in (Ladder(all_doubting).smallest_reaching(pixels, 0, "fallback"), fallen):
+        assert sent.sent_as is not None
+        assert sent.doubt is not None
+    with pytest.raises(OutOfDistribution, match="may show something else"):
+        Ladder(all_doubting).smallest_reaching(pixels, 0, "refuse")
+    with pytest.raises(TargetMissed, match="may show something else"):
+        Ladder(all_doubting).best_within(pixels, 40, payload_size, "fallback")
+    assert Ladder(all_doubting).best_within(pixels, 40, payload_size, "warn").doubt is not None
+
+
+def test_a_quality_is_reached_only_by_a_model_that_is_sure(rungs: Rungs, pixels: image.Pixels) -> None:
+    ladder = Ladder([doubting(rungs["low"]), rungs["middle"], rungs["high"]])
+    assert ladder.smallest_reaching(pixels, 0, "fallback").card.name == "middle"
+
+
+def test_a_sender_without_a_decoder_has_no_doubts(rungs: Rungs, pixels: image.Pixels) -> None:
+    assert rungs["low"].card.guard is not None
+    limits = rungs["low"].card.guard.model_copy(update={"doubt": doubt_limits(rungs["low"])})
+    assert Guard(rungs["low"]._encoder, rungs["low"]._decoder, limits).encode(pixels).doubt is not None
+    assert Guard(rungs["low"]._encoder, None, limits).encode(pixels).doubt is None
+
+
+def test_a_model_that_does_not_keep_the_meaning_is_not_selected(rungs: Rungs, pixels: image.Pixels) -> None:
+    def unreliable(guard: Guard) -> Guard:
+        assert guard.card.guard is not None
+        limits = guard.card.guard.model_copy(update={"meaning": rates(holds=False)})
+        card = guard.card.model_copy(update={"guard": limits})
+        return Guard(Encoder(card, guard._encoder._graph), guard._decoder)
+
+    low = unreliable(rungs["low"])
+    ladder = Ladder([low, rungs["middle"], rungs["high"]])
+    assert [rung.card.name for rung in ladder.rungs] == ["middle", "high"]
+    assert ladder.smallest_reaching(pixels, 0, "fallback").card.name == "middle"
+    assert [rung.card.name for rung in ladder.above(low)] == ["middle", "high"]
+    assert [rung.card.name for rung in Ladder([low]).rungs] == ["low"]
+    assert low.encode(pixels).card.name == "low"

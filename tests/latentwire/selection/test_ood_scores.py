@@ -7,7 +7,7 @@ from latentwire.errors import InvalidCard
 from latentwire.imaging import image
 from latentwire.model.card import ImageShape
 from latentwire.model.guard_limits import ReferencePictures
-from latentwire.selection.ood_scores import ReferenceStatistics, normalized_mae
+from latentwire.selection.ood_scores import ReferenceStatistics, absolute_errors, max_error, mse, normalized_mae
 
 SHAPE = ImageShape(height=2, width=2, channels=1)
 
@@ -40,9 +40,17 @@ def test_input_deviation_counts_the_distance_from_the_mean_in_units_of_the_sprea
 
 def test_surprise_counts_the_error_in_units_of_the_usual_error() -> None:
     reference = ReferenceStatistics(pictures(), SHAPE)
-    seen = reference.reconstruction_deviation(pixels(255, 0, 0, 0), pixels(0, 8, 0, 0))
+    image = pixels(255, 0, 0, 0)
+    seen = reference.reconstruction_deviation(image, absolute_errors(image, pixels(0, 8, 0, 0)))
     assert seen[0] == pytest.approx((255 / 2 + 8 / 4) / 4 / np.sqrt(128.5 / 255))
-    assert reference.reconstruction_deviation(pixels(1, 2, 3, 4), pixels(1, 2, 3, 4))[0] == 0
+    same = pixels(1, 2, 3, 4)
+    assert reference.reconstruction_deviation(same, absolute_errors(same, same))[0] == 0
+
+
+def test_errors_are_those_of_values_from_0_to_1() -> None:
+    errors = absolute_errors(pixels(255, 0, 0, 10), pixels(0, 51, 0, 10))
+    assert mse(errors)[0] == pytest.approx((1 + 0.04) / 4)
+    assert max_error(errors)[0] == 1
 
 
 def test_a_dim_image_is_stranger_than_its_mere_distance() -> None:

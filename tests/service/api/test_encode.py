@@ -30,7 +30,7 @@ def test_encode_answers_json_with_the_code_by_default(client: Client, png: bytes
     answer = response.json()
     assert list(answer) == [
         *("model", "model_id", "code", "shape", "bitstream", "payload_bytes", "bitstream_bytes", "bpp"),
-        *("mse", "psnr_db", "max_error", "ood", "sent_as", "fitted"),
+        *("mse", "psnr_db", "max_error", "ood", "doubt", "sent_as", "fitted"),
     ]
     assert answer["model"] == "tiny"
     assert answer["model_id"] == encoder.card.model_id
