@@ -136,10 +136,8 @@ def measure(
     coded = [
         [empty if index < first_needed else rung.code(pixels) for index, rung in enumerate(rungs)] for pixels in stacks
     ]
-    # Each model's picture of each image is judged once.
-    before, before_blends = _judge(judges, images.pixels), _judge(judges, blends)
-    after = [_judge(judges, one.pixels) for one in coded[0]]
-    after_blends = [_judge(judges, one.pixels) for one in coded[1]]
+    before, after = _judge(judges, images.pixels, coded[0])
+    before_blends, after_blends = _judge(judges, blends, coded[1])
     found = []
     for first in chosen if chosen is not None else range(len(rungs)):
         served = serve(images.pixels, coded[0], first)
@@ -218,10 +216,34 @@ def _mean_of_squares(values: npt.NDArray[Any], side: int) -> npt.NDArray[np.floa
     return means
 
 
-def _judge(judges: Sequence[Judge], pixels: image.Pixels) -> list[Verdict]:
-    if not len(pixels):
-        return [Verdict(np.zeros(0, np.int64), np.zeros(0, np.bool_)) for _ in judges]
-    return [judge.judge(pixels) for judge in judges]
+def _judge(
+    judges: Sequence[Judge], pixels: image.Pixels, coded: Sequence[Coded]
+) -> tuple[list[Verdict], list[list[Verdict]]]:
+    """Return the verdicts of each judge on images, and on the pictures of each model.
+
+    Judges but the first judge only what it finds changed. Their verdicts on other images are equal, and mean nothing.
+    """
+    before: list[Verdict] = []
+    after: list[list[Verdict]] = [[] for _ in coded]
+    pictures = [one.pixels if len(one.pixels) == len(pixels) else pixels for one in coded]
+    changed = [np.ones(len(pixels), np.bool_) for _ in coded]
+    for judge in judges:
+        needed = np.logical_or.reduce(changed)
+        nothing = Verdict(np.full(len(pixels), -1), np.zeros(len(pixels), np.bool_))
+        before.append(_fill(nothing, needed, judge, pixels))
+        for index, picture in enumerate(pictures):
+            found = before[-1] if picture is pixels else _fill(before[-1], changed[index], judge, picture)
+            after[index].append(found)
+            changed[index] &= found.classes != before[-1].classes
+    return before, after
+
+
+def _fill(verdict: Verdict, chosen: Flags, judge: Judge, pixels: image.Pixels) -> Verdict:
+    """Return a verdict with that of a judge on the chosen images in it."""
+    classes, sure = verdict.classes.copy(), verdict.sure.copy()
+    if chosen.any():
+        classes[chosen], sure[chosen] = judge.judge(pixels[chosen])
+    return Verdict(classes, sure)
 
 
 def _pick(verdicts: Sequence[Verdict], models: npt.NDArray[np.int64], exact: Verdict) -> Verdict:
