@@ -17,7 +17,6 @@ from latentwire.format import lossless
 from latentwire.imaging import image
 from latentwire.model.guard_limits import MeaningRates
 from latentwire.selection.guard import Guard
-from latentwire.selection.ladder import Ladder
 from training.data.images import Images
 from training.release.marks import KINDS, draw_marks
 
@@ -79,8 +78,7 @@ class Rung:
     def open_all(cls, folders: Sequence[Path]) -> list[Self]:
         """Open models, in the order of their quality."""
         rungs = [cls(folder) for folder in folders]
-        order = [guard.card.name for guard in Ladder([rung.guard for rung in rungs], only_reliable=False).rungs]
-        return sorted(rungs, key=lambda rung: order.index(rung.card.name))
+        return sorted(rungs, key=lambda rung: rung.card.quality.psnr_db if rung.card.quality else 0)
 
     def code(self, pixels: image.Pixels) -> Coded:
         """Encode and decode images, uint8 (N, H, W, C)."""

@@ -19,24 +19,23 @@ from latentwire.selection.guard import Guard
 class Ladder:
     """The guards of models that take images of one shape."""
 
-    def __init__(self, guards: Sequence[Guard], *, only_reliable: bool = True) -> None:
+    def __init__(self, guards: Sequence[Guard]) -> None:
         """Sort the guards by the PSNR in their cards; those without are the lowest.
 
-        With `only_reliable`, a model whose card says that it does not keep the meaning of its images is no rung, unless
-        none does.
+        A model whose card says that it does not keep the meaning of its images is never selected for a size or a
+        quality, unless none does; it still serves images that it is sure of, above a worse model.
         """
-        in_order = sorted(guards, key=_quality)
-        reliable = [guard for guard in in_order if _keeps_meaning(guard)] if only_reliable else []
-        self._rungs = reliable or in_order
+        self._guards = sorted(guards, key=_quality)
+        self._rungs = [guard for guard in self._guards if _keeps_meaning(guard)] or self._guards
 
     @property
     def rungs(self) -> list[Guard]:
-        """The guards of the rungs, the lowest first."""
+        """The guards of the models that may be selected, the lowest first."""
         return list(self._rungs)
 
     def above(self, guard: Guard) -> list[Guard]:
         """Return the guards of the models that are better than that of `guard`, the next one first."""
-        return [rung for rung in self._rungs if _quality(rung) > _quality(guard)]
+        return [other for other in self._guards if _quality(other) > _quality(guard)]
 
     def best_within(
         self,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from benchmarks.meaning import measure
 from benchmarks.meaning.judges import Judge, edge_directions, grey_levels
-from benchmarks.meaning.measure import Rung
+from benchmarks.meaning.measure import MAX_FALLEN, MAX_RISE_BYTES, Rung, holds
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.imaging import image
@@ -99,6 +99,25 @@ def test_a_sample_has_the_quality_in_the_card(folder: Path, mnist_root: Path) ->
     measured = evaluate_model(folder, dataset._replace(test=dataset.test.take(sample)))
     other = {"dataset", "images"}
     assert measured.model_dump(exclude=other) == pytest.approx(card.quality.model_dump(exclude=other), rel=0.06)
+
+
+def test_the_digit_models_say_whether_they_keep_the_meaning_and_the_best_do() -> None:
+    rates = {folder.name: limits.meaning for folder in shipped_models() if (limits := load_card(folder).guard)}
+    digits = {name: one for name, one in rates.items() if name.startswith("mnist-")}
+    for one in digits.values():
+        assert one is not None
+        assert one.images == 10_000
+        assert one.holds == holds(one)
+    reliable = {name for name, one in digits.items() if one and one.holds}
+    assert {"mnist-rate-60", "mnist-details"} <= reliable
+    # Beginning with any model, few images mean something else as served, and none costs much more.
+    for one in digits.values():
+        assert one is not None
+        assert one.sure_changes <= 0.002
+        assert one.changes <= 0.006
+        assert one.flagged_marks >= 0.93 * one.vanished_marks
+        assert one.fallen <= MAX_FALLEN
+        assert one.served_bytes - one.coded_bytes <= MAX_RISE_BYTES + 0.02
 
 
 def test_a_sample_keeps_its_meaning(mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

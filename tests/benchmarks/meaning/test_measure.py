@@ -29,7 +29,7 @@ def digits() -> Images:
 def test_what_is_served_is_what_the_library_sends(rungs: list[Rung], digits: Images) -> None:
     coded = [rung.code(digits.pixels) for rung in rungs]
     decoders = {folder.name: Decoder.open(folder) for folder in FOLDERS}
-    above = Ladder([rung.guard for rung in rungs], only_reliable=False).above
+    above = Ladder([rung.guard for rung in rungs]).above
     for first, rung in enumerate(rungs):
         served = serve(digits.pixels, coded, first)
         for index, sent in enumerate(rung.guard.encode_each(digits.pixels, above=above)):
