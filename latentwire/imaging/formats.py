@@ -58,6 +58,8 @@ def installed_formats() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=16)
+# The service asks for each request.
+@lru_cache(maxsize=16)
 def parse_formats(text: str) -> tuple[str, ...]:
     """Return the names in a list with commas, such as `png,jpeg,heif`.
 

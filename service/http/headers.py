@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from starlette.types import Scope
@@ -45,6 +46,11 @@ def client_of(scope: Scope) -> str:
     return client[0] if client else ""
 
 
+@lru_cache(maxsize=256)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
 def find_fault(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return what is wrong with a request's version or headers, which have lower-case names; None if nothing is.
 
@@ -61,7 +67,7 @@ def find_fault(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | No
         return f"this is HTTP/{version}; send HTTP/1.1"
     if len(hosts) > 1 or not (hosts or version == "1.0"):
         return f"the request has {len(hosts)} Host headers; send one"
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not _is_host(hosts[0]):
         return "the Host header is not a name or an address with a port"
     if codings and (version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
         return "the body has a Transfer-Encoding other than chunked, or is not HTTP/1.1; send it as it is, or in chunks"

@@ -54,7 +54,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._bytes_outside_bodies > self._limits.max_header_bytes:
             self._refuse(*self._limits.too_large)
-        elif not self.has_request and self._header_timer.cancelled():
+        elif self.has_request:
+            self._pool.set_waiting(self) if self.cycle.more_body else self._pool.set_working(self)
+        elif self._header_timer.cancelled():
             self._header_timer = self._await_headers()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -69,7 +71,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             raise HttpParserError
         self._bytes_outside_bodies = 0
         self._header_timer.cancel()
-        self._pool.set_waiting(self)
         super().on_headers_complete()
         self.headers = []  # of trailers, which are not the request's headers
         if self._pool.is_stopping:
@@ -78,13 +79,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._bytes_outside_bodies = 0
-        self._pool.set_waiting(self)
         super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Keep the connection of a request that has arrived."""
-        self._pool.set_working(self)
-        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Start the next request, or wait for it."""

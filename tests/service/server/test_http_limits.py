@@ -110,7 +110,6 @@ def test_uvicorn_has_the_internal_names_that_the_limits_use() -> None:
     for name in (
         "on_headers_complete",
         "on_body",
-        "on_message_complete",
         "on_response_complete",
         "timeout_keep_alive_handler",
     ):
@@ -130,6 +129,7 @@ def test_uvicorn_has_the_internal_names_that_the_limits_use() -> None:
         assert isinstance(protocol.cycle, RequestResponseCycle)
         assert protocol.cycle.scope is protocol.scope
         assert (protocol.cycle.keep_alive, protocol.cycle.response_started) == (True, False)
+        assert protocol.cycle.more_body is False
         protocol.data_received(GET)
         assert len(protocol.pipeline) == 1
 
