@@ -26,6 +26,11 @@ class OodFinding(NamedTuple):
     exceeded: tuple[LimitExceeded, ...]
     sentence: str
 
+    @property
+    def names(self) -> str:
+        """The names of the scores beyond their limits; "uncodable" if there is no code to be scored."""
+        return ", ".join(limit.score for limit in self.exceeded) or "uncodable"
+
     def after(self, fitting: Fitting | None) -> "OodFinding":
         """Return this for a source that was changed before it was assessed; the sentence then says so."""
         return self if fitting is None else self._replace(sentence=f"{self.sentence}, after {fitting.sentence}")

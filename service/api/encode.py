@@ -29,6 +29,7 @@ from service.http.query import parse_query
 from service.observability.request_record import OodOutcome, record_code
 from service.scheduling.batching import map_ok
 from service.scheduling.cost_model import BatchKey
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.encoder import EncodedImage
@@ -79,8 +80,7 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     # A raw payload does not name its model.
     is_open = spec.options.model is None and spec.options.framing == "full"
     models = _Models(guard, ladder, state.registry.above if is_open else None)
-    reader = settings.image_reader(guard.card.image, spec.options.fit, spec.options.background)
-    work = partial(_encode_images, spec, headers.content_type, models, reader)
+    work = partial(_encode_images, spec, headers.content_type, models, settings)
     with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
         batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
@@ -119,10 +119,11 @@ def _encode_images(
     spec: _RequestSpec,
     content_type: bytes,
     models: _Models,
-    reader: ImageReader,
+    settings: Settings,
     bodies: Sequence[bytes],
 ) -> list[_Encoded | Exception]:
     """Encode the image in each body; an error takes the place of its own result only."""
+    reader = settings.image_reader(models.guard.card.image, spec.options.fit, spec.options.background)
     images = [_read_image(spec, content_type, reader, body) for body in bodies]
     return map_ok(images, partial(_encode_pixels, spec, models))
 
@@ -180,10 +181,11 @@ def _to_json(guarded: "GuardedImage") -> bytes:
 
 def _quality_headers(guarded: "GuardedImage") -> Iterable[tuple[bytes, str]]:
     """Return as headers what the JSON says about the reconstruction."""
-    for name, finding in ((b"latentwire-ood", guarded.ood), (b"latentwire-doubt", guarded.doubt)):
-        exceeded = "none" if finding is None else ", ".join(limit.score for limit in finding.exceeded)
-        yield name, exceeded or "uncodable"
-    yield b"latentwire-fitted", "none" if guarded.fitting is None else ", ".join(guarded.fitting.steps)
+    yield b"latentwire-ood", "none" if guarded.ood is None else guarded.ood.names
+    if guarded.doubt is not None:
+        yield b"latentwire-doubt", guarded.doubt.names
+    if guarded.fitting is not None:
+        yield b"latentwire-fitted", ", ".join(guarded.fitting.steps)
     if guarded.psnr_db is not None:
         yield b"latentwire-psnr-db", f"{guarded.psnr_db:.2f}"
     if guarded.max_error is not None:

@@ -10,7 +10,7 @@ from starlette.types import Scope
 # int() must not get megabytes of digits; a longer number is over every limit.
 _MAX_LENGTH_DIGITS = 19
 # A name or an address, and a port. Empty is allowed (RFC 9110, section 7.2).
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
+_match_host = lru_cache(maxsize=256)(re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*").fullmatch)
 
 
 class ContentHeaders(NamedTuple):
@@ -46,11 +46,6 @@ def client_of(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-@lru_cache(maxsize=256)
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
-
-
 def find_fault(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return what is wrong with a request's version or headers, which have lower-case names; None if nothing is.
 
@@ -67,7 +62,7 @@ def find_fault(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | No
         return f"this is HTTP/{version}; send HTTP/1.1"
     if len(hosts) > 1 or not (hosts or version == "1.0"):
         return f"the request has {len(hosts)} Host headers; send one"
-    if hosts and not _is_host(hosts[0]):
+    if hosts and not _match_host(hosts[0]):
         return "the Host header is not a name or an address with a port"
     if codings and (version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
         return "the body has a Transfer-Encoding other than chunked, or is not HTTP/1.1; send it as it is, or in chunks"

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import platform
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
@@ -141,24 +141,27 @@ class Metrics:
             self._count_ended()
 
     def _count_ended(self) -> None:
+        sums: defaultdict[Counter, int] = defaultdict(int)
         # The event loop and the thread that answers /metrics may both be here; each takes records of its own.
         with contextlib.suppress(IndexError):
             while True:
-                self._count(self._ended.popleft())
+                self._count(self._ended.popleft(), sums)
+        for counter, number in sums.items():
+            counter.inc(number)
 
-    def _count(self, record: RequestRecord) -> None:
+    def _count(self, record: RequestRecord, sums: dict[Counter, int]) -> None:
         route = record.route
-        self._requests(route, record.method, record.status or "none", record.outcome).inc()
+        sums[self._requests(route, record.method, record.status or "none", record.outcome)] += 1
         self._duration(route).observe(record.duration_ns / 1e9)
         self._observe_stages(route, record.timer)
-        self._request_bytes(route).inc(record.bytes_in)
-        self._response_bytes(route).inc(record.bytes_out)
+        sums[self._request_bytes(route)] += record.bytes_in
+        sums[self._response_bytes(route)] += record.bytes_out
         if record.code_bytes and record.model is not None:
             name = record.model.partition("@")[0]
-            self._image_bytes(name).inc(record.image_bytes)
-            self._code_bytes(name).inc(record.code_bytes)
+            sums[self._image_bytes(name)] += record.image_bytes
+            sums[self._code_bytes(name)] += record.code_bytes
         if record.ood is not None:
-            self._ood_images(record.ood).inc(record.ood_images)
+            sums[self._ood_images(record.ood)] += record.ood_images
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics, and their media type, chosen by `accept`, an Accept header."""

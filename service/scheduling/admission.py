@@ -6,7 +6,6 @@ keep all others out. The bytes that have arrived count towards the limit of buff
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -52,7 +51,7 @@ class Admission:
         self._metrics = metrics
         self.admitted = 0  # requests that run or wait
         self.buffered_bytes = 0  # body bytes in memory
-        self._bytes_of_clients: Counter[str] = Counter()
+        self._bytes_of_clients: dict[str, int] = {}
         self._batches = 0
         self._in_threads = 0
         self._estimate_of = new_cost_model()
@@ -149,9 +148,8 @@ class Admission:
 
     def _buffer(self, client: str, size: int) -> None:
         self.buffered_bytes += size
-        self._bytes_of_clients[client] += size
-        if not self._bytes_of_clients[client]:
-            del self._bytes_of_clients[client]
+        if of_client := self._bytes_of_clients.pop(client, 0) + size:
+            self._bytes_of_clients[client] = of_client
         self._metrics.show(body_buffered_bytes=self.buffered_bytes)
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
@@ -201,7 +199,7 @@ class BodyBudget:
                 alone never does; `max_body_bytes` bounds it.
         """
         admission = self._admission
-        of_client = admission._bytes_of_clients[self._client]
+        of_client = admission._bytes_of_clients.get(self._client, 0)
         if of_client > self._bytes and of_client + size > admission._max_buffered_bytes // 2:
             raise Overloaded("the service buffers as many body bytes of this client as it may; send fewer at a time")
         others = admission.buffered_bytes - self._bytes

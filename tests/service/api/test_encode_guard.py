@@ -13,6 +13,8 @@ from latentwire.errors import UnusableFolder
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import CARD_FILE, DECODER_FILE, load_card
+from latentwire.model.guard_limits import DoubtLimits
+from latentwire.selection.doubt_scores import Windows
 from service.settings import Settings
 from tests.service.client import OCTETS, Client, assert_problem
 from tests.service.conftest import serve
@@ -63,6 +65,22 @@ def test_wire_bytes_come_with_the_same_as_headers(guarded: Client) -> None:
     assert headers["latentwire-psnr-db"] == f"{answer['psnr_db']:.2f}"
     assert headers["latentwire-max-error"] == f"{answer['max_error']:.4f}"
     assert headers["latentwire-ood"] == "none"
+
+
+def test_a_named_model_sends_a_doubtful_image_and_the_response_says_so(tmp_path: Path) -> None:
+    publish_guarded_model(tmp_path / "models", tmp_path / "scratch", "doubting", 0)
+    card = load_card(tmp_path / "models" / "doubting")
+    assert card.guard is not None
+    usual = np.full(Windows(card.image).shape.as_tuple(), 9, np.uint8)
+    doubt = DoubtLimits(max_local_error=1e-6, usual_local_png_base64=base64.b64encode(image.write_png(usual)).decode())
+    changed = card.model_copy(update={"guard": card.guard.model_copy(update={"doubt": doubt})})
+    (tmp_path / "models" / "doubting" / CARD_FILE).write_text(changed.to_json(), encoding="utf-8")
+    with serve(Settings(models_dir=tmp_path / "models")) as client:
+        answer = client.encode(DIGIT, model="doubting").json()
+        headers = client.encode(DIGIT, accept=OCTETS, model="doubting").headers
+    assert (answer["sent_as"], answer["ood"]) == ("code", None)
+    assert list(answer["doubt"]["scores"]) == ["local_error"]
+    assert (headers["latentwire-ood"], headers["latentwire-doubt"]) == ("none", "local_error")
 
 
 def test_an_ood_image_is_sent_losslessly_by_default_and_the_response_says_so(guarded: Client, decoder: Decoder) -> None:
