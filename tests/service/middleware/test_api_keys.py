@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from service import file_watcher
 from service.errors import StartupRefused
@@ -93,6 +94,6 @@ def test_keys_come_from_one_place_or_none(tmp_path: Path, monkeypatch: pytest.Mo
     assert FIRST not in repr(settings) + str(settings.model_dump())
     with pytest.raises(StartupRefused, match="choose one"):
         open_keys(Settings(api_keys_file=tmp_path / "keys"))
-    monkeypatch.setenv("LATENTWIRE_API_KEYS", "")
+    # An empty variable is refused before: tests/service/test_settings.py.
     with pytest.raises(StartupRefused, match="the setting api_keys holds no key"):
-        open_keys(Settings())
+        open_keys(Settings(api_keys=SecretStr("")))
