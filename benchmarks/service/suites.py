@@ -229,8 +229,12 @@ def workers(plan: Plan, in_process: InProcessModel, counts: Sequence[int] = (1, 
 
 
 def encode_requests(in_process: InProcessModel) -> list[Request]:
-    """Return requests of /encode, image files to bitstreams."""
-    return [Request("/encode", file, {"Content-Type": PNG, "Accept": OCTETS}) for file in in_process.files]
+    """Return requests of /encode, image files to bitstreams.
+
+    They name the model, so that none is sent by a better one, and all do the same work.
+    """
+    path = f"/encode?model={in_process.card.name}"
+    return [Request(path, file, {"Content-Type": PNG, "Accept": OCTETS}) for file in in_process.files]
 
 
 def decode_requests(bitstreams: Sequence[bytes]) -> list[Request]:
