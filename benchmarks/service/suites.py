@@ -132,9 +132,9 @@ def stages(plan: Plan, in_process: InProcessModel, connections: Sequence[int]) -
         for name, server, requests in (ENCODE_ALONE, sender, images), (ENCODE, both, images), (DECODE, both, codes):
             for count in connections:
                 plan.drive(server, requests, count, WARM_UP_S)
-                before = _scrape(server, requests[0].path)
+                before = _scrape(server, requests[0].path.partition("?")[0])
                 plan.drive(server, requests, count)
-                after = _scrape(server, requests[0].path)
+                after = _scrape(server, requests[0].path.partition("?")[0])
                 found[name, count] = _stages({key: value - before.get(key, 0) for key, value in after.items()})
     return found
 
