@@ -267,7 +267,7 @@ class AnySizeDecoder:
         header, _ = read_header(payload)
         if header.height * header.width > max_pixels:
             raise ImageTooLarge(
-                f"the bitstream claims {header.height:,} × {header.width:,} pixels; at most {max_pixels:,} are allowed"
+                f"the bitstream claims {header.width:,} × {header.height:,} pixels; at most {max_pixels:,} are allowed"
             )
         if header.quality > (best := self.entropy.tables.best_quality):
             raise InvalidCode(

@@ -109,7 +109,7 @@ class AnySizeEncoder:
         """
         height, width, channels = pixels.shape
         if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-            raise ImageMismatch(f"the image has {height:,} × {width:,} pixels; a side has 1 to {MAX_SIDE:,}")
+            raise ImageMismatch(f"the image has {width:,} × {height:,} pixels; a side has 1 to {MAX_SIDE:,}")
         if channels not in (1, 3):
             raise ImageMismatch(f"the image has {channels} channels; this model takes 1, which is grey, or 3, RGB")
         return Header(height, width, 1 if channels == 1 else 3, quality)

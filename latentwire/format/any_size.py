@@ -108,7 +108,7 @@ def read_header(payload: bytes) -> tuple[Header, int]:
     if channels >= len(_CHANNELS):
         raise InvalidCode(f"the payload has channels of the unknown kind {channels}")
     if max(height, width) > MAX_SIDE:
-        raise InvalidCode(f"the payload claims {height:,} × {width:,} pixels; a side has at most {MAX_SIDE:,}")
+        raise InvalidCode(f"the payload claims {width:,} × {height:,} pixels; a side has at most {MAX_SIDE:,}")
     header = Header(height, width, _CHANNELS[channels], packed >> 2 * bits & 0xFF)
     if header.write() != payload[:length]:
         raise InvalidCode("the header is not written in its shortest form")
@@ -148,7 +148,7 @@ def read_payload(payload: bytes) -> Parsed:
         return Parsed(header, [payload[offset:]], False)
     # Each part has at least a byte in the directory, a body, and a checksum: checked before anything is made of it.
     if len(payload) < offset + count + CHECKSUM_BYTES:
-        raise InvalidCode(f"the payload is cut short: {header.height:,} × {header.width:,} pixels have {count:,} parts")
+        raise InvalidCode(f"the payload is cut short: {header.width:,} × {header.height:,} pixels have {count:,} parts")
     lengths = []
     for _ in range(count):
         length, offset = read_varint(payload, offset)

@@ -179,5 +179,5 @@ def _load(data: bytes, file_format: str, shape: ImageShape, modes: tuple[str, ..
 def _check_size(width: int, height: int, shape: ImageShape) -> None:
     if (height, width) != (shape.height, shape.width):
         raise InvalidCode(
-            f"the bitstream holds an image of {height} × {width} pixels; the model takes {shape.height} × {shape.width}"
+            f"the bitstream holds an image of {width} × {height} pixels; the model takes {shape.width} × {shape.height}"
         )

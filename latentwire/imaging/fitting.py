@@ -173,8 +173,8 @@ def check_fits(size: Size, colours: SourceColours, shape: ImageShape) -> None:
     if size == (shape.width, shape.height) and colours == wanted._replace(bits=min(8, colours.bits)):
         return
     raise ImageMismatch(
-        f"the image is {size[1]} × {size[0]}, {colours}; the model takes "
-        f"{shape.height} × {shape.width} (height × width), {wanted}; "
+        f"the image is {size[0]} × {size[1]} pixels, {colours}; the model takes "
+        f"{shape.width} × {shape.height}, {wanted}; "
         "ask for fit=resize or fit=pad to have it converted"
     )
 
@@ -372,4 +372,5 @@ def _pad(picture: Image.Image, shape: ImageShape, ground: str) -> Image.Image:
 
 
 def _size_in_words(size: Size | None) -> str:
-    return "" if size is None else f"{size[0]} × {size[1]} pixels"
+    # Width × height, as people say it.
+    return "" if size is None else f"{size[1]} × {size[0]} pixels"

@@ -68,7 +68,7 @@ def check_arrays(found: tuple[int, ...], reader: ImageReader) -> None:
     height, width, _ = found
     if height * width > (max_pixels := min(reader.max_pixels, MAX_ARRAY_PIXELS)):
         raise ImageTooLarge(
-            f"the images have {height} × {width} pixels; at most {max_pixels:,} are allowed in an array "
+            f"the images have {width} × {height} pixels; at most {max_pixels:,} are allowed in an array "
             "(--max-image-pixels); send larger images as files"
         )
     _check_convertible(found, reader)
@@ -148,6 +148,6 @@ def _check_convertible(found: tuple[int, ...], reader: ImageReader) -> None:
         return
     if reader.fit == "strict" or channels not in MODE_OF_CHANNELS or not height or not width:
         raise ImageMismatch(
-            f"the images are {height} × {width} with {channels} channels; the model takes {reader.shape}; ask for "
+            f"the images are {width} × {height} with {channels} channels; the model takes {reader.shape}; ask for "
             "fit=resize or fit=pad to have images of 1, 3 or 4 channels converted"
         )

@@ -237,7 +237,7 @@ def _open(data: bytes, orientation: int, formats: tuple[str, ...], max_pixels: i
         raise InvalidImage(f"the file is not a readable {describe(formats)} image") from error
     pixels = picture.width * picture.height
     if pixels > max_pixels:
-        raise _too_large(f"has {picture.height} × {picture.width} pixels", max_pixels)
+        raise _too_large(f"has {picture.width} × {picture.height} pixels", max_pixels)
     if picture.format == "BMP":
         picture = _with_alpha(picture, data)
     if picture.format == "AVIF" and "exif" in picture.info:

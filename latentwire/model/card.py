@@ -56,7 +56,7 @@ class ImageShape(Frozen):
         return self.height * self.width
 
     def __str__(self) -> str:
-        return f"{self.height} × {self.width} pixels, {self.channels} channel{'s' * (self.channels > 1)}"
+        return f"{self.width} × {self.height} pixels, {self.channels} channel{'s' * (self.channels > 1)}"
 
 
 class UniformQuantizer(Frozen):

@@ -99,7 +99,7 @@ def problem_response(problem: Problem, detail: str, headers: dict[str, str] | No
 
 def problem_json(problem: Problem, detail: str) -> bytes:
     """Return the problem document as JSON."""
-    return json.dumps(problem.document(detail)).encode()
+    return json.dumps(problem.document(detail), ensure_ascii=False).encode()
 
 
 def response_to(error: Exception) -> Response:

@@ -30,7 +30,7 @@ def test_the_command_prints_the_ratios_and_fails_beyond_the_bound(
     monkeypatch.setattr(fallback, "TRANSFORMS", ((32, 48, 16),))
     monkeypatch.setattr(fallback, "BOUND", 0)
     assert main(["--images", "2", "--rounds", "1"]) == 1
-    assert "| blocks-48x32 | 2 of 32 × 48 pixels, 3 channels |" in capsys.readouterr().out
+    assert "| blocks-48x32 | 2 of 48 × 32 pixels, 3 channels |" in capsys.readouterr().out
 
 
 def test_the_ratio_is_that_of_the_two_policies() -> None:

@@ -156,7 +156,7 @@ def hostile_payloads() -> dict[str, Hostile]:
             marker + b"\1" + _png_claiming(_file(grey, "PNG"), 30000, 30000), InvalidCode, "damaged|30000"
         ),
         "image-png-of-another-size": Hostile(
-            marker + b"\1" + _file(Image.new("L", (12, 10)), "PNG"), InvalidCode, "10 × 12 pixels; the model takes 12"
+            marker + b"\1" + _file(Image.new("L", (12, 10)), "PNG"), InvalidCode, "12 × 10 pixels; the model takes 10"
         ),
         "image-png-bad-checksum": Hostile(
             marker + b"\1" + _file(grey, "PNG")[:-13] + b"\0" + _file(grey, "PNG")[-12:], InvalidCode, "not complete"

@@ -151,7 +151,7 @@ def test_grey_and_colour_images_in_one_folder_need_a_choice(
 ) -> None:
     Image.new("L", (9, 9)).save(pictures / "red" / "grey.png")
     assert main(_train(pictures, tmp_path / "run")) == 2
-    assert "(height × width × channels); say which one all get, as with --channels 3" in capsys.readouterr().err
+    assert "(width × height × channels); say which one all get, as with --channels 3" in capsys.readouterr().err
     assert main(_train(pictures, tmp_path / "run", "--channels", "1", "--epochs", "1")) == 0
 
 

@@ -52,7 +52,7 @@ def build_conv_plain(architecture: ConvPlain, shape: ImageShape) -> tuple[nn.Mod
     values = channels * height * width
     if architecture.conv_code == "map" and architecture.code_size != values:
         raise InvalidRecipe(
-            f"the last block's map of {height} × {width} pixels, {channels} channels, is a code of {values} numbers, "
+            f"the last block's map of {width} × {height} pixels, {channels} channels, is a code of {values} numbers, "
             f"and code_size is {architecture.code_size}"
         )
     down = _down(architecture, shape, sides)

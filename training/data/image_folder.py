@@ -123,7 +123,7 @@ def _shape(files: Sequence[Path], folder: Path, target: TargetShape) -> ImageSha
     height, width, channels = next(iter(found)) if target.fit == "strict" else completed.pop()
     if max(target.height or height, target.width or width) > MAX_SIDE:
         raise InvalidRecipe(
-            f"{folder} has images of {height} × {width} pixels, and a model takes at most {MAX_SIDE:,} a side; "
+            f"{folder} has images of {width} × {height} pixels, and a model takes at most {MAX_SIDE:,} a side; "
             "set image_height, image_width and fit"
         )
     return target.shape(ImageShape.model_validate({"height": height, "width": width, "channels": channels}))
@@ -137,10 +137,10 @@ def _choice(folder: Path, found: Mapping[_Shape, int], target: TargetShape) -> s
             differing.append((name, _usual(found, index)))
     if not target.channels and len({shape[2] for shape in found}) > 1:
         differing.append(("channels", _usual(found, 2)))
-    sizes = [f"{height} × {width} × {channels}" for height, width, channels in (min(found), max(found))]
+    sizes = [f"{width} × {height} × {channels}" for height, width, channels in (min(found), max(found))]
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differing)
     return (
-        f"{folder} holds images of {len(found):,} shapes, from {sizes[0]} to {sizes[1]} (height × width × channels); "
+        f"{folder} holds images of {len(found):,} shapes, from {sizes[0]} to {sizes[1]} (width × height × channels); "
         f"say which one all get, as with {options}"
     )
 

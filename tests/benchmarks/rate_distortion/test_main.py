@@ -108,7 +108,7 @@ def test_without_a_fitting_model_or_grey_images_there_is_one_sentence(
     dataset: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(dataset, tmp_path, tmp_path / "out") == 1
-    assert re.search(r"has no model of 8 × 6 pixels, 1 channel\n$", capsys.readouterr().err)
+    assert re.search(r"has no model of 6 × 8 pixels, 1 channel\n$", capsys.readouterr().err)
     coloured = tmp_path / "coloured.npz"
     np.savez(coloured, images=np.zeros((20, 8, 6, 3), np.uint8))
     assert run(coloured, tiny_model.parent, tmp_path / "out") == 1

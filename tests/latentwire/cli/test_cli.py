@@ -377,7 +377,7 @@ def test_what_was_changed_to_fit_is_told(run: Run, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(write_png(drawing))
     _, out, _ = run("encode", "a.png", "--fit", "resize")
-    assert ", after the image was laid on white, converted from RGBA of 8 bits, scaled from 16 × 12 pixels" in out
+    assert ", after the image was laid on white, converted from RGBA of 8 bits, scaled from 12 × 16 pixels" in out
     _, out, _ = run("encode", "a.png", "--fit", "resize", "--background", "black", "--force")
     assert "laid on black" in out
     for arguments in (["--out", "codes"], ["--container", "all.lwb"]):
@@ -400,7 +400,7 @@ def test_what_is_wrong_with_one_image_is_one_sentence_and_the_others_go_on(
         f"empty: this folder holds no images ({', '.join(sorted(suffixes_of(installed_formats())))})",
         "digits/00.png: the image file is empty",
         f"digits/01.png: the file is not a readable {describe(installed_formats())} image",
-        "digits/02.png: the image is 3 × 3, grey of 8 bits; the model takes 8 × 6 (height × width), grey of 8 bits; "
+        "digits/02.png: the image is 3 × 3 pixels, grey of 8 bits; the model takes 6 × 8, grey of 8 bits; "
         "ask for fit=resize or fit=pad to have it converted",
         "digits/03.png: the PNG image is truncated",
         "absent.png: No such file or directory",
@@ -710,7 +710,7 @@ def test_an_image_that_cannot_be_written_leaves_nothing_half_done(run: Run, one:
     assert err.startswith("latentwire: one.lw: ")
     assert run("decode", "one.lw", "--out", "/dev/null") == (
         0,
-        "/dev/null: 8 × 6 pixels, 1 channel, of model guarded\n",
+        "/dev/null: 6 × 8 pixels, 1 channel, of model guarded\n",
         "",
     )
     assert Path("/dev/null").is_char_device()

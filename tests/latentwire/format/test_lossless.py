@@ -135,9 +135,9 @@ def webp_that_claims(width: int, height: int) -> bytes:
         pytest.param(payload_of(2, PNG), "WebP", id="png as webp"),
         pytest.param(payload_of(1, PNG + b"\0"), "bytes follow", id="bytes after a png"),
         pytest.param(payload_of(2, WEBP + b"\0"), "exactly one lossless WebP", id="bytes after a webp"),
-        pytest.param(payload_of(1, png_that_claims(20, 29)), "29 × 20 pixels; the model takes 28 × 20", id="png size"),
+        pytest.param(payload_of(1, png_that_claims(20, 29)), "20 × 29 pixels; the model takes 20 × 28", id="png size"),
         pytest.param(payload_of(1, png_that_claims(20_000, 20_000)), "damaged|20000", id="png bomb"),
-        pytest.param(payload_of(2, webp_that_claims(20, 27)), "27 × 20 pixels", id="webp size"),
+        pytest.param(payload_of(2, webp_that_claims(20, 27)), "20 × 27 pixels", id="webp size"),
         pytest.param(payload_of(2, webp_that_claims(16384, 16384)), "16384 × 16384 pixels", id="webp bomb"),
         pytest.param(payload_of(1, file_of(smooth(COLOUR), "PNG")), "mode RGB", id="colour png"),
         pytest.param(

@@ -252,7 +252,7 @@ def test_the_sentence_says_every_step() -> None:
     fitting = Fitting("white", 0.254, "RGBA of 8 bits", (357, 1000), (10, 28))
     assert fitting.sentence == (
         "the image was laid on white, which hides 25% of what is visible, converted from RGBA of 8 bits, "
-        "scaled from 357 × 1000 pixels, padded from 10 × 28 pixels"
+        "scaled from 1000 × 357 pixels, padded from 28 × 10 pixels"
     )
     assert fitting.steps == ("flattened", "converted", "resized", "padded")
 

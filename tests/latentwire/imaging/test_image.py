@@ -47,8 +47,8 @@ def _modes() -> list[Any]:
     sixteen = Image.fromarray(picture(8, 6).astype(np.uint16) * 257)
     return [
         pytest.param(file_of(Image.fromarray(picture(1, 1))), "1 × 1", id="1x1"),
-        pytest.param(file_of(Image.fromarray(picture(8, 7))), "8 × 7", id="one-column-more"),
-        pytest.param(file_of(Image.fromarray(picture(6, 8))), "6 × 8", id="sides-swapped"),
+        pytest.param(file_of(Image.fromarray(picture(8, 7))), "7 × 8", id="one-column-more"),
+        pytest.param(file_of(Image.fromarray(picture(6, 8))), "8 × 6", id="sides-swapped"),
         pytest.param(file_of(sixteen), "16 bits", id="16-bit"),
         pytest.param(file_of(grey.convert("CMYK"), "JPEG"), "CMYK", id="cmyk"),
         pytest.param(file_of(grey.convert("P")), "palette", id="palette"),

@@ -119,7 +119,7 @@ def test_a_picture_is_turned_as_pillow_turns_it(file_format: str, orientation: i
     else:
         found = image.read_image(buffer.getvalue(), shape)
         swapped = ImageShape(height=width, width=height, channels=1)
-        with pytest.raises(ImageMismatch, match=f"is {height} × {width}"):
+        with pytest.raises(ImageMismatch, match=f"is {width} × {height}"):
             image.read_image(buffer.getvalue(), swapped)
     np.testing.assert_array_equal(found[:, :, 0], expected)
 

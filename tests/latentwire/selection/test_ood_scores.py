@@ -79,7 +79,7 @@ def test_a_picture_that_is_none_is_refused(changed: str, text: str) -> None:
 
 
 def test_a_picture_of_another_size_is_refused() -> None:
-    with pytest.raises(InvalidCard, match="mean is not a PNG picture of 2 × 3 pixels"):
+    with pytest.raises(InvalidCard, match="mean is not a PNG picture of 3 × 2 pixels"):
         ReferenceStatistics(pictures(), ImageShape(height=2, width=3, channels=1))
 
 

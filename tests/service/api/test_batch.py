@@ -226,7 +226,7 @@ BAD_ARRAYS: dict[str, tuple[bytes, int, str, str]] = {
     "2 ** 62 rows of nothing": (claims(f"({1 << 62}, 0, 0)"), 413, "batch-too-large", "100,000"),
     "vast images": (claims(f"(1, {1 << 40}, {1 << 40})"), 413, "image-too-large", "pixels"),
     "many channels": (claims(f"(1, 8, 6, {1 << 40})"), 422, "image-mismatch", "channels"),
-    "images of nothing": (claims("(1, 0, 6)"), 422, "image-mismatch", "0 × 6"),
+    "images of nothing": (claims("(1, 0, 6)"), 422, "image-mismatch", "6 × 0"),
 }
 
 

@@ -145,7 +145,7 @@ def test_encode_tells_what_was_changed_to_fit(client: Client, png: bytes) -> Non
         "converted": "RGBA of 8 bits",
         "resized": [80, 60],
         "padded": None,
-        "sentence": "the image was laid on white, converted from RGBA of 8 bits, scaled from 80 × 60 pixels",
+        "sentence": "the image was laid on white, converted from RGBA of 8 bits, scaled from 60 × 80 pixels",
     }
     assert client.encode(data, fit="resize", background="black").json()["fitted"]["flattened"] == "black"
     assert_problem(client.encode(data, fit="resize", background="red"), 400, "invalid-parameter", "white or black")

@@ -102,7 +102,7 @@ def test_a_lossless_image_is_not_called_exact_if_its_pixels_were_changed(guarded
     answer = guarded.encode(larger, fit="resize").json()
     assert answer["sent_as"] != "code"
     assert (answer["mse"], answer["psnr_db"], answer["max_error"]) == (None, None, None)
-    assert answer["ood"]["sentence"].endswith(", after the image was scaled from 16 × 18 pixels")
+    assert answer["ood"]["sentence"].endswith(", after the image was scaled from 18 × 16 pixels")
     headers = guarded.encode(larger, fit="resize", accept=OCTETS).headers
     assert "latentwire-psnr-db" not in headers
     assert headers["latentwire-fitted"] == "resized"

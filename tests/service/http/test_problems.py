@@ -4,11 +4,13 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.types import ASGIApp, Message
 
 from latentwire import errors as codec_errors
 from latentwire.encoder import Encoder
+from latentwire.imaging import image
 from service import errors
 from service.http.problems import ALL_PROBLEMS, PROBLEMS
 from tests.service.client import Client, assert_problem
@@ -104,3 +106,8 @@ def test_a_refused_body_is_freed_without_the_garbage_collector(client: Client) -
         tracemalloc.stop()
         gc.enable()
     assert kept < 1 << 20
+
+
+def test_sentences_are_not_escaped_and_name_width_before_height(client: Client) -> None:
+    response = client.encode(image.write_png(np.zeros((30, 20, 1), np.uint8)))
+    assert "the image is 20 × 30 pixels".encode() in response.content

@@ -75,7 +75,7 @@ def test_a_stroke_beside_its_place_is_a_smaller_coarse_error_than_an_area_that_i
 
 
 def test_outliers_of_another_size_are_refused(published: Path, dataset: Dataset) -> None:
-    with pytest.raises(ImageMismatch, match="wide has 28 × 30"):
+    with pytest.raises(ImageMismatch, match="wide has 30 × 28"):
         detect(published, dataset, Images(np.zeros((2, 28, 30, 1), np.uint8), np.zeros(2, np.uint8)), "wide")
 
 

@@ -95,7 +95,7 @@ def test_files_of_every_installed_format_are_read(tmp_path: Path) -> None:
 def test_an_image_that_does_not_fit_is_refused_unless_the_recipe_says_how(tmp_path: Path) -> None:
     _draw(tmp_path / "a.png", 1, (8, 8))
     _draw(tmp_path / "b.png", 1, (8, 9))
-    with pytest.raises(InvalidRecipe, match=r"b\.png: the image is 9 × 8.*fit=resize or fit=pad"):
+    with pytest.raises(InvalidRecipe, match=r"b\.png: the image is 8 × 9.*fit=resize or fit=pad"):
         load_folder(tmp_path, TargetShape())
 
 

@@ -28,5 +28,5 @@ def test_pixels_are_fitted_to_another_size_and_other_channels() -> None:
 
 
 def test_pixels_of_another_size_are_refused_unless_the_recipe_says_how() -> None:
-    with pytest.raises(InvalidRecipe, match=r"a are 4 × 4 pixels, 1 channel, and 8 × 4"):
+    with pytest.raises(InvalidRecipe, match=r"a are 4 × 4 pixels, 1 channel, and 4 × 8"):
         fit_pixels(np.zeros((3, 4, 4, 1), np.uint8), TargetShape(height=8), "a")

@@ -103,7 +103,7 @@ def test_a_source_that_does_not_fit_is_told(
     with pytest.raises(InvalidCheckpoint, match="cut short"):
         load_initial_weights(damaged, tiny, dataset)
     wide = dataset._replace(train=Images(np.zeros((4, 14, 56, 1), np.uint8), np.zeros(4, np.uint8)))
-    with pytest.raises(InvalidCheckpoint, match="is not for images of 14 × 56 pixels"):
+    with pytest.raises(InvalidCheckpoint, match="is not for images of 56 × 14 pixels"):
         load_initial_weights(finished_run.path, tiny, wide)
 
 

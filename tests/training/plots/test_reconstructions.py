@@ -34,7 +34,7 @@ def test_the_same_model_gives_the_same_picture(published: Path, dataset: Dataset
 
 def test_images_of_another_shape_are_refused(published: Path, tmp_path: Path) -> None:
     wide = Images(np.zeros((2, 28, 30, 1), np.uint8), np.zeros(2, np.uint8))
-    with pytest.raises(ImageMismatch, match="wide has 28 × 30"):
+    with pytest.raises(ImageMismatch, match="wide has 30 × 28"):
         plot_reconstructions(published, Dataset("wide", wide, wide), tmp_path / "a.png")
 
 

@@ -114,7 +114,7 @@ def test_a_checkpoint_for_other_images_is_told(copy: RunFolder, dataset: Dataset
     wide = Dataset("wide", dataset.train, dataset.test)._replace(
         train=Images(np.zeros((4, 28, 30, 1), np.uint8), np.zeros(4, np.uint8))
     )
-    with pytest.raises(InvalidCheckpoint, match="is not for images of 28 × 30 pixels, 1 channel, as wide has them"):
+    with pytest.raises(InvalidCheckpoint, match="is not for images of 30 × 28 pixels, 1 channel, as wide has them"):
         export_run(copy, wide)
 
 
