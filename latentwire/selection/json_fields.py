@@ -49,7 +49,7 @@ class JsonImageList:
 
     def add(self, entry: dict[str, Any] | str) -> bytes:
         """Return the bytes of the next entry."""
-        written = self._separator + json.dumps(entry)
+        written = self._separator + json.dumps(entry, ensure_ascii=False)
         self._separator = ",\n"
         return written.encode()
 

@@ -176,7 +176,7 @@ def _to_json(guarded: "GuardedImage") -> bytes:
     card, fields = guarded.card, code_fields(guarded)
     # The documented order.
     first = {"model": card.name, "model_id": card.model_id, "code": fields["code"], "shape": card.image.as_tuple()}
-    return json.dumps({**first, **fields}).encode()
+    return json.dumps({**first, **fields}, ensure_ascii=False).encode()
 
 
 def _quality_headers(guarded: "GuardedImage") -> Iterable[tuple[bytes, str]]:
