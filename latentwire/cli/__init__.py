@@ -137,6 +137,9 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         help="write all images into this one container, in order; - for standard output",
     )
     command.add_argument(
+        "--names", type=_name, metavar="PATH", help="write the names of the container's images into this file"
+    )
+    command.add_argument(
         "--on-ood",
         choices=ON_OOD,
         default="fallback",
@@ -169,6 +172,9 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     add_files(command, "require this model, NAME or NAME@MODEL_ID; needed with --framing raw")
     command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw: no header and no checksum")
     command.add_argument("--format", choices=FORMATS, default="png", help="format of the images; webp is lossless")
+    command.add_argument(
+        "--names", type=_name, metavar="PATH", help="name a container's images by this file of `encode --names`"
+    )
     add_output(
         command,
         "file, or folder for several files and for the numbered images of a container; default: beside the source",

@@ -6,7 +6,7 @@ The results are those of the service. All undamaged images of a damaged containe
 import argparse
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,7 @@ from latentwire.cli.files import (
     writing,
 )
 from latentwire.cli.models import Models
+from latentwire.cli.names import read_names
 from latentwire.decoder import Decoder
 from latentwire.errors import CodecError, CodeError, DamagedChunk
 from latentwire.format import container
@@ -56,7 +57,10 @@ def decode(arguments: argparse.Namespace, console: Console) -> None:
     models = Models(arguments.models_dir)
     wanted = models.card(arguments.model) if arguments.model is not None else None
     sources = find_sources(arguments.files, BITSTREAM_SUFFIXES[arguments.framing], "bitstreams", console)
-    session = _Session(models, wanted, outputs, arguments, console)
+    names = [] if arguments.names is None else read_names(arguments.names, f".{arguments.format}")
+    if names and (len(sources) != 1 or arguments.format == "npy"):
+        raise WrongUsage("--names is for one container, and for images in files of their own")
+    session = _Session(models, wanted, outputs, names, arguments, console)
     for done, source in enumerate(sources):
         console.progress(done, len(sources))
         session.decode(source)
@@ -72,9 +76,11 @@ class _Session:
         models: Models,
         wanted: ModelCard | None,
         outputs: OutputPaths,
+        names: Sequence[Path],
         arguments: argparse.Namespace,
         console: Console,
     ) -> None:
+        self._names = names
         self._models = models
         self._wanted = wanted
         self._outputs = outputs
@@ -127,7 +133,7 @@ class _Session:
             number = frame.first if isinstance(frame, Frame) else 0
             for pixels in self._images_of(source, frame, reader):
                 for item in pixels:
-                    path = self._outputs.claim(folder / f"{number:0{_NUMBER_DIGITS}d}.{self._format}", source)
+                    path = self._outputs.claim(folder / self._name(number), source)
                     with writing(path) as out:
                         out.write(WRITERS[self._format](item))
                     number += 1
@@ -135,6 +141,12 @@ class _Session:
                     self._console.progress(written)
         if written or (reader.ended and not reader.images):
             self._count(folder, written)
+
+    def _name(self, number: int) -> Path:
+        """Return the path of a container's image within its folder."""
+        if number < len(self._names):
+            return self._names[number]
+        return Path(f"{number:0{_NUMBER_DIGITS}d}.{self._format}")
 
     def _decode_to_array(self, source: Source, file: BinaryIO) -> None:
         """Write one array of all images. Lost images are black in it, so that each image keeps its index."""

@@ -24,6 +24,7 @@ from latentwire.cli.files import (
     writing,
 )
 from latentwire.cli.models import Models
+from latentwire.cli.names import write_names
 from latentwire.encoder import EncodedImage
 from latentwire.errors import ImageError, ModelError
 from latentwire.format.container import Chunk
@@ -85,6 +86,8 @@ def encode(arguments: argparse.Namespace, console: Console) -> None:
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     if arguments.container is not None and (arguments.out is not None or arguments.framing == "raw"):
         raise WrongUsage("--container takes all images; leave out --out and --framing")
+    if arguments.names is not None and arguments.container is None:
+        raise WrongUsage("--names goes with --container; the bitstreams of single images are named after them")
     if arguments.container is not None and arguments.max_mse is not None:
         raise WrongUsage("--container uses the limits of the model; leave out --max-mse")
     if arguments.max_mse is not None and arguments.verify_reconstruction is False:
@@ -146,6 +149,7 @@ class _Session:
         self._total = total
         self._done = self._images = self._bytes = self._lossless = 0
         self._of_model: Counter[str] = Counter()
+        self._in_container: list[Source] = []
         self._fitted: Counter[str] = Counter()
 
     def encode_each(self, sources: list[Source], outputs: OutputPaths) -> None:
@@ -180,16 +184,20 @@ class _Session:
     def encode_container(self, sources: list[Source]) -> None:
         """Write one container of all images, in their order."""
         out: str = self._arguments.container
+        outputs = OutputPaths(None, [], force=self._arguments.force)
+        names: str | None = self._arguments.names
         try:
-            path = None
-            if out != STREAM:
-                path = OutputPaths(None, [], force=self._arguments.force).claim(Path(out), Source(out, None, Path(out)))
+            path = None if out == STREAM else outputs.claim(Path(out), Source(out, None, Path(out)))
+            names_path = None if names is None else outputs.claim(Path(names), Source(names, None, Path(names)))
             writer = self._guard.open_container()
             with writing(path) as file:
                 for part in self._chunks(sources):
                     self._bytes += file.write(writer.add(part))
                 self._check_any()
                 self._bytes += file.write(writer.finish())
+            if names_path is not None:
+                with writing(names_path) as file:
+                    file.write(write_names(self._in_container))
         except BrokenPipeError:
             raise
         except (FileProblem, OSError) as error:
@@ -245,7 +253,8 @@ class _Session:
                 source, fitted = read[index]
                 self._console.warn(source.name, ood.after(fitted.fitting).sentence)
         self._images += len(read)
-        for _, fitted in read:
+        for source, fitted in read:
+            self._in_container.append(source)
             self._count_steps(fitted.fitting)
         self._lossless += len(guarded.chunk.payloads)
         yield guarded.chunk

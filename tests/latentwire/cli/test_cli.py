@@ -139,6 +139,50 @@ def test_a_container_s_images_are_numbered_in_order(run: Run, digits: Path, tmp_
         assert np.abs(read_image(alone, SHAPE).astype(int) - array[number]).max() <= 1
 
 
+def test_names_beside_a_container_come_back_though_an_image_is_left_out(run: Run, digits: Path, tmp_path: Path) -> None:
+    (digits / "10.png").write_text("no image")
+    shutil.copy(digits / "11.png", digits / "12.bmp")
+    assert run("encode", "digits", "--container", "all.lwb", "--names", "all.names")[0] == 1
+    lines = (tmp_path / "all.names").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines[9:13]] == ["09.png", "11.png", "12.bmp", "12.png"]
+    assert run("decode", "all.lwb", "--names", "all.names", "--format", "webp", "--out", "back")[0] == 0
+    expected = [name.replace(".png", ".webp") for name in tree(digits) if name.endswith(".png")]
+    # Two images that would get the same name keep their own suffixes.
+    twice = {"12.bmp.webp", "12.png.webp"}
+    assert set(tree(tmp_path / "back")) == {*expected, *twice} - {"10.webp", "12.webp", ".hidden.webp"}
+    assert run("decode", "all.lwb", "--out", "numbered", "--format", "webp")[0] == 0
+    assert (tmp_path / "back" / "11.webp").read_bytes() == (tmp_path / "numbered" / "000010.webp").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"../a.png"',
+        '"/a.png"',
+        '"a/../../b"',
+        '""',
+        '"."',
+        "7",
+        "a.png",
+        '"a\\u001b.png"',
+        '"c:\\\\a"',
+        '"' + "a" * 2000,
+    ],
+)
+def test_names_that_could_lead_elsewhere_are_refused(run: Run, digits: Path, tmp_path: Path, line: str) -> None:
+    assert run("encode", "digits", "--container", "all.lwb")[0] == 0
+    (tmp_path / "names").write_text(line + "\n", encoding="utf-8")
+    code, _, err = run("decode", "all.lwb", "--names", "names", "--out", "back")
+    assert code == 2
+    assert "--names names cannot be read" in err
+    assert not (tmp_path / "back").exists()
+
+
+def test_names_without_a_container_are_refused(run: Run, digits: Path, tmp_path: Path) -> None:
+    assert run("encode", "digits", "--names", "names")[0] == 2
+    assert run("decode", "nothing.lwb", "--names", "nowhere")[0] == 2
+
+
 @pytest.mark.parametrize("framing", ["full", "raw"])
 @pytest.mark.parametrize("format_", ["png", "webp", "npy"])
 @pytest.mark.parametrize("name", ["one.png", "ood.png"])
