@@ -192,7 +192,8 @@ def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedI
         headers["latentwire_max_error"] = f"{sent.max_error:.4f}"
     if sent.ood is None:
         headers["latentwire_ood"] = "none"
-    headers["latentwire_fitted"] = ", ".join(sent.fitting.steps) if sent.fitting else "none"
+    if sent.fitting:
+        headers["latentwire_fitted"] = ", ".join(sent.fitting.steps)
     return gives(bytes_of(sent.encoded), OCTETS, **headers)
 
 
