@@ -88,6 +88,7 @@ def test_a_full_queue_turns_away_at_once_while_probes_answer(
         assert refused[-1].headers["retry-after"] == "1"
         for path in PROBES:
             assert server.client.get(path).status_code == 200
+        wait_until(lambda: len(statuses) > 1, "some of the others are answered, and some refused")
     finally:
         enough.set()
         for thread in threads:
