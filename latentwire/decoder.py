@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from latentwire.entropy import quantizer
 from latentwire.entropy.arithmetic import coder_of
-from latentwire.errors import GoldenMismatch, InvalidCode, InvalidVector, ModelMismatch
+from latentwire.errors import GoldenMismatch, InvalidCode, InvalidVector
 from latentwire.format import lossless
 from latentwire.format.bitstream import read_bitstream
 from latentwire.format.chunk_coder import ChunkCoder
 from latentwire.format.container import Frame
 from latentwire.format.container_reader import FrameReader
 from latentwire.imaging import image
-from latentwire.model.card import ModelCard, load_card
+from latentwire.model.card import ModelCard, check_fingerprint, load_card
 from latentwire.model.onnx_session import OnnxModel, open_half
 from latentwire.model.signature import Signers
 
@@ -196,11 +196,7 @@ class Decoder:
         Raises:
             ModelMismatch: the fingerprint is not that of this model.
         """
-        if fingerprint != self.card.fingerprint:
-            raise ModelMismatch(
-                f"the bitstream was made by the model with fingerprint {fingerprint.hex()}; "
-                f"'{self.card.name}' has {self.card.fingerprint.hex()}"
-            )
+        check_fingerprint(self.card, fingerprint)
 
     def check_golden(self) -> None:
         """Decode the card's golden symbols, and compare the pixels with those in the card.

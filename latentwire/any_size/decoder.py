@@ -13,13 +13,13 @@ import numpy as np
 from latentwire.any_size.entropy_model import EntropyModel
 from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.tiles import with_margin
-from latentwire.errors import GoldenMismatch, ImageTooLarge, InvalidCode, ModelMismatch
+from latentwire.errors import GoldenMismatch, ImageTooLarge, InvalidCode
 from latentwire.format.any_size import STRIDE, Header, Parsed, Part, parts_of, read_header, read_payload
 from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
 from latentwire.imaging import image
 from latentwire.imaging.reader import ANY_SIZE_MAX_PIXELS, AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard
-from latentwire.model.card import DECODER_FILE
+from latentwire.model.card import DECODER_FILE, check_fingerprint
 from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
 
 # 67 million pixels take 200 MB as RGB.
@@ -245,11 +245,7 @@ class AnySizeDecoder:
         Raises:
             ModelMismatch: the fingerprint is not that of this model.
         """
-        if fingerprint != self.card.fingerprint:
-            raise ModelMismatch(
-                f"the bitstream was made by the model with fingerprint {fingerprint.hex()}; "
-                f"'{self.card.name}' has {self.card.fingerprint.hex()}"
-            )
+        check_fingerprint(self.card, fingerprint)
 
     def check_golden(self) -> None:
         """Decode the card's golden payload, and compare the pixels with those in the card.

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from latentwire.errors import InvalidCard, InvalidGraph
+from latentwire.errors import InvalidGraph
 from latentwire.model.card import (
-    CARD_FILE,
     MODEL_NAME,
     FrequencyTable,
     GraphFile,
     ModelCard,
+    check_card,
     first_fault,
     read_card_text,
 )
@@ -221,13 +221,7 @@ def read_any_card(text: bytes, name: str) -> ModelCard | AnySizeCard:
     Raises:
         InvalidCard: not JSON, not of this schema, contradicts itself, or names another model.
     """
-    try:
-        card = _ANY_CARD.validate_json(text)
-    except ValidationError as error:
-        raise InvalidCard(f"the card of model '{name}' is not valid: {first_fault(error, CARD_FILE)}") from error
-    if card.name != name:
-        raise InvalidCard(f"the card in folder '{name}' names the model '{card.name}'")
-    return card
+    return check_card(_ANY_CARD.validate_json, text, name)
 
 
 def load_tables(folder: Path, card: AnySizeCard) -> EntropyTables:

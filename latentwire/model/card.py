@@ -9,16 +9,16 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
-from latentwire.errors import InvalidCard
+from latentwire.errors import InvalidCard, ModelMismatch
 from latentwire.model.guard_limits import GuardLimits
 from latentwire.model.schema import Frozen, NonNegative, Positive, Sha256
 from latentwire.model.signature import Signers
@@ -308,13 +308,46 @@ def read_card(text: bytes, name: str) -> ModelCard:
     Raises:
         InvalidCard: not JSON, not of this schema, contradicts itself, or names another model.
     """
+    return check_card(ModelCard.model_validate_json, text, name)
+
+
+class NamedCard(Protocol):
+    """What the cards of all kinds of models have."""
+
+    @property
+    def name(self) -> str:
+        """The name of the model, and of its folder."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The bytes by which a bitstream names the model."""
+
+
+Card = TypeVar("Card", bound=NamedCard)
+
+
+def check_card(validate: Callable[[bytes], Card], text: bytes, name: str) -> Card:
+    """Return what `validate` makes of the content of a `card.json`; raise as `read_card` does."""
     try:
-        card = ModelCard.model_validate_json(text)
+        card = validate(text)
     except ValidationError as error:
         raise InvalidCard(f"the card of model '{name}' is not valid: {first_fault(error, CARD_FILE)}") from error
     if card.name != name:
         raise InvalidCard(f"the card in folder '{name}' names the model '{card.name}'")
     return card
+
+
+def check_fingerprint(card: NamedCard, fingerprint: bytes) -> None:
+    """Check that the model of a card made a bitstream.
+
+    Raises:
+        ModelMismatch: the fingerprint is not that of this model.
+    """
+    if fingerprint != card.fingerprint:
+        raise ModelMismatch(
+            f"the bitstream was made by the model with fingerprint {fingerprint.hex()}; "
+            f"'{card.name}' has {card.fingerprint.hex()}"
+        )
 
 
 def first_fault(error: ValidationError, file: str) -> str:
