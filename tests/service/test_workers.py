@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,30 @@ def requests(client: Client, bitstream: bytes, png: bytes) -> list[Request]:
 
 def workers_of(server: Server) -> list[int]:
     """Return the processes that serve; Python starts one more, which cleans up."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return children_of(server.process.pid)
+
+
+def children_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children")
     return [pid for pid in map(int, children.read_text(encoding="ascii").split()) if "spawn_main" in command_of(pid)]
+
+
+@contextmanager
+def start_parent(script: str, models_dir: Path, folder: Path, *more: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a script with the service's flags in place of `{flags!r}`, and wait until the service has started."""
+    flags = ["--port", "0", "--models-dir", str(models_dir), *TINY, *TWO, "--drain-period-s", "0", *more]
+    (folder / "parent.py").write_text(script.format(flags=flags), encoding="utf-8")
+    command = [sys.executable, str(folder / "parent.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
+        try:
+            wait_until(lambda: "role both" in (folder / "log").read_text(), "the service has started")
+            yield process
+        finally:
+            process.kill()
 
 
 def command_of(pid: int) -> str:
@@ -188,25 +211,13 @@ if __name__ == "__main__":
 
 
 def test_a_worker_that_hangs_is_replaced(models_dir: Path, tmp_path: Path) -> None:
-    flags = ["--port", "0", "--models-dir", str(models_dir), *TINY, *TWO, "--drain-period-s", "0"]
-    script = _HASTY_PARENT.format(flags=flags)
-    (tmp_path / "hasty.py").write_text(script, encoding="utf-8")
-    command = [sys.executable, str(tmp_path / "hasty.py")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
-    ):
+    with start_parent(_HASTY_PARENT, models_dir, tmp_path) as process:
         try:
-            wait_until(lambda: "role both" in (tmp_path / "log").read_text(), "the service has started")
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-
-            def workers() -> list[int]:
-                return [pid for pid in map(int, children.read_text().split()) if "spawn_main" in command_of(pid)]
-
-            hanging = workers()[0]
+            hanging = children_of(process.pid)[0]
             os.kill(hanging, signal.SIGSTOP)
-            wait_until(lambda: hanging not in workers() and len(workers()) == 2, "it has been replaced")
+            wait_until(
+                lambda: hanging not in (now := children_of(process.pid)) and len(now) == 2, "it has been replaced"
+            )
         finally:
             process.terminate()
             assert process.wait(PATIENCE_S) == 0
@@ -227,19 +238,9 @@ if __name__ == "__main__":
 
 
 def test_a_worker_that_hangs_does_not_hold_up_the_end_and_does_not_outlive_it(models_dir: Path, tmp_path: Path) -> None:
-    flags = ["--port", "0", "--models-dir", str(models_dir), *TINY, *TWO, "--drain-period-s", "0"]
-    flags += ["--graceful-shutdown-timeout-s", "1"]
-    (tmp_path / "patient.py").write_text(_PATIENT_PARENT.format(flags=flags), encoding="utf-8")
-    command = [sys.executable, str(tmp_path / "patient.py")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
-    ):
+    with start_parent(_PATIENT_PARENT, models_dir, tmp_path, "--graceful-shutdown-timeout-s", "1") as process:
         try:
-            wait_until(lambda: "role both" in (tmp_path / "log").read_text(), "the service has started")
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            workers = [pid for pid in map(int, children.read_text().split()) if "spawn_main" in command_of(pid)]
+            workers = children_of(process.pid)
             assert len(workers) == 2
             os.kill(workers[0], signal.SIGSTOP)
             process.terminate()
