@@ -1,5 +1,6 @@
 """Fixtures of several packages' tests."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,11 @@ from hypothesis import settings
 from tests.tiny_any_size_model import publish_tiny_any_size_model
 from tests.tiny_model import publish_guarded_model, publish_tiny_model
 from training.data.datasets import default_data_dir
+
+# The services that tests start see no setting of the shell that runs the tests.
+for _name in [name for name in os.environ if name == "PORT" or name.startswith("LATENTWIRE_")]:
+    if _name != "LATENTWIRE_DATA":
+        del os.environ[_name]
 
 # The duration of an example depends on the machine.
 settings.register_profile("any-machine", deadline=None)
