@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from latentwire.file_watcher import FileWatcher
 from service.errors import StartupRefused
-from service.file_watcher import FileWatcher
 from service.settings import Role, Settings
 
 MAX_KEYS = 100

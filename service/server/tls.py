@@ -5,8 +5,8 @@ import os
 import ssl
 from pathlib import Path
 
+from latentwire.file_watcher import CHECK_EVERY_S, FileWatcher
 from service.errors import StartupRefused
-from service.file_watcher import CHECK_EVERY_S, FileWatcher
 from service.settings import Settings
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service import file_watcher
+from latentwire import file_watcher
 from service.errors import StartupRefused
 from service.middleware.api_keys import open_keys, read_keys, role_of
 from service.settings import Settings

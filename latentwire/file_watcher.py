@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from service.errors import StartupRefused
-
 CHECK_EVERY_S = 1.0
 
 Content = TypeVar("Content")
@@ -27,11 +25,11 @@ class FileWatcher(Generic[Content]):
 
         Args:
             paths: files that `read` reads.
-            read: returns their content, or raises `StartupRefused`.
+            read: returns their content, or raises an error whose message is a sentence on what is wrong with them.
             what: name of the content in the log, in the plural.
 
         Raises:
-            StartupRefused: `read` raised it.
+            Exception: what `read` raised.
         """
         self._paths = paths
         self._read = read
@@ -54,11 +52,11 @@ class FileWatcher(Generic[Content]):
     def _reload(self, signatures: list[object]) -> None:
         try:
             self._content = self._read()
-        except StartupRefused as refused:
+        except Exception as error:
             # The signatures stay those of the last good content, as one of several files may be written later.
-            if str(refused) != self._failure:
-                self._failure = str(refused)
-                _log.error("%s; the %s from before stay in use", refused, self._what)
+            if str(error) != self._failure:
+                self._failure = str(error)
+                _log.error("%s; the %s from before stay in use", error, self._what)
         else:
             self._signatures, self._failure = signatures, ""
             files = " and ".join(f"'{path}'" for path in self._paths)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StartupRefused
-from service.file_watcher import CHECK_EVERY_S, FileWatcher
+from latentwire.file_watcher import CHECK_EVERY_S, FileWatcher
 
 
 class Clock:
@@ -30,9 +29,9 @@ def watch(*paths: Path) -> FileWatcher[str]:
         try:
             content = "".join(path.read_text() for path in paths)
         except OSError as error:
-            raise StartupRefused(f"cannot be read: {error.strerror}") from error
+            raise ValueError(f"cannot be read: {error.strerror}") from error
         if "bad" in content:
-            raise StartupRefused("bad content")
+            raise ValueError("bad content")
         return content
 
     return FileWatcher(paths, read, "words")
@@ -88,5 +87,5 @@ def test_of_two_files_the_second_may_come_later(tmp_path: Path, clock: Clock) ->
 
 
 def test_what_cannot_be_read_at_first_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StartupRefused, match="cannot be read"):
+    with pytest.raises(ValueError, match="cannot be read"):
         watch(tmp_path / "missing")
