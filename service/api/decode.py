@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from starlette.types import Receive, Scope, Send
 
+from latentwire.batching.batcher import map_ok
+from latentwire.batching.cost_model import BatchKey
 from latentwire.errors import CodecError, ModelMismatch
 from latentwire.format.bitstream import read_bitstream
 from latentwire.format.code_json import CodeJson, max_code_bytes, parse_code_json
@@ -28,8 +30,6 @@ from service.http.headers import client_of, parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS, PNG, WEBP
 from service.http.negotiation import is_binary, media_type_of, negotiate
 from service.http.query import parse_choice, parse_query
-from service.scheduling.batching import map_ok
-from service.scheduling.cost_model import BatchKey
 
 if TYPE_CHECKING:
     from latentwire.decoder import Decoder

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from starlette.types import Receive, Scope, Send
 
+from latentwire.batching.batcher import map_ok
+from latentwire.batching.cost_model import BatchKey
 from latentwire.errors import ImageError
 from latentwire.imaging.fitting import FittedImage, Pixels
 from latentwire.imaging.reader import ImageReader
@@ -27,8 +29,6 @@ from service.http.multipart import read_single_file
 from service.http.negotiation import is_binary, media_type_of, negotiate
 from service.http.query import parse_query
 from service.observability.request_record import OodOutcome, record_code
-from service.scheduling.batching import map_ok
-from service.scheduling.cost_model import BatchKey
 from service.settings import Settings
 
 if TYPE_CHECKING:

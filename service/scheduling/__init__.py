@@ -1,1 +1,1 @@
-"""When work runs: admission, dynamic batching and the cost model that chooses between event loop and thread."""
+"""Admission: how many requests run, wait and hold bytes, and which of them run in the event loop or in a thread."""

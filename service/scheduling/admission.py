@@ -14,11 +14,11 @@ from functools import partial
 from time import perf_counter_ns
 from typing import Any, Protocol, Self, TypeVar
 
+from latentwire.batching.batcher import BatchFunction, DynamicBatcher, Item, run_isolated
+from latentwire.batching.cost_model import BatchKey, new_cost_model
 from latentwire.timing import record
 from service.errors import ClientGone, Overloaded
 from service.observability.metrics import Metrics
-from service.scheduling.batching import BatchFunction, DynamicBatcher, Item, run_isolated
-from service.scheduling.cost_model import BatchKey, new_cost_model
 
 Result = TypeVar("Result")
 

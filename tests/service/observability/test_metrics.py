@@ -69,8 +69,8 @@ def test_micro_batches_are_counted_by_their_size(
     start: Callable[..., Client], png: bytes, bitstream: bytes, monkeypatch: pytest.MonkeyPatch, route: str
 ) -> None:
     # However slow this machine is.
-    monkeypatch.setattr("service.scheduling.cost_model.INLINE_LIMIT_NS", math.inf)
-    monkeypatch.setattr("service.scheduling.batching.MAX_BATCH_NS", 10**12)
+    monkeypatch.setattr("latentwire.batching.cost_model.INLINE_LIMIT_NS", math.inf)
+    monkeypatch.setattr("latentwire.batching.batcher.MAX_BATCH_NS", 10**12)
     client, body = start(), {"/encode": png, "/decode": bitstream}[route]
     client.post(route, body)
     assert value(client, "latentwire_micro_batch_size_count", route=route) == 1

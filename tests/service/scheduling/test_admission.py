@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 import anyio
 import pytest
 
+from latentwire.batching.cost_model import BatchKey
 from latentwire.encoder import Encoder
 from latentwire.imaging.image import Pixels
 from latentwire.timing import StageTimer, timed_stage
 from service.errors import ClientGone, Overloaded
 from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
-from service.scheduling.cost_model import BatchKey
 from tests.service.client import Client, assert_problem
 
 TIMEOUT_S = 60

@@ -1,26 +1,26 @@
 """Predicts the processor time of work, to decide whether it may run in the event loop.
 
-Handing work to a thread and taking its result back costs as much as a small request itself. Work in the event loop
-delays every other request, though, health probes included. So only work that is predicted to be short runs there.
+Handing work to a thread and taking its result back costs as much as the work for a small image. Work in the event loop
+delays everything else there, though, health probes included. So only work that is predicted to be short runs there.
 """
 
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import NamedTuple
 
-# 64 queued requests x 2 ms = 128 ms worst-case delay of the event loop.
+# 64 queued items x 2 ms = 128 ms worst-case delay of the event loop.
 INLINE_LIMIT_NS = 2_000_000
 # Bounds the memory: clients can make up any number of keys, for example by the numbers in their queries.
 MAX_BATCH_KEYS = 256
 
 
 class BatchKey(NamedTuple):
-    """Requests with equal keys do the same work and may be batched together.
+    """Items with equal keys are given to the same work and may be batched together.
 
-    `route` labels the work in metrics; `options` are the request's own choices.
+    `name` is that of the work in metrics; `options` are the choices for this item.
     """
 
-    route: str
+    name: str
     options: Hashable = None
 
 

@@ -1,4 +1,4 @@
-from service.scheduling.cost_model import INLINE_LIMIT_NS, MAX_BATCH_KEYS, BatchKey, CostEstimate, new_cost_model
+from latentwire.batching.cost_model import INLINE_LIMIT_NS, MAX_BATCH_KEYS, BatchKey, CostEstimate, new_cost_model
 
 
 def test_unknown_work_does_not_run_inline() -> None:

@@ -1,4 +1,4 @@
-"""Dynamic batching in the event loop: short work of requests that arrive together runs together.
+"""Dynamic batching in the event loop: short work on items that arrive together runs together.
 
 Running a graph once on eight images takes two thirds of the time of eight runs. The batcher sets no timer. It waits
 while each turn of the event loop brings more items, then runs the oldest micro-batch, even if that holds a single item.
@@ -12,8 +12,8 @@ from functools import cached_property
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, TypeVar
 
+from latentwire.batching.cost_model import BatchKey, CostEstimate
 from latentwire.timing import StageTimer, record, record_spans
-from service.scheduling.cost_model import BatchKey, CostEstimate
 
 # Larger batches gain little, and every item waits for the whole batch.
 MAX_BATCH_SIZE = 16
@@ -31,7 +31,7 @@ class DynamicBatcher:
     """Collects items by key and runs each key's items as one micro-batch. Use it from one event loop."""
 
     def __init__(self, on_batch: Callable[[str, int, StageTimer], None]) -> None:
-        """Start without items; `on_batch` gets the route, the size and the stages of each micro-batch that has run."""
+        """Start without items; `on_batch` gets the name, the size and the stages of each micro-batch that has run."""
         self._on_batch = on_batch
         self._pending: deque[_MicroBatch] = deque()
         self._open: dict[BatchKey, _MicroBatch] = {}
@@ -92,7 +92,7 @@ class DynamicBatcher:
         self._previous_batch_size = len(batch.items)
         self._queued -= self._previous_batch_size
         batch.run()
-        self._on_batch(batch.key.route, self._previous_batch_size, batch.timer)
+        self._on_batch(batch.key.name, self._previous_batch_size, batch.timer)
         if self._pending:
             # The next micro-batch runs after this one's responses and whatever else has arrived.
             self._loop.call_soon(self._flush_when_idle, self._queued)

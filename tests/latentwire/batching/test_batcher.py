@@ -1,18 +1,11 @@
 import asyncio
-import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
-from latentwire.imaging.image import Pixels, write_png
-from latentwire.model.onnx_session import Floats, OnnxModel
-from latentwire.timing import StageTimer, timed_stage
-from service.observability.metrics import Metrics
-from service.scheduling.admission import Admission
-from service.scheduling.batching import (
+from latentwire.batching.batcher import (
     MAX_BATCH_NS,
     MAX_BATCH_SIZE,
     BatchFunction,
@@ -20,8 +13,8 @@ from service.scheduling.batching import (
     map_ok,
     run_isolated,
 )
-from service.scheduling.cost_model import INLINE_LIMIT_NS, BatchKey, CostEstimate
-from tests.service.client import OCTETS, Client
+from latentwire.batching.cost_model import INLINE_LIMIT_NS, BatchKey, CostEstimate
+from latentwire.timing import StageTimer
 
 TIMEOUT_S = 60
 KEY = BatchKey("/encode")
@@ -40,10 +33,6 @@ class Recorder:
 
 def ignore(_route: str, _size: int, _timer: StageTimer) -> None:
     """Do nothing with a micro-batch that has run."""
-
-
-async def forever() -> None:
-    await asyncio.Event().wait()
 
 
 def expecting(time_ns: int = 1000) -> CostEstimate:
@@ -226,66 +215,3 @@ def test_map_ok_does_not_call_the_function_without_results() -> None:
     error = ValueError()
     assert map_ok([error], lambda _ok: pytest.fail("called")) == [error]
     assert map_ok([], lambda _ok: pytest.fail("called")) == []
-
-
-def test_each_request_records_the_spans_of_its_batch() -> None:
-    async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=9,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=10,
-            queue_timeout_s=TIMEOUT_S,
-            metrics=Metrics("1", "both"),
-        )
-
-        @timed_stage("infer")
-        def work(items: Sequence[int]) -> Sequence[int | Exception]:
-            return [ValueError("seven") if item == 7 else item for item in items]
-
-        async def request(item: int) -> StageTimer:
-            timer = StageTimer()
-            with timer:
-                try:
-                    assert await admission.run(work, item, forever, KEY) == item
-                except ValueError:
-                    assert item == 7
-            return timer
-
-        assert set((await request(0)).total_ns) == {"wait", "infer"}  # in a thread
-        first, failed = await asyncio.gather(request(1), request(7))
-        assert set(first.total_ns) == set(failed.total_ns) == {"wait"}  # the metrics get `infer` from the batcher
-        assert first.spans[-1] == failed.spans[-1]
-        assert first.spans[-1][0] == "infer"
-        admission.close()
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("on_ood", ["warn", "refuse"])
-def test_responses_are_the_same_batched_and_alone(
-    start: Callable[..., Client], pixels: Pixels, monkeypatch: pytest.MonkeyPatch, on_ood: str
-) -> None:
-    # However slow this machine is.
-    monkeypatch.setattr("service.scheduling.cost_model.INLINE_LIMIT_NS", math.inf)
-    monkeypatch.setattr("service.scheduling.batching.MAX_BATCH_NS", 10**12)
-    client = start(on_ood=on_ood)
-    pictures = [write_png(np.roll(pixels, shift)) for shift in range(6)] + [write_png(255 - pixels), b"no image"]
-    bitstreams = [client.encode(picture, accept=OCTETS, on_ood="warn").content for picture in pictures[:-1]]
-    run_graph, sizes = OnnxModel.run, []
-
-    def count(graph: OnnxModel, values: Floats) -> Floats:
-        sizes.append(len(values))
-        return run_graph(graph, values)
-
-    for path, bodies in (("/encode", pictures), ("/decode", [*bitstreams, b"no bitstream", bitstreams[0][:-1]])):
-        alone = [client.post(path, body) for body in bodies]
-        sizes.clear()
-        with monkeypatch.context() as patched:
-            patched.setattr(OnnxModel, "run", count)
-            batched = client.post_at_once(path, bodies)
-        assert [(each.status_code, each.content) for each in batched] == [
-            (each.status_code, each.content) for each in alone
-        ]
-        assert max(sizes) > 1
-    assert [each.status_code for each in batched[-2:]] == [400, 400]
