@@ -1,4 +1,4 @@
-"""Every error that the library raises on purpose.
+"""Every error that the library and its service raise on purpose.
 
 Each leaf is one thing that can be wrong. Its message is one sentence for the person who sent the input, without a path
 or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where they arise.
@@ -18,21 +18,42 @@ or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where the
     │   ├── DamagedChunk          a chunk of a container is damaged or missing
     │   └── InvalidVector         a code of the wrong length, or with a number that is not finite
     ├── InvalidArray              not an npy file of the expected type and dimensions, or cut short
-    └── ModelError                the files of a model cannot be used
-        ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
-        ├── UntrustedModel        the model is not signed, or not by a trusted key
-        ├── InvalidKeyFile        the keys for signatures cannot be read
-        ├── MissingGraph          the ONNX file of the encoder or the decoder is missing
-        ├── InvalidGraph          the ONNX file is not the file in the card, or has other inputs and outputs
-        ├── GoldenMismatch        the graph runs, but does not give the golden output for its golden input
-        ├── UnknownModel          no model has this name
-        ├── ModelNotReady         the model could not be opened, or failed its last golden check
-        └── UnusableFolder        a folder of models has none that can be opened, or no default
+    ├── ModelError                the files of a model cannot be used
+    │   ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
+    │   ├── UntrustedModel        the model is not signed, or not by a trusted key
+    │   ├── InvalidKeyFile        the keys for signatures cannot be read
+    │   ├── MissingGraph          the ONNX file of the encoder or the decoder is missing
+    │   ├── InvalidGraph          the ONNX file is not the file in the card, or has other inputs and outputs
+    │   ├── GoldenMismatch        the graph runs, but does not give the golden output for its golden input
+    │   ├── UnknownModel          no model has this name
+    │   ├── ModelNotReady         the model could not be opened, or failed its last golden check
+    │   └── UnusableFolder        a folder of models has none that can be opened, or no default
+    └── ServiceError              a service does not take or answer a request, whatever its image, code or model
+        ├── InvalidParameter      a parameter is unknown, or its value is invalid
+        ├── Unauthenticated       the route needs a key
+        ├── Forbidden             the key is for other routes
+        ├── WrongRole             the route belongs to the other role
+        ├── Overloaded            as many requests run and wait as allowed
+        ├── NotReady              the default model cannot be used, or the process stops
+        └── others                about bodies and media types
+
+`latentwire.problems` has the status and the code that a service sends each of them with; `latentwire.client` raises the
+same class again.
 """
 
 
 class CodecError(Exception):
-    """Base of all errors that the library raises on purpose."""
+    """Base of all errors that the library and its service raise on purpose.
+
+    Attributes:
+        code: of the problem document, if a service sent the error; else None.
+        status: HTTP status of that response.
+        request_id: id of that request, which the log of the service has, too.
+    """
+
+    code: str | None = None
+    status: int | None = None
+    request_id: str | None = None
 
 
 class ImageError(CodecError):
@@ -89,10 +110,10 @@ class DamagedChunk(CodeError):
     Attributes:
         chunk: number of the chunk, from 0.
         first: number of its first image, from 0.
-        images: number of images lost; None if all images from `first` on are lost.
+        images: number of images lost; None if all images from `first` on are lost, as of a service's response.
     """
 
-    def __init__(self, sentence: str, chunk: int, first: int, images: int | None) -> None:
+    def __init__(self, sentence: str, chunk: int = 0, first: int = 0, images: int | None = None) -> None:
         super().__init__(sentence)
         self.chunk = chunk
         self.first = first
@@ -145,3 +166,59 @@ class ModelNotReady(ModelError):
 
 class UnusableFolder(ModelError):
     """The folder of models cannot be read, has no model that can be opened, or no default."""
+
+
+class ServiceError(CodecError):
+    """A service does not take or answer the request, whatever its image, code or model."""
+
+
+class BatchTooLarge(ServiceError):
+    """The batch has more images than the limit."""
+
+
+class BodyStalled(ServiceError):
+    """The body, or its next bytes, did not come in time."""
+
+
+class BodyTooLarge(ServiceError):
+    """The body has more bytes than the limit."""
+
+
+class ClientGone(ServiceError):
+    """The client closed the connection before its response was ready, and does not read it."""
+
+
+class Forbidden(ServiceError):
+    """The key opens the other role's routes only: a sender's key on a receiver's route, or the reverse."""
+
+
+class InvalidMultipart(ServiceError):
+    """The body is not a form with exactly one file."""
+
+
+class InvalidParameter(ServiceError):
+    """A query parameter is unknown, or its value is invalid."""
+
+
+class NotAcceptable(ServiceError):
+    """The Accept header allows none of the types that the route can send."""
+
+
+class NotReady(ServiceError):
+    """The process must not get requests: its default model cannot be used, or it stops."""
+
+
+class Overloaded(ServiceError):
+    """As many requests run and wait as allowed."""
+
+
+class Unauthenticated(ServiceError):
+    """The route needs a key, and the request has no valid one."""
+
+
+class UnsupportedMediaType(ServiceError):
+    """The Content-Type header names a type that the route does not take."""
+
+
+class WrongRole(ServiceError):
+    """The route belongs to the role that this process does not have."""

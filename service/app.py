@@ -11,10 +11,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latentwire import __version__
+from latentwire.errors import WrongRole
 from latentwire.registry import Registry
 from service.api import decode, decode_batch, docs, encode, encode_batch, health, models
 from service.api.state import State
-from service.errors import WrongRole
 from service.http.problems import ProblemMiddleware
 from service.inference.readiness import Readiness
 from service.inference.registry import open_registry

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from latentwire.batching.batcher import map_ok
 from latentwire.batching.cost_model import BatchKey
-from latentwire.errors import CodecError, ModelMismatch
+from latentwire.errors import CodecError, InvalidParameter, ModelMismatch, UnsupportedMediaType
 from latentwire.format.bitstream import read_bitstream
 from latentwire.format.code_json import CodeJson, max_code_bytes, parse_code_json
 from latentwire.format.npy import npy_header
@@ -25,7 +25,6 @@ from service.api.bodies.code_sources import find_decoder
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
 from service.api.state import state_of
-from service.errors import InvalidParameter, ServiceError, UnsupportedMediaType
 from service.http.headers import client_of, parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS, PNG, WEBP
 from service.http.negotiation import is_binary, media_type_of, negotiate
@@ -115,7 +114,7 @@ def _read_code(spec: _RequestSpec, decoders: "ComponentSet[Decoder]", body: byte
         if spec.body_type == JSON:
             return _code_of_json(spec, decoders, parse_code_json(body))
         return _code_of_bitstream(spec, decoders, body)
-    except (CodecError, ServiceError) as error:
+    except CodecError as error:
         return error
 
 

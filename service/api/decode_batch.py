@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from starlette.types import Receive, Scope, Send
 
+from latentwire.errors import BatchTooLarge
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.selection.json_fields import JsonImageList
 from service.api.bodies.code_sources import CodeSource, open_code_source
 from service.api.bodies.streams import BatchExchange, admit_batch
 from service.api.state import state_of
-from service.errors import BatchTooLarge
 from service.http.headers import parse_content_headers
 from service.http.media_types import JSON, NPY
 from service.http.negotiation import negotiate

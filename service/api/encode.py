@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from latentwire.batching.batcher import map_ok
 from latentwire.batching.cost_model import BatchKey
-from latentwire.errors import ImageError
+from latentwire.errors import ImageError, InvalidMultipart, InvalidParameter, UnsupportedMediaType
 from latentwire.imaging.fitting import FittedImage, Pixels
 from latentwire.imaging.reader import ImageReader
 from latentwire.options import OnOod
@@ -22,7 +22,6 @@ from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
 from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
 from service.api.state import state_of
-from service.errors import InvalidMultipart, InvalidParameter, UnsupportedMediaType
 from service.http.headers import client_of, parse_content_headers
 from service.http.media_types import FORM, JSON, OCTETS
 from service.http.multipart import read_single_file

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from starlette.types import Receive, Scope, Send
 
-from latentwire.errors import OutOfDistribution
+from latentwire.errors import BatchTooLarge, OutOfDistribution
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.imaging.fitting import Fitting
@@ -21,7 +21,6 @@ from service.api.bodies.image_sources import ImageSource, open_image_source
 from service.api.bodies.streams import admit_batch
 from service.api.encode_options import parse_verify
 from service.api.state import state_of
-from service.errors import BatchTooLarge
 from service.http.headers import parse_content_headers
 from service.http.media_types import JSON, NPY, OCTETS
 from service.http.negotiation import negotiate

@@ -3,8 +3,8 @@
 import math
 from typing import NamedTuple
 
+from latentwire.errors import InvalidParameter
 from latentwire.options import BACKGROUNDS, FITS, FRAMINGS, ON_OOD, VERIFY, Background, Fit, Framing, OnOod, Verify
-from service.errors import InvalidParameter
 from service.http.query import parse_choice, parse_number, parse_positive_integer
 
 PARAMETERS = frozenset({"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr"})

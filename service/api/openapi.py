@@ -12,10 +12,10 @@ import yaml
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core.core_schema import LiteralSchema
 
+from latentwire.errors import Forbidden, Unauthenticated
 from latentwire.format.code_json import CodeJson
 from latentwire.model.card import ModelCard
-from service.errors import Forbidden, Unauthenticated
-from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
+from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 from service.middleware.auth import open_paths
 from service.settings import Settings
 

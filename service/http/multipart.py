@@ -10,7 +10,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartState, parse_options_header
 
-from service.errors import BodyTooLarge, InvalidMultipart
+from latentwire.errors import BodyTooLarge, InvalidMultipart
 from service.http.negotiation import is_binary, media_type_of
 
 # The limit of RFC 2046.

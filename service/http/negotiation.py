@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import mimeparse
 
-from service.errors import NotAcceptable
+from latentwire.errors import NotAcceptable
 
 MAX_ACCEPT_CHARACTERS = 2048
 

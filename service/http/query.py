@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from service.errors import InvalidParameter
+from latentwire.errors import InvalidParameter
 
 MAX_PARAMETERS = 16
 

@@ -6,8 +6,8 @@ Probes that come during a check share its result. So one graph at most runs for 
 import asyncio
 import threading
 
+from latentwire.errors import NotReady
 from latentwire.registry import Registry
-from service.errors import NotReady
 from service.observability.metrics import Metrics
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Forbidden, Unauthenticated
-from service.http.problems import PROBLEMS, problem_response
+from latentwire.errors import Forbidden, Unauthenticated
+from latentwire.problems import PROBLEMS
+from service.http.problems import problem_response
 from service.middleware.api_keys import Keys, role_of
 from service.settings import Role, Settings
 

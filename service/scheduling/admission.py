@@ -16,8 +16,8 @@ from typing import Any, Protocol, Self, TypeVar
 
 from latentwire.batching.batcher import BatchFunction, DynamicBatcher, Item, run_isolated
 from latentwire.batching.cost_model import BatchKey, new_cost_model
+from latentwire.errors import ClientGone, Overloaded
 from latentwire.timing import record
-from service.errors import ClientGone, Overloaded
 from service.observability.metrics import Metrics
 
 Result = TypeVar("Result")

@@ -5,8 +5,9 @@ import sys
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
+from latentwire.problems import HEAD_TOO_LARGE, INVALID_REQUEST, PROBLEM_MEDIA_TYPE, Problem
 from service.http.headers import find_fault
-from service.http.problems import HEAD_TOO_LARGE, INVALID_REQUEST, PROBLEM_MEDIA_TYPE, Problem, problem_json
+from service.http.problems import problem_json
 from service.observability.metrics import Metrics
 
 if sys.platform != "win32":

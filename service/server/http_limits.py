@@ -9,7 +9,7 @@ from typing import Any, cast
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.http.problems import INVALID_REQUEST, STALLED, Problem
+from latentwire.problems import INVALID_REQUEST, STALLED, Problem
 from service.server.coalescing_transport import CoalescingTransport
 from service.server.connections import FIRST_REQUEST_S, LAST_REQUEST_S, ConnectionPool, problem_bytes
 

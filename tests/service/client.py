@@ -9,7 +9,7 @@ import httpx
 from anyio.from_thread import BlockingPortal
 from starlette.applications import Starlette
 
-from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
+from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
 
 OCTETS = "application/octet-stream"
 JSON = "application/json"

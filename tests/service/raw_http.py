@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 
-from service.http.problems import PROBLEM_MEDIA_TYPE
+from latentwire.problems import PROBLEM_MEDIA_TYPE
 from tests.service.launching import PATIENCE_S, Server
 
 GET = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"

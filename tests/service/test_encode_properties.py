@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latentwire.format.bitstream import write_bitstream
-from service.http.problems import PROBLEM_MEDIA_TYPE
+from latentwire.problems import PROBLEM_MEDIA_TYPE
 from tests.service.client import JSON, OCTETS, Client
 from tests.service.hostile import BAD_IMAGES
 from tests.tiny_model import CODE_SIZE

@@ -14,8 +14,8 @@ import httpx
 from latentwire.encoder import EncodedImage
 from latentwire.errors import CodecError
 from latentwire.model.card import ModelCard
+from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 from latentwire.selection.assessment import GuardedImage, OodFinding
-from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 
 Half = Literal["sender", "receiver"]
 Check = Callable[[httpx.Response], None]

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latentwire.errors import InvalidVector
+from latentwire.errors import InvalidVector, UnsupportedMediaType
 from latentwire.format.container import Frame
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.npy import NpyReader
 from latentwire.imaging import image
 from service.api.bodies.streams import check_batch_size
-from service.errors import UnsupportedMediaType
 from service.http.media_types import NPY, OCTETS
 from service.http.negotiation import is_binary, media_type_of
 from service.settings import Settings

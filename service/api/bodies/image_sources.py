@@ -5,13 +5,12 @@ from typing import cast
 
 import numpy as np
 
-from latentwire.errors import ImageError, ImageMismatch, InvalidArray
+from latentwire.errors import ImageError, ImageMismatch, InvalidArray, UnsupportedMediaType
 from latentwire.format.npy import NpyReader
 from latentwire.imaging import image
 from latentwire.imaging.fitting import MODE_OF_CHANNELS, FittedImage, FittedImages
 from latentwire.imaging.reader import ImageReader
 from service.api.bodies.streams import check_batch_size
-from service.errors import UnsupportedMediaType
 from service.http.media_types import FORM, NPY
 from service.http.multipart import FileForm
 from service.http.negotiation import is_binary, media_type_of

@@ -5,7 +5,7 @@ from typing import Self, cast
 
 from starlette.types import Message, Receive
 
-from service.errors import BodyStalled, BodyTooLarge, ClientGone
+from latentwire.errors import BodyStalled, BodyTooLarge, ClientGone
 from service.http.headers import ContentHeaders
 from service.scheduling.admission import BodyBudget
 from service.settings import Settings

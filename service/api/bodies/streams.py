@@ -11,10 +11,9 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Message, Receive, Scope, Send
 
-from latentwire.errors import CodecError
+from latentwire.errors import BatchTooLarge, BodyStalled, ClientGone, CodecError
 from service.api.bodies.read_body import body_too_large, piece_of, wait_for_disconnect
 from service.api.state import state_of
-from service.errors import BatchTooLarge, BodyStalled, ClientGone, ServiceError
 from service.http.headers import parse_content_headers
 from service.scheduling.admission import RunPart
 from service.settings import Settings
@@ -118,8 +117,7 @@ async def admit_batch(scope: Scope, receive: Receive, send: Send) -> AsyncIterat
     """Admit a batch; the response ends with the `async with` block.
 
     Raises:
-        ServiceError: the request is refused, and no response has begun.
-        CodecError: likewise.
+        CodecError: the request is refused, and no response has begun.
     """
     state = state_of(scope)
     settings = state.settings
@@ -131,7 +129,7 @@ async def admit_batch(scope: Scope, receive: Receive, send: Send) -> AsyncIterat
             async with _limit_time(settings.batch_timeout_s, "the batch did not end"):
                 yield exchange
                 await exchange.finish()
-        except (ServiceError, CodecError) as error:
+        except CodecError as error:
             if not exchange.started:
                 raise
             # The server closes the connection of a response that has no end.

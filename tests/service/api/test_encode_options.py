@@ -1,8 +1,8 @@
 import pytest
 
+from latentwire.errors import InvalidParameter
 from latentwire.options import OnOod
 from service.api.encode_options import EncodeOptions, parse_encode_options, parse_verify
-from service.errors import InvalidParameter
 
 
 def parse(on_ood: OnOod = "fallback", has_decoder: bool = True, **parameters: str) -> EncodeOptions:

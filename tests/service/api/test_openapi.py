@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.http.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
+from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
 from tests.service.client import Client
 
 ROUTES = {

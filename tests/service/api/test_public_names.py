@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from latentwire.problems import ALL_PROBLEMS, PROBLEMS
 from latentwire.timing import StageTimer
 from service.api import decode, decode_batch, encode_batch, encode_options
 from service.api.openapi import openapi_document
 from service.http.headers import ContentHeaders
-from service.http.problems import ALL_PROBLEMS, PROBLEMS, response_to
+from service.http.problems import response_to
 from service.middleware.instrumentation import REQUEST_ID_HEADER
 from service.observability.metrics import Metrics
 from service.observability.request_record import RequestRecord

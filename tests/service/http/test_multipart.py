@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from service.errors import InvalidMultipart
+from latentwire.errors import InvalidMultipart
 from service.http.multipart import FileForm, read_single_file
 
 TYPE = "multipart/form-data; boundary=b"

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from service.errors import NotAcceptable
+from latentwire.errors import NotAcceptable
 from service.http.negotiation import MAX_ACCEPT_CHARACTERS, media_type_of, negotiate
 
 OFFERED = ("image/png", "image/webp", "application/x-npy", "application/json")

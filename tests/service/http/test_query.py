@@ -1,6 +1,6 @@
 import pytest
 
-from service.errors import InvalidParameter
+from latentwire.errors import InvalidParameter
 from service.http.query import parse_query
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from latentwire.batching.cost_model import BatchKey
 from latentwire.encoder import Encoder
+from latentwire.errors import ClientGone, Overloaded
 from latentwire.imaging.image import Pixels
 from latentwire.timing import StageTimer, timed_stage
-from service.errors import ClientGone, Overloaded
 from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
 from tests.service.client import Client, assert_problem

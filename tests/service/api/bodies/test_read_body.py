@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive
 
+from latentwire.errors import BodyStalled, BodyTooLarge, ClientGone
 from service.api.bodies.read_body import read_body, wait_for_disconnect
-from service.errors import BodyStalled, BodyTooLarge, ClientGone
 from service.http.headers import ContentHeaders
 from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
