@@ -56,14 +56,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         opened = registry or open_registry(settings)
-        admission = Admission(
-            settings.max_concurrency,
-            settings.max_queue_size,
-            settings.max_concurrent_batches,
-            settings.max_buffered_body_bytes,
-            settings.queue_timeout_s,
-            metrics,
-        )
+        admission = Admission(settings, metrics)
         metrics.set_models(opened.cards.values(), opened.default)
         metrics.show_ready_models(opened.cards, opened.failures)
         readiness = Readiness(opened, metrics, strict=settings.strict_models, stopping=stopping)

@@ -19,6 +19,7 @@ from latentwire.batching.cost_model import BatchKey, new_cost_model
 from latentwire.errors import ClientGone, Overloaded
 from latentwire.timing import record
 from service.observability.metrics import Metrics
+from service.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -33,21 +34,9 @@ class RunPart(Protocol):
 class Admission:
     """Running slots with a queue before them. Use it from one event loop."""
 
-    def __init__(
-        self,
-        max_concurrency: int,
-        max_queue_size: int,
-        max_concurrent_batches: int,
-        max_buffered_body_bytes: int,
-        queue_timeout_s: float,
-        metrics: Metrics,
-    ) -> None:
-        """Start with all slots free; the limits are the settings of the same names, and `metrics` shows the load."""
-        self._max_concurrency = max_concurrency
-        self._max_queue_size = max_queue_size
-        self._max_batches = max_concurrent_batches
-        self._max_buffered_bytes = max_buffered_body_bytes
-        self._queue_timeout_s = queue_timeout_s
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Start with all slots free; `settings` has the limits, and `metrics` shows the load."""
+        self._settings = settings
         self._metrics = metrics
         self.admitted = 0  # requests that run or wait
         self.buffered_bytes = 0  # body bytes in memory
@@ -56,7 +45,7 @@ class Admission:
         self._in_threads = 0
         self._estimate_of = new_cost_model()
         self._batcher = DynamicBatcher(metrics.observe_micro_batch)
-        self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="codec")
+        self._threads = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="codec")
 
     def reserve(self, client: str) -> "BodyBudget":
         """Return an empty budget for the body of a new request of a client, which is known by its address.
@@ -95,10 +84,10 @@ class Admission:
         self._show_load()
         try:
             estimate = None if batch_key is None else self._estimate_of(batch_key)
-            if batch_key and estimate and estimate.runs_inline and self._in_threads < self._max_concurrency:
+            if batch_key and estimate and estimate.runs_inline and self._in_threads < self._settings.max_concurrency:
                 return await self._batcher.submit(work, item, batch_key, estimate)
             job, results = self._start_thread(partial(run_isolated, work, [item], estimate))
-            if self.admitted > self._max_concurrency:
+            if self.admitted > self._settings.max_concurrency:
                 await self._wait_in_queue(job, results, wait_for_disconnect)
             (result,) = await results
             if isinstance(result, Exception):
@@ -115,7 +104,7 @@ class Admission:
         Raises:
             Overloaded: as many batches as allowed are running.
         """
-        if self._batches >= self._max_batches:
+        if self._batches >= self._settings.max_concurrent_batches:
             raise Overloaded("the service runs as many batches as it may; send this batch again a little later")
         self._batches += 1
         self._show_load()
@@ -131,19 +120,18 @@ class Admission:
         gone = asyncio.ensure_future(wait_for_disconnect())
         try:
             either: list[asyncio.Future[Any]] = [result, gone]
-            await asyncio.wait(either, timeout=self._queue_timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=self._settings.queue_timeout_s, return_when=asyncio.FIRST_COMPLETED)
             # A thread that has begun cannot be stopped; its request keeps its slot until it ends.
             if not result.done() and job.cancel():
                 if gone.done():
                     raise ClientGone("the connection was closed while the request waited for its turn")
-                raise Overloaded(
-                    f"the request's turn did not come within {self._queue_timeout_s} seconds; send it again later"
-                )
+                waited_s = self._settings.queue_timeout_s
+                raise Overloaded(f"the request's turn did not come within {waited_s} seconds; send it again later")
         finally:
             gone.cancel()
 
     def _check_capacity(self) -> None:
-        if self.admitted >= self._max_concurrency + self._max_queue_size:
+        if self.admitted >= self._settings.max_concurrency + self._settings.max_queue_size:
             raise Overloaded("the service is at its limit of requests; send the request again a little later")
 
     def _buffer(self, client: str, size: int) -> None:
@@ -173,7 +161,7 @@ class Admission:
         self._in_threads -= 1
 
     def _show_load(self) -> None:
-        running = min(self.admitted, self._max_concurrency)
+        running = min(self.admitted, self._settings.max_concurrency)
         self._metrics.show(
             requests_in_flight=running, requests_queued=self.admitted - running, batches_in_flight=self._batches
         )
@@ -189,6 +177,7 @@ class BodyBudget:
     def __init__(self, admission: Admission, client: str) -> None:
         self._admission = admission
         self._client = client
+        self._max_bytes = admission._settings.max_buffered_body_bytes
         self._bytes = 0
 
     def add(self, size: int) -> None:
@@ -200,10 +189,10 @@ class BodyBudget:
         """
         admission = self._admission
         of_client = admission._bytes_of_clients.get(self._client, 0)
-        if of_client > self._bytes and of_client + size > admission._max_buffered_bytes // 2:
+        if of_client > self._bytes and of_client + size > self._max_bytes // 2:
             raise Overloaded("the service buffers as many body bytes of this client as it may; send fewer at a time")
         others = admission.buffered_bytes - self._bytes
-        if others and admission.buffered_bytes + size > admission._max_buffered_bytes:
+        if others and admission.buffered_bytes + size > self._max_bytes:
             raise Overloaded("the service buffers as many body bytes as it may; send the request again a little later")
         self._bytes += size
         admission._buffer(self._client, size)

@@ -3,12 +3,13 @@
 import contextlib
 import sys
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from latentwire.problems import HEAD_TOO_LARGE, INVALID_REQUEST, PROBLEM_MEDIA_TYPE, Problem
 from service.http.headers import find_fault
 from service.http.problems import problem_json
 from service.observability.metrics import Metrics
+from service.settings import Settings
 
 if sys.platform != "win32":
     import resource
@@ -25,34 +26,6 @@ Header = tuple[bytes, bytes]
 Refusal = tuple[Problem, str]
 
 
-class Limits(NamedTuple):
-    """Limits of each connection, and of their number."""
-
-    header_timeout_s: float
-    io_idle_timeout_s: float
-    max_header_bytes: int
-    max_headers: int
-    max_connections: int
-
-    def refusal_of(
-        self, version: str, url: bytes, headers: list[Header], received_bytes: int, requests_before: int
-    ) -> Refusal | None:
-        """Return why a request is refused, or None; `received_bytes` hold its headers, and perhaps more."""
-        is_long = received_bytes > self.max_header_bytes and _size(url, headers) > self.max_header_bytes
-        if is_long or len(headers) > self.max_headers:
-            return self.too_large
-        if requests_before >= MAX_PIPELINED:
-            return INVALID_REQUEST, f"more than {MAX_PIPELINED} requests arrived before the first response"
-        fault = find_fault(version, headers)
-        return None if fault is None else (INVALID_REQUEST, fault)
-
-    @property
-    def too_large(self) -> Refusal:
-        """What is said of headers that are too many or too large."""
-        limit = f"{self.max_header_bytes:,} bytes in {self.max_headers} headers"
-        return HEAD_TOO_LARGE, f"a request may have {limit}; send fewer"
-
-
 class Connection(Protocol):
     """What the pool needs of a connection."""
 
@@ -66,9 +39,11 @@ class Connection(Protocol):
 class ConnectionPool:
     """All connections of one process. Used from one event loop."""
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
-        self.limits = limits
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Start without connections; `settings` has the limits of each connection, and of their number."""
+        self.settings = settings
         self.metrics = metrics
+        self._max_connections = allow_connections(settings.max_connections)
         self.is_stopping = False
         self._open: set[Connection] = set()
         # Connections without a request, and those whose client has yet to send or read the rest of one. The connection
@@ -76,10 +51,29 @@ class ConnectionPool:
         self._idle: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}
 
+    def refusal_of(
+        self, version: str, url: bytes, headers: list[Header], received_bytes: int, requests_before: int
+    ) -> Refusal | None:
+        """Return why a request is refused, or None; `received_bytes` hold its headers, and perhaps more."""
+        max_bytes = self.settings.max_header_bytes
+        is_long = received_bytes > max_bytes and _size(url, headers) > max_bytes
+        if is_long or len(headers) > self.settings.max_headers:
+            return self.head_too_large
+        if requests_before >= MAX_PIPELINED:
+            return INVALID_REQUEST, f"more than {MAX_PIPELINED} requests arrived before the first response"
+        fault = find_fault(version, headers)
+        return None if fault is None else (INVALID_REQUEST, fault)
+
+    @property
+    def head_too_large(self) -> Refusal:
+        """What is said of headers that are too many or too large."""
+        limit = f"{self.settings.max_header_bytes:,} bytes in {self.settings.max_headers} headers"
+        return HEAD_TOO_LARGE, f"a request may have {limit}; send fewer"
+
     def add(self, connection: Connection) -> None:
         """Count a connection in; if there are too many, close one that is idle, else one that waits, else this one."""
         self._open.add(connection)
-        if len(self._open) > self.limits.max_connections:
+        if len(self._open) > self._max_connections:
             oldest = next(iter(self._idle or self._waiting or [connection]))
             oldest.abort("evicted")
             # The event loop reports the loss of the connection later.

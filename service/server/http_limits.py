@@ -19,7 +19,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, pool: ConnectionPool, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
-        self._pool, self._limits = pool, pool.limits
+        self._pool, self._settings = pool, pool.settings
         self._bytes_outside_bodies = 0  # since the last byte of a body: of headers, trailers, and around chunks
         self._running: RequestResponseCycle | None = None
         self._refusal = INVALID_REQUEST, "this is not a well-formed HTTP/1.1 request"
@@ -52,8 +52,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Parse bytes; refuse headers, trailers and chunk extensions without an end."""
         self._bytes_outside_bodies += len(data)
         super().data_received(data)
-        if self._bytes_outside_bodies > self._limits.max_header_bytes:
-            self._refuse(*self._limits.too_large)
+        if self._bytes_outside_bodies > self._settings.max_header_bytes:
+            self._refuse(*self._pool.head_too_large)
         elif self.has_request:
             self._pool.set_waiting(self) if self.cycle.more_body else self._pool.set_working(self)
         elif self._header_timer.cancelled():
@@ -66,7 +66,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start a request, unless its headers are too large or wrong."""
         version, size = self.parser.get_http_version(), self._bytes_outside_bodies
-        if refusal := self._limits.refusal_of(version, self.url, self.headers, size, len(self.pipeline)):
+        if refusal := self._pool.refusal_of(version, self.url, self.headers, size, len(self.pipeline)):
             self._refusal = refusal
             raise HttpParserError
         self._bytes_outside_bodies = 0
@@ -92,7 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Wait for a client that does not read its response."""
         super().pause_writing()
         self._pool.set_waiting(self)
-        self._write_timer = self.loop.call_later(self._limits.io_idle_timeout_s, self.abort, "write-timeout")
+        self._write_timer = self.loop.call_later(self._settings.io_idle_timeout_s, self.abort, "write-timeout")
 
     def resume_writing(self) -> None:
         """Write on."""
@@ -136,10 +136,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _await_headers(self) -> asyncio.TimerHandle:
-        return self.loop.call_later(self._limits.header_timeout_s, self._on_header_timeout)
+        return self.loop.call_later(self._settings.header_timeout_s, self._on_header_timeout)
 
     def _on_header_timeout(self) -> None:
         if self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope):
-            self._refuse(STALLED, f"the headers did not arrive within {self._limits.header_timeout_s:g} seconds")
+            self._refuse(STALLED, f"the headers did not arrive within {self._settings.header_timeout_s:g} seconds")
         else:
             self._close("no-request")

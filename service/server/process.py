@@ -17,7 +17,7 @@ from latentwire.registry import Registry
 from service.app import create_app
 from service.errors import StartupRefused
 from service.inference.registry import open_registry
-from service.server.connections import ConnectionPool, Limits, allow_connections
+from service.server.connections import ConnectionPool
 from service.server.http_limits import LimitedHttpProtocol
 from service.server.shutdown import GracefulShutdown
 from service.server.tls import Certificate, open_certificate
@@ -51,14 +51,7 @@ class ServingProcess:
         stopping = threading.Event()
         certificate = open_certificate(settings)
         app = create_app(settings, registry, stopping)
-        limits = Limits(
-            settings.header_timeout_s,
-            settings.io_idle_timeout_s,
-            settings.max_header_bytes,
-            settings.max_headers,
-            allow_connections(settings.max_connections),
-        )
-        self._parts = _Parts(app, ConnectionPool(limits, app.state.metrics), certificate, stopping)
+        self._parts = _Parts(app, ConnectionPool(settings, app.state.metrics), certificate, stopping)
 
     def make_app(self) -> Starlette:
         """Return the application. uvicorn calls this once, in the event loop that serves it."""

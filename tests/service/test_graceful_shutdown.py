@@ -160,7 +160,7 @@ import sys, threading, time
 import uvicorn
 import service.server.shutdown
 from service.observability.metrics import Metrics
-from service.server.connections import ConnectionPool, Limits
+from service.server.connections import ConnectionPool
 from service.server.server import listen
 from service.settings import Settings
 
@@ -176,7 +176,7 @@ async def app(scope, receive, send):
 
 def make_app():
     settings = Settings(drain_period_s=0, graceful_shutdown_timeout_s=1)
-    pool = ConnectionPool(Limits(1, 1, 1, 1, 1), Metrics("0", "both"))
+    pool = ConnectionPool(settings, Metrics("0", "both"))
     kept.append(service.server.shutdown.GracefulShutdown(settings, threading.Event(), pool))
     return app
 

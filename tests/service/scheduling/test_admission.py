@@ -14,6 +14,7 @@ from latentwire.imaging.image import Pixels
 from latentwire.timing import StageTimer, timed_stage
 from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
+from service.settings import Settings
 from tests.service.client import Client, assert_problem
 
 TIMEOUT_S = 60
@@ -44,7 +45,7 @@ def as_it_is(items: Sequence[str]) -> list[str]:
     return list(items)
 
 
-def admission_of(**changes: Any) -> Admission:
+def admission_of(metrics: Metrics | None = None, **changes: Any) -> Admission:
     """One slot, without a queue, unless `changes` says otherwise."""
     limits: dict[str, Any] = {
         "max_concurrency": 1,
@@ -52,9 +53,9 @@ def admission_of(**changes: Any) -> Admission:
         "max_concurrent_batches": 1,
         "max_buffered_body_bytes": 10,
         "queue_timeout_s": TIMEOUT_S,
-        "metrics": RecordedMetrics(),
     }
-    return Admission(**(limits | changes))
+    # Some are smaller than an operator may set.
+    return Admission(Settings.model_construct(**(limits | changes)), metrics or RecordedMetrics())
 
 
 class Gate:

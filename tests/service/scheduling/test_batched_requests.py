@@ -12,6 +12,7 @@ from latentwire.model.onnx_session import Floats, OnnxModel
 from latentwire.timing import StageTimer, timed_stage
 from service.observability.metrics import Metrics
 from service.scheduling.admission import Admission
+from service.settings import Settings
 from tests.service.client import OCTETS, Client
 
 TIMEOUT_S = 60
@@ -28,14 +29,7 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def test_each_request_records_the_spans_of_its_batch() -> None:
     async def scenario() -> None:
-        admission = Admission(
-            max_concurrency=1,
-            max_queue_size=9,
-            max_concurrent_batches=1,
-            max_buffered_body_bytes=10,
-            queue_timeout_s=TIMEOUT_S,
-            metrics=Metrics("1", "both"),
-        )
+        admission = Admission(Settings(max_concurrency=1, max_queue_size=9), Metrics("1", "both"))
 
         @timed_stage("infer")
         def work(items: Sequence[int]) -> Sequence[int | Exception]:

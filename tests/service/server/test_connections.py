@@ -3,7 +3,8 @@ import resource
 import pytest
 
 from service.observability.metrics import Metrics
-from service.server.connections import ConnectionPool, Limits, allow_connections
+from service.server.connections import ConnectionPool, allow_connections
+from service.settings import Settings
 
 
 class FakeConnection:
@@ -19,7 +20,7 @@ class FakeConnection:
 
 
 def make_pool(max_connections: int) -> ConnectionPool:
-    return ConnectionPool(Limits(1, 1, 1, 1, max_connections), Metrics("0", "both"))
+    return ConnectionPool(Settings(max_connections=max_connections), Metrics("0", "both"))
 
 
 def test_the_connection_that_was_idle_longest_goes_first() -> None:

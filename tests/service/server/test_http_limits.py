@@ -13,8 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.observability.metrics import Metrics
-from service.server.connections import MAX_PIPELINED, ConnectionPool, Limits
+from service.server.connections import MAX_PIPELINED, ConnectionPool
 from service.server.http_limits import LimitedHttpProtocol
+from service.settings import Settings
 from tests.service.launching import PATIENCE_S, ROOT, LaunchServer, Server, wait_until
 from tests.service.raw_http import GET, assert_raw_problem, connect, is_closed, read_to_end
 
@@ -117,7 +118,7 @@ def test_uvicorn_has_the_internal_names_that_the_limits_use() -> None:
     assert "send_400_response" in vars(HttpToolsProtocol)
 
     async def look() -> None:
-        _, protocol = connect_wire(ConnectionPool(Limits(60, 60, 1000, 10, 10), Metrics("0", "both")))
+        _, protocol = connect_wire(ConnectionPool(Settings(), Metrics("0", "both")))
         assert protocol.cycle is None
         assert protocol.scope is None
         protocol.data_received(GET[:-2])
@@ -143,7 +144,7 @@ def test_no_other_file_uses_internal_names_of_uvicorn() -> None:
 
 def test_a_connection_goes_on_after_a_response_and_closes_after_one_when_the_process_stops() -> None:
     async def look() -> None:
-        pool = ConnectionPool(Limits(60, 60, 1000, 10, 10), Metrics("0", "both"))
+        pool = ConnectionPool(Settings(), Metrics("0", "both"))
         wire, protocol = connect_wire(pool)
         for number in (1, 2):
             protocol.data_received(GET)
@@ -226,7 +227,7 @@ def test_a_connection_without_another_request_is_closed(hasty: Server, first: by
 )
 def test_large_headers_are_refused(sent: bytes) -> None:
     async def look() -> bytes:
-        pool = ConnectionPool(Limits(60, 60, 32 << 10, 100, 10), Metrics("0", "both"))
+        pool = ConnectionPool(Settings(), Metrics("0", "both"))
         wire, protocol = connect_wire(pool)
         protocol.server_state.default_headers = [(b"x-content-type-options", b"nosniff")]
         for start in range(0, len(sent), 10_000):

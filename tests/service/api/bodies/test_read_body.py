@@ -25,14 +25,8 @@ def receiving(*messages: Message) -> tuple[Receive, list[Message]]:
 
 
 def small_admission() -> Admission:
-    return Admission(
-        max_concurrency=1,
-        max_queue_size=0,
-        max_concurrent_batches=1,
-        max_buffered_body_bytes=1000,
-        queue_timeout_s=1,
-        metrics=Metrics("1", "both"),
-    )
+    settings = Settings(max_concurrency=1, max_queue_size=0, max_buffered_body_bytes=1000)
+    return Admission(settings, Metrics("1", "both"))
 
 
 def read(
