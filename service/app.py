@@ -20,6 +20,7 @@ from service.inference.readiness import Readiness
 from service.inference.registry import open_registry
 from service.middleware.api_keys import open_keys
 from service.middleware.auth import AuthMiddleware, open_paths
+from service.middleware.cross_origin import share_with
 from service.middleware.instrumentation import InstrumentationMiddleware
 from service.observability.metrics import Metrics
 from service.observability.tracing import Tracer
@@ -74,6 +75,8 @@ def create_app(
     served: ASGIApp = ProblemMiddleware(app.router)
     if keys is not None:
         served = AuthMiddleware(served, keys, open_paths(settings))
+    if settings.cors_origins:
+        served = share_with(settings.cors_origins, served)
     log_requests = settings.access_log and settings.log_format == "json"
     # In place of Starlette's own middleware: ours also sees the responses to unexpected errors.
     app.middleware_stack = InstrumentationMiddleware(served, metrics, tracer, log_requests=log_requests)

@@ -30,6 +30,8 @@ LogFormat = Literal["text", "json"]
 _PROTECTING = {f"LATENTWIRE_{name}" for name in ("API_KEYS", "API_KEYS_FILE", "TLS_CERTIFICATE", "TLS_KEY")}
 # Variables of the edge and of training, and those that Kubernetes sets for services whose names begin with latentwire.
 _OTHER_VARIABLES = re.compile(r"EDGE_.*|DATA|(.*_)?SERVICE_(HOST|PORT).*|(.*_)?PORT(_\d+_(TCP|UDP|SCTP).*)?")
+# As browsers send it: in lower case, without a path and without the scheme's own port.
+_ORIGIN = re.compile(r"(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 Seconds = Annotated[int, Field(ge=1, le=3600)]
 
 
@@ -158,6 +160,9 @@ class Settings(BaseSettings):
         None, description="the API keys themselves; set them by the variable, other users of the host can read flags"
     )
     metrics_without_auth: bool = Field(False, description="answer /metrics without a key")
+    cors_origins: str | None = Field(
+        None, description="origins, separated by commas, whose pages may use the service; by default no other's may"
+    )
 
     # Operation
     drain_period_s: int = Field(
@@ -171,6 +176,16 @@ class Settings(BaseSettings):
     @classmethod
     def _check_formats(cls, formats: str) -> str:
         return ",".join(parse_formats(formats))
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: str | None) -> str | None:
+        for origin in origins.split(",") if origins else ():
+            if origin == "*":
+                raise ValueError("'*' would let every page on the web use the service; name the origins")
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"'{origin}' is not an origin as browsers send it, such as https://a.example:8443")
+        return origins
 
     @field_validator("workers")
     @classmethod

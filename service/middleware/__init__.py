@@ -1,1 +1,1 @@
-"""The middleware around every route: instrumentation, and authentication if keys are set."""
+"""The middleware around every route: instrumentation, cross-origin sharing and authentication if they are set."""

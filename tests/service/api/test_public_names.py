@@ -15,6 +15,7 @@ from service.api import decode, decode_batch, encode_batch, encode_options
 from service.api.openapi import openapi_document
 from service.http.headers import ContentHeaders
 from service.http.problems import response_to
+from service.middleware.cross_origin import RESPONSE_HEADERS
 from service.middleware.instrumentation import REQUEST_ID_HEADER
 from service.observability.metrics import Metrics
 from service.observability.request_record import RequestRecord
@@ -128,11 +129,12 @@ def test_response_headers(rows: list[Row], start: Callable[..., Client], png: by
     def known_problem(kind: type[Exception]) -> set[str]:
         return set(response_to(kind.__new__(kind)).headers)
 
-    client, keyed = start(), start(api_keys="0123456789abcdefghij")
+    client, keyed, shared = start(), start(api_keys="0123456789abcdefghij"), start(cors_origins="https://a.example")
     responses = [
         client.encode(png, accept=OCTETS),
         *(client.get(path) for path in ("/", "/docs", "/encode", "/metrics", "/nowhere")),
         keyed.get("/models"),
+        shared.get("/models", headers={"Origin": "https://a.example"}),
     ]
     found = {name for response in responses for name in response.headers}
     found |= {name for kind in PROBLEMS for name in known_problem(kind)}
@@ -146,6 +148,8 @@ def test_response_headers(rows: list[Row], start: Callable[..., Client], png: by
 def test_headers_of_the_document(rows: list[Row], document: dict[str, Any]) -> None:
     found = {name for _, operation in operations(document) for name in operation["responses"]["200"].get("headers", {})}
     assert {name for name in named(rows, "response header") if name.startswith("Latentwire-")} == found
+    # Pages of other origins may read them, too.
+    assert found <= set(RESPONSE_HEADERS)
 
 
 def test_request_headers(rows: list[Row]) -> None:
