@@ -6,12 +6,10 @@ Each file is kept in memory, and its size is limited. Nothing is spooled to disk
 import re
 from collections import deque
 
-from python_multipart import MultipartParser
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartState, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from latentwire.errors import BodyTooLarge, InvalidMultipart
-from service.http.negotiation import is_binary, media_type_of
+from service.http.negotiation import is_binary
 
 # The limit of RFC 2046.
 MAX_BOUNDARY_CHARACTERS = 70
@@ -20,7 +18,7 @@ MAX_CONTENT_TYPE_CHARACTERS = 1000
 MAX_FIELDS = 100
 
 # `filename*` is a name in an encoding, and `filename*0` the first part of one (RFC 2231). The parser drops both.
-_ENCODED_NAME = re.compile(rb";\s*filename\*[0-9]*\*?", re.IGNORECASE)
+_ENCODED_NAME = re.compile(r";\s*filename\*[0-9]*\*?", re.IGNORECASE)
 
 _FILE_ADVICE = "send the image as the form's only file, for example with curl's -F file=@image.png"
 _FILES_ADVICE = "send the images as files, for example with curl's -F file=@a.png -F file=@b.png"
@@ -53,7 +51,7 @@ class FileForm:
         """
         if len(content_type) > MAX_CONTENT_TYPE_CHARACTERS:
             raise InvalidMultipart(f"the Content-Type header is longer than {MAX_CONTENT_TYPE_CHARACTERS} characters")
-        boundary = parse_options_header(content_type)[1].get(b"boundary")
+        boundary = parse_options_header(content_type)[1].get("boundary")
         if not boundary:
             raise InvalidMultipart("the Content-Type header names no boundary")
         if len(boundary) > MAX_BOUNDARY_CHARACTERS:
@@ -65,18 +63,7 @@ class FileForm:
         self._is_file = self._has_name = False
         self._files: deque[bytes] = deque()
         self._data = bytearray()
-        self._disposition = self._type = b""
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        callbacks = {
-            "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._begin_part,
-            "on_part_data": self._add_data,
-            "on_part_end": self._end_part,
-        }
-        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        self._parser = _Parser(boundary, header_charset="latin-1")
 
     def feed(self, data: bytes) -> None:
         """Take in the bytes that come next.
@@ -86,8 +73,15 @@ class FileForm:
             BodyTooLarge: one of the files is too long.
         """
         try:
-            self._parser.write(data)
-        except FormParserError as error:
+            # Without bytes, the parser would take the form for ended.
+            for event in self._parser.parse(data) if data else ():
+                if event is None:
+                    self._end_part()
+                elif isinstance(event, MultipartSegment):
+                    self._begin_part(event)
+                elif self._is_file:
+                    self._add_data(event)
+        except MultipartError as error:
             message = f"the body is not a well-formed multipart/form-data form; {self._advice}"
             raise InvalidMultipart(message) from error
 
@@ -101,32 +95,26 @@ class FileForm:
         Raises:
             InvalidMultipart: it is cut short, or has no file.
         """
-        if self._parser.state not in (MultipartState.START, MultipartState.END):
-            raise InvalidMultipart("the form is cut short: its closing boundary is missing")
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            message = f"the form is cut short, or not one: its closing boundary is missing; {self._advice}"
+            raise InvalidMultipart(message) from error
         if self._files_read == 0:
             raise InvalidMultipart(f"the form has no file; {self._advice}")
 
-    def _end_header(self) -> None:
-        name = self._header_name.lower()
-        if name == b"content-disposition":
-            self._disposition = bytes(self._header_value)
-        elif name == b"content-type":
-            self._type = bytes(self._header_value)
-        self._header_name.clear()
-        self._header_value.clear()
+    def _begin_part(self, part: MultipartSegment) -> None:
+        file_name = part.filename
+        if file_name is None:
+            disposition = _ENCODED_NAME.sub("; filename", part.header("Content-Disposition", ""))
+            file_name = parse_options_header(disposition)[1].get("filename")
+        media_type = part.content_type or ""
+        has_image_type = media_type.startswith("image/") or (media_type != "" and is_binary(media_type))
+        self._has_name = has_image_type if file_name is None else file_name != ""
+        self._is_file = file_name is not None or has_image_type
 
-    def _begin_part(self) -> None:
-        options = parse_options_header(_ENCODED_NAME.sub(b"; filename", self._disposition))[1]
-        media_type = media_type_of(self._type.decode("latin-1"))
-        has_image_type = media_type.startswith("image/") or (media_type and is_binary(media_type))
-        self._has_name = bool(options.get(b"filename", has_image_type))
-        self._is_file = b"filename" in options or self._has_name
-        self._disposition = self._type = b""
-
-    def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if not self._is_file:
-            return
-        self._data += data[start:end]
+    def _add_data(self, data: bytes) -> None:
+        self._data += data
         if len(self._data) > self._max_file_bytes:
             raise BodyTooLarge(f"a file of the form is longer than the {self._max_file_bytes:,} bytes that are allowed")
 
@@ -142,3 +130,9 @@ class FileForm:
             self._fields_read += 1
             if self._fields_read > MAX_FIELDS:
                 raise InvalidMultipart(f"the form has more than {MAX_FIELDS} fields without a file")
+
+
+class _Parser(PushMultipartParser):  # type: ignore[misc]
+    def _create_segment(self, headerlist: list[tuple[str, str]]) -> MultipartSegment:
+        # The parser itself refuses a part without a disposition.
+        return MultipartSegment(headerlist)

@@ -118,7 +118,5 @@ def log_config(log_format: LogFormat) -> dict[str, Any]:
         "loggers": {
             "service": {"level": "INFO"},
             "uvicorn": {"level": "INFO"},
-            # It warns about every malformed form, which the response already reports.
-            "python_multipart": {"level": "ERROR"},
         },
     }

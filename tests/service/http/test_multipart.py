@@ -65,9 +65,9 @@ BAD: dict[str, tuple[bytes, str, str]] = {
     "no boundary": (GOOD, "multipart/form-data", "no boundary"),
     "an empty boundary": (GOOD, "multipart/form-data; boundary=", "no boundary"),
     "a long boundary": (GOOD, "multipart/form-data; boundary=" + "b" * 71, "longer than 70"),
-    "another boundary": (GOOD, "multipart/form-data; boundary=c", "not a well-formed"),
+    "another boundary": (GOOD, "multipart/form-data; boundary=c", "closing boundary"),
     "a long header": (GOOD, TYPE + "; a=b" * 200, "longer than 1000 characters"),
-    "an empty body": (b"", TYPE, "no file"),
+    "an empty body": (b"", TYPE, "closing boundary"),
     "no parts": (b"--b--\r\n", TYPE, "form"),
     "two files": (GOOD[: -len(b"--b--\r\n")] + GOOD, TYPE, "several files"),
     "a text field": (form_of(TEXT), TYPE, "no file"),
@@ -79,7 +79,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
     "without its end": (GOOD[:-4], TYPE, "form"),
     "1,000 headers": (HEAD[:-2] + b"X: y\r\n" * 1000 + b"\r\ncontent\r\n--b--\r\n", TYPE, "not a well-formed"),
     "a header of a megabyte": (HEAD[:-2] + b"X: " + b"y" * (1 << 20), TYPE, "not a well-formed"),
-    "binary": (bytes(range(256)), TYPE, "not a well-formed"),
+    "binary": (bytes(range(256)), TYPE, "closing boundary"),
 }
 
 
