@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from latentwire import __version__
 from latentwire.errors import WrongRole
 from latentwire.registry import Registry
-from service.api import decode, decode_batch, docs, encode, encode_batch, health, models
+from service.api import compare, decode, decode_batch, docs, encode, encode_batch, health, models
 from service.api.state import State
 from service.http.problems import ProblemMiddleware
 from service.inference.readiness import Readiness
@@ -85,7 +85,7 @@ def create_app(
 
 
 def _routes(settings: Settings) -> list[BaseRoute]:
-    return [
+    routes: list[BaseRoute] = [
         _codec_route("/encode", encode.encode, settings, "sender"),
         _codec_route("/decode", decode.decode, settings, "receiver"),
         _codec_route("/encode/batch", encode_batch.encode_batch, settings, "sender"),
@@ -95,11 +95,15 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         NamedRoute("/metrics", health.get_metrics),
         NamedRoute("/models", models.list_models),
         NamedRoute("/models/{name}", models.get_model),
-        NamedRoute("/", docs.redirect_to_docs),
+        NamedRoute("/", docs.show_home if settings.page else docs.redirect_to_docs),
         NamedRoute("/docs", docs.show_docs),
         NamedRoute("/openapi.json", docs.show_openapi),
         NamedRoute(f"/{docs.STATIC_PATH}/{{name}}", docs.show_file),
     ]
+    if settings.page:
+        routes += [_codec_route("/compare", compare.compare, settings, "sender")]
+        routes += [NamedRoute("/page/{name}", docs.show_file)]
+    return routes
 
 
 def _codec_route(path: str, endpoint: ASGIApp, settings: Settings, role: Role) -> Route:

@@ -112,6 +112,8 @@ class Settings(BaseSettings):
         None, description="PEM file of the certificate's key; optional if the certificate's file holds the key"
     )
 
+    page: bool = Field(True, description="show a page at / that draws, encodes and compares; it uses /compare")
+
     # Single requests
     max_body_bytes: int = Field(10 << 20, ge=1, le=1 << 30, description="maximum size of a request body")
     max_image_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, le=1 << 28, description="maximum pixels of an image file")

@@ -1,4 +1,4 @@
-"""`GET /docs`, `GET /openapi.json`, `GET /`: the description of the API, and a page to try it, without a CDN."""
+"""`GET /docs`, `GET /openapi.json`, `GET /`: the description of the API, and two pages to try it, without a CDN."""
 
 import base64
 import hashlib
@@ -53,6 +53,13 @@ _CONTENT_SECURITY_POLICY = (
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE_HEADERS = {"Content-Security-Policy": _CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
+# The page at `/` has neither styles nor scripts within its elements. `blob:` is a picture that a visitor opens.
+_HOME_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HOME_HEADERS = {**PAGE_HEADERS, "Content-Security-Policy": _HOME_POLICY, "Cache-Control": "no-cache"}
+_HOME_FOLDER = Path(__file__).parents[1] / "page"
 
 
 async def show_docs(request: Request) -> Response:
@@ -64,18 +71,27 @@ async def show_docs(request: Request) -> Response:
     return HTMLResponse(PAGE, headers=PAGE_HEADERS)
 
 
+async def show_home(request: Request) -> Response:
+    """Return the page at `/`, with the half that this process answers."""
+    role = state_of(request.scope).settings.role
+    html = _files()["/page/index.html"].replace(b'data-role="both"', f'data-role="{role}"'.encode())
+    return HTMLResponse(html, headers=_HOME_HEADERS)
+
+
 async def show_file(request: Request) -> Response:
-    """Return a file of Swagger UI, from memory: a slow client keeps no file open.
+    """Return a file of a page, from memory: a slow client keeps no file open.
 
     Raises:
-        HTTPException: the page has no such file.
+        HTTPException: no page has such a file.
     """
-    name = request.path_params["name"]
-    content = _files().get(name)
+    path = request.scope["path"]
+    content = _files().get(path)
     if content is None:
         raise HTTPException(404)
-    headers = {"Content-Length": str(len(content)), "Cache-Control": "max-age=86400"}
-    return StreamingResponse(_pieces_of(content), headers=headers, media_type=guess_type(name)[0])
+    # Swagger UI changes rarely, and is large.
+    caching = "max-age=86400" if path.startswith(f"/{STATIC_PATH}/") else "no-cache"
+    headers = {"Content-Length": str(len(content)), "Cache-Control": caching}
+    return StreamingResponse(_pieces_of(content), headers=headers, media_type=guess_type(path)[0])
 
 
 async def _pieces_of(content: bytes) -> AsyncIterator[bytes]:
@@ -88,7 +104,9 @@ def _files() -> dict[str, bytes]:
     # The package also holds code, which is not imported.
     package = cast("ModuleSpec", find_spec("fastapi_offline"))
     folder = Path(str(package.origin)).with_name("static")
-    return {name: (folder / name).read_bytes() for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")}
+    names = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+    files = {f"/{STATIC_PATH}/{name}": (folder / name).read_bytes() for name in names}
+    return files | {f"/page/{file.name}": file.read_bytes() for file in _HOME_FOLDER.iterdir()}
 
 
 async def show_openapi(request: Request) -> Response:

@@ -52,9 +52,10 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     schemas |= definitions["$defs"]
     schemas["Problem"]["properties"]["code"]["enum"] = sorted({problem.code for problem in ALL_PROBLEMS})
-    served = {"encode": settings.encodes, "decode": settings.decodes}
+    compares = settings.encodes and settings.page
+    served = {"encode": settings.encodes, "decode": settings.decodes, "compare": compares}
     document["paths"] = {}
-    for name in ("encode", "decode", "encode_batch", "decode_batch", "models", "health"):
+    for name in ("encode", "decode", "encode_batch", "decode_batch", "compare", "models", "health"):
         if served.get(name.removesuffix("_batch"), True):
             document["paths"] |= yaml.safe_load((SCHEMAS / f"{name}.yaml").read_bytes())["paths"]
     for path, operations in document["paths"].items():

@@ -18,7 +18,7 @@ from service.settings import Role, Settings
 CHALLENGE = 'Bearer realm="latentwire"'
 # A browser cannot send a key when it opens a page, and the pages show nothing but the list of routes.
 _PAGES = ("/", "/docs", "/openapi.json")
-_PAGE_FILES = "/static-offline-docs/"
+_PAGE_FILES = ("/static-offline-docs/", "/page/")
 _PROBES = ("/livez", "/readyz")
 
 
@@ -64,7 +64,7 @@ def open_paths(settings: Settings) -> frozenset[str]:
 
 
 def _role_of(path: str) -> Role | None:
-    if path.startswith("/encode"):
+    if path.startswith(("/encode", "/compare")):
         return "sender"
     return "receiver" if path.startswith("/decode") else None
 

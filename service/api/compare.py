@@ -1,0 +1,58 @@
+"""`POST /compare`: an image file enters, and what the best classical file within a number of bytes shows leaves."""
+
+import base64
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from latentwire.imaging import classical, image
+from latentwire.imaging.formats import parse_formats
+from latentwire.imaging.reader import AnySizeReader
+from service.api.bodies.read_body import read_body, wait_for_disconnect
+from service.api.state import state_of
+from service.errors import InvalidParameter, UnsupportedMediaType
+from service.http.headers import client_of, parse_content_headers
+from service.http.media_types import JSON
+from service.http.negotiation import is_binary, media_type_of, negotiate
+from service.http.query import parse_positive_integer, parse_query
+
+PARAMETERS = frozenset({"max_bytes"})
+
+
+async def compare(scope: Scope, receive: Receive, send: Send) -> None:
+    """Write one image as a classical file."""
+    state, headers = state_of(scope), parse_content_headers(scope)
+    settings = state.settings
+    max_bytes = parse_positive_integer("max_bytes", parse_query(scope["query_string"], PARAMETERS).get("max_bytes"))
+    if max_bytes is None:
+        raise InvalidParameter("max_bytes is missing; say how many bytes the file may have")
+    negotiate(headers.accept.decode("latin-1"), (JSON,))
+    body_type = media_type_of(headers.content_type.decode("latin-1"))
+    if not (body_type.startswith("image/") or is_binary(body_type)):
+        raise UnsupportedMediaType(f"/compare takes an image file, not {body_type[:64]}; name its type, as image/png")
+    max_pixels = min(classical.MAX_PIXELS, settings.max_image_pixels)
+    reader = AnySizeReader("auto", max_pixels, parse_formats(settings.image_formats))
+    with state.admission.reserve(client_of(scope)) as budget:
+        body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
+        gone = partial(wait_for_disconnect, receive)
+        fields = await state.admission.run(partial(_compare, reader, max_bytes), body, gone)
+    await JSONResponse(fields, headers={"Vary": "Accept"})(scope, receive, send)
+
+
+def _compare(reader: AnySizeReader, max_bytes: int, bodies: Sequence[bytes]) -> list[dict[str, Any]]:
+    files = [classical.best_file(reader.read(body).pixels, max_bytes) for body in bodies]
+    return [
+        {
+            "format": file.format,
+            "file_bytes": len(file.content),
+            "lossless": file.quality is None,
+            "reduced": file.reduced,
+            "psnr_db": None if math.isinf(file.psnr_db) else file.psnr_db,
+            "image": base64.b64encode(image.write_png(file.pixels)).decode(),
+        }
+        for file in files
+    ]
