@@ -9,12 +9,12 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from latentwire.errors import InvalidParameter, UnsupportedMediaType
 from latentwire.imaging import classical, image
 from latentwire.imaging.formats import parse_formats
 from latentwire.imaging.reader import AnySizeReader
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.state import state_of
-from service.errors import InvalidParameter, UnsupportedMediaType
 from service.http.headers import client_of, parse_content_headers
 from service.http.media_types import JSON
 from service.http.negotiation import is_binary, media_type_of, negotiate

@@ -58,7 +58,7 @@ _HOME_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HOME_HEADERS = {**PAGE_HEADERS, "Content-Security-Policy": _HOME_POLICY, "Cache-Control": "no-cache"}
+_HOME_HEADERS = {**PAGE_HEADERS, "Content-Security-Policy": _HOME_POLICY}
 _HOME_FOLDER = Path(__file__).parents[1] / "page"
 
 

@@ -33,16 +33,15 @@ def test_the_page_and_its_files_are_found_behind_a_path_prefix(client: Client, p
     def follow(address: str) -> str:
         return urljoin(page, address).removeprefix(base)
 
-    page = f"{base}/"
-    for begin in ("/", "/docs/"):
-        page = f"{base}{begin}"
-        assert follow(client.get(begin).headers["location"]) == "/docs"
-    page = f"{base}/docs"
-    html = client.get("/docs").text
-    addresses = re.findall(r'(?:src|href|url)(?:=|: )"([^"]+)"', html)
-    assert len(addresses) == 4
-    for address in addresses:
-        assert client.get(follow(address)).status_code == 200, address
+    page = f"{base}/docs/"
+    assert follow(client.get("/docs/").headers["location"]) == "/docs"
+    for path, count in (("/", 8), ("/docs", 4)):
+        page = f"{base}{path}"
+        html = client.get(path).text
+        addresses = re.findall(r'(?:src|href|url)(?:=|: )"([^"]+)"', html)
+        assert len(addresses) == count
+        for address in addresses:
+            assert client.get(follow(address)).status_code == 200, address
     # Swagger UI takes the slash away with which this ends.
     [server] = client.get(follow("openapi.json")).json()["servers"]
     assert urljoin(f"{base}/openapi.json", server["url"]) == f"{base}/"

@@ -8,13 +8,14 @@ from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
 from tests.service.client import Client
 
 ROUTES = {
-    "sender": {"/encode", "/encode/batch", "/models", "/models/{name}", "/livez", "/readyz", "/metrics"},
+    "sender": {"/encode", "/encode/batch", "/compare", "/models", "/models/{name}", "/livez", "/readyz", "/metrics"},
     "receiver": {"/decode", "/decode/batch", "/models", "/models/{name}", "/livez", "/readyz", "/metrics"},
     "both": {
         "/encode",
         "/encode/batch",
         "/decode",
         "/decode/batch",
+        "/compare",
         "/models",
         "/models/{name}",
         "/livez",
@@ -93,9 +94,3 @@ def test_the_docs_page_brings_all_that_it_loads(client: Client) -> None:
         # Relative, so that the page works behind any path prefix.
         assert not re.match("[a-z]+:|/", address)
         assert client.get(f"/{address}").status_code == 200
-
-
-def test_the_root_leads_to_the_docs_page(client: Client) -> None:
-    response = client.get("/")
-    assert response.status_code == 307
-    assert response.headers["location"] == "docs"

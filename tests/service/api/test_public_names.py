@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from latentwire.problems import ALL_PROBLEMS, PROBLEMS
 from latentwire.timing import StageTimer
-from service.api import decode, decode_batch, encode_batch, encode_options
+from service.api import compare, decode, decode_batch, encode_batch, encode_options
 from service.api.openapi import openapi_document
 from service.http.headers import ContentHeaders
 from service.http.problems import response_to
@@ -100,6 +100,7 @@ def test_query_parameters(rows: list[Row], document: dict[str, Any]) -> None:
         "/decode": decode.PARAMETERS,
         "/encode/batch": encode_batch.PARAMETERS,
         "/decode/batch": decode_batch.PARAMETERS,
+        "/compare": compare.PARAMETERS,
     }
     assert {path: {name for name in found if path in found[name]} for path in taken} == taken
 

@@ -47,7 +47,18 @@ def test_keys_are_checked_before_any_route(keyed: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/encode", "/encode/batch", "/decode", "/decode/batch", "/models", "/models/tiny", "/metrics", "/nope"]
+    "path",
+    [
+        "/encode",
+        "/encode/batch",
+        "/decode",
+        "/decode/batch",
+        "/compare",
+        "/models",
+        "/models/tiny",
+        "/metrics",
+        "/nope",
+    ],
 )
 def test_a_closed_path_takes_a_key(keyed: Client, path: str) -> None:
     for method in ("GET", "POST", "PUT", "OPTIONS"):
@@ -63,7 +74,9 @@ def test_probes_and_pages_are_open(keyed: Client, path: str) -> None:
     assert keyed.get(path, headers=bearing("not-a-key-0123456789")).status_code in (200, 307)
 
 
-def test_the_files_of_the_docs_page_are_open(keyed: Client) -> None:
+def test_the_files_of_the_pages_are_open(keyed: Client) -> None:
+    assert keyed.get("/page/main.js").status_code == 200
+    assert keyed.get("/page/nope").status_code == 404
     assert keyed.get("/static-offline-docs/swagger-ui.css").status_code == 200
     assert keyed.get("/static-offline-docs/nope").status_code == 404
 
