@@ -128,7 +128,12 @@ const update = latest(async (isOld) => {
     hideProblem();
   } catch (error) {
     showNothing();
-    showProblem(error);
+    if (error.code === "target-missed") {
+      hideProblem();
+      byId("verdict").textContent = `Nothing that is sent reaches this aim. ${error.message}`;
+    } else {
+      showProblem(error);
+    }
   }
   byId("views").classList.remove("stale");
 });
