@@ -37,18 +37,28 @@ def read_image(data: bytes, shape: ImageShape, fit: Fit = "strict") -> Pixels:
     return ImageReader(shape, fit).read(data).pixels
 
 
+def as_pixels(array: npt.NDArray[np.generic]) -> Pixels:
+    """Return one uint8 array, (H, W) or (H, W, C), as pixels (H, W, C).
+
+    Raises:
+        ImageMismatch: the array has another type, number of axes or number of channels, or no pixels.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise ImageMismatch(f"the array is {array.dtype} of shape {array.shape}; pass uint8 (H, W) or (H, W, C)")
+    pixels: Pixels = np.atleast_3d(array)
+    if pixels.shape[2] not in MODE_OF_CHANNELS or not pixels.size:
+        raise ImageMismatch(f"the array is of shape {array.shape}; an image has pixels, of 1, 3 or 4 channels")
+    return pixels
+
+
 def fit_array(array: Pixels, reader: ImageReader | AnySizeReader) -> FittedImage:
     """Fit one uint8 array, (H, W) or (H, W, C), as `reader` fits an image file.
 
     Raises:
-        ImageMismatch: as `fit_arrays`; the array has another type or number of axes.
+        ImageMismatch: as `fit_arrays` and `as_pixels`.
     """
-    if array.dtype != np.uint8 or array.ndim not in (2, 3):
-        raise ImageMismatch(f"the array is {array.dtype} of shape {array.shape}; pass uint8 (H, W) or (H, W, C)")
-    pixels = np.atleast_3d(array)
+    pixels = as_pixels(array)
     if isinstance(reader, AnySizeReader):
-        if pixels.shape[2] not in MODE_OF_CHANNELS or not pixels.size:
-            raise ImageMismatch(f"the array is of shape {array.shape}; an image has pixels, of 1, 3 or 4 channels")
         if pixels.shape[2] < 4:
             return FittedImage(pixels, None)
     else:
