@@ -21,7 +21,7 @@ from training.photo.evaluate import (
     to_tensor,
     training_batches,
 )
-from training.photo.export import export
+from training.photo.export import export, round_kernels
 from training.photo.integers import IntegerEntropy, to_integers
 from training.photo.model import LEVELS, thousand_macs
 from training.photo.neighbours import Symbols, saving
@@ -152,6 +152,7 @@ def _neighbours(given: argparse.Namespace) -> None:
 def _export(given: argparse.Namespace) -> None:
     loaded = load_codec(given.checkpoint)
     codec = loaded.codec
+    round_kernels(codec)
     split = load_split(photo_folder(given.data), loaded.settings.validation_share, every=4)
     entropy = _integers(loaded, split.training)
     given.folder.mkdir(parents=True, exist_ok=True)

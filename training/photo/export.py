@@ -36,6 +36,8 @@ from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_of
 from training.photo.model import PhotoCodec
 
 OPSET = 18
+# Types of kernels in files, the smallest first.
+_STORED = (np.int8, np.float16)
 Integers = npt.NDArray[np.int64]
 
 
@@ -113,6 +115,17 @@ class Entropy(nn.Module):
         return tuple(results)
 
 
+@torch.no_grad()
+def round_kernels(codec: PhotoCodec) -> None:
+    """Round the kernels of encoder and decoder to what float16 holds, which halves their files.
+
+    Whatever is fitted to the network, tables above all, is to be fitted afterwards.
+    """
+    parts = (codec.encoder, codec.encoder_last, codec.hyper_encoder, codec.decoder_first, codec.decoder)
+    for weight in (weight for part in parts for weight in part.parameters() if weight.ndim == 4):
+        weight.copy_(weight.half())
+
+
 def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str, Any]:
     """Write the three graphs of a network, and return what a model's card says of them.
 
@@ -133,19 +146,18 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
     graphs = {
         "encoder": to_onnx(Encoder(codec), {"pixels": (3, 16), "gained": (latents, 1)}, ["latents", "hyper"]),
         "decoder": to_onnx(Decoder(codec), {"latents": (latents, 1)}, ["pixels"]),
-        "entropy": _store_as_bytes(
-            to_onnx(
-                Entropy(entropy),
-                {
-                    "z": (widths.hyper_latents, 1),
-                    **{name: size for a, n, b, h in passes for name, size in ((a, (n, 1)), (b, (h, 1)))},
-                },
-                ["means_and_scales", *(f"corrections_{i + 1}" for i in range(len(passes)))],
-                together=[("symbols_1", "scales_1"), ("symbols_2", "scales_2"), ("symbols_3", "scales_3")],
-            )
+        "entropy": to_onnx(
+            Entropy(entropy),
+            {
+                "z": (widths.hyper_latents, 1),
+                **{name: size for a, n, b, h in passes for name, size in ((a, (n, 1)), (b, (h, 1)))},
+            },
+            ["means_and_scales", *(f"corrections_{i + 1}" for i in range(len(passes)))],
+            together=[("symbols_1", "scales_1"), ("symbols_2", "scales_2"), ("symbols_3", "scales_3")],
         ),
     }
     for name, model in graphs.items():
+        _store_small(model)
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
     return {
         "opset": OPSET,
@@ -279,23 +291,27 @@ def _name_sides(graph: onnx.GraphProto) -> None:
                 side.dim_param = re.sub(r"s\d+", lambda found: names.get(found[0], found[0]), side.dim_param)
 
 
-def _store_as_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store integer weights of 8 bits as such; onnxruntime makes them float32 again when it opens the graph."""
+def _store_small(model: onnx.ModelProto) -> None:
+    """Store each kernel in the smallest type that holds its values; onnxruntime makes it float32 when it opens the graph.
+
+    The values stay the same, so the computation does, too.
+    """
     casts = []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.ndim != 4 or np.abs(values).max() > 127:
+        if values.dtype != np.float32 or values.ndim != 4:
             continue
-        name, stored = tensor.name, f"{tensor.name}.int8"
-        if not (values == np.rint(values)).all():
+        with np.errstate(invalid="ignore", over="ignore"):
+            smaller = next((kind for kind in _STORED if (values.astype(kind) == values).all()), None)
+        if smaller is None:
             continue
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.int8), stored))
+        name, stored = tensor.name, f"{tensor.name}.{np.dtype(smaller).name}"
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(smaller), stored))
         casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
-    return model
 
 
 @contextmanager

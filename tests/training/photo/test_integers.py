@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnx.numpy_helper
 import onnxruntime
 import pytest
 import torch
 
 from training.photo.crops import Batch
-from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy
+from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy, round_kernels
 from training.photo.integers import (
     QUALITY_PARTS,
     IntegerEntropy,
@@ -84,7 +86,11 @@ def test_onnxruntime_numpy_and_torch_agree_to_the_bit(
 def test_the_other_graphs_are_the_network(
     codec: PhotoCodec, entropy: IntegerEntropy, batch: Batch, tmp_path: Path
 ) -> None:
+    round_kernels(codec)
     export(codec, entropy, tmp_path)
+    for name, size in (("encoder", 2), ("decoder", 2), ("entropy", 1)):
+        stored = map(onnx.numpy_helper.to_array, onnx.load(tmp_path / f"{name}.onnx").graph.initializer)
+        assert max(values.itemsize for values in stored if values.ndim == 4) == size
     encoder, decoder = (
         onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
         for name in ("encoder", "decoder")
