@@ -1,107 +1,136 @@
-"""`python -m benchmarks.photo models/<name>`: compare a model for images of any size with JPEG, WebP and AVIF.
+"""`python -m benchmarks.photo models/<name>`: compare a model for images of any size with the classical codecs.
 
-Bytes are whole files and whole bitstreams in the full framing, as a `latentwire.Sender` writes them; errors are of what
-a `latentwire.Receiver` decodes from them. All pictures of a folder are measured, scaled down where asked for. The bits
-that one codec needs against another at equal PSNR are given in percent (BD-rate); below 0, the model needs fewer.
+Bytes are whole files and whole bitstreams in the full framing, as a `latentwire.Sender` writes them with its default
+settings; errors are of what a `latentwire.Receiver` decodes from them. The bits that the model needs against another
+codec at equal PSNR are given in percent (BD-rate); below 0, it needs fewer. Test sets whose data are not there are left
+out; drawings and text are made by code.
 """
 
 import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
+import torch
 
+from benchmarks.photo.classical import codecs
+from benchmarks.photo.figures import means
+from benchmarks.photo.measure import (
+    OURS,
+    QUALITIES,
+    Measured,
+    Times,
+    mean_lossless_bytes,
+    measure_classical,
+    measure_model,
+    measure_times,
+)
+from benchmarks.photo.plots import plot_curves
+from benchmarks.photo.report import Results, full_text, summary_text, to_json
+from benchmarks.photo.test_sets import TestSet, load_test_sets, scaled_name
+from benchmarks.rate_distortion.__main__ import fill
 from latentwire.errors import ModelError
-from latentwire.imaging.image import Pixels
 from latentwire.model.any_size_card import AnySizeCard
 from latentwire.receiver import Receiver
 from latentwire.sender import Sender
-from training.photo.bd_rate import bd_rate
-from training.photo.evaluate import classical_curves, read_folder
+from training.atomic import write_atomically
 
-QUALITIES = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
-
-
-class Point(NamedTuple):
-    """Means over all pictures at one quality; times are processor times, in ms a megapixel."""
-
-    quality: float
-    bytes: float
-    bpp: float
-    psnr_db: float
-    encode_ms: float
-    decode_ms: float
-
-
-def measure(sender: Sender, receiver: Receiver, pictures: Sequence[Pixels], quality: float) -> Point:
-    """Send pictures, uint8 (H, W, 3), at one quality."""
-    sizes, rates, psnr_db, encoding, decoding = [], [], [], 0.0, 0.0
-    for pixels in pictures:
-        begun = time.process_time()
-        bitstream = sender.encode(pixels, quality=quality).bitstream
-        encoded = time.process_time()
-        decoded = receiver.decode(bitstream)
-        decoding += time.process_time() - encoded
-        encoding += encoded - begun
-        error = float(np.square(decoded.astype(np.float64) - pixels).mean())
-        sizes.append(len(bitstream))
-        rates.append(8 * len(bitstream) / pixels[:, :, 0].size)
-        psnr_db.append(10 * np.log10(255**2 / max(error, 1e-9)))
-    per_ms = sum(pixels[:, :, 0].size for pixels in pictures) / 1e9
-    size, rate, psnr = (float(np.mean(values)) for values in (sizes, rates, psnr_db))
-    return Point(quality, size, rate, psnr, encoding / per_ms, decoding / per_ms)
-
-
-def report(points: Iterable[Point], rates: dict[str, float | None]) -> str:
-    """Return a table of the points, and the BD-rate against each codec."""
-    lines = ["| quality | bytes | bits a pixel | PSNR, dB | encode, ms a megapixel | decode |", "|" + "---|" * 6]
-    for point in points:
-        size, times = f"{point.bytes:,.0f} | {point.bpp:.3f}", f"{point.encode_ms:,.0f} | {point.decode_ms:,.0f}"
-        lines.append(f"| {point.quality:g} | {size} | {point.psnr_db:.2f} | {times} |")
-    for name, rate in rates.items():
-        lines.append(f"BD-rate against {name}: {'the curves do not overlap' if rate is None else f'{rate:+.1f} %'}")
-    return "\n".join(lines)
+NUMBERS_FILE = "photo.json"
+FULL_MARK, SUMMARY_MARK = "photo", "photo-summary"
+DRAWN = ("drawings", "text")
+TIMED_PICTURES, TIMED_BPP = 6, 0.5
+# Sets of each picture of curves.
+PANELS = {
+    "photo-kodak.png": ("kodak", scaled_name((384, 256))),
+    "photo-small.png": (scaled_name((128, 85)), "cifar-10"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure one model."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.photo", description="Compare with JPEG, WebP and AVIF.")
-    parser.add_argument("model", type=Path, help="folder of the model")
-    parser.add_argument("--images", type=Path, help="folder of pictures; without it, photos/kodak in LATENTWIRE_DATA")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the pictures, at most 1")
-    parser.add_argument("--first", type=int, help="take only so many of the pictures")
-    parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
-    parser.add_argument("--avif", action="store_true", help="also against AVIF, which takes a while")
-    parser.add_argument("--json", type=Path, help="file that all figures are written to")
-    given = parser.parse_args(arguments)
-    folder = given.images or Path(os.environ.get("LATENTWIRE_DATA", "data")) / "photos" / "kodak"
+    """Measure one model; return the exit code."""
+    given = _parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    sets = load_test_sets(given.data, given.first)
+    if given.sets:
+        sets = [one for one in sets if one.name in given.sets]
+    chosen = [codec for codec in codecs() if not given.codec or codec.name in given.codec]
+    if given.cache is not None:
+        given.cache.mkdir(parents=True, exist_ok=True)
+    rivals: dict[str, list[Measured]] = {}
+    for one in sets:
+        rivals[one.name] = []
+        for codec in chosen:
+            print(f"{one.name}: {codec.name}", file=sys.stderr)
+            rivals[one.name].append(measure_classical(codec, one, given.cache))
+    if given.model is None:
+        return 0
     try:
         sender, receiver = Sender.load(given.model), Receiver.load(given.model)
-        if not isinstance(sender.card, AnySizeCard):
-            print(f"error: {given.model} is a model of one image shape", file=sys.stderr)
-            return 2
-        pictures = list(read_folder(folder, given.scale))[: given.first]
-    except (ModelError, OSError) as error:
+    except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if not pictures:
-        print(f"error: no pictures in {folder}", file=sys.stderr)
+    if not isinstance(sender.card, AnySizeCard):
+        print(f"error: {given.model} is a model of one image shape", file=sys.stderr)
         return 2
-    points = [measure(sender, receiver, pictures, quality) for quality in sorted(given.qualities)]
-    ours = [(point.bpp, point.psnr_db) for point in points]
-    curves = classical_curves(pictures, given.avif)
-    rates = {name: bd_rate(curve, ours) for name, curve in curves.items()}
-    print(f"{len(pictures)} pictures of {folder}, scaled to {given.scale:g}; {sender.card.full_name}\n")
-    print(report(points, rates))
-    if given.json is not None:
-        content = {"points": [point._asdict() for point in points], "curves": curves, "bd_rate": rates}
-        given.json.write_text(json.dumps(content, indent=1) + "\n")
+    measured = {}
+    for one in sets:
+        print(f"{one.name}: {sender.card.name}", file=sys.stderr)
+        measured[one.name] = [measure_model(sender, receiver, one, given.qualities), *rivals[one.name]]
+    times = [time for one in sets if one.name == "kodak" for time in _times(sender, receiver, one, measured["kodak"])]
+    lossless = {one.name: mean_lossless_bytes(one) for one in sets if one.name in DRAWN}
+    results = Results(sender.card.full_name, sets, measured, times, lossless)
+    _write(results, given.out, given.text)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.photo", description=__doc__)
+    add = parser.add_argument
+    add("model", type=Path, nargs="?", help="folder of the model; without it, only the classical codecs are measured")
+    data = Path(os.environ.get("LATENTWIRE_DATA") or "data")
+    add("--data", type=Path, default=data, help="folder with photos/kodak, photos/eval2 and cifar10-sample")
+    add("--cache", type=Path, help="folder that keeps what was measured of classical codecs")
+    add("--sets", nargs="+", metavar="NAME", help="only these test sets")
+    add("--codec", action="append", metavar="NAME", help="only this classical codec; may be repeated")
+    add("--first", type=int, help="of each set, only so many pictures")
+    add("--qualities", type=float, nargs="+", default=QUALITIES, help="of the model")
+    add("--out", type=Path, help="folder for numbers and pictures of curves, such as docs")
+    add("--text", type=Path, action="append", default=[], help="document whose marked text to write; may be repeated")
+    return parser
+
+
+def _times(sender: Sender, receiver: Receiver, test_set: TestSet, measured: Sequence[Measured]) -> list[Times]:
+    """Measure all codecs anew, one after the other, each at the quality whose rate is nearest to half a bit a pixel."""
+    pictures = test_set.pictures[:TIMED_PICTURES]
+    nearest = {
+        one.codec: min(means(one, test_set), key=lambda point: abs(point.bpp - TIMED_BPP)).quality for one in measured
+    }
+    quality = nearest[OURS]
+    rows = [
+        measure_times(OURS, lambda pixels: sender.encode(pixels, quality=quality).bitstream, receiver.decode, pictures)
+    ]
+    for codec in codecs():
+        if codec.name in nearest:
+            rows.append(measure_times(codec.name, codec.writer(nearest[codec.name]), codec.read, pictures))
+    return rows
+
+
+def _write(results: Results, out: Path | None, documents: Sequence[Path]) -> None:
+    text = full_text(results)
+    print(text)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / NUMBERS_FILE, (json.dumps(to_json(results), indent=1) + "\n").encode())
+        for file, names in PANELS.items():
+            shown = [one for name in names for one in results.sets if one.name == name]
+            if shown:
+                plot_curves([(one.name, results.means(one)) for one in shown], out / file)
+    for path in documents:
+        document = path.read_text(encoding="utf-8")
+        document = fill(fill(document, FULL_MARK, text), SUMMARY_MARK, summary_text(results))
+        write_atomically(path, document.encode())
 
 
 if __name__ == "__main__":

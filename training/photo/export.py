@@ -292,9 +292,9 @@ def _name_sides(graph: onnx.GraphProto) -> None:
 
 
 def _store_small(model: onnx.ModelProto) -> None:
-    """Store each kernel in the smallest type that holds its values; onnxruntime makes it float32 when it opens the graph.
+    """Store each kernel in the smallest type that holds its values.
 
-    The values stay the same, so the computation does, too.
+    onnxruntime makes them float32 again when it opens the graph, so the computation stays the same.
     """
     casts = []
     for tensor in model.graph.initializer:

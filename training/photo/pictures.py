@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+
+from latentwire.imaging.reader import AnySizeReader
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -72,9 +73,13 @@ def is_validation(name: str, share: float) -> bool:
 
 
 def read_rgb(path: Path) -> Pixels:
-    """Read a picture file as (height, width, 3) in 0..255."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    """Read a picture file as (height, width, 3) in 0..255, by the rules by which a sender reads it.
+
+    Raises:
+        ImageError: the file is not a whole picture.
+    """
+    pixels = AnySizeReader().read(path.read_bytes()).pixels
+    return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels
 
 
 def halve(pixels: Pixels) -> Pixels:

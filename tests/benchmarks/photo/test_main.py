@@ -1,44 +1,78 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
 
+from benchmarks.photo import classical
 from benchmarks.photo.__main__ import main
+from benchmarks.photo.errors import ms_ssim, psnr_db
+from benchmarks.photo.figures import lead_in_target, rate_against_best
+from benchmarks.photo.measure import Measured, Point
 from tests.tiny_any_size_model import drawn_picture
 
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        Image.fromarray(drawn_picture(60 + number, 90)).save(folder / f"{number}.png")
-    return folder
+PIXELS = drawn_picture(170, 200)
 
 
-def test_the_command_prints_points_and_rates(
-    any_size_model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "figures.json"
-    arguments = ["--images", str(pictures), "--first", "2", "--qualities", "0", "50", "100", "--json", str(out)]
-    assert main([str(any_size_model), *arguments]) == 0
-    printed = capsys.readouterr().out
-    assert "2 pictures" in printed
-    assert "BD-rate against webp" in printed
-    points = json.loads(out.read_text())["points"]
-    assert [point["quality"] for point in points] == [0, 50, 100]
-    assert sorted(point["bytes"] for point in points) == [point["bytes"] for point in points]
-    assert sorted(point["psnr_db"] for point in points) == [point["psnr_db"] for point in points]
+def test_the_command_writes_tables_numbers_and_curves(any_size_model: Path, tmp_path: Path) -> None:
+    page, cache, out = tmp_path / "page.md", tmp_path / "cache", tmp_path / "out"
+    page.write_text("Before\n<!-- photo -->\n<!-- /photo -->\n<!-- photo-summary -->\n<!-- /photo-summary -->\nafter\n")
+    codecs = ["--codec", classical.JPEG, "--codec", classical.WEBP]
+    common = ["--data", str(tmp_path), "--first", "1", *codecs, "--cache", str(cache)]
+    assert main(common) == 0
+    kept = sorted(cache.iterdir())
+    assert len(kept) == 4
+    # The second run measures the model alone.
+    for path in kept:
+        path.write_text(path.read_text().replace('"bytes": [', '"bytes": [1'))
+    assert main([str(any_size_model), *common, "--qualities", "0", "100", "--out", str(out), "--text", str(page)]) == 0
+    content = json.loads((out / "photo.json").read_text())
+    assert list(content["sets"]) == ["drawings", "text"]
+    ours = content["points"]["text"]["Latentwire"]
+    assert [point["quality"] for point in ours] == [0, 100]
+    assert ours[0]["bytes"] < ours[1]["bytes"]
+    assert content["points"]["text"][classical.JPEG][0]["bytes"] > 10_000
+    text = page.read_text()
+    assert "### Points of drawings" in text
+    assert "headers included" in text
+    assert text.startswith("Before")
 
 
-def test_what_cannot_be_measured_is_said(
-    any_size_model: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for arguments, says in (
-        ([str(tiny_model)], "one image shape"),
-        ([str(tmp_path)], "no readable card.json"),
-        ([str(any_size_model), "--images", str(tmp_path)], "no pictures"),
-    ):
-        assert main(arguments) == 2
+def test_what_cannot_be_measured_is_said(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, says in ((tiny_model, "one image shape"), (tmp_path, "no readable card.json")):
+        assert main([str(folder), "--data", str(tmp_path), "--sets", "none"]) == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codec", classical.codecs(), ids=lambda codec: codec.name)
+def test_a_codec_writes_and_reads_and_its_headers_are_a_part(codec: classical.Codec) -> None:
+    small, large = (codec.write(PIXELS, quality) for quality in (codec.qualities[0], codec.qualities[-1]))
+    assert len(small) < len(large)
+    assert psnr_db(PIXELS, codec.read(small)) < psnr_db(PIXELS, codec.read(large))
+    headers = {len(file) - codec.data_bytes(file) for file in (small, large)}
+    assert min(headers) >= 0
+    assert codec.data_bytes(small) > 0
+    if codec.name.startswith(("WebP", "AVIF")):
+        assert len(headers) == 1
+
+
+def test_ms_ssim_falls_with_noise() -> None:
+    random = np.random.default_rng(0)
+    worse = [np.clip(PIXELS + random.normal(0, sigma, PIXELS.shape), 0, 255).astype(np.uint8) for sigma in (2, 20)]
+    assert ms_ssim(PIXELS, PIXELS) == pytest.approx(1)
+    values = [ms_ssim(PIXELS, pixels) for pixels in worse]
+    assert 1 > values[0] > values[1] > 0
+    with pytest.raises(ValueError, match="161 pixels"):
+        ms_ssim(PIXELS[:160], PIXELS[:160])
+
+
+def test_the_best_rival_counts_at_each_picture_and_quality() -> None:
+    def measured(codec: str, sizes: list[tuple[int, int]], best: tuple[float | None, float | None]) -> Measured:
+        points = [Point(n, size, size, (30.0 + n, 30.0 + n), None) for n, size in enumerate(sizes)]
+        return Measured(codec, "", tuple(points), best)
+
+    ours = measured("ours", [(80, 80), (160, 160)], (30, 33))
+    one = measured("one", [(100, 200), (200, 400)], (None, None))
+    other = measured("other", [(200, 100), (400, 200)], (None, 31))
+    assert rate_against_best(ours, [one, other]) == pytest.approx(-20)
+    assert lead_in_target(ours, [one, other]) == (31, 33)

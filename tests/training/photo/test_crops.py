@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from training.photo.crops import Batch, CropSettings, batches, make_batch
 from training.photo.model import LEVELS
-from training.photo.pictures import Picture, halve, is_validation, load_split, make_picture
+from training.photo.pictures import Picture, halve, is_validation, load_split, make_picture, read_rgb
 
 SETTINGS = CropSettings(crop=64, pixels=16384)
 
@@ -80,3 +81,13 @@ def test_a_picture_keeps_its_side(photo_folder: Path) -> None:
 def test_too_few_photographs_are_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no photographs to train on"):
         load_split(tmp_path)
+
+
+def test_pictures_are_read_as_a_sender_reads_them(tmp_path: Path) -> None:
+    levels = np.arange(0, 65536, 257, dtype=np.uint16).reshape(8, 32)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    assert np.array_equal(read_rgb(tmp_path / "deep.png"), (levels // 257)[:, :, None].repeat(3, 2))
+    turned = Image.Exif()
+    turned[274] = 6  # to be shown turned by 90 degrees
+    Image.fromarray((levels // 257).astype(np.uint8)).save(tmp_path / "turned.png", exif=turned)
+    assert np.array_equal(read_rgb(tmp_path / "turned.png")[:, :, 0], np.rot90(levels // 257, -1))
