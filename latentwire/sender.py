@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from latentwire.any_size.encoder import AnySizeEncoder
-from latentwire.any_size.sender import AnySizeSender, Sent
+from latentwire.any_size.sender import AnySizeSender
 from latentwire.encoder import Encoder
 from latentwire.errors import ImageMismatch
 from latentwire.imaging import image
@@ -22,6 +22,7 @@ from latentwire.imaging.reader import AnySizeReader, ImageReader
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from latentwire.model.card import ModelCard
 from latentwire.options import Background, Fit, Framing, OnOod, Verify
+from latentwire.selection.any_size import encode_any_size
 from latentwire.selection.assessment import GuardedImage, OodFinding
 from latentwire.selection.guard import Guard
 
@@ -46,7 +47,8 @@ class Encoded:
         ood: why the image is out-of-distribution; None if it is not.
         doubt: why the code may show something else than the image; None if it does not, or without a decoder.
         sent_as: `code`, or the lossless format in the bitstream: `raw`, `png` or `webp`.
-        quality: of 0 to 100, that an image of any size was encoded at; None for a vector model, which has one quality.
+        quality: of 0 to 100, that an image of any size was encoded at; None if it is sent losslessly, and for a vector
+            model, which has one quality.
         fitted: how the pixels of the source were changed to fit the model; None if they were not.
 
     `mse`, `psnr_db` and `max_error` are None without a decoder, and for an image that is sent losslessly after its
@@ -208,8 +210,10 @@ class Sender:
         min_psnr_db: float | None = None,
     ) -> Encoded:
         read = _read(source, AnySizeReader(background, formats=installed_formats()))
-        sent = sender.encode(read.pixels, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db)
-        return _any_size_result(sent, sender.card, framing, read.fitting)
+        guarded = encode_any_size(
+            sender, read, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db
+        )
+        return _result(guarded, framing)
 
     def _encode_many(
         self, sources: Iterable[ImageSource], fit: Fit, background: Background, on_ood: OnOod, verify: Verify
@@ -262,24 +266,5 @@ def _result(guarded: GuardedImage, framing: Framing) -> Encoded:
         doubt=guarded.doubt,
         sent_as=guarded.sent_as or "code",
         fitted=guarded.fitting,
-    )
-
-
-def _any_size_result(sent: Sent, card: AnySizeCard, framing: Framing, fitting: Fitting | None) -> Encoded:
-    errors = sent.errors
-    return Encoded(
-        bitstream=sent.bitstream,
-        framing=framing,
-        model=card.full_name,
-        code=np.empty(0, np.float32),
-        payload_bytes=len(sent.coded.payload),
-        ideal_bits=sent.coded.ideal_bits,
-        mse=None if errors is None else errors.mse,
-        psnr_db=None if errors is None else errors.psnr_db,
-        max_error=None if errors is None else errors.max_error,
-        ood=None,
-        doubt=None,
-        sent_as="code",
-        fitted=fitting,
-        quality=sent.quality,
+        quality=guarded.quality,
     )

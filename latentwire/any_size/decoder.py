@@ -15,7 +15,9 @@ from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.tiles import with_margin
 from latentwire.errors import GoldenMismatch, ImageTooLarge, InvalidCode
 from latentwire.format.any_size import STRIDE, Header, Parsed, Part, parts_of, read_header, read_payload
+from latentwire.format.any_size_lossless import read_lossless_header, read_pixels
 from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
+from latentwire.format.lossless import is_lossless
 from latentwire.imaging import image
 from latentwire.imaging.reader import ANY_SIZE_MAX_PIXELS, AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard
@@ -24,6 +26,8 @@ from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
 
 # 67 million pixels take 200 MB as RGB.
 DEFAULT_MAX_PIXELS = ANY_SIZE_MAX_PIXELS
+
+NOTHING_WHOLE = "no part of the bitstream is whole"
 
 # Floating point differs a little between processors; a wrong graph differs by far more.
 GOLDEN_PIXEL_TOLERANCE = 2
@@ -128,6 +132,8 @@ class AnySizeDecoder:
             InvalidCode: no encoder of this model makes this payload.
         """
         header, areas = self.decode_areas(payload, max_pixels)
+        if is_lossless(payload):
+            return next(areas)[1]
         pixels = np.empty((header.height, header.width, header.channels), np.uint8)
         for area, found in areas:
             pixels[area.rows, area.columns] = found
@@ -147,6 +153,10 @@ class AnySizeDecoder:
             ImageTooLarge: the payload claims more pixels.
             InvalidCode: as `decode_raw`; also while the areas are made.
         """
+        if is_lossless(payload):
+            header = self.header_of(payload, max_pixels)
+            whole = Rectangle(0, 0, header.height, header.width)
+            return header, iter([(whole, read_pixels(payload, header))])
         parsed = self._parse(payload, max_pixels)
         parsed.check_whole()
         header, parts = parsed.header, parts_of(parsed.header)
@@ -166,7 +176,11 @@ class AnySizeDecoder:
             ImageTooLarge: the payload claims more pixels.
             InvalidCode: no part of the payload is whole.
         """
+        if is_lossless(payload):
+            return PartialImage(self.decode_raw(payload, max_pixels), [])
         header, bodies, _ = self._parse(payload, max_pixels)
+        if not any(body is not None for body in bodies):
+            raise InvalidCode(NOTHING_WHOLE)
         missing: list[Rectangle] = []
 
         def latents() -> Iterator[Floats | None]:
@@ -183,7 +197,7 @@ class AnySizeDecoder:
         for area, found in self.synthesize(header, latents()):
             pixels[area.rows, area.columns] = found
         if len(missing) == len(bodies):
-            raise InvalidCode("no part of the bitstream is whole")
+            raise InvalidCode(NOTHING_WHOLE)
         return PartialImage(pixels, missing)
 
     def synthesize(self, header: Header, latents: Iterable[Floats | None]) -> Iterator[Area]:
@@ -259,8 +273,9 @@ class AnySizeDecoder:
         if np.abs(pixels.astype(np.int16) - expected).max() > GOLDEN_PIXEL_TOLERANCE:
             raise GoldenMismatch(f"the decoder of model '{self.card.name}' does not give its golden pixels")
 
-    def _parse(self, payload: bytes, max_pixels: int) -> Parsed:
-        header, _ = read_header(payload)
+    def header_of(self, payload: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
+        """Return what a payload says of its image; raise as `decode_raw`, without looking at anything else."""
+        header = read_lossless_header(payload) if is_lossless(payload) else read_header(payload)[0]
         if header.height * header.width > max_pixels:
             raise ImageTooLarge(
                 f"the bitstream claims {header.width:,} × {header.height:,} pixels; at most {max_pixels:,} are allowed"
@@ -269,6 +284,10 @@ class AnySizeDecoder:
             raise InvalidCode(
                 f"the bitstream has the quality index {header.quality}; those of this model end at {best}"
             )
+        return header
+
+    def _parse(self, payload: bytes, max_pixels: int) -> Parsed:
+        self.header_of(payload, max_pixels)
         return read_payload(payload)
 
 

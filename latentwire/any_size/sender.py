@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
 from latentwire.any_size.rate_control import Errors, RateControl, reconstruction_errors
 from latentwire.errors import TargetMissed
+from latentwire.format import any_size_lossless
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging.image import Pixels
 from latentwire.options import Framing
@@ -20,16 +21,20 @@ class Sent(NamedTuple):
     """An encoded image.
 
     Attributes:
-        bitstream: in the framing that was asked for.
-        coded: the payload, its header and its ideal code length.
-        quality: of 0 to 100, that the image was encoded at.
-        errors: of the reconstruction; None without a decoder.
+        payload: what is sent under the raw framing.
+        bitstream: what is sent under the full framing.
+        ideal_bits: of all symbols, by the probabilities of the model; of the payload, if it is lossless.
+        quality: of 0 to 100, that the image was encoded at; None if it is lossless.
+        errors: of the reconstruction; None if it is not lossless and there is no decoder.
+        sent_as: `raw`, `png` or `webp` if the image is sent losslessly, None if its symbols are sent.
     """
 
+    payload: bytes
     bitstream: bytes
-    coded: CodedImage
-    quality: float
+    ideal_bits: float
+    quality: float | None
     errors: Errors | None
+    sent_as: str | None
 
 
 class AnySizeSender:
@@ -49,11 +54,11 @@ class AnySizeSender:
         target_bytes: int | None = None,
         min_psnr_db: float | None = None,
     ) -> Sent:
-        """Encode one image.
+        """Encode one image; losslessly where that takes no more bytes, as far as a quick estimate sees.
 
         Args:
             pixels: uint8 (H, W, C), C being 1 for grey and 3 for RGB.
-            framing: `full` or `raw`.
+            framing: `full` or `raw`, which `target_bytes` is about.
             quality: from 0, the fewest bytes, to 100; 50 if no argument asks for anything else.
             target_bytes: the best quality at which the bitstream has at most this many bytes.
             min_psnr_db: the lowest quality at which the reconstruction has at least this PSNR, in dB.
@@ -66,18 +71,39 @@ class AnySizeSender:
         """
         if sum(wish is not None for wish in (quality, target_bytes, min_psnr_db)) > 1:
             raise ValueError("quality, target_bytes and min_psnr_db exclude each other: give one of them")
-        if min_psnr_db is not None:
-            coded = self._reach_psnr(pixels, min_psnr_db)
-        elif target_bytes is not None:
-            coded = self._fit_bytes(pixels, target_bytes - (OVERHEAD_BYTES if framing == "full" else 0))
+        self._encoder.header(pixels, 0)  # refuses what the format does not have
+        if target_bytes is not None:
+            max_bytes = target_bytes - (OVERHEAD_BYTES if framing == "full" else 0)
+            if (exact := self._encode_lossless(pixels, max_bytes)) is not None:
+                return exact
+            coded = self._fit_bytes(pixels, max_bytes)
         else:
-            wanted = DEFAULT_QUALITY if quality is None else quality
-            if not 0 <= wanted <= 100:
-                raise ValueError(f"the quality is {wanted}; it must be from 0 to 100")
-            coded = self._encoder.encode(pixels, self._encoder.quality_index(wanted))
+            if min_psnr_db is not None:
+                coded = self._reach_psnr(pixels, min_psnr_db)
+            else:
+                wanted = DEFAULT_QUALITY if quality is None else quality
+                if not 0 <= wanted <= 100:
+                    raise ValueError(f"the quality is {wanted}; it must be from 0 to 100")
+                coded = self._encoder.encode(pixels, self._encoder.quality_index(wanted))
+            if (exact := self._encode_lossless(pixels, len(coded.payload))) is not None:
+                return exact
         errors = None if self._decoder is None else reconstruction_errors(pixels, coded, self._decoder)
-        bitstream = coded.payload if framing == "raw" else write_bitstream(coded.payload, self.card.fingerprint)
-        return Sent(bitstream, coded, self._encoder.quality_of(coded.header.quality), errors)
+        quality = self._encoder.quality_of(coded.header.quality)
+        return self._framed(coded.payload, coded.ideal_bits, quality, errors, None)
+
+    def _encode_lossless(self, pixels: Pixels, max_bytes: int) -> Sent | None:
+        """Return the lossless image, if its payload has at most this many bytes."""
+        if not any_size_lossless.may_fit(pixels, max_bytes):
+            return None
+        payload = any_size_lossless.write_payload(pixels)
+        if len(payload) > max_bytes:
+            return None
+        return self._framed(payload, 8.0 * len(payload), None, Errors(0, 0), any_size_lossless.kind_of(payload))
+
+    def _framed(
+        self, payload: bytes, ideal_bits: float, quality: float | None, errors: Errors | None, sent_as: str | None
+    ) -> Sent:
+        return Sent(payload, write_bitstream(payload, self.card.fingerprint), ideal_bits, quality, errors, sent_as)
 
     def _fit_bytes(self, pixels: Pixels, payload_bytes: int) -> CodedImage:
         if payload_bytes < 1:

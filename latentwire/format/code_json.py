@@ -13,6 +13,8 @@ from typing import Annotated, Any, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentwire.errors import InvalidCode, InvalidJson
+from latentwire.format.any_size import MAX_SIDE
+from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 
 MAX_LISTS_AND_OBJECTS = 32
@@ -56,11 +58,14 @@ class CodeJson(BaseModel):
             raise InvalidCode("bitstream is not base64") from error
 
 
-def max_code_bytes(cards: Iterable[ModelCard]) -> int:
+def max_code_bytes(cards: Iterable[ModelCard | AnySizeCard]) -> int:
     """Return how many bytes a request for `/decode` can need for a code of one of these models, in JSON or not."""
     # A lossless image is not longer than its pixels, and not twice as long in base64 with line breaks.
     return _OTHER_BYTES + max(
-        2 * card.image.pixels * card.image.channels + _NUMBER_BYTES * card.code_size for card in cards
+        2 * card.image.pixels * card.image.channels + _NUMBER_BYTES * card.code_size
+        if isinstance(card, ModelCard)
+        else 2 * MAX_SIDE * MAX_SIDE * 3
+        for card in cards
     )
 
 

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from latentwire.cancelling import check_cancelled
 from latentwire.errors import InvalidCode, InvalidImage
 from latentwire.imaging import image
 from latentwire.imaging.fitting import MODE_OF_CHANNELS
@@ -28,11 +29,16 @@ _HEADER_BYTES = len(MARKER) + 1
 _MAX_THOROUGH_PIXELS = 2048
 _THOROUGH, _USUAL = {"method": 6, "quality": 100}, {"method": 4, "quality": 75}
 
+# Larger images are PNG files alone: reading a WebP file takes 16 bytes a pixel, however few bytes it has.
+_MAX_WEBP_PIXELS, _MAX_WEBP_SIDE = 1 << 22, (1 << 14) - 1
+# Deflate makes no more of a byte.
+_MAX_INFLATION = 1032
+
 # `may_fit` compares with deflated differences of neighbouring pixels. `write_payload` takes 0.5 to 1.05 times as many
-# bytes for digits and photographs. It begins with so many values, and goes on with four times as many. Deflate needs a
-# byte for 226 equal values at best, WebP next to none.
+# bytes for digits and photographs. It begins with a band of so many values, and goes on with larger ones. Deflate needs
+# a byte for 226 equal values at best, WebP next to none.
 _QUICK_RATIO = 2
-_QUICK_VALUES = 1 << 12
+_QUICK_VALUES, _MAX_QUICK_VALUES = 1 << 12, 1 << 20
 _VALUES_A_BYTE = 226
 
 _PNG_DEPTH_OFFSET = 24
@@ -65,27 +71,34 @@ def may_fit(pixels: image.Pixels, max_bytes: int) -> bool:
     if max_bytes >= _HEADER_BYTES + pixels.size:
         return True
     height = len(pixels)
-    rows = max(1, _QUICK_VALUES * height // pixels.size)
-    while True:
-        changes = pixels[:rows].copy()
-        changes[:, 1:] -= pixels[:rows, :-1]
-        if len(zlib.compress(changes.tobytes(), 1)) > _QUICK_RATIO * max_bytes + changes.size // _VALUES_A_BYTE:
+    top, rows = 0, max(1, _QUICK_VALUES * height // pixels.size)
+    packer, packed_bytes = zlib.compressobj(1), 0
+    while top < height:
+        check_cancelled()
+        band = pixels[top : top + rows]
+        changes = band.copy()
+        changes[:, 1:] -= band[:, :-1]
+        packed_bytes += len(packer.compress(changes.data))
+        top += len(band)
+        if packed_bytes > _QUICK_RATIO * max_bytes + pixels[:top].size // _VALUES_A_BYTE:
             return False
-        if rows >= height:
-            return True
-        rows *= 4
+        if changes.size < _MAX_QUICK_VALUES:
+            rows *= 2
+    packed_bytes += len(packer.flush())
+    return packed_bytes <= _QUICK_RATIO * max_bytes + pixels.size // _VALUES_A_BYTE
 
 
 def write_payload(pixels: image.Pixels) -> bytes:
     """Return the smallest payload that holds uint8 (H, W, C) pixels exactly."""
-    # WebP has no grey: one channel is written as three equal ones.
-    colours = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    effort = _THOROUGH if pixels.shape[0] * pixels.shape[1] <= _MAX_THOROUGH_PIXELS else _USUAL
-    contents = {
-        RAW: pixels.tobytes(),
-        PNG: image.write_file(pixels, "PNG", optimize=True),
-        WEBP: image.write_file(colours, "WEBP", lossless=True, exact=True, **effort),
-    }
+    height, width, channels = pixels.shape
+    if height * width > _MAX_WEBP_PIXELS:
+        return MARKER + bytes((PNG,)) + image.write_png(pixels)
+    contents = {RAW: pixels.tobytes(), PNG: image.write_file(pixels, "PNG", optimize=True)}
+    if max(height, width) <= _MAX_WEBP_SIDE:
+        # WebP has no grey: one channel is written as three equal ones.
+        colours = np.repeat(pixels, 3, axis=2) if channels == 1 else pixels
+        effort = _THOROUGH if height * width <= _MAX_THOROUGH_PIXELS else _USUAL
+        contents[WEBP] = image.write_file(colours, "WEBP", lossless=True, exact=True, **effort)
     kind = min(contents, key=lambda kind: len(contents[kind]))
     return MARKER + bytes((kind,)) + contents[kind]
 
@@ -117,6 +130,8 @@ def read_payload(payload: bytes, shape: ImageShape) -> image.Pixels:
 
 
 def _read_png(data: bytes, shape: ImageShape) -> image.Pixels:
+    if shape.pixels * shape.channels > _MAX_INFLATION * len(data):
+        raise InvalidCode("the bitstream is damaged: the PNG file in it has fewer bytes than its pixels need")
     try:
         strip_png(data)
     except InvalidImage as error:
@@ -130,6 +145,8 @@ def _read_png(data: bytes, shape: ImageShape) -> image.Pixels:
 
 
 def _read_webp(data: bytes, shape: ImageShape) -> image.Pixels:
+    if shape.pixels > _MAX_WEBP_PIXELS:
+        raise InvalidCode(f"the bitstream holds a WebP file; an image of {shape.pixels:,} pixels is a PNG file")
     # libwebp allocates memory for whatever size a file claims, and ignores bytes after the file.
     chunk_bytes = int.from_bytes(data[16:20], "little")
     complete = (

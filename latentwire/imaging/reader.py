@@ -168,9 +168,16 @@ class AnySizeReader:
     @timed_stage("image")
     def read(self, data: bytes) -> FittedImage:
         """Read an image file as uint8 (H, W, C), C being 1 for grey and 3 for RGB; raise as `ImageReader.read`."""
+        return _wrapping_damage(self._convert, self._open(data))
+
+    def pixels_of(self, data: bytes) -> int:
+        """Return width × height of an image file, by its header; raise as `read`, for what the header says."""
+        picture = self._open(data).picture
+        return picture.width * picture.height
+
+    def _open(self, data: bytes) -> "_Opened":
         data, orientation = _strip(data)
-        file = _open(data, orientation, self.formats, self.max_pixels)
-        return _wrapping_damage(self._convert, file)
+        return _open(data, orientation, self.formats, self.max_pixels)
 
     def read_picture(self, picture: Image.Image) -> FittedImage:
         """Read a Pillow image as `read` reads a file."""

@@ -107,6 +107,11 @@ class AnySizeCard(Frozen):
         """`name@model_id`, as in the `Latentwire-Model` header."""
         return f"{self.name}@{self.model_id}"
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a list of models shows: as that of a vector model, without what only those have."""
+        shared = {"name": self.name, "model_id": self.model_id, "kind": self.kind, "shape": None}
+        return {**shared, "payload_bytes": None, "psnr_db": None, "description": self.description}
+
     def to_json(self) -> str:
         """The text of `card.json`."""
         return self.model_dump_json(indent=2) + "\n"

@@ -228,11 +228,12 @@ class ModelCard(Frozen):
         return f"{self.name}@{self.model_id}"
 
     def summary(self) -> dict[str, Any]:
-        """Return what a list of models shows: names, shape, mean bytes and PSNR as measured, and the description."""
+        """Return what a list of models shows: names, kind, shape, measured means, and the description."""
         measured = self.quality
         return {
             "name": self.name,
             "model_id": self.model_id,
+            "kind": self.kind,
             "shape": list(self.image.as_tuple()),
             "payload_bytes": measured.payload_bytes if measured else None,
             "psnr_db": measured.psnr_db if measured else None,

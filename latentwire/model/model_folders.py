@@ -23,16 +23,31 @@ def find_models(folder: Path) -> list[str]:
 
 
 def default_model(folder: Path) -> str | None:
-    """Return the name in the file `default-model.txt` of `folder`; None without such a file.
+    """Return the name in the first line of the file `default-model.txt` of `folder`; None without such a file.
 
     Raises:
         OSError: the file cannot be read.
     """
+    lines = _lines_of_defaults(folder)
+    return lines[0] if lines else None
+
+
+def default_any_size_model(folder: Path) -> str | None:
+    """Return the name in the second line of that file, of the default model for images of any size; None without one.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    lines = _lines_of_defaults(folder)
+    return (lines and lines[1]) or None
+
+
+def _lines_of_defaults(folder: Path) -> list[str]:
     path = folder / DEFAULT_MODEL_FILE
     if not path.is_file():
-        return None
+        return []
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline(1000).strip()
+        return [file.readline(1000).strip() for _ in range(2)]
 
 
 def _is_model(folder: Path) -> bool:

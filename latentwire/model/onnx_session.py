@@ -18,6 +18,7 @@ import numpy.typing as npt
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
+from latentwire.cancelling import check_cancelled
 from latentwire.errors import InvalidGraph
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GraphFile, ModelCard
 from latentwire.model.model_files import read_file
@@ -100,7 +101,12 @@ class MapGraph:
 
     @timed_stage("infer")
     def run(self, output: str, **inputs: Floats) -> Floats:
-        """Return one output; inputs that are not given do not bear on it."""
+        """Return one output; inputs that are not given do not bear on it.
+
+        Raises:
+            Cancelled: the work that this is a step of was given up.
+        """
+        check_cancelled()
         options = onnxruntime.RunOptions()
         # Tiles take 100 MB and more, which would stay with the graph.
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")

@@ -9,6 +9,7 @@ import numpy as np
 from latentwire.encoder import EncodedImage
 from latentwire.format.container import Chunk
 from latentwire.imaging.fitting import Fitting
+from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 
 
@@ -83,9 +84,11 @@ class GuardedImage(NamedTuple):
         doubt: why the code may show something else than the image, if it is sent all the same, or is not for that.
         sent_as: `raw`, `png` or `webp` if the image is sent losslessly, None if its symbols are sent.
         fitting: how the source was changed before; None if it was not. The figures above are about the result.
+        any_size: (height, width, channels) of an image of any size; None for a vector model.
+        quality: of 0 to 100, that an image of any size was encoded at; None if it is sent losslessly.
     """
 
-    card: ModelCard
+    card: ModelCard | AnySizeCard
     encoded: EncodedImage
     mse: float | None
     psnr_db: float | None
@@ -94,6 +97,13 @@ class GuardedImage(NamedTuple):
     doubt: OodFinding | None
     sent_as: str | None
     fitting: Fitting | None = None
+    any_size: tuple[int, int, int] | None = None
+    quality: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the image."""
+        return self.any_size or self.card.image.as_tuple()  # type: ignore[union-attr]  # one or the other kind
 
     def after(self, fitting: Fitting | None) -> "GuardedImage":
         """Return this for a source that was changed before it was encoded.

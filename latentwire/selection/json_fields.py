@@ -5,6 +5,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 
 if TYPE_CHECKING:
@@ -12,23 +13,23 @@ if TYPE_CHECKING:
     from latentwire.selection.assessment import GuardedImage, OodFinding
 
 
-def model_fields(card: ModelCard) -> dict[str, Any]:
-    """Return the fields that name a model and the shape of its images."""
-    return {"model": card.name, "model_id": card.model_id, "shape": card.image.as_tuple()}
+def model_fields(card: ModelCard | AnySizeCard, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the fields that name a model and the shape of its images, or of one image of any size."""
+    return {"model": card.name, "model_id": card.model_id, "shape": shape}
 
 
 def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
     """Return the fields of one encoded image."""
-    encoded = guarded.encoded
+    encoded, (height, width, _) = guarded.encoded, guarded.shape
     # A losslessly encoded image may have a latent vector with infinite elements, which JSON cannot express.
-    has_code = all(map(math.isfinite, encoded.y.tolist()))
-    return {
+    has_code = guarded.any_size is None and all(map(math.isfinite, encoded.y.tolist()))
+    fields = {
         # The shortest decimals that give the same float32 again.
         "code": [float(str(element)) for element in encoded.y] if has_code else None,
         "bitstream": base64.b64encode(encoded.bitstream).decode(),
         "payload_bytes": len(encoded.payload),
         "bitstream_bytes": len(encoded.bitstream),
-        "bpp": 8 * len(encoded.bitstream) / guarded.card.image.pixels,
+        "bpp": 8 * len(encoded.bitstream) / (height * width),
         "mse": guarded.mse,
         "psnr_db": None if guarded.psnr_db == math.inf else guarded.psnr_db,
         "max_error": guarded.max_error,
@@ -37,6 +38,7 @@ def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
         "sent_as": guarded.sent_as or "code",
         "fitted": guarded.fitting and guarded.fitting.to_dict(),
     }
+    return fields if guarded.any_size is None else {**fields, "quality": guarded.quality}
 
 
 class JsonImageList:
@@ -44,7 +46,7 @@ class JsonImageList:
 
     def __init__(self, card: ModelCard) -> None:
         self._separator = ""
-        self.header = (json.dumps(model_fields(card))[:-1] + ', "images": [').encode()
+        self.header = (json.dumps(model_fields(card, card.image.as_tuple()))[:-1] + ', "images": [').encode()
         self.trailer = b"]}"
 
     def add(self, entry: dict[str, Any] | str) -> bytes:

@@ -24,6 +24,7 @@ from service.http.negotiation import negotiate
 from service.http.query import parse_query
 
 if TYPE_CHECKING:
+    from latentwire.any_size.decoder import AnySizeDecoder
     from latentwire.decoder import Decoder
     from latentwire.model.card import ModelCard
     from latentwire.registry import ComponentSet
@@ -50,7 +51,7 @@ async def decode_batch(scope: Scope, receive: Receive, send: Send) -> None:
     model = parse_query(scope["query_string"], PARAMETERS).get("model")
     headers = parse_content_headers(scope)
     response_type = negotiate(headers.accept.decode("latin-1"), RESPONSE_TYPES)
-    decoders = cast("ComponentSet[Decoder]", state.registry.decoders)
+    decoders = cast("ComponentSet[Decoder | AnySizeDecoder]", state.registry.decoders)
     codes = open_code_source(headers.content_type.decode("latin-1"), decoders, model, state.settings)
 
     async with admit_batch(scope, receive, send) as exchange:

@@ -5,6 +5,7 @@ The steps of a request, in the order of this file: parse, admit, batch, encode, 
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -13,13 +14,22 @@ from starlette.types import Receive, Scope, Send
 
 from latentwire.batching.batcher import map_ok
 from latentwire.batching.cost_model import BatchKey
-from latentwire.errors import ImageError, InvalidMultipart, InvalidParameter, UnsupportedMediaType
+from latentwire.errors import (
+    ImageError,
+    ImageMismatch,
+    InvalidMultipart,
+    InvalidParameter,
+    ModelNotReady,
+    TargetMissed,
+    UnsupportedMediaType,
+)
 from latentwire.imaging.fitting import FittedImage, Pixels
 from latentwire.imaging.reader import ImageReader
 from latentwire.options import OnOod
 from latentwire.selection.json_fields import code_fields
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
+from service.api.encode_any_size import ForAnySize, find_any_size
 from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
 from service.api.state import state_of
 from service.http.headers import client_of, parse_content_headers
@@ -31,8 +41,9 @@ from service.observability.request_record import OodOutcome, record_code
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from latentwire.any_size.sender import AnySizeSender
     from latentwire.encoder import EncodedImage
-    from latentwire.model.card import ModelCard
+    from latentwire.registry import Registry
     from latentwire.selection.assessment import GuardedImage
     from latentwire.selection.guard import Guard
     from latentwire.selection.ladder import Ladder
@@ -52,11 +63,19 @@ class _RequestSpec(NamedTuple):
 
 
 class _Models(NamedTuple):
-    """The models for a request: the first, those that it is chosen from, and those above it if it is left open."""
+    """The models for a request.
 
-    guard: "Guard"
+    Attributes:
+        guard: of the first vector model; None if only a model for images of any size may encode the image.
+        ladder: of the vector models that it is chosen from.
+        above: returns those above it, if it is left open.
+        any_size: returns the model for images of any size that may take what no vector model is for, if there is one.
+    """
+
+    guard: "Guard | None"
     ladder: "Ladder | None"
     above: "Callable[[Guard], list[Guard]] | None"
+    any_size: "Callable[[], AnySizeSender | None]"
 
 
 class _Encoded(NamedTuple):
@@ -74,16 +93,17 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     settings = state.settings
     headers = parse_content_headers(scope)
     spec = _parse(scope["query_string"], headers.accept, headers.content_type, settings.on_ood, settings.verifies)
-    guard = state.registry.guard(spec.options.model)
-    ladder = state.registry.ladder() if spec.options.selects_model else None
-    # A raw payload does not name its model.
-    is_open = spec.options.model is None and spec.options.framing == "full"
-    models = _Models(guard, ladder, state.registry.above if is_open else None)
+    models = _choose_models(state.registry, spec.options, settings)
     work = partial(_encode_images, spec, headers.content_type, models, settings)
     with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
-        batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, guard.card, body) else None
-        encoded = await state.admission.run(work, body, partial(wait_for_disconnect, receive), batch_key)
+        batch_key = BatchKey("/encode", spec) if _has_predictable_cost(spec, models.guard, body) else None
+        disconnected = partial(wait_for_disconnect, receive)
+        try:
+            encoded = await state.admission.run(work, body, disconnected, batch_key)
+        except ForAnySize as found:
+            encode_one = partial(_encode_any_size, spec, found)
+            encoded = await state.admission.run_pixels(encode_one, found.pixels, disconnected)
     guarded = encoded.guarded
     outcome: OodOutcome | None = None if guarded.ood is None else "warned" if guarded.sent_as is None else "fallback"
     record_code(encoded.file_bytes, encoded.code_bytes, outcome)
@@ -108,10 +128,24 @@ def _parse(query: bytes, accept: bytes, content_type: bytes, on_ood: OnOod, has_
     return _RequestSpec(options, response_type, body_type)
 
 
-def _has_predictable_cost(spec: _RequestSpec, card: "ModelCard", body: bytes) -> bool:
+def _choose_models(registry: "Registry", options: EncodeOptions, settings: Settings) -> _Models:
+    any_size = partial(registry.any_size_sender, options.model)
+    is_any_size = options.quality is not None or registry.default == registry.default_any_size
+    if (options.model is not None or is_any_size) and any_size() is not None:
+        options.check_for_any_size(has_decoder=settings.verifies)
+        return _Models(None, None, None, any_size)
+    options.check_for_vector()
+    # A raw payload does not name its model.
+    is_open = options.model is None and options.framing == "full"
+    ladder = registry.ladder() if options.has_target else None
+    return _Models(registry.guard(options.model), ladder, registry.above if is_open else None, any_size)
+
+
+def _has_predictable_cost(spec: _RequestSpec, guard: "Guard | None", body: bytes) -> bool:
     """Whether encoding takes about as long as for other requests with this spec, so that it may run inline."""
-    is_plain = spec.body_type != FORM and spec.options.fit == "strict" and not spec.options.selects_model
-    return is_plain and len(body) <= card.image.pixels * card.image.channels + FILE_OVERHEAD_BYTES
+    if guard is None or spec.body_type == FORM or spec.options.fit != "strict" or spec.options.has_target:
+        return False
+    return len(body) <= guard.card.image.pixels * guard.card.image.channels + FILE_OVERHEAD_BYTES
 
 
 def _encode_images(
@@ -122,19 +156,32 @@ def _encode_images(
     bodies: Sequence[bytes],
 ) -> list[_Encoded | Exception]:
     """Encode the image in each body; an error takes the place of its own result only."""
-    reader = settings.image_reader(models.guard.card.image, spec.options.fit, spec.options.background)
-    images = [_read_image(spec, content_type, reader, body) for body in bodies]
+    reader = None
+    if models.guard is not None:
+        reader = settings.image_reader(models.guard.card.image, spec.options.fit, spec.options.background)
+    images = [_read_image(spec, content_type, models, settings, reader, body) for body in bodies]
     return map_ok(images, partial(_encode_pixels, spec, models))
 
 
 def _read_image(
-    spec: _RequestSpec, content_type: bytes, reader: ImageReader, body: bytes
+    spec: _RequestSpec,
+    content_type: bytes,
+    models: _Models,
+    settings: Settings,
+    reader: ImageReader | None,
+    body: bytes,
 ) -> tuple[int, FittedImage] | Exception:
     """Return the size of the image file in bytes, and the image."""
     try:
         file = read_single_file(body, content_type.decode("latin-1")) if spec.body_type == FORM else body
-        return len(file), reader.read(file)
-    except (ImageError, InvalidMultipart) as error:
+        try:
+            if reader is not None:
+                return len(file), reader.read(file)
+        except ImageMismatch:
+            if not spec.options.may_use_any_size or models.any_size() is None:
+                raise
+        return find_any_size(cast("AnySizeSender", models.any_size()), spec.options, settings, file)
+    except (ImageError, InvalidMultipart, InvalidParameter, ModelNotReady) as error:
         return error
 
 
@@ -147,24 +194,54 @@ def _encode_pixels(
     if models.ladder is not None:
         results = [_select_model(spec, models.ladder, read.pixels) for _, read in images]
     else:
-        batch = np.stack([read.pixels for _, read in images])
-        results = models.guard.encode_each(batch, options.on_ood, options.max_mse, models.above)
+        guard, batch = cast("Guard", models.guard), np.stack([read.pixels for _, read in images])
+        results = guard.encode_each(batch, options.on_ood, options.max_mse, models.above)
     for (file_bytes, read), result in zip(images, results, strict=True):
-        if isinstance(result, Exception):
+        if isinstance(result, TargetMissed):
+            yield _or_any_size(options, models, file_bytes, read, result) or result
+        elif isinstance(result, Exception):
             yield result
         else:
-            code, guarded = _framed(spec, result.encoded), result.after(read.fitting)
-            content = _to_json(guarded) if spec.response_type == JSON else code
-            yield _Encoded(file_bytes, len(code), guarded, content)
+            fitted = result.after(read.fitting)
+            # An image that is not of the models' kind is sent losslessly.
+            is_unknown = fitted.ood is not None and fitted.sent_as is not None
+            other = _or_any_size(options, models, file_bytes, read, fitted) if is_unknown else None
+            yield other or _respond(spec, file_bytes, fitted)
 
 
-def _select_model(spec: _RequestSpec, ladder: "Ladder", pixels: Pixels) -> "GuardedImage":
+def _or_any_size(
+    options: EncodeOptions, models: _Models, file_bytes: int, read: FittedImage, result: "GuardedImage | TargetMissed"
+) -> ForAnySize | None:
+    """Return what a model for images of any size may do better, if one may be used."""
+    is_measured = options.min_psnr_db is None or cast("Guard", models.guard).has_decoder
+    if not options.may_use_any_size or options.on_ood != "fallback" or not is_measured:
+        return None
+    with suppress(ModelNotReady):
+        if (sender := models.any_size()) is not None:
+            height, width, _ = read.pixels.shape
+            return ForAnySize(sender, file_bytes, height * width, lambda: read, result)
+    return None
+
+
+def _encode_any_size(spec: _RequestSpec, image: ForAnySize) -> _Encoded:
+    return _respond(spec, image.file_bytes, image.encode(spec.options))
+
+
+def _respond(spec: _RequestSpec, file_bytes: int, guarded: "GuardedImage") -> _Encoded:
+    code = _framed(spec, guarded.encoded)
+    return _Encoded(file_bytes, len(code), guarded, _to_json(guarded) if spec.response_type == JSON else code)
+
+
+def _select_model(spec: _RequestSpec, ladder: "Ladder", pixels: Pixels) -> "GuardedImage | TargetMissed":
     options = spec.options
     if options.target_bytes is None:
         return ladder.smallest_reaching(pixels, cast(float, options.min_psnr_db), options.on_ood)
-    return ladder.best_within(
-        pixels, options.target_bytes, lambda code: len(_framed(spec, code)), options.on_ood, options.max_mse
-    )
+    try:
+        return ladder.best_within(
+            pixels, options.target_bytes, lambda code: len(_framed(spec, code)), options.on_ood, options.max_mse
+        )
+    except TargetMissed as error:
+        return error
 
 
 def _framed(spec: _RequestSpec, code: "EncodedImage") -> bytes:
@@ -174,7 +251,7 @@ def _framed(spec: _RequestSpec, code: "EncodedImage") -> bytes:
 def _to_json(guarded: "GuardedImage") -> bytes:
     card, fields = guarded.card, code_fields(guarded)
     # The documented order.
-    first = {"model": card.name, "model_id": card.model_id, "code": fields["code"], "shape": card.image.as_tuple()}
+    first = {"model": card.name, "model_id": card.model_id, "code": fields["code"], "shape": guarded.shape}
     return json.dumps({**first, **fields}, ensure_ascii=False).encode()
 
 

@@ -43,7 +43,8 @@ async def encode_batch(scope: Scope, receive: Receive, send: Send) -> None:
     state = state_of(scope)
     settings = state.settings
     parameters = parse_query(scope["query_string"], PARAMETERS)
-    encoder = cast("ComponentSet[Encoder]", state.registry.encoders).by_name(parameters.get("model"))
+    guard = state.registry.guard(parameters.get("model"))
+    encoder = cast("ComponentSet[Encoder]", state.registry.encoders).by_name(guard.card.name)
     headers = parse_content_headers(scope)
     response_type = negotiate(headers.accept.decode("latin-1"), RESPONSE_TYPES)
     fit = parse_choice("fit", FITS, parameters.get("fit", "strict"))
@@ -52,7 +53,6 @@ async def encode_batch(scope: Scope, receive: Receive, send: Send) -> None:
     images = open_image_source(headers.content_type.decode("latin-1"), reader, settings)
     on_ood = parse_choice("on_ood", ON_OOD, parameters.get("on_ood", settings.on_ood))
     verify = parse_verify(parameters.get("verify", "latent"), has_decoder=settings.verifies)
-    guard = state.registry.guard(encoder.card.name)
     codes = CODE_WRITERS[response_type](guard, encoder, on_ood, verify, settings.max_body_bytes)
     if response_type == OCTETS:
         record_batch_of_codes()

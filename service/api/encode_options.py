@@ -7,7 +7,9 @@ from latentwire.errors import InvalidParameter
 from latentwire.options import BACKGROUNDS, FITS, FRAMINGS, ON_OOD, VERIFY, Background, Fit, Framing, OnOod, Verify
 from service.http.query import parse_choice, parse_number, parse_positive_integer
 
-PARAMETERS = frozenset({"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr"})
+PARAMETERS = frozenset(
+    {"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr", "quality"}
+)
 
 
 class EncodeOptions(NamedTuple):
@@ -21,11 +23,36 @@ class EncodeOptions(NamedTuple):
     max_mse: float | None
     target_bytes: int | None
     min_psnr_db: float | None
+    quality: float | None
 
     @property
-    def selects_model(self) -> bool:
-        """Whether the service chooses the model for the image."""
+    def has_target(self) -> bool:
+        """Whether a number of bytes or a PSNR is asked for, which chooses the vector model for the image."""
         return self.target_bytes is not None or self.min_psnr_db is not None
+
+    @property
+    def may_use_any_size(self) -> bool:
+        """Whether the default model for images of any size may take an image that no vector model is for."""
+        return self.model is None and self.framing == "full" and self.fit == "strict" and self.max_mse is None
+
+    def check_for_vector(self) -> None:
+        """Raise `InvalidParameter` if a vector model has no such option."""
+        target = "target_bytes" if self.target_bytes is not None else "min_psnr"
+        if self.quality is not None:
+            raise InvalidParameter("quality is for models for images of any size; leave it out, or name such a model")
+        if self.has_target and self.model is not None:
+            raise InvalidParameter(f"{target} chooses the model for the image; leave out model, or {target}")
+
+    def check_for_any_size(self, *, has_decoder: bool) -> None:
+        """Raise `InvalidParameter` if a model for images of any size has no such option."""
+        if self.fit != "strict":
+            raise InvalidParameter(f"the model takes images of any size as they are; leave out fit={self.fit}")
+        if self.max_mse is not None:
+            raise InvalidParameter("max_mse is for vector models; ask for min_psnr")
+        if self.min_psnr_db is not None and not has_decoder:
+            raise InvalidParameter(
+                "min_psnr needs the decoder of this model; start this sender with --verify-reconstruction"
+            )
 
 
 def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decoder: bool) -> EncodeOptions:
@@ -45,12 +72,10 @@ def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decod
         max_mse=parse_number("max_mse", parameters.get("max_mse"), "from 0 to 1", maximum=1),
         target_bytes=parse_positive_integer("target_bytes", parameters.get("target_bytes")),
         min_psnr_db=parse_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", maximum=math.inf),
+        quality=parse_number("quality", parameters.get("quality"), "from 0 to 100", maximum=100),
     )
-    if options.target_bytes is not None and options.min_psnr_db is not None:
-        raise InvalidParameter("target_bytes and min_psnr each choose the model; ask for one of them")
-    if options.selects_model and options.model is not None:
-        target = "target_bytes" if options.target_bytes is not None else "min_psnr"
-        raise InvalidParameter(f"{target} chooses the model for the image; leave out model, or {target}")
+    if sum(wish is not None for wish in (options.quality, options.target_bytes, options.min_psnr_db)) > 1:
+        raise InvalidParameter("quality, target_bytes and min_psnr each choose the quality; ask for one of them")
     if options.min_psnr_db is not None and options.max_mse is not None:
         raise InvalidParameter("min_psnr and max_mse both limit the error; ask for one of them")
     if options.max_mse is not None and not has_decoder:

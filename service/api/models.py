@@ -7,10 +7,11 @@ from service.api.state import state_of
 
 
 async def list_models(request: Request) -> Response:
-    """Return a summary of each loaded model, and the name of the default model."""
+    """Return a summary of each loaded model, and the names of the default models."""
     registry = state_of(request.scope).registry
     summaries = [card.summary() for card in registry.cards.values()]
-    return JSONResponse({"default": registry.default, "models": summaries})
+    defaults = {"default": registry.default, "default_any_size": registry.default_any_size}
+    return JSONResponse({**defaults, "models": summaries})
 
 
 async def get_model(request: Request) -> Response:

@@ -14,6 +14,7 @@ from pydantic_core.core_schema import LiteralSchema
 
 from latentwire.errors import Forbidden, Unauthenticated
 from latentwire.format.code_json import CodeJson
+from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 from service.middleware.auth import open_paths
@@ -45,7 +46,7 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
         "Every error is an `application/problem+json` document with a stable `code`.",
     }
     _, definitions = models_json_schema(
-        [(ModelCard, "serialization"), (CodeJson, "validation")],
+        [(ModelCard, "serialization"), (AnySizeCard, "serialization"), (CodeJson, "validation")],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Schemas,
     )

@@ -7,7 +7,7 @@ METHODS = ("GET", "HEAD", "POST")
 # Beside those that a page may always send, or read.
 REQUEST_HEADERS = ("Authorization", "Traceparent", "Tracestate", "X-Request-Id")
 RESPONSE_HEADERS = (
-    *(f"Latentwire-{name}" for name in ("Model", "Psnr-Db", "Max-Error", "Ood", "Fitted", "Doubt")),
+    *(f"Latentwire-{name}" for name in ("Model", "Psnr-Db", "Max-Error", "Ood", "Fitted", "Doubt", "Missing")),
     *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
 )
 # Time for which a browser keeps the answer to a preflight; Chromium takes no longer one.

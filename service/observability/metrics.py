@@ -27,7 +27,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from latentwire.model.card import ModelCard
+from latentwire.registry import AnyCard
 from latentwire.timing import StageTimer
 from service.errors import StartupRefused
 from service.observability.request_record import RequestRecord
@@ -106,7 +106,7 @@ class Metrics:
             version, role, platform.python_version()
         ).set(1)
 
-    def set_models(self, cards: Iterable[ModelCard], default: str) -> None:
+    def set_models(self, cards: Iterable[AnyCard], default: str) -> None:
         """Show which models are loaded, and which of them is the default."""
         for card in cards:
             self._models.labels(card.name, card.model_id, str(card.name == default).lower()).set(1)

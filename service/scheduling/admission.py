@@ -2,10 +2,13 @@
 
 Work runs in a thread, so that health probes are answered meanwhile; work that the cost model predicts to be short runs
 in the event loop, batched with other requests'. A request takes no slot while its body arrives, or slow clients would
-keep all others out. The bytes that have arrived count towards the limit of buffered bytes instead.
+keep all others out. The bytes that have arrived count towards the limit of buffered bytes instead. Large images are
+admitted by their pixels, and run in threads of their own.
 """
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -16,12 +19,16 @@ from typing import Any, Protocol, Self, TypeVar
 
 from latentwire.batching.batcher import BatchFunction, DynamicBatcher, Item, run_isolated
 from latentwire.batching.cost_model import BatchKey, new_cost_model
+from latentwire.cancelling import cancelled_by
 from latentwire.errors import ClientGone, Overloaded
 from latentwire.timing import record
 from service.observability.metrics import Metrics
 from service.settings import Settings
 
 Result = TypeVar("Result")
+
+# More is admitted by its pixels. An image of that size takes about a second, and is one part in its bitstream.
+MAX_SMALL_PIXELS = 1 << 20
 
 
 class RunPart(Protocol):
@@ -46,6 +53,9 @@ class Admission:
         self._estimate_of = new_cost_model()
         self._batcher = DynamicBatcher(metrics.observe_micro_batch)
         self._threads = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="codec")
+        self._pixels = 0  # of the large images that run
+        self._turns: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._large_threads = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="pixels")
 
     def reserve(self, client: str) -> "BodyBudget":
         """Return an empty budget for the body of a new request of a client, which is known by its address.
@@ -97,6 +107,47 @@ class Admission:
             self.admitted -= 1
             self._show_load()
 
+    async def run_pixels(
+        self,
+        work: Callable[[], Result],
+        pixels: int,
+        wait_for_disconnect: Callable[[], Awaitable[None]],
+    ) -> Result:
+        """Run `work` on an image of so many pixels when its turn has come, and return the result.
+
+        Large images run while they have no more pixels together than one image may have, in the order of their coming.
+        Their work ends early when the client has gone.
+
+        Raises:
+            Overloaded: as in `run`.
+            ClientGone: the client went away before the result was there.
+            Exception: what `work` raised.
+        """
+        if pixels <= MAX_SMALL_PIXELS:
+            return await self.run(lambda items: [item() for item in items], work, wait_for_disconnect)
+        self._check_capacity()
+        self.admitted += 1
+        self._show_load()
+        loop, cancelled = asyncio.get_running_loop(), threading.Event()
+        gone = asyncio.ensure_future(wait_for_disconnect())
+        try:
+            await self._wait_for_pixels(pixels, gone)
+            with cancelled_by(cancelled):
+                job, result = _start(work, self._large_threads)
+            # Not the end of this request: its thread still holds the image until it notices that it is cancelled.
+            job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._change_pixels, -pixels))
+            result.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody may be left to ask
+            either: list[asyncio.Future[Any]] = [result, gone]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not result.done():
+                raise ClientGone("the connection was closed before the response was there")
+            return result.result()
+        finally:
+            cancelled.set()
+            gone.cancel()
+            self.admitted -= 1
+            self._show_load()
+
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[RunPart]:
         """Admit a batch. Each part of its work takes its turn, so that a slow client's batch occupies no thread.
@@ -114,6 +165,36 @@ class Admission:
             self._batches -= 1
             self._show_load()
 
+    async def _wait_for_pixels(self, pixels: int, gone: asyncio.Future[None]) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.append((pixels, turn))
+        self._change_pixels(0)
+        try:
+            await asyncio.wait(
+                [turn, gone], timeout=self._settings.queue_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            has_come = turn.done()
+            if not has_come:
+                self._turns.remove((pixels, turn))
+                self._change_pixels(0)
+        if not has_come:
+            raise self._turn_missed(gone)
+
+    def _change_pixels(self, change: int) -> None:
+        """Count pixels, and let those images run whose turn has come."""
+        self._pixels += change
+        while self._turns and (not self._pixels or self._pixels + self._turns[0][0] <= self._settings.max_image_pixels):
+            pixels, turn = self._turns.popleft()
+            self._pixels += pixels
+            turn.set_result(None)
+
+    def _turn_missed(self, gone: asyncio.Future[None]) -> Exception:
+        if gone.done():
+            return ClientGone("the connection was closed while the request waited for its turn")
+        waited_s = self._settings.queue_timeout_s
+        return Overloaded(f"the request's turn did not come within {waited_s} seconds; send it again later")
+
     async def _wait_in_queue(
         self, job: Future[Result], result: asyncio.Future[Result], wait_for_disconnect: Callable[[], Awaitable[None]]
     ) -> None:
@@ -123,10 +204,7 @@ class Admission:
             await asyncio.wait(either, timeout=self._settings.queue_timeout_s, return_when=asyncio.FIRST_COMPLETED)
             # A thread that has begun cannot be stopped; its request keeps its slot until it ends.
             if not result.done() and job.cancel():
-                if gone.done():
-                    raise ClientGone("the connection was closed while the request waited for its turn")
-                waited_s = self._settings.queue_timeout_s
-                raise Overloaded(f"the request's turn did not come within {waited_s} seconds; send it again later")
+                raise self._turn_missed(gone)
         finally:
             gone.cancel()
 
@@ -144,18 +222,10 @@ class Admission:
         return await self._start_thread(work)[1]
 
     def _start_thread(self, work: Callable[[], Result]) -> tuple[Future[Result], asyncio.Future[Result]]:
-        """Return the job, whose `cancel()` fails once a thread has taken it, and its result."""
-        submitted_ns = perf_counter_ns()
-
-        def run() -> Result:
-            record("wait", submitted_ns)
-            return work()
-
-        job = self._threads.submit(copy_context().run, run)
-        result = asyncio.wrap_future(job)
+        started = _start(work, self._threads)
         self._in_threads += 1
-        result.add_done_callback(self._leave_thread)
-        return job, result
+        started[1].add_done_callback(self._leave_thread)
+        return started
 
     def _leave_thread(self, _result: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
@@ -169,6 +239,19 @@ class Admission:
     def close(self) -> None:
         """Wait for the work that runs, and drop the work that waits."""
         self._threads.shutdown(cancel_futures=True)
+        self._large_threads.shutdown(cancel_futures=True)
+
+
+def _start(work: Callable[[], Result], threads: ThreadPoolExecutor) -> tuple[Future[Result], asyncio.Future[Result]]:
+    """Return the job, whose `cancel()` fails once a thread has taken it, and its result."""
+    submitted_ns = perf_counter_ns()
+
+    def run() -> Result:
+        record("wait", submitted_ns)
+        return work()
+
+    job = threads.submit(copy_context().run, run)
+    return job, asyncio.wrap_future(job)
 
 
 class BodyBudget:

@@ -4,6 +4,7 @@ It is slow. Its graphs are computed by `onnx`'s reference evaluator, which share
 """
 
 import binascii
+import io
 import json
 import math
 import zlib
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
+from PIL import Image
 
 
 class Damaged(ValueError):
@@ -31,14 +33,9 @@ class AnySizeReader:
 
     def read(self, payload: bytes) -> Any:
         """Return the pixels, uint8 (height, width, 1 or 3)."""
-        size_class = payload[0] >> 4 & 3
-        length, bits = 3 + size_class, 6 + 4 * size_class
-        number = int.from_bytes(payload[:length], "big")
-        width, number = number % 2**bits + 1, number >> bits
-        height, number = number % 2**bits + 1, number >> bits
-        quality, colours = number % 256, number >> 10
-        if colours > 1 or max(height, width) > 65535 or (size_class and max(height, width) <= 2 ** (bits - 4)):
-            raise Damaged("header")
+        if payload.startswith(b"\xff\xff"):
+            return lossless(payload[2:])
+        length, height, width, quality, colours = header(payload)
         h, w = math.ceil(height / 16), math.ceil(width / 16)
         rectangles = [(rows, columns) for rows in cuts(h) for columns in cuts(w)]
         whole = np.zeros((1, self.latents, h, w), np.float32)
@@ -181,6 +178,30 @@ class Lanes:
         expected = (2**16 if len(self.states) == 1 else 2**24) + check
         if self.words or any(state != expected for state in self.states):
             raise Damaged("check")
+
+
+def header(payload: bytes) -> tuple[int, int, int, int, int]:
+    """Return its length, height, width, quality index and 0 for grey or 1 for RGB."""
+    size_class = payload[0] >> 4 & 3
+    length, bits = 3 + size_class, 6 + 4 * size_class
+    number = int.from_bytes(payload[:length], "big")
+    width, number = number % 2**bits + 1, number >> bits
+    height, number = number % 2**bits + 1, number >> bits
+    quality, colours = number % 256, number >> 10
+    if colours > 1 or max(height, width) > 65535 or (size_class and max(height, width) <= 2 ** (bits - 4)):
+        raise Damaged("header")
+    return length, height, width, quality, colours
+
+
+def lossless(payload: bytes) -> Any:
+    length, height, width, quality, colours = header(payload)
+    if quality:
+        raise Damaged("quality of a lossless image")
+    kind, content = payload[length], payload[length + 1 :]
+    if kind == 0:
+        return np.frombuffer(content, np.uint8).reshape(height, width, 1 + 2 * colours)
+    pixels = np.asarray(Image.open(io.BytesIO(content), formats=["PNG", "WEBP"][kind - 1 : kind]))
+    return pixels.reshape(height, width, -1)[:, :, : 1 + 2 * colours]
 
 
 def cuts(n: int) -> list[tuple[int, int]]:

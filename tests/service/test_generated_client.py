@@ -1,9 +1,10 @@
-"""A client that openapi-python-client generates of the service's own description works, without any settings."""
+"""Clients that generators make of the service's own description work, in Python without any settings."""
 
 import base64
 import importlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import pytest
 from tests.service.launching import LaunchServer, Server
 
 PACKAGE = "generated_latentwire_client"
+TYPESCRIPT = Path(__file__).with_name("typescript")
+NPM = shutil.which("npm")
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,23 @@ def test_models_are_listed_and_problems_are_objects(client: Any) -> None:
     assert card.model_id == listed.models[1].model_id
     problem = part(".api.models.get_model").sync("nobody", client=client)
     assert (problem.status, problem.code) == (404, "unknown-model")
+
+
+@pytest.mark.skipif(NPM is None, reason="npm is not installed")
+def test_a_typescript_client_compiles_and_works(server: Server, png: bytes, tmp_path: Path) -> None:
+    shutil.copytree(TYPESCRIPT, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "openapi.json").write_text(server.client.get("/openapi.json").text, encoding="utf-8")
+    install = [str(NPM), "ci", "--loglevel=error", "--ignore-scripts", "--prefer-offline", "--fetch-retries=1"]
+    installed = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"npm cannot install the packages: {installed.stderr[-300:]}")
+    built = subprocess.run([str(NPM), "run", "--silent", "build"], cwd=tmp_path, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    address, image = str(server.client.base_url).rstrip("/"), base64.b64encode(png).decode()
+    command = ["node", "client.js", address, image]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    result = json.loads(ran.stdout)
+    assert result["model"] == "tiny"
+    assert result["header"].startswith("tiny@")
+    assert bytes(result["decoded"]) == b"\x89PNG"
+    assert result["problem"] == "unknown-model"

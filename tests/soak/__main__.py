@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from tqdm import tqdm
 
+from latentwire.model.card import ModelCard
 from tests.contract.goldens import MODELS
 from tests.edge.launching import HAS_NGINX
 from tests.service import conformance
@@ -65,7 +66,11 @@ def soak(service: Service, scratch: Path, plan: Plan) -> Report:
     """Soak a running service. If it is for some time, schemathesis sends requests, too, until replicas restart."""
     registry = service.registries["sender"]
     print("computing the correct responses", flush=True)
-    images = {name: images_for(card, IMAGES, plan.seed) for name, card in registry.cards.items()}
+    images = {
+        name: images_for(card, IMAGES, plan.seed)
+        for name, card in registry.cards.items()
+        if isinstance(card, ModelCard)
+    }
     work = Soak(service, images, plan)
     files_before = service.open_files()
     began = time.monotonic()

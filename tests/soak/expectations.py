@@ -13,6 +13,7 @@ import httpx
 
 from latentwire.encoder import EncodedImage
 from latentwire.errors import CodecError
+from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE, PROBLEMS
 from latentwire.selection.assessment import GuardedImage, OodFinding
@@ -183,7 +184,7 @@ def model_fields(card: ModelCard) -> dict[str, Any]:
     return {"model": card.name, "model_id": card.model_id, "shape": list(card.image.as_tuple())}
 
 
-def gives_code(card: ModelCard, sent: GuardedImage, bytes_of: Callable[[EncodedImage], bytes]) -> Check:
+def gives_code(card: ModelCard | AnySizeCard, sent: GuardedImage, bytes_of: Callable[[EncodedImage], bytes]) -> Check:
     """Expect an image's bitstream, and the headers that describe it."""
     headers = {"latentwire_model": card.full_name}
     if sent.psnr_db is not None:

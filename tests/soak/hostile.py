@@ -7,6 +7,7 @@ import io
 from base64 import b64encode
 from collections.abc import Callable
 from random import Random
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -344,7 +345,7 @@ class Hostile:
         return pixels
 
     def _card(self, random: Random) -> ModelCard:
-        return self._known.receiver.card(random.choice(self._names))
+        return cast(ModelCard, self._known.receiver.card(random.choice(self._names)))
 
 
 def _takes(path: str) -> str:

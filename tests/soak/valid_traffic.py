@@ -17,6 +17,7 @@ from latentwire.encoder import EncodedImage, Encoder
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.imaging.reader import ImageReader
+from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 from latentwire.options import ON_OOD, VERIFY, OnOod, Verify
 from latentwire.registry import Registry
@@ -126,7 +127,8 @@ def _raw(code: EncodedImage) -> bytes:
     return code.payload
 
 
-def _one_json(card: ModelCard, sent: GuardedImage) -> Check:
+def _one_json(card: ModelCard | AnySizeCard, sent: GuardedImage) -> Check:
+    assert isinstance(card, ModelCard)
     return gives_json(model_fields(card) | fields_of(card, sent))
 
 
@@ -183,7 +185,7 @@ def _ood_images(known: Known, name: str, pixels: Pixels) -> Found:
 
 def _ladder(known: Known) -> Found:
     ladder = known.sender.ladder()
-    default = known.sender.card(known.sender.default)
+    default = cast(ModelCard, known.sender.card(known.sender.default))
     for one in (*known.images[default.name][:4], noise_image(default, 3)):
         png = image.write_png(one)
         for on_ood in ON_OOD:

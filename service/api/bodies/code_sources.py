@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,14 +12,18 @@ from latentwire.format.container import Frame
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.npy import NpyReader
 from latentwire.imaging import image
+from latentwire.registry import vector_decoder
 from service.api.bodies.streams import check_batch_size
 from service.http.media_types import NPY, OCTETS
 from service.http.negotiation import is_binary, media_type_of
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from latentwire.any_size.decoder import AnySizeDecoder
     from latentwire.decoder import Decoder
     from latentwire.registry import ComponentSet
+
+    Decoders: TypeAlias = ComponentSet[Decoder | AnySizeDecoder]
 
 
 class CodeSource(ABC):
@@ -46,9 +50,7 @@ class CodeSource(ABC):
         """Check that the body is complete."""
 
 
-def open_code_source(
-    content_type: str, decoders: "ComponentSet[Decoder]", model: str | None, settings: Settings
-) -> CodeSource:
+def open_code_source(content_type: str, decoders: "Decoders", model: str | None, settings: Settings) -> CodeSource:
     """Return the source for a body of this type; `model` is the name that the request gives.
 
     Raises:
@@ -58,18 +60,18 @@ def open_code_source(
     """
     body_type = media_type_of(content_type)
     if body_type == NPY:
-        return _LatentVectors(decoders.by_name(model), settings)
+        return _LatentVectors(vector_decoder(decoders.by_name(model)), settings)
     if not is_binary(body_type):
         raise UnsupportedMediaType(
             f"/decode/batch takes a container or an array, not {body_type[:64]}; send -H 'Content-Type: {OCTETS}' "
             f"with a container, or -H 'Content-Type: {NPY}' with a float32 array of latent vectors"
         )
     if model is not None:
-        decoders.by_name(model)  # refuses an unknown name before the body is read
+        vector_decoder(decoders.by_name(model))  # refuses a wrong name before the body is read
     return _ContainerCodes(decoders, model, settings)
 
 
-def find_decoder(decoders: "ComponentSet[Decoder]", model: str | None, fingerprint: bytes) -> "Decoder":
+def find_decoder(decoders: "Decoders", model: str | None, fingerprint: bytes) -> "Decoder | AnySizeDecoder":
     """Return the decoder of the model that made a code; `model` is the name that the request gives.
 
     It raises what `by_name`, `by_fingerprint` and `check_fingerprint` raise.
@@ -84,7 +86,7 @@ def find_decoder(decoders: "ComponentSet[Decoder]", model: str | None, fingerpri
 class _ContainerCodes(CodeSource):
     """A container, which identifies its model."""
 
-    def __init__(self, decoders: "ComponentSet[Decoder]", model: str | None, settings: Settings) -> None:
+    def __init__(self, decoders: "Decoders", model: str | None, settings: Settings) -> None:
         self._decoders = decoders
         self._model = model
         self._settings = settings
@@ -96,7 +98,7 @@ class _ContainerCodes(CodeSource):
         self._reader.feed(data)
         frame = self._reader.take()
         if self.decoder is None and (header := self._reader.header) is not None:
-            decoder = find_decoder(self._decoders, self._model, header.fingerprint)
+            decoder = vector_decoder(find_decoder(self._decoders, self._model, header.fingerprint))
             check_batch_size(header.announced, self._settings.max_batch_images)
             self.decoder = decoder
             self.count = header.announced or None

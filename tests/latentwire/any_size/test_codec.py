@@ -155,7 +155,9 @@ def test_target_bytes_gives_the_best_quality_that_fits(codec: Codec, large: imag
     raw = codec.encode(pixels, target_bytes=2500, framing="raw")
     assert len(raw.bitstream) <= 2500
     assert len(codec.encode(large, target_bytes=60_000).bitstream) <= 60_000
-    assert codec.encode(pixels, target_bytes=10**9).quality == 100
+    exact = codec.encode(pixels, target_bytes=10**9)
+    assert (exact.sent_as, exact.quality, exact.mse) == ("webp", None, 0)
+    assert np.array_equal(codec.decode(exact.bitstream), pixels)
 
 
 @pytest.mark.parametrize("target", [-1, 0, 5, 9, 100])

@@ -10,7 +10,7 @@ def parse(on_ood: OnOod = "fallback", has_decoder: bool = True, **parameters: st
 
 
 def test_without_parameters_the_defaults_hold() -> None:
-    assert parse() == EncodeOptions(None, "strict", "auto", "full", "fallback", None, None, None)
+    assert parse() == EncodeOptions(None, "strict", "auto", "full", "fallback", None, None, None, None)
     assert parse(on_ood="warn").on_ood == "warn"
 
 
@@ -35,6 +35,26 @@ def test_max_mse_takes_no_others(text: str) -> None:
 def test_target_bytes_takes_whole_numbers_from_1(text: str) -> None:
     with pytest.raises(InvalidParameter, match="target_bytes takes a whole number from 1"):
         parse(target_bytes=text)
+
+
+def test_quality_takes_numbers_from_0_to_100() -> None:
+    assert [parse(quality=text).quality for text in ("0", "33.3", "100", "1e2")] == [0, 33.3, 100, 100]
+    for text in ("", "-1", "100.1", "nan", "inf", "best"):
+        with pytest.raises(InvalidParameter, match="quality takes a number from 0 to 100"):
+            parse(quality=text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"target_bytes": "20", "model": "tiny"}, "leave out model, or target_bytes"),
+        ({"min_psnr": "20", "model": "tiny"}, "leave out model, or min_psnr"),
+        ({"quality": "20", "model": "tiny"}, "models for images of any size"),
+    ],
+)
+def test_what_chooses_a_quality_does_not_go_with_a_vector_model(parameters: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidParameter, match=says):
+        parse_encode_options(parameters, "warn", has_decoder=True).check_for_vector()
 
 
 @pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "1e999", "high"])
@@ -67,8 +87,7 @@ def test_check_takes_two_words_and_one_only_where_images_are_decoded() -> None:
     ("parameters", "says"),
     [
         ({"target_bytes": "20", "min_psnr": "20"}, "ask for one of them"),
-        ({"target_bytes": "20", "model": "tiny"}, "leave out model, or target_bytes"),
-        ({"min_psnr": "20", "model": "tiny"}, "leave out model, or min_psnr"),
+        ({"quality": "20", "min_psnr": "20"}, "ask for one of them"),
         ({"min_psnr": "20", "max_mse": "0.1"}, "both limit the error"),
     ],
 )

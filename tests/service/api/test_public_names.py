@@ -140,7 +140,7 @@ def test_response_headers(rows: list[Row], start: Callable[..., Client], png: by
     found = {name for response in responses for name in response.headers}
     found |= {name for kind in PROBLEMS for name in known_problem(kind)}
     # These are sent where they have something to say.
-    found |= {"latentwire-doubt", "latentwire-fitted"}
+    found |= {"latentwire-doubt", "latentwire-fitted", "latentwire-missing"}
     # The server sends this one, so that the responses to what it refuses itself also have it.
     found |= {"x-content-type-options"}
     assert {name.lower() for name in named(rows, "response header")} == found - STANDARD_HEADERS

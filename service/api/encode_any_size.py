@@ -1,0 +1,81 @@
+"""What `/encode` does with an image for a model for images of any size, which is admitted again, by its pixels."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from latentwire.errors import TargetMissed
+from latentwire.imaging.fitting import FittedImage
+from latentwire.imaging.formats import parse_formats
+from latentwire.imaging.reader import AnySizeReader
+from service.api.encode_options import EncodeOptions
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from latentwire.any_size.sender import AnySizeSender
+    from latentwire.selection.assessment import GuardedImage
+
+
+class ForAnySize(Exception):
+    """The image is for a model for images of any size: no vector model is for it, or the request names the model.
+
+    Attributes:
+        sender: of the model.
+        file_bytes: size of the image file.
+        pixels: width × height.
+        read: gives the image.
+        otherwise: what the vector models have made of it, which is sent if this model's result is no better.
+    """
+
+    def __init__(
+        self,
+        sender: "AnySizeSender",
+        file_bytes: int,
+        pixels: int,
+        read: Callable[[], FittedImage],
+        otherwise: "GuardedImage | TargetMissed | None" = None,
+    ) -> None:
+        self.sender = sender
+        self.file_bytes = file_bytes
+        self.pixels = pixels
+        self.read = read
+        self.otherwise = otherwise
+
+    def encode(self, options: EncodeOptions) -> "GuardedImage":
+        """Return what is sent of the image.
+
+        Raises:
+            ImageError: the image cannot be read or encoded, or misses its target.
+        """
+        from latentwire.selection.any_size import encode_any_size  # a receiver must not load this code
+
+        try:
+            guarded = encode_any_size(
+                self.sender,
+                self.read(),
+                options.framing,
+                quality=options.quality,
+                target_bytes=options.target_bytes,
+                min_psnr_db=options.min_psnr_db,
+            )
+        except TargetMissed as error:
+            if self.otherwise is None:
+                raise
+            if isinstance(self.otherwise, TargetMissed):
+                raise self.otherwise from error
+            return self.otherwise
+        if self.otherwise is None or isinstance(self.otherwise, TargetMissed):
+            return guarded
+        return min(self.otherwise, guarded, key=lambda one: len(one.encoded.payload))
+
+
+def find_any_size(sender: "AnySizeSender", options: EncodeOptions, settings: Settings, file: bytes) -> ForAnySize:
+    """Look at the header of an image file.
+
+    Raises:
+        ImageError: it cannot be read, or claims too many pixels.
+        InvalidParameter: a model for images of any size has no such option.
+    """
+    options.check_for_any_size(has_decoder=settings.verifies)
+    reader = AnySizeReader(options.background, settings.max_image_pixels, parse_formats(settings.image_formats))
+    return ForAnySize(sender, len(file), reader.pixels_of(file), partial(reader.read, file))

@@ -1,0 +1,239 @@
+"""Images of any size: encoded by the model for them, and decoded, whole or in part."""
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentwire import Codec
+from latentwire.encoder import Encoder
+from latentwire.format.any_size import Header
+from latentwire.format.bitstream import write_bitstream
+from latentwire.imaging.image import Pixels, write_png
+from service.settings import Settings
+from tests.service.client import JSON, OCTETS, Client, assert_problem
+from tests.service.conftest import serve
+from tests.tiny_any_size_model import drawn_picture, publish_tiny_any_size_model
+from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels
+
+FAMILIAR: Pixels = familiar_pixels(1, seed=5)[0]
+STRANGE: Pixels = strange_pixels(1, seed=5)[0]
+PICTURE = drawn_picture(40, 70)
+NPY = "application/x-npy"
+
+
+@pytest.fixture(scope="module")
+def mixed_dir(any_size_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vector model with a guard, which is the default, and a model for images of any size."""
+    folder = tmp_path_factory.mktemp("mixed")
+    publish_guarded_model(folder, tmp_path_factory.mktemp("scratch"))
+    shutil.copytree(any_size_model, folder / any_size_model.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixed(mixed_dir: Path) -> Iterator[Client]:
+    with serve(Settings(models_dir=mixed_dir)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sender(mixed_dir: Path) -> Iterator[Client]:
+    with serve(Settings(models_dir=mixed_dir, role="sender")) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def codec(any_size_model: Path) -> Codec:
+    return Codec.load(any_size_model)
+
+
+@pytest.fixture(scope="module")
+def large_bitstream(codec: Codec) -> bytes:
+    """Of four parts."""
+    return codec.encode(drawn_picture(1060, 1300)).bitstream
+
+
+def received(client: Client, bitstream: bytes, **parameters: str) -> Pixels:
+    answer = client.decode(bitstream, accept=NPY, **parameters)
+    assert answer.status_code == 200, answer.text
+    found: Pixels = np.load(io.BytesIO(answer.content))
+    return found
+
+
+@pytest.mark.parametrize("pixels", [PICTURE, drawn_picture(130, 9, 1)])
+def test_an_image_of_another_size_goes_to_the_model_for_them(mixed: Client, codec: Codec, pixels: Pixels) -> None:
+    answer = mixed.encode(write_png(pixels)).json()
+    expected = codec.encode(pixels)
+    assert (answer["model"], answer["model_id"]) == ("tiny-any", codec.card.model_id)
+    assert (answer["code"], answer["shape"], answer["sent_as"]) == (None, list(pixels.shape), expected.sent_as)
+    assert base64.b64decode(answer["bitstream"]) == expected.bitstream
+    assert answer["bpp"] == 8 * len(expected.bitstream) / (pixels.shape[0] * pixels.shape[1])
+    assert (answer["psnr_db"], answer["mse"], answer["max_error"]) == (
+        expected.psnr_db, expected.mse, expected.max_error,
+    )  # fmt: skip
+    assert (list(answer)[-1], answer["quality"]) == ("quality", expected.quality)
+    assert np.array_equal(received(mixed, expected.bitstream), codec.decode(expected.bitstream))
+    # The answer can be sent as it is.
+    decoded = mixed.decode(json.dumps(answer).encode(), JSON)
+    assert decoded.headers["latentwire-model"] == codec.card.full_name
+    assert Image.open(io.BytesIO(decoded.content)).size == pixels.shape[1::-1]
+
+
+def test_an_image_that_the_vector_model_knows_stays_there(mixed: Client, mixed_dir: Path) -> None:
+    answer = mixed.encode(write_png(FAMILIAR)).json()
+    expected = Encoder.open(mixed_dir / "guarded").encode(FAMILIAR[None])[0]
+    assert (answer["model"], base64.b64decode(answer["bitstream"])) == ("guarded", expected.bitstream)
+    assert "quality" not in answer
+
+
+def test_an_image_of_another_kind_goes_where_it_takes_fewest_bytes(mixed: Client, codec: Codec) -> None:
+    alone = mixed.encode(write_png(STRANGE), model="guarded").json()
+    coded = codec.encode(STRANGE)
+    answer = mixed.encode(write_png(STRANGE)).json()
+    assert answer["bitstream_bytes"] == min(alone["bitstream_bytes"], len(coded.bitstream))
+    assert answer["model"] == ("guarded" if alone["bitstream_bytes"] <= len(coded.bitstream) else "tiny-any")
+    # What the request asks for goes before.
+    assert_problem(mixed.encode(write_png(STRANGE), on_ood="refuse"), 422, "out-of-distribution")
+    assert mixed.encode(write_png(STRANGE), on_ood="warn").json()["model"] == "guarded"
+
+
+def test_quality_and_targets_choose_the_quality(mixed: Client, codec: Codec) -> None:
+    png, picture = write_png(drawn_picture(80, 90)), drawn_picture(80, 90)
+    for parameters, expected in (
+        ({"quality": "33.3"}, codec.encode(picture, quality=33.3)),
+        ({"quality": "70", "model": "tiny-any"}, codec.encode(picture, quality=70)),
+        ({"target_bytes": "600"}, codec.encode(picture, target_bytes=600)),
+        ({"target_bytes": "600", "model": "tiny-any"}, codec.encode(picture, target_bytes=600)),
+        ({"min_psnr": "28"}, codec.encode(picture, min_psnr_db=28)),
+    ):
+        answer = mixed.encode(png, accept=OCTETS, **parameters)
+        assert answer.content == expected.bitstream
+        assert answer.headers["latentwire-psnr-db"] == f"{expected.psnr_db:.2f}"
+    raw = mixed.encode(png, accept=OCTETS, model="tiny-any", framing="raw")
+    assert raw.content == codec.encode(picture, framing="raw").bitstream
+    back = received(mixed, raw.content, framing="raw", model=raw.headers["latentwire-model"])
+    assert back.shape == picture.shape
+    # A familiar image goes to this model, too, if a quality is asked for.
+    assert mixed.encode(write_png(FAMILIAR), quality="50").json()["model"] == "tiny-any"
+
+
+def test_what_takes_fewer_bytes_losslessly_is_exact(mixed: Client) -> None:
+    flat = np.full((90, 300, 3), (10, 200, 30), np.uint8)
+    answer = mixed.encode(write_png(flat)).json()
+    assert (answer["mse"], answer["psnr_db"], answer["quality"]) == (0, None, None)
+    assert answer["sent_as"] in ("png", "webp")
+    assert np.array_equal(received(mixed, base64.b64decode(answer["bitstream"])), flat)
+
+
+def test_transparency_is_laid_on_a_background(mixed: Client) -> None:
+    picture = Image.fromarray(PICTURE).convert("RGBA")
+    picture.putpixel((3, 3), (1, 2, 3, 0))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    answer = mixed.encode(file.getvalue(), background="black").json()
+    assert (answer["shape"], answer["fitted"]["flattened"]) == ([*PICTURE.shape], "black")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "code", "says"),
+    [
+        ({"quality": "nan"}, 400, "invalid-parameter", "from 0 to 100"),
+        ({"quality": "100.5"}, 400, "invalid-parameter", "from 0 to 100"),
+        ({"quality": "5", "model": "guarded"}, 400, "invalid-parameter", "leave it out"),
+        ({"quality": "5", "fit": "pad"}, 400, "invalid-parameter", "leave out fit=pad"),
+        ({"model": "tiny-any", "max_mse": "0.1"}, 400, "invalid-parameter", "min_psnr"),
+        ({"target_bytes": "5"}, 422, "target-missed", "at least 9 bytes"),
+        ({"target_bytes": "12"}, 422, "target-missed", "at the lowest quality"),
+        ({"model": "tiny-any", "min_psnr": "90"}, 422, "target-missed", "best quality gives"),
+        ({"max_mse": "0.1"}, 422, "image-mismatch", "70 × 40"),
+        ({"framing": "raw"}, 422, "image-mismatch", "70 × 40"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    mixed: Client, parameters: dict[str, str], status: int, code: str, says: str
+) -> None:
+    assert_problem(mixed.encode(write_png(PICTURE), accept=OCTETS, **parameters), status, code, says)
+
+
+def test_a_sender_without_decoders_knows_no_psnr(sender: Client, codec: Codec) -> None:
+    answer = sender.encode(write_png(PICTURE)).json()
+    assert (answer["psnr_db"], base64.b64decode(answer["bitstream"])) == (None, codec.encode(PICTURE).bitstream)
+    for parameters in ({"min_psnr": "30"}, {"min_psnr": "30", "model": "tiny-any"}):
+        assert_problem(sender.encode(write_png(PICTURE), **parameters), 400, "invalid-parameter", "needs the decoder")
+
+
+def test_batches_hold_images_of_one_shape(mixed: Client) -> None:
+    array = io.BytesIO()
+    np.save(array, PICTURE[None])
+    assert_problem(
+        mixed.post("/encode/batch", array.getvalue(), NPY, model="tiny-any"), 422, "image-mismatch", "one by one"
+    )
+    assert_problem(mixed.post("/decode/batch", b"", OCTETS, model="tiny-any"), 400, "invalid-code", "one by one")
+
+
+def test_a_code_has_no_vector(mixed: Client) -> None:
+    body = json.dumps({"code": [0.0, 1.0], "model": "tiny-any"}).encode()
+    assert_problem(mixed.decode(body, JSON), 400, "invalid-vector", "bitstreams")
+
+
+def test_a_cut_bitstream_is_decoded_on_request(mixed: Client, codec: Codec, large_bitstream: bytes) -> None:
+    cut = large_bitstream[: len(large_bitstream) * 2 // 3]
+    assert_problem(mixed.decode(cut), 400, "invalid-code")
+    expected = codec.decode_partial(cut)
+    answer = mixed.decode(cut, accept=NPY, partial="1")
+    assert np.array_equal(np.load(io.BytesIO(answer.content)), expected.pixels)
+    assert json.loads(answer.headers["latentwire-missing"]) == [list(area) for area in expected.missing]
+    assert expected.missing
+    told = mixed.decode(large_bitstream, accept=JSON, partial="1")
+    assert (told.json()["missing"], told.headers["latentwire-missing"]) == ([], "[]")
+    assert "latentwire-missing" not in mixed.decode(large_bitstream).headers
+
+
+def test_damaged_codes_are_refused_with_partial_where_nothing_is_whole(mixed: Client, codec: Codec) -> None:
+    small = codec.encode(PICTURE).bitstream
+    vector = mixed.encode(write_png(FAMILIAR), accept=OCTETS).content
+    for bitstream in (b"", b"L", vector[:-1], small[:9]):
+        assert_problem(mixed.decode(bitstream, partial="1"), 400, "invalid-code")
+    assert_problem(mixed.decode(small, partial="yes"), 400, "invalid-parameter", "partial takes 0 or 1")
+
+
+def test_large_claims_are_refused_before_anything_is_made(mixed: Client, codec: Codec) -> None:
+    def claim(height: int, width: int, marker: bytes = b"") -> bytes:
+        return write_bitstream(marker + Header(height, width, 3, 0).write() + bytes(30), codec.card.fingerprint)
+
+    for marker in (b"", b"\xff\xff"):
+        assert_problem(mixed.decode(claim(65535, 65535, marker)), 413, "image-too-large", "at most 50,000,000")
+        assert_problem(mixed.decode(claim(7000, 7000, marker)), 400, "invalid-code")
+        assert_problem(mixed.decode(claim(7000, 7000, marker), partial="1"), 400, "invalid-code")
+
+
+def test_the_code_of_another_model_is_refused(mixed: Client, tmp_path: Path) -> None:
+    other = Codec.load(publish_tiny_any_size_model(tmp_path / "models", tmp_path / "scratch", seed=1))
+    bitstream = other.encode(PICTURE).bitstream
+    for parameters in ({}, {"model": "tiny-any"}, {"partial": "1"}):
+        assert_problem(mixed.decode(bitstream, **parameters), 409, "model-mismatch")
+
+
+def test_models_of_both_kinds_are_listed_and_checked(mixed: Client, codec: Codec) -> None:
+    answer = mixed.get("/models").json()
+    assert (answer["default"], answer["default_any_size"]) == ("guarded", "tiny-any")
+    assert [(model["name"], model["kind"]) for model in answer["models"]] == [
+        ("guarded", "vector"), ("tiny-any", "any-size"),
+    ]  # fmt: skip
+    assert mixed.get("/models/tiny-any").json() == json.loads(codec.card.to_json())
+    assert mixed.get("/readyz").json()["unavailable_models"] == {}
+    assert 'latentwire_model_ready{model="tiny-any"} 1.0' in mixed.get("/metrics").text
+
+
+def test_a_model_for_images_of_any_size_can_be_the_default(mixed_dir: Path) -> None:
+    with serve(Settings(models_dir=mixed_dir, default_model="tiny-any")) as client:
+        for pixels in (PICTURE, FAMILIAR):
+            assert client.encode(write_png(pixels)).json()["model"] == "tiny-any"
+        assert client.encode(write_png(FAMILIAR), model="guarded").json()["model"] == "guarded"
