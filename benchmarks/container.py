@@ -23,6 +23,7 @@ from latentwire.format.container import Chunk
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import ContainerWriter
 from latentwire.model.card import FREQUENCY_TOTAL, ModelCard, load_card
+from training.release.model_dir import find_vector_models
 
 IMAGES = (10, 100, 1_000, 10_000)
 ROUNDS = 3
@@ -112,12 +113,12 @@ def main(arguments: Sequence[str]) -> int:
         "--images", nargs="+", type=int, default=IMAGES, help="numbers of images in a container (default: %(default)s)"
     )
     given = parser.parse_args(arguments)
-    folders = given.models or sorted(path.parent for path in Path("models").glob("*/card.json"))
     if any(images < 1 for images in given.images):
         print("--images takes numbers of 1 or more", file=sys.stderr)
         return 2
     try:
-        cards = [load_card(folder.resolve()) for folder in folders]
+        cards = [load_card(folder.resolve()) for folder in given.models]
+        cards = cards or list(find_vector_models(Path("models").resolve()).values())
     except ModelError as error:
         print(error, file=sys.stderr)
         return 2

@@ -22,13 +22,13 @@ from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.errors import CodecError
 from latentwire.imaging import image
-from latentwire.model.card import ImageShape, UniformQuantizer, load_card
+from latentwire.model.card import ImageShape, UniformQuantizer
 from latentwire.model.onnx_session import open_onnx
 from latentwire.selection.guard import Guard
 from training.data.datasets import load_dataset
 from training.errors import TrainingError
 from training.release.frequency_tables import count_tables
-from training.release.model_dir import graph_file, make_card, write_model
+from training.release.model_dir import find_vector_models, graph_file, make_card, write_model
 
 IMAGES, ROUNDS = 40, 5
 BOUND = 1.15
@@ -143,9 +143,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _cases(count: int, data: Path | None, scratch: Path) -> Iterator[tuple[Guard, image.Pixels]]:
-    for path in sorted(Path("models").resolve().glob("*/card.json")):
-        dataset = load_dataset(load_card(path.parent).provenance["recipe"]["dataset"], data)
-        yield Guard(Encoder.open(path.parent), Decoder.open(path.parent)), dataset.test.pixels[:count]
+    for folder, card in find_vector_models(Path("models").resolve()).items():
+        dataset = load_dataset(card.provenance["recipe"]["dataset"], data)
+        yield Guard(Encoder.open(folder), Decoder.open(folder)), dataset.test.pixels[:count]
     for height, width, block in TRANSFORMS:
         shape = ImageShape(height=height, width=width, channels=3)
         pixels = draw_fields(min(count, 10), shape)

@@ -28,7 +28,7 @@ from benchmarks.photo.measure import (
     measure_times,
 )
 from benchmarks.photo.plots import plot_curves
-from benchmarks.photo.report import Results, full_text, summary_text, to_json
+from benchmarks.photo.report import Results, card_figures, full_text, summary_text, to_json
 from benchmarks.photo.test_sets import TestSet, load_test_sets, scaled_name
 from benchmarks.rate_distortion.__main__ import fill
 from latentwire.errors import ModelError
@@ -36,6 +36,7 @@ from latentwire.model.any_size_card import AnySizeCard
 from latentwire.receiver import Receiver
 from latentwire.sender import Sender
 from training.atomic import write_atomically
+from training.release.any_size_model import add_figures
 
 NUMBERS_FILE = "photo.json"
 FULL_MARK, SUMMARY_MARK = "photo", "photo-summary"
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lossless = {one.name: mean_lossless_bytes(one) for one in sets if one.name in DRAWN}
     results = Results(sender.card.full_name, sets, measured, times, lossless)
     _write(results, given.out, given.text)
+    if given.card:
+        add_figures(given.model, card_figures(results))
     return 0
 
 
@@ -97,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--first", type=int, help="of each set, only so many pictures")
     add("--qualities", type=float, nargs="+", default=QUALITIES, help="of the model")
     add("--out", type=Path, help="folder for numbers and pictures of curves, such as docs")
+    add("--card", action="store_true", help="write figures into the model's card and README, too")
     add("--text", type=Path, action="append", default=[], help="document whose marked text to write; may be repeated")
     return parser
 

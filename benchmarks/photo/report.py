@@ -82,6 +82,23 @@ def to_json(results: Results) -> dict[str, Any]:
     }
 
 
+def card_figures(results: Results) -> dict[str, Any]:
+    """Return what the model's card says of it."""
+    shown = ("kodak", *results.lossless)
+    ours = {one.name: results.means(one)[OURS] for one in results.sets if one.name in shown}
+    return {
+        "bd_rate": rates(results, "files"),
+        "points": {
+            name: [
+                {"quality": point.quality, "bytes": point.bytes, "bpp": point.bpp, "psnr_db": point.psnr_db}
+                for point in points
+            ]
+            for name, points in ours.items()
+        },
+        "lossless_webp_bytes": dict(results.lossless),
+    }
+
+
 def full_text(results: Results) -> str:
     """Return all tables."""
     sections = [

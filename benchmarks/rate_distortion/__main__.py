@@ -23,11 +23,12 @@ from benchmarks.rate_distortion.points import ALONE, LOSSLESS, TOGETHER, Arrange
 from benchmarks.rate_distortion.tables import full_text, summary_text
 from latentwire.errors import CodecError
 from latentwire.imaging.image import Pixels
-from latentwire.model.card import CARD_FILE, ImageShape, load_card
+from latentwire.model.card import ImageShape
 from training.atomic import write_atomically
 from training.data.datasets import load_dataset
 from training.data.images import shape_of
 from training.errors import CannotWrite, TrainingError
+from training.release.model_dir import find_vector_models
 
 # Default number of images for classical codecs, each image alone: the slowest take minutes for these.
 CLASSICAL_COUNT = 1000
@@ -161,8 +162,7 @@ def _images(chosen: argparse.Namespace) -> tuple[Pixels, str]:
 
 
 def _model_folders(models_dir: Path, shape: ImageShape) -> list[Path]:
-    folders = sorted(path.parent for path in models_dir.glob(f"*/{CARD_FILE}"))
-    fitting = [folder for folder in folders if load_card(folder).image == shape]
+    fitting = [folder for folder, card in find_vector_models(models_dir).items() if card.image == shape]
     if not fitting:
         raise TrainingError(f"{models_dir} has no model of {shape}")
     return fitting

@@ -14,6 +14,7 @@ from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.entropy import quantizer
 from latentwire.imaging import image
+from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from latentwire.model.card import CARD_FILE, ModelCard
 from training.data.synthetic import draw_digits
 
@@ -53,7 +54,16 @@ class Passage(NamedTuple):
 
 
 def shipped_models() -> list[Path]:
-    """The folders of all shipped models."""
+    """The folders of all shipped vector models."""
+    return [folder for folder in _folders() if isinstance(load_any_card(folder), ModelCard)]
+
+
+def shipped_any_size_models() -> list[Path]:
+    """The folders of all shipped models for images of any size."""
+    return [folder for folder in _folders() if isinstance(load_any_card(folder), AnySizeCard)]
+
+
+def _folders() -> list[Path]:
     return sorted(path.parent for path in MODELS.glob(f"*/{CARD_FILE}"))
 
 

@@ -9,20 +9,24 @@ from PIL import Image
 from benchmarks.meaning import measure
 from benchmarks.meaning.judges import Judge, edge_directions, grey_levels
 from benchmarks.meaning.measure import MAX_FALLEN, MAX_RISE_BYTES, Rung, holds
+from latentwire import Codec
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.imaging import image
-from latentwire.model.card import DECODER_FILE, ENCODER_FILE, load_card
-from tests.contract.goldens import GOLDENS, MODELS, Goldens, shipped_models
+from latentwire.model.any_size_card import ENTROPY_FILE, TABLES_FILE, AnySizeCard, load_any_card
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ImageShape, load_card
+from tests.contract.goldens import GOLDENS, MODELS, Goldens, shipped_any_size_models, shipped_models
 from training.data.datasets import load_dataset
+from training.release.any_size_readme import write_any_size_readme
 from training.release.evaluate import evaluate_model
-from training.release.model_dir import graph_file
+from training.release.model_dir import draw_golden_image, graph_file
 from training.release.model_readme import write_readme
 
-MAX_MODELS_BYTES = 25_000_000
+MAX_MODELS_BYTES = 40_000_000
 MAX_GRAPH_BYTES = 4_000_000
 
 each_model = pytest.mark.parametrize("folder", shipped_models(), ids=lambda folder: folder.name)
+each_any_size_model = pytest.mark.parametrize("folder", shipped_any_size_models(), ids=lambda folder: folder.name)
 
 
 def test_a_model_is_shipped() -> None:
@@ -99,6 +103,31 @@ def test_a_sample_has_the_quality_in_the_card(folder: Path, mnist_root: Path) ->
     measured = evaluate_model(folder, dataset._replace(test=dataset.test.take(sample)))
     other = {"dataset", "images"}
     assert measured.model_dump(exclude=other) == pytest.approx(card.quality.model_dump(exclude=other), rel=0.06)
+
+
+@each_any_size_model
+def test_an_any_size_model_is_what_its_card_says(folder: Path) -> None:
+    card = load_any_card(folder)
+    assert isinstance(card, AnySizeCard)
+    named = {
+        ENCODER_FILE: card.encoder,
+        DECODER_FILE: card.decoder,
+        ENTROPY_FILE: card.entropy,
+        TABLES_FILE: card.tables,
+    }
+    assert {name: graph_file(folder / name) for name in named} == named
+    assert {path.name for path in folder.iterdir()} == {"README.md", "card.json", *named}
+    assert (folder / "README.md").read_text(encoding="utf-8") == write_any_size_readme(card)
+    assert card.provenance["data"]["sources"]
+    assert card.provenance["environment"]["git_revision"]
+    assert {"kodak", "drawings", "text"} <= card.provenance["figures"]["bd_rate"].keys()
+    # Opening checks both halves against the card's golden data.
+    codec = Codec.load(folder)
+    pixels = draw_golden_image(ImageShape(height=45, width=70, channels=3))
+    encoded = codec.encode(pixels, quality=80)
+    assert encoded.psnr_db is not None
+    assert encoded.psnr_db > 28
+    assert codec.decode(encoded.bitstream).shape == pixels.shape
 
 
 def test_the_digit_models_say_whether_they_keep_the_meaning_and_the_best_do() -> None:

@@ -25,6 +25,7 @@ from training.photo.export import export, round_kernels
 from training.photo.integers import IntegerEntropy, to_integers
 from training.photo.model import LEVELS, thousand_macs
 from training.photo.neighbours import Symbols, saving
+from training.photo.origin import describe_origin
 from training.photo.pictures import Picture, load_split, photo_folder
 from training.photo.tables import fitted_tables, hyper_tables
 from training.photo.trainer import COOLDOWN, Loaded, Settings, branch, load_codec, resume, start
@@ -129,8 +130,9 @@ def _integers(loaded: Loaded, pictures: Sequence[Picture]) -> IntegerEntropy:
 
 def _neighbours(given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
-    codec, _, settings = load_codec(given.checkpoint)
-    split = load_split(photo_folder(given.data), settings.validation_share)
+    loaded = load_codec(given.checkpoint)
+    codec = loaded.codec
+    split = load_split(photo_folder(given.data), loaded.settings.validation_share)
     random = np.random.default_rng(0)
     chosen = [split.training[number] for number in random.permutation(len(split.training))[: given.pictures]]
     parts = [[middle_of(picture, 256) for picture in pictures] for pictures in (chosen, split.validation)]
@@ -160,6 +162,7 @@ def _export(given: argparse.Namespace) -> None:
     counts = count_symbols(codec, training_batches(split.training, given.fit))
     for name, tables in {"tables": fitted_tables(counts), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
         report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
+    report["origin"] = describe_origin(loaded.settings, loaded.step, loaded.pixels, photo_folder(given.data))
     (given.folder / "export.json").write_text(json.dumps(report))
     print(f"largest sum {report['worst_sum']} of {report['exact_below']}; bytes {report['bytes']}")
 

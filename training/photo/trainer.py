@@ -439,11 +439,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class Loaded(NamedTuple):
-    """A network for use, with averaged weights; where it was trained with integers, they are attached to it."""
+    """A network for use, with averaged weights; where it was trained with integers, they are attached to it.
+
+    `step` is of its last phase; `pixels` are those of all phases.
+    """
 
     codec: PhotoCodec
     entropy: IntegerEntropy | None
     settings: Settings
+    step: int
+    pixels: int
 
 
 def load_codec(path: Path) -> Loaded:
@@ -454,7 +459,7 @@ def load_codec(path: Path) -> Loaded:
     codec.load_state_dict({**content["model"], **content["average"]})
     state = content.get("integers")
     entropy = None if state is None else integers_of_state(codec, state)
-    return Loaded(codec.eval().requires_grad_(False), entropy, settings)
+    return Loaded(codec.eval().requires_grad_(False), entropy, settings, content["step"], content["pixels"])
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:

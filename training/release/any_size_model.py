@@ -16,6 +16,7 @@ from typing import Any
 from latentwire.any_size.decoder import AnySizeDecoder
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.entropy_model import EntropyModel, entropy_signature
+from latentwire.errors import InvalidCard
 from latentwire.imaging import image
 from latentwire.model.any_size_card import (
     ENTROPY_FILE,
@@ -26,6 +27,7 @@ from latentwire.model.any_size_card import (
     Exactness,
     Margins,
     any_size_id_of,
+    load_any_card,
 )
 from latentwire.model.card import (
     CARD_FILE,
@@ -37,7 +39,9 @@ from latentwire.model.card import (
     ImageShape,
 )
 from latentwire.model.onnx_session import open_map_graph
+from training.atomic import write_atomically
 from training.photo.tiles import DECODER_MARGIN, ENCODER_MARGIN
+from training.release.any_size_readme import write_any_size_readme
 from training.release.model_dir import draw_golden_image, graph_file
 
 GOLDEN_SHAPE = ImageShape(height=88, width=100, channels=3)
@@ -46,7 +50,8 @@ GOLDEN_QUALITY = 60
 # Symbols of tables in which 0 has at least this share are not coded.
 SKIPPED_SHARE = 0.985
 
-EXPORT_FILE = "export.json"
+EXPORT_FILE, README_FILE = "export.json", "README.md"
+DESCRIPTION = "A codec for photographs of any size, at any rate, trained for the squared error."
 GRAPHS = (ENCODER_FILE, DECODER_FILE, ENTROPY_FILE)
 
 
@@ -60,7 +65,7 @@ def publish(
         models_dir: folder of models.
         name: of the model.
         description: of the model, for its card.
-        provenance: data, licence, run and revision, for the card.
+        provenance: for the card, beside what the export says of data, licence, run and revision.
 
     Returns:
         The model's folder.
@@ -70,6 +75,7 @@ def publish(
     """
     report = json.loads((exported / EXPORT_FILE).read_text())
     tables = tables_of(report)
+    origin = {**report.get("origin", {}), **(provenance or {})}
     exactness = Exactness(worst_sum=report["worst_sum"])
     margins = Margins(encoder=ENCODER_MARGIN, decoder=DECODER_MARGIN)
     return write_any_size_model(
@@ -80,8 +86,22 @@ def publish(
         models_dir,
         name,
         description=description,
-        provenance=provenance,
+        provenance=origin,
     )
+
+
+def add_figures(folder: Path, figures: dict[str, Any]) -> None:
+    """Write what was measured of a model into its card and README; bitstreams stay the same.
+
+    Raises:
+        ModelError: the card is not valid, or is that of a vector model.
+    """
+    card = load_any_card(folder)
+    if not isinstance(card, AnySizeCard):
+        raise InvalidCard(f"'{card.name}' is a vector model; these figures are of models for images of any size")
+    changed = card.model_copy(update={"provenance": {**card.provenance, "figures": figures}})
+    for file, text in ((CARD_FILE, changed.to_json()), (README_FILE, write_any_size_readme(changed))):
+        write_atomically(folder / file, text.encode())
 
 
 def tables_of(report: Mapping[str, Any]) -> EntropyTables:
@@ -141,6 +161,7 @@ def write_any_size_model(
         files = {file: graph_file(staging / file) for file in (*GRAPHS, TABLES_FILE)}
         card = _make_card(staging, files, tables, exactness, margins, name, description, provenance or {})
         (staging / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+        (staging / README_FILE).write_text(write_any_size_readme(card), encoding="utf-8")
         if target.exists():
             target.replace(outgoing)
         staging.replace(target)
@@ -211,8 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("exported", type=Path, help="folder that `python -m training.photo export` wrote")
     parser.add_argument("models_dir", type=Path)
     parser.add_argument("name", help="of the model")
-    parser.add_argument("--description", default="")
-    parser.add_argument("--provenance", type=Path, help="JSON file for the card: data, licence, run, revision")
+    parser.add_argument("--description", default=DESCRIPTION)
+    parser.add_argument("--provenance", type=Path, help="JSON file for the card, beside what the export says")
     given = parser.parse_args(arguments)
     provenance = {} if given.provenance is None else json.loads(given.provenance.read_text())
     print(publish(given.exported, given.models_dir, given.name, description=given.description, provenance=provenance))

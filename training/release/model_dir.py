@@ -13,6 +13,7 @@ import numpy as np
 
 from latentwire.entropy import quantizer
 from latentwire.imaging import image
+from latentwire.model.any_size_card import load_any_card
 from latentwire.model.card import (
     CARD_FILE,
     DECODER_FILE,
@@ -29,6 +30,16 @@ from latentwire.model.card import (
 from latentwire.model.guard_limits import GuardLimits
 from latentwire.model.onnx_session import open_onnx
 from training.errors import CannotWrite, InvalidRun
+
+
+def find_vector_models(models_dir: Path) -> dict[Path, ModelCard]:
+    """Return the cards of all vector models in a folder of models, by their folders, sorted.
+
+    Raises:
+        ModelError: a card is not valid.
+    """
+    cards = {path.parent: load_any_card(path.parent) for path in sorted(models_dir.glob(f"*/{CARD_FILE}"))}
+    return {folder: card for folder, card in cards.items() if isinstance(card, ModelCard)}
 
 
 def draw_golden_image(shape: ImageShape) -> image.Pixels:

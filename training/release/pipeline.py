@@ -12,7 +12,7 @@ from typing import Any
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.errors import ImageMismatch
-from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ModelCard, Quality, load_card
+from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ModelCard, Quality, load_card
 from latentwire.model.guard_limits import GuardLimits
 from latentwire.selection.guard import Guard
 from latentwire.selection.ladder import Ladder
@@ -24,7 +24,7 @@ from training.release.calibrate import calibrate_run, load_calibration
 from training.release.evaluate import evaluate_model
 from training.release.fit_doubt import fit_doubt
 from training.release.fit_guard import OodImages, make_guard
-from training.release.model_dir import check_target, graph_file, make_card, write_model
+from training.release.model_dir import check_target, find_vector_models, graph_file, make_card, write_model
 from training.release.model_readme import write_readme
 from training.runs import RunFolder
 
@@ -104,7 +104,7 @@ def doubt_model(folder: Path, dataset: Dataset, recipe: Recipe) -> ModelCard:
     card = load_card(folder)
     if card.guard is None:
         raise InvalidRun(f"the card of '{card.name}' has no guard; make it with `python -m training guard {folder}`")
-    beside = [load_card(path.parent) for path in folder.parent.glob(f"*/{CARD_FILE}") if path.parent != folder]
+    beside = [card for path, card in find_vector_models(folder.parent).items() if path != folder]
     guards = [_open_guard(folder.parent / other.name) for other in beside if other.image == card.image]
     better = Ladder([guard for guard in guards if guard.card.guard and guard.card.guard.doubt]).above(
         _open_guard(folder)

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,16 @@ from PIL import Image
 
 from training.photo.crops import Batch, CropSettings, batches, make_batch
 from training.photo.model import LEVELS
-from training.photo.pictures import Picture, halve, is_validation, load_split, make_picture, read_rgb
+from training.photo.origin import read_sources
+from training.photo.pictures import (
+    Picture,
+    halve,
+    is_validation,
+    list_pictures,
+    load_split,
+    make_picture,
+    read_rgb,
+)
 
 SETTINGS = CropSettings(crop=64, pixels=16384)
 
@@ -91,3 +101,16 @@ def test_pictures_are_read_as_a_sender_reads_them(tmp_path: Path) -> None:
     turned[274] = 6  # to be shown turned by 90 degrees
     Image.fromarray((levels // 257).astype(np.uint8)).save(tmp_path / "turned.png", exif=turned)
     assert np.array_equal(read_rgb(tmp_path / "turned.png")[:, :, 0], np.rot90(levels // 257, -1))
+
+
+def test_sources_are_those_of_the_pictures_that_are_there(photo_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(photo_folder, tmp_path / "train"))
+    assert read_sources(folder, ["0000.png"]) == []
+    lines = ["file\tsource\tlicence", "train/0000.png\tone/two a/b.jpg\tCC0", "train/0001.png\tone/two c.jpg\tCC0"]
+    lines += ["train/0002.png\tDebian pictures d.jpg\tFAL", "eval/0003.png\tone/two e.jpg\tCC0"]
+    (tmp_path / "sources.tsv").write_text("\n".join(lines))
+    names = [path.name for path in list_pictures(folder)]
+    assert read_sources(folder, names) == [
+        {"source": "one/two", "licence": "CC0", "pictures": 2},
+        {"source": "Debian pictures", "licence": "FAL", "pictures": 1},
+    ]

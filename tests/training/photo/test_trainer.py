@@ -79,6 +79,8 @@ def test_a_cooldown_computes_with_integers_and_goes_on_to_the_bit(settings: Sett
     main(["export", str(tmp_path / "whole"), str(tmp_path / "model"), "--data", settings.data, "--fit", "2"])
     card = json.loads((tmp_path / "model" / "export.json").read_text())
     assert [len(card[name]) for name in ("tables", "hyper_tables")] == [64, SMALL.hyper_latents]
+    assert card["origin"]["training"]["phase"] == "cooldown"
+    assert str(tmp_path.parent) not in json.dumps(card["origin"])
     # Go on from the middle, as if it had been stopped there.
     middle = sorted((tmp_path / "whole").glob("checkpoint-*.pt"))[0]
     (tmp_path / "again").mkdir()

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from latentwire import Codec
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.part_reader import read_part
+from latentwire.errors import InvalidCard
 from latentwire.format.any_size import parts_of, read_payload
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from tests.training.photo.conftest import SMALL
@@ -17,7 +19,8 @@ from training.photo.integers import to_integers
 from training.photo.model import LEVELS, PhotoCodec
 from training.photo.tables import hyper_tables, normal_tables
 from training.release import any_size_model
-from training.release.any_size_model import EXPORT_FILE, main, publish
+from training.release.any_size_model import EXPORT_FILE, add_figures, main, publish
+from training.release.model_dir import find_vector_models
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (7, 9, 3), np.uint8).repeat(16, 0).repeat(16, 1)[:100, :130]
 
@@ -76,6 +79,34 @@ def test_a_published_export_is_a_codec(exported: Path, tmp_path: Path) -> None:
     codec = Codec.load(tmp_path / "models" / "photo")
     assert codec.card.description == "A small network."
     assert codec.decode(codec.encode(PIXELS, quality=90).bitstream).shape == PIXELS.shape
+
+
+def test_figures_are_added_to_card_and_readme(exported: Path, tmp_path: Path, tiny_model: Path) -> None:
+    folder = publish(exported, tmp_path, "photo", provenance={"licence": "MIT"})
+    before = load_any_card(folder)
+    points = [{"quality": 50, "bytes": 1234, "bpp": 0.5, "psnr_db": 31.25}]
+    figures = {
+        "bd_rate": {"kodak": {"JPEG": -40.06, "AVIF": None}},
+        "points": {"kodak": points, "text": points},
+        "lossless_webp_bytes": {"text": 999},
+    }
+    add_figures(folder, figures)
+    card = load_any_card(folder)
+    assert card.model_id == before.model_id
+    assert card.provenance == {"licence": "MIT", "figures": figures}
+    readme = (folder / "README.md").read_text()
+    for part in (
+        "| kodak | \N{MINUS SIGN}40.1 % | – |",
+        "| 50 | 1,234 | 0.500 | 31.25 |",
+        "Text of 384 × 256 pixels: 1,234 bytes",
+        " 999 ",
+    ):
+        assert part in readme
+    assert find_vector_models(tmp_path) == {}
+    shutil.copytree(tiny_model, tmp_path / tiny_model.name)
+    assert list(find_vector_models(tmp_path)) == [tmp_path / tiny_model.name]
+    with pytest.raises(InvalidCard, match="vector model"):
+        add_figures(tmp_path / tiny_model.name, figures)
 
 
 def test_publishing_again_replaces_the_model(exported: Path, tmp_path: Path) -> None:
