@@ -25,7 +25,7 @@ PAGES = [
     if any(block.is_run for block in blocks_of(page))
 ]
 # The ports that the pages name; a test takes free ones.
-PORTS = ("8000", "8001", "8002", "8003", "8443")
+PORTS = ("8000", "8001", "8002", "8003", "8004", "8443")
 START_TIMEOUT_S = 300
 
 
