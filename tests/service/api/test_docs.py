@@ -1,5 +1,3 @@
-import base64
-import hashlib
 import re
 from urllib.parse import urljoin
 
@@ -12,9 +10,8 @@ def test_the_page_may_run_its_own_scripts_and_no_others(client: Client) -> None:
     response = client.get("/docs")
     policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
-    [script] = re.findall(r"<script>(.*?)</script>", response.text, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
+    assert policy["script-src"] == "'self'"
+    assert re.findall(r"<script(?! src=)", response.text) == []
     assert "http" not in response.headers["content-security-policy"]
 
 

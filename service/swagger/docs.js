@@ -1,0 +1,7 @@
+SwaggerUIBundle({
+  // Relative, so that the page also works behind a proxy that adds a path prefix.
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+});
