@@ -53,14 +53,15 @@ def mnist_root() -> Path:
     return root
 
 
-@pytest.fixture
-def make_certificate(tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
-    """Make a self-signed certificate of this host and its key: two files with this name."""
+@pytest.fixture(scope="session")
+def make_certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Make a self-signed certificate of this host and its key: two files with this name, in a folder of their own."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
 
     def make(name: str) -> tuple[Path, Path]:
-        certificate, key = tmp_path / f"{name}.pem", tmp_path / f"{name}-key.pem"
+        folder = tmp_path_factory.mktemp("certificate")
+        certificate, key = folder / f"{name}.pem", folder / f"{name}-key.pem"
         files = ["-keyout", str(key), "-out", str(certificate)]
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]

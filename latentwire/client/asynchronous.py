@@ -50,10 +50,12 @@ class AsyncClient(ClientBase):
         self, sources: Iterable[ImageSource] | AsyncIterable[ImageSource], **options: Unpack[EncodeOptions]
     ) -> AsyncIterator[Encoded]:
         """Encode any number of images; see `Client.encode_many`."""
+        streams.check_sources(sources)
         return self._stream(sources, streams.EncodeFeed(self._protocol, options, self._concurrency))
 
     def decode_many(self, sources: Iterable[BitstreamSource] | AsyncIterable[BitstreamSource]) -> AsyncIterator[Image]:
         """Decode any number of bitstreams; see `Client.decode_many`."""
+        streams.check_sources(sources)
         return self._stream(sources, streams.DecodeFeed(self._protocol))
 
     async def models(self) -> tuple[ModelSummary, ...]:

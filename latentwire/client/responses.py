@@ -59,6 +59,7 @@ class _Batch(_Model):
 class _Summary:
     name: str
     model_id: str
+    kind: str
     shape: tuple[int, int, int] | None
     payload_bytes: float | None
     psnr_db: float | None
@@ -68,6 +69,7 @@ class _Summary:
 @dataclass(kw_only=True)
 class _Models:
     default: str
+    default_any_size: str | None
     models: list[_Summary]
 
 
@@ -145,7 +147,8 @@ def read_image(response: httpx.Response) -> Image:
 def read_models(response: httpx.Response) -> tuple[ModelSummary, ...]:
     """Return the result of `/models`."""
     found = _read(response, _MODELS.validate_json)
-    return tuple(ModelSummary(**asdict(one), is_default=one.name == found.default) for one in found.models)
+    defaults = (found.default, found.default_any_size)
+    return tuple(ModelSummary(**asdict(one), is_default=one.name in defaults) for one in found.models)
 
 
 def read_readiness(response: httpx.Response) -> None:

@@ -108,7 +108,7 @@ class Rectangle(NamedTuple):
     width: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Image:
     """One decoded image.
 
@@ -123,6 +123,9 @@ class Image:
     model: str
     model_id: str
     missing: tuple[Rectangle, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Image(shape={self.pixels.shape}, model={self.model!r}, missing={self.missing})"
 
     def to_pil(self) -> Pillow.Image:
         """Return the image as a Pillow image of the mode L, RGB or RGBA."""
@@ -151,7 +154,8 @@ class ModelSummary:
     Attributes:
         name: of the model.
         model_id: SHA-256 that identifies it.
-        is_default: whether requests go to it that name no model.
+        is_default: whether it is the model of its kind for requests that name none.
+        kind: `vector`, for images of one shape, or `any-size`.
         shape: (height, width, channels) of its images; None if it takes images of any size.
         payload_bytes: mean over test images.
         psnr_db: mean over test images, in dB.
@@ -161,6 +165,7 @@ class ModelSummary:
     name: str
     model_id: str
     is_default: bool
+    kind: str
     shape: tuple[int, int, int] | None
     payload_bytes: float | None
     psnr_db: float | None

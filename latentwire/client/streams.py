@@ -14,6 +14,7 @@ from latentwire.client import exchanges
 from latentwire.client.exchanges import Exchange, Work
 from latentwire.client.groups import Group, Grouper
 from latentwire.client.options import EncodeOptions
+from latentwire.client.results import Encoded
 from latentwire.client.sources import BitstreamSource, ImageSource, prepare
 
 # Exchanges that may be complete behind one that takes long, for each request that may be under way.
@@ -152,6 +153,14 @@ class _Pending:
     def _has_room(self, weight: int) -> bool:
         busy = sum(weight for weight, future in self._groups if not future.done())
         return busy + weight <= self._concurrency and len(self._groups) < MAX_GROUPS_BEHIND * self._concurrency
+
+
+def check_sources(sources: object) -> None:
+    """Refuse a single image or bitstream, whose elements would be taken for several; raise TypeError."""
+    if isinstance(sources, str | bytes | bytearray | os.PathLike | Encoded):
+        raise TypeError(
+            f"this takes several images or bitstreams, not one {type(sources).__name__}; put it into a list"
+        )
 
 
 def stream(feed: Feed, concurrency: int) -> Stream:

@@ -78,10 +78,12 @@ class Client(ClientBase):
         Raises:
             CodecError: as `encode`, in the place of the image's result; its notes tell the index. Nothing follows.
         """
+        streams.check_sources(sources)
         return self._stream(sources, streams.EncodeFeed(self._protocol, options, self._concurrency))
 
     def decode_many(self, sources: Iterable[BitstreamSource]) -> Iterator[Image]:
         """Decode any number of bitstreams; yield their images in order. See `decode` and `encode_many`."""
+        streams.check_sources(sources)
         return self._stream(sources, streams.DecodeFeed(self._protocol))
 
     def models(self) -> tuple[ModelSummary, ...]:

@@ -99,6 +99,18 @@ def receiver(launch: LaunchServer, models: Path) -> str:
     return str(server.client.base_url)
 
 
+@pytest.fixture(scope="session")
+def any_size_service(
+    launch: LaunchServer, any_size_model: Path, make_certificate: Callable[[str], tuple[Path, Path]]
+) -> tuple[str, Path]:
+    """The https address of a service with one model, which takes images of any size; and its certificate."""
+    certificate, key = make_certificate("service")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(certificate))
+        server = launch(any_size_model.parent, "--tls-certificate", str(certificate), "--tls-key", str(key))
+    return str(server.client.base_url), certificate
+
+
 @pytest.fixture
 def client(make_client: MakeClient, service: str) -> Any:
     """A client of `service`, with a key."""

@@ -3,18 +3,23 @@
 import json
 import sys
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from latentwire import errors
-from latentwire.client import InvalidResponse, TimedOut, Timeouts, exchanges
+from latentwire.client import ConnectionFailed, InvalidResponse, Rectangle, TimedOut, Timeouts, exchanges
+from latentwire.format.npy import npy_header
 from latentwire.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
 from tests.latentwire.client.conftest import MakeClient
 
 READY = httpx.Response(200, json={"status": "ready", "unavailable_models": {}})
-MODELS = {"default": "a", "models": []}
+MODELS: dict[str, Any] = {"default": "a", "default_any_size": None, "models": []}
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -70,6 +75,42 @@ def test_a_refused_request_is_sent_again_after_the_pause_that_the_service_asks_f
     for pause_s, least_s in zip(pauses, (7, 0.5, 1), strict=True):
         assert least_s <= pause_s <= least_s * (1 + exchanges.JITTER)
     assert len({request.headers["x-request-id"] for request in script.requests}) == 1
+
+
+class _SilentCloser(BaseHTTPRequestHandler):
+    """Answers a request, and closes its connection without saying so."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = json.dumps(MODELS).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_may_close_its_connections_and_an_error_says_that_it_is_gone(make_client: MakeClient) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _SilentCloser) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        client = make_client(address, retries=1)
+        try:
+            for _ in range(3):
+                assert client.models() == ()
+        finally:
+            server.shutdown()
+            thread.join()
+    with pytest.raises(ConnectionFailed, match=rf"no connection to {address} .*is a service running there\?") as caught:
+        client.models()
+    assert isinstance(caught.value, errors.ServiceError)
+    assert caught.value.request_id
+    assert not client.ready()
 
 
 def test_retries_end(make_client: MakeClient, pauses: list[float]) -> None:
@@ -160,3 +201,21 @@ def test_every_problem_of_the_table_is_an_error_again(make_client: MakeClient) -
             make_client(transport=Script(problem(kind)).transport, retries=0).models()
         expected = {"model-unusable": errors.ModelError, "not-ready": errors.NotReady}.get(found.code, kind)
         assert type(caught.value) is expected
+
+
+def test_what_is_missing_of_an_image_is_told(make_client: MakeClient) -> None:
+    body = npy_header(np.uint8, (2, 3, 1)) + bytes(6)
+    headers = {"Latentwire-Model": "photo@0a", "Latentwire-Missing": "[[0, 0, 2, 1], [0, 2, 2, 1]]"}
+    script = Script(httpx.Response(200, content=body, headers=headers))
+    image = make_client(transport=script.transport).decode(b"damaged", partial=True)
+    assert script.requests[0].url.query == b"partial=1"
+    assert image.missing == (Rectangle(0, 0, 2, 1), Rectangle(0, 2, 2, 1))
+    assert (image.model, image.model_id) == ("photo", "0a")
+    assert repr(image).startswith("Image(shape=(2, 3, 1), model='photo', missing=(Rectangle(top=0, left=0, height=2,")
+
+
+@pytest.mark.parametrize("method", ["encode_many", "decode_many"])
+@pytest.mark.parametrize("single", ["image.png", b"image", Path("image.png")])
+def test_one_source_is_not_taken_for_many(make_client: MakeClient, method: str, single: object) -> None:
+    with pytest.raises(TypeError, match="put it into a list"):
+        list(getattr(make_client(), method)(single))

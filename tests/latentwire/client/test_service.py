@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from latentwire.client import Client, ConnectionFailed, Encoded
 from latentwire.format.bitstream import write_bitstream
 from latentwire.imaging import image
 from tests.latentwire.client.conftest import KEY, RECEIVER_KEY, SENDER_KEY, MakeClient, drain
-from tests.service.launching import LaunchServer
+from tests.tiny_any_size_model import drawn_picture
 from tests.tiny_model import SHAPE, familiar_pixels, strange_pixels
 
 
@@ -202,30 +201,24 @@ def test_the_results_before_an_error_are_given_and_its_index_is_told(client: Any
     assert drain(client.encode_many([])) == ([], None)
 
 
-def test_a_service_is_trusted_by_its_certificate_and_an_error_says_that_it_is_gone(
-    make_client: MakeClient,
-    launch: LaunchServer,
-    models: Path,
-    make_certificate: Callable[[str], tuple[Path, Path]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    certificate, key = make_certificate("service")
-    with monkeypatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(certificate))
-        files = ("--tls-certificate", str(certificate), "--tls-key", str(key))
-        server = launch(models, "--default-model", "tiny", *files)
-    address = str(server.client.base_url)
-    client = make_client(address, tls=certificate, retries=1)
-    [familiar] = familiar_pixels(1)
+def test_images_of_any_size_over_tls(make_client: MakeClient, any_size_service: tuple[str, Path]) -> None:
+    address, certificate = any_size_service
+    client = make_client(address, tls=certificate)
     assert client.ready()
-    assert client.encode(familiar).model == "tiny"
+    [model] = client.models()
+    assert (model.kind, model.shape, model.is_default) == ("any-size", None, True)
+    picture = drawn_picture(40, 70)
+    encoded = client.encode(picture, quality=60)
+    assert (encoded.shape, encoded.code, encoded.sent_as) == (picture.shape, None, "code")
+    assert encoded.quality == pytest.approx(60, abs=1)
+    assert len(client.encode(picture, target_bytes=len(encoded.bitstream)).bitstream) <= len(encoded.bitstream)
+    assert client.decode(encoded).pixels.shape == picture.shape
+    assert client.decode(encoded, partial=True).missing == ()
+    several = [picture, drawn_picture(20, 30), picture]
+    assert list(client.encode_many(several)) == [client.encode(one) for one in several]
+
     with pytest.raises(ConnectionFailed, match="CERTIFICATE_VERIFY_FAILED"):
         make_client(address, retries=1000).models()
-    server.stop()
-    with pytest.raises(ConnectionFailed, match=rf"no connection to {address} .*is a service running there\?") as caught:
-        client.encode(familiar)
-    assert isinstance(caught.value, errors.ServiceError)
-    assert not client.ready()
 
 
 def test_importing_the_client_loads_neither_graphs_nor_the_service() -> None:
