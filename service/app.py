@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from latentwire import __version__
 from latentwire.errors import WrongRole
 from latentwire.registry import Registry
-from service.api import compare, decode, decode_batch, docs, encode, encode_batch, health, models
+from service.api import decode, decode_batch, encode, encode_batch, health, models
+from service.api.pages import compare, docs
 from service.api.state import State
 from service.http.problems import ProblemMiddleware
 from service.inference.readiness import Readiness

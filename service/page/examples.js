@@ -1,4 +1,4 @@
-// Pictures of our own to begin with: digits and a house as strokes of a pen, and a landscape that is computed.
+// Pictures of our own to begin with: digits and a grid as strokes of a pen, and a landscape that is computed.
 
 import { newCanvas } from "./pictures.js";
 
@@ -17,7 +17,7 @@ export const DRAWINGS = {
   "a three": [[...arc(0.48, 0.32, 0.17, 0.15, 200, 440), ...arc(0.48, 0.65, 0.21, 0.19, 270, 510)]],
   "a five": [[[0.68, 0.18], [0.4, 0.2], [0.36, 0.46], ...arc(0.47, 0.63, 0.2, 0.2, 240, 500)]],
   "an eight": [[...arc(0.5, 0.34, 0.14, 0.15, 80, -250), ...arc(0.49, 0.67, 0.18, 0.18, -70, 280)]],
-  "a house": [[[0.22, 0.5], [0.5, 0.22], [0.78, 0.5]], [[0.29, 0.46], [0.29, 0.8], [0.71, 0.8], [0.71, 0.46]], [[0.45, 0.8], [0.45, 0.62], [0.57, 0.62], [0.57, 0.8]]],
+  "a grid": [...[0, 1, 2, 3].map((i) => [[0.2 + 0.2 * i, 0.2], [0.2 + 0.2 * i, 0.8]]), ...[0, 1, 2, 3].map((i) => [[0.2, 0.2 + 0.2 * i], [0.8, 0.2 + 0.2 * i]])],
 };
 
 /** Return the landscape as a canvas: hills in haze before an evening sky, the same in every browser. */

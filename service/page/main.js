@@ -26,12 +26,15 @@ const MAX_DB = 50;
 
 let models = [];
 let defaultModel = "";
+let defaultAnySize = "";
 let source = null;
 let shown = null;
-const aim = { bytes: 51, dB: 24, quality: 50 };
+// Budgets of small images and of pictures of any size differ.
+const aim = { bytes: 51, largeBytes: 2000, dB: 24, quality: 50 };
 
 const modelOf = (name) => models.find((model) => model.name === name);
-const anySizeModel = () => models.find((model) => !model.shape);
+const anySizeModel = () => modelOf(defaultAnySize);
+const budget = () => (source?.strokes || !anySizeModel() || modelOf(byId("model").value)?.shape ? "bytes" : "largeBytes");
 const isPadModel = (model) => model.shape && model.shape[0] === model.shape[1] && model.shape[2] === 1;
 const padModel = () => [modelOf(defaultModel), ...models].find((model) => model && isPadModel(model));
 
@@ -53,7 +56,7 @@ function scaleKind() {
 }
 
 function byteRange() {
-  if (source?.strokes || !anySizeModel() || !source?.width) return [10, 1000];
+  if (budget() === "bytes" || !source?.width) return [10, 1000];
   return [40, Math.max(1000, Math.round(Math.min(400_000, source.width * source.height) / 2))];
 }
 
@@ -67,21 +70,21 @@ function showAim() {
   byId("aim-note").textContent = kind ? "" : "This model has one size and one quality. Let the service choose to aim at either.";
   if (!kind) return;
   const fraction = {
-    bytes: Math.log(aim.bytes / low) / Math.log(high / low),
+    bytes: Math.log(aim[budget()] / low) / Math.log(high / low),
     dB: (aim.dB - MIN_DB) / (MAX_DB - MIN_DB),
     quality: aim.quality / 100,
   }[kind];
   slider.value = Math.round(1000 * fraction);
   byId("level-label").textContent = { bytes: "At most", dB: "At least", quality: "Quality" }[kind];
-  const words = { bytes: plural(aim.bytes, "byte"), dB: `${aim.dB} dB PSNR`, quality: `${aim.quality} of 100` }[kind];
-  const message = kind === "bytes" && MESSAGES[aim.bytes];
+  const words = { bytes: plural(aim[budget()], "byte"), dB: `${aim.dB} dB PSNR`, quality: `${aim.quality} of 100` }[kind];
+  const message = kind === "bytes" && MESSAGES[aim[budget()]];
   byId("level-text").textContent = message ? `${words}: ${message}` : words;
   slider.setAttribute("aria-valuetext", words);
   byId("marks").hidden = kind !== "bytes";
   for (const mark of byId("marks").children) {
     const bytes = Number(mark.dataset.bytes);
     mark.style.left = `${(100 * Math.log(bytes / low)) / Math.log(high / low)}%`;
-    mark.setAttribute("aria-pressed", String(bytes === aim.bytes));
+    mark.setAttribute("aria-pressed", String(bytes === aim[budget()]));
   }
 }
 
@@ -89,7 +92,7 @@ function moveAim() {
   const fraction = byId("level").value / 1000;
   const [low, high] = byteRange();
   const kind = scaleKind();
-  if (kind === "bytes") aim.bytes = Math.round(low * (high / low) ** fraction);
+  if (kind === "bytes") aim[budget()] = Math.round(low * (high / low) ** fraction);
   if (kind === "dB") aim.dB = Math.round(2 * (MIN_DB + (MAX_DB - MIN_DB) * fraction)) / 2;
   if (kind === "quality") aim.quality = Math.round(100 * fraction);
   showAim();
@@ -100,7 +103,7 @@ function queryOf() {
   const model = namedModel();
   const query = model ? { model: model.name } : {};
   const kind = scaleKind();
-  if (kind) query[{ bytes: "target_bytes", dB: "min_psnr", quality: "quality" }[kind]] = aim[kind];
+  if (kind) query[{ bytes: "target_bytes", dB: "min_psnr", quality: "quality" }[kind]] = aim[kind === "bytes" ? budget() : kind];
   return query;
 }
 
@@ -152,7 +155,15 @@ async function encodePicture(now, isOld) {
 }
 
 async function decodeBitstream(now) {
-  const answer = await (await ask("decode", { body: now.bitstream, type: OCTETS })).json();
+  const request = { body: now.bitstream, type: OCTETS };
+  let answer;
+  try {
+    answer = await (await ask("decode", request)).json();
+  } catch (error) {
+    if (error.code !== "invalid-code") throw error;
+    // Of an image of any size, the parts that are whole can still be decoded.
+    answer = await ask("decode", { ...request, query: { partial: 1 } }).then((response) => response.json()).catch(() => { throw error; });
+  }
   const image = new Blob([bytesOf(answer.image)], { type: "image/png" });
   shown = { name: now.name, answer, bytes: now.bitstream, decoded: await canvasOf(image), image };
   showDecoded();
@@ -178,11 +189,15 @@ const compare = latest(async (sent, maxBytes, answer, isOld) => {
   byId("theirs").classList.remove("stale");
 });
 
-const drawEdited = latest(async (code, model) => {
+/** Show what the decoder of a model draws of a code; or `picture`, where that is known already. */
+const drawCode = latest(async (code, model, picture) => {
   try {
-    const response = await ask("decode", { body: JSON.stringify({ code, model }), type: "application/json", accept: "image/png" });
-    show(byId("edited").querySelector("canvas"), await canvasOf(await response.blob()), "What the decoder draws");
-    hideProblem();
+    if (!picture) {
+      const body = JSON.stringify({ code, model });
+      picture = await canvasOf(await (await ask("decode", { body, type: "application/json", accept: "image/png" })).blob());
+      hideProblem();
+    }
+    show(byId("edited").querySelector("canvas"), picture, "What the decoder draws");
   } catch (error) {
     showProblem(error);
   }
@@ -236,10 +251,11 @@ function showComparison(found, maxBytes, error) {
     return;
   }
   const size = found.reduced > 1 ? `${Math.ceil(sent.width / found.reduced)} × ${Math.ceil(sent.height / found.reduced)} pixels, enlarged` : "";
+  const theirFile = `${found.format === "AVIF" ? "an" : "a"} ${found.format} file`;
   caption.textContent = fits ? `Best classical codec: ${found.format}` : `No file is as small: ${found.format}`;
   note.textContent = fits
-    ? `The best of WebP, AVIF, JPEG and PNG within ${plural(maxBytes, "byte")} is a ${found.format} file${found.lossless ? " without loss" : ""}${size && ` of ${size}`}.`
-    : `No WebP, AVIF, JPEG or PNG file of this picture has ${plural(maxBytes, "byte")} or fewer. The smallest is a ${found.format} file${size && ` of ${size}`}.`;
+    ? `The best of WebP, AVIF, JPEG and PNG within ${plural(maxBytes, "byte")} is ${theirFile}${found.lossless ? " without loss" : ""}${size && ` of ${size}`}.`
+    : `No WebP, AVIF, JPEG or PNG file of this picture has ${plural(maxBytes, "byte")} or fewer. The smallest is ${theirFile}${size && ` of ${size}`}.`;
 }
 
 function showDecoded() {
@@ -255,7 +271,9 @@ function showDecoded() {
   byId("our-bpp").textContent = ((8 * bytes.length) / (width * height)).toFixed(3);
   byId("our-psnr").textContent = "";
   for (const name of ["bytes", "bpp", "psnr"]) byId(`their-${name}`).textContent = "";
-  byId("verdict").textContent = "The bitstream is whole: its checksum is right.";
+  byId("verdict").textContent = answer.missing?.length
+    ? "The bitstream is damaged or cut short. The picture shows the parts of it that are whole."
+    : "The bitstream is whole: its checksum is right.";
   byId("their-note").textContent = "";
   if (encodes) byId("code").hidden = true;
   showBitstream();
@@ -280,23 +298,18 @@ function showCode(answer) {
   const sent = answer.sent_as === "code" ? "" : " It was not sent, as the picture goes without loss.";
   const edit = decodes ? " Move one, and see what the decoder draws." : "";
   byId("code-text").textContent = `The encoder of ${answer.model} makes ${numbers} of this picture.${sent}${edit}`;
-  connectCells(answer.code, answer.model);
-  if (!decodes) return;
-  if (answer.sent_as === "code") show(byId("edited").querySelector("canvas"), shown.decoded, "What the decoder draws");
-  else drawEdited(answer.code, answer.model);
+  connectCells(answer.code, answer.model, answer.sent_as === "code" ? shown.decoded : null);
 }
 
-function connectCells(code, model) {
+function connectCells(code, model, picture) {
   const restore = byId("restore");
   restore.disabled = true;
-  restore.onclick = () => {
-    connectCells(code, model);
-    drawEdited(code, model);
-  };
+  restore.onclick = () => connectCells(code, model, picture);
   showCells(code, decodes, (edited) => {
     restore.disabled = false;
-    drawEdited(edited, model);
+    drawCode(edited, model, null);
   });
+  if (decodes) drawCode(code, model, picture);
 }
 
 let links = [];
@@ -320,11 +333,16 @@ function showBitstream() {
   const call = parameters ? `${address}encode?${parameters}` : `${address}encode`;
   if (sent) {
     byId("curl").textContent = `curl -s -F file=@${pictureName} -H 'Accept: ${OCTETS}' -o ${base}.lw '${call}'`;
-    byId("python").textContent = `import httpx\nanswer = httpx.post("${call}", files={"file": open("${pictureName}", "rb")}).json()`;
+    const options = Object.entries(query).map(([option, value]) => `, ${option}=${typeof value === "string" ? `"${value}"` : value}`);
+    showPython(`encoded = client.encode("${pictureName}"${options.join("")})`);
   } else {
     byId("curl").textContent = `curl -s -X POST -T ${base}.lw -o ${pictureName} '${address}decode'`;
-    byId("python").textContent = `import httpx\npng = httpx.post("${address}decode", content=open("${base}.lw", "rb").read()).content`;
+    showPython(`client.decode("${base}.lw").save("${pictureName}")`);
   }
+}
+
+function showPython(call) {
+  byId("python").textContent = `from latentwire.client import Client\n\nwith Client("${address.replace(/\/$/, "")}") as client:\n    ${call}`;
 }
 
 function showProblem(error) {
@@ -423,7 +441,7 @@ function connect() {
     mark.dataset.bytes = bytes;
     mark.setAttribute("aria-label", `${bytes} bytes, ${words}`);
     mark.addEventListener("click", () => {
-      aim.bytes = Number(bytes);
+      aim[budget()] = Number(bytes);
       showAim();
       update();
     });
@@ -467,6 +485,7 @@ async function start() {
     const list = await (await ask("models")).json();
     models = list.models;
     defaultModel = list.default;
+    defaultAnySize = list.default_any_size;
     hideProblem();
   } catch (error) {
     showProblem(error);
@@ -492,8 +511,7 @@ async function showLatentSpace() {
   byId("code").hidden = false;
   byId("code-text").textContent = `The decoder of ${model.name} draws an image of ${plural(card.code_size, "number")}. Move one, and see what it draws.`;
   const code = new Array(card.code_size).fill(0);
-  connectCells(code, model.name);
-  drawEdited(code, model.name);
+  connectCells(code, model.name, null);
 }
 
 connect();

@@ -11,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from latentwire.problems import ALL_PROBLEMS, PROBLEMS
 from latentwire.timing import StageTimer
-from service.api import compare, decode, decode_batch, encode_batch, encode_options
+from service.api import decode, decode_batch, encode_batch, encode_options
 from service.api.openapi import openapi_document
+from service.api.pages import compare
 from service.http.headers import ContentHeaders
 from service.http.problems import response_to
 from service.middleware.cross_origin import RESPONSE_HEADERS

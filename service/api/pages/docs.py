@@ -33,7 +33,7 @@ _HOME_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HOME_HEADERS = {**PAGE_HEADERS, "Content-Security-Policy": _HOME_POLICY}
-_HOME_FOLDER = Path(__file__).parents[1] / "page"
+_HOME_FOLDER = Path(__file__).parents[2] / "page"
 
 
 async def show_docs(request: Request) -> Response:
