@@ -1,9 +1,10 @@
 """`python -m benchmarks.photo models/<name>`: compare a model for images of any size with the classical codecs.
 
 Bytes are whole files and whole bitstreams in the full framing, as a `latentwire.Sender` writes them with its default
-settings; errors are of what a `latentwire.Receiver` decodes from them. The bits that the model needs against another
-codec at equal PSNR are given in percent (BD-rate); below 0, it needs fewer. Test sets whose data are not there are left
-out; drawings and text are made by code.
+settings; errors are of what a `latentwire.Receiver` decodes from them. Drawings and text, which are made by code, may
+be sent losslessly by default; curves and rates of them are of the model's symbols. The bits that the model needs
+against another codec at equal PSNR are given in percent (BD-rate); below 0, it needs fewer. Test sets whose data are
+not there are left out.
 """
 
 import argparse
@@ -21,31 +22,31 @@ from benchmarks.photo.measure import (
     OURS,
     QUALITIES,
     Measured,
+    Model,
     Times,
     mean_lossless_bytes,
     measure_classical,
     measure_model,
+    measure_served,
     measure_times,
+    measure_vector_model,
 )
 from benchmarks.photo.plots import plot_curves
 from benchmarks.photo.report import Results, card_figures, full_text, summary_text, to_json
-from benchmarks.photo.test_sets import TestSet, load_test_sets, scaled_name
+from benchmarks.photo.test_sets import CIFAR_NAME, DRAWN, TestSet, load_test_sets, scaled_name
 from benchmarks.rate_distortion.__main__ import fill
 from latentwire.errors import ModelError
-from latentwire.model.any_size_card import AnySizeCard
-from latentwire.receiver import Receiver
-from latentwire.sender import Sender
 from training.atomic import write_atomically
 from training.release.any_size_model import add_figures
 
 NUMBERS_FILE = "photo.json"
 FULL_MARK, SUMMARY_MARK = "photo", "photo-summary"
-DRAWN = ("drawings", "text")
+VECTOR_MODEL = "cifar-conv"
 TIMED_PICTURES, TIMED_BPP = 6, 0.5
 # Sets of each picture of curves.
 PANELS = {
     "photo-kodak.png": ("kodak", scaled_name((384, 256))),
-    "photo-small.png": (scaled_name((128, 85)), "cifar-10"),
+    "photo-small.png": (scaled_name((128, 85)), CIFAR_NAME),
 }
 
 
@@ -68,20 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.model is None:
         return 0
     try:
-        sender, receiver = Sender.load(given.model), Receiver.load(given.model)
+        model = Model(given.model)
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if not isinstance(sender.card, AnySizeCard):
-        print(f"error: {given.model} is a model of one image shape", file=sys.stderr)
-        return 2
     measured = {}
     for one in sets:
-        print(f"{one.name}: {sender.card.name}", file=sys.stderr)
-        measured[one.name] = [measure_model(sender, receiver, one, given.qualities), *rivals[one.name]]
-    times = [time for one in sets if one.name == "kodak" for time in _times(sender, receiver, one, measured["kodak"])]
+        print(f"{one.name}: {model.card.name}", file=sys.stderr)
+        measured[one.name] = [measure_model(model, one, given.qualities), *rivals[one.name]]
+    times = [time for one in sets if one.name == "kodak" for time in _times(model, one, measured["kodak"])]
     lossless = {one.name: mean_lossless_bytes(one) for one in sets if one.name in DRAWN}
-    results = Results(sender.card.full_name, sets, measured, times, lossless)
+    vector_model, cifar = given.model.parent / VECTOR_MODEL, [one for one in sets if one.name == CIFAR_NAME]
+    beside = measure_vector_model(vector_model, cifar[0]) if cifar and vector_model.is_dir() else None
+    served = {one.name: measure_served(model, one, given.qualities) for one in sets if one.name in DRAWN}
+    results = Results(model.card.full_name, sets, measured, times, lossless, served, beside)
     _write(results, given.out, given.text)
     if given.card:
         add_figures(given.model, card_figures(results))
@@ -105,16 +106,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _times(sender: Sender, receiver: Receiver, test_set: TestSet, measured: Sequence[Measured]) -> list[Times]:
+def _times(model: Model, test_set: TestSet, measured: Sequence[Measured]) -> list[Times]:
     """Measure all codecs anew, one after the other, each at the quality whose rate is nearest to half a bit a pixel."""
     pictures = test_set.pictures[:TIMED_PICTURES]
     nearest = {
         one.codec: min(means(one, test_set), key=lambda point: abs(point.bpp - TIMED_BPP)).quality for one in measured
     }
     quality = nearest[OURS]
-    rows = [
-        measure_times(OURS, lambda pixels: sender.encode(pixels, quality=quality).bitstream, receiver.decode, pictures)
-    ]
+    rows = [measure_times(OURS, lambda pixels: model.write(pixels, quality), model.receiver.decode, pictures)]
     for codec in codecs():
         if codec.name in nearest:
             rows.append(measure_times(codec.name, codec.writer(nearest[codec.name]), codec.read, pictures))

@@ -66,13 +66,13 @@ def codecs() -> list[Codec]:
     if features.check("webp"):
         for name, method in ((WEBP, 6), (WEBP_FAST, 4)):
             write = partial(_write, file_format="WEBP", method=method)
-            qualities = (1, 5, 12, 25, 40, 60, 75, 87, 95)
+            qualities = (0, 1, 5, 12, 25, 40, 60, 75, 87, 95)
             library = _pillow("webp", "libwebp")
             made.append(Codec(name, library, qualities, percent, write, _read, webp_data_bytes))
     if features.check("avif"):
         for name, speed in ((AVIF, 4), (AVIF_FAST, 6)):
             write = partial(_write, file_format="AVIF", speed=speed, subsampling="4:2:0", codec="aom", max_threads=1)
-            qualities = (10, 22, 35, 48, 60, 72, 84)
+            qualities = (0, 10, 22, 35, 48, 60, 72, 84)
             library = _pillow("avif", "libavif")
             made.append(Codec(name, library, qualities, percent, write, _read, avif_data_bytes))
     if importlib.util.find_spec("imagecodecs") is not None:

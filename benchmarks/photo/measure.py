@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.photo.classical import Codec, lossless_bytes
 from benchmarks.photo.errors import ms_ssim, psnr_db
-from benchmarks.photo.test_sets import SQUARE_NAME, WHOLE, TestSet
-from latentwire.format.bitstream import OVERHEAD_BYTES
+from benchmarks.photo.test_sets import DRAWN, SQUARE_NAME, WHOLE, TestSet
+from latentwire.any_size.encoder import AnySizeEncoder
+from latentwire.errors import InvalidCard
+from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging.image import Pixels
+from latentwire.model.any_size_card import AnySizeCard
 from latentwire.receiver import Receiver
 from latentwire.sender import Sender
 from training.atomic import write_atomically
@@ -72,6 +75,14 @@ class Measured:
         )
 
 
+class Served(NamedTuple):
+    """Mean bytes at one quality and default settings, and how many of the pictures are sent losslessly."""
+
+    quality: float
+    bytes: float
+    lossless: int
+
+
 @dataclass(frozen=True, slots=True)
 class Times:
     """Processor time of one codec for one picture of 768 x 512 pixels on one core, in ms; medians."""
@@ -90,31 +101,64 @@ def measure_classical(codec: Codec, test_set: TestSet, folder: Path | None) -> M
         test_set: to measure on.
         folder: that keeps results; None keeps nothing.
     """
-    key = [test_set.sha256, codec.library, list(codec.qualities)]
+    key = [test_set.sha256, codec.library]
     path = None if folder is None else folder / f"{test_set.name}, {codec.name}.json".replace(" ", "-")
+    known: dict[float, Point] = {}
+    best = None
     if path is not None and path.is_file():
         content = json.loads(path.read_bytes())
         if content["key"] == key:
-            return Measured.from_json(content["measured"])
+            kept = Measured.from_json(content["measured"])
+            known, best = {point.quality: point for point in kept.points}, kept.best_in_target
     points = []
     for quality in codec.qualities:
+        if quality in known:
+            points.append(known[quality])
+            continue
         files = [codec.write(pixels, quality) for pixels in test_set.pictures]
         decoded = [codec.read(file) for file in files]
         points.append(_point(quality, test_set, files, [codec.data_bytes(file) for file in files], decoded))
-    best = None
-    if test_set.name == SQUARE_NAME:
+    if test_set.name == SQUARE_NAME and best is None:
         best = tuple(_best_in_target(codec, pixels) for pixels in test_set.pictures)
     measured = Measured(codec.name, codec.library, tuple(points), best)
-    if path is not None:
+    if path is not None and (len(known) < len(points) or not path.is_file()):
         write_atomically(path, json.dumps({"key": key, "measured": asdict(measured)}).encode())
     return measured
 
 
-def measure_model(sender: Sender, receiver: Receiver, test_set: TestSet, qualities: Sequence[float]) -> Measured:
-    """Measure the model through whole bitstreams, at default settings."""
+class Model:
+    """A model for images of any size, opened."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open both halves.
+
+        Raises:
+            ModelError: the files of the model cannot be used, or it is a vector model.
+        """
+        self.sender, self.receiver = Sender.load(folder), Receiver.load(folder)
+        card = self.sender.card
+        if not isinstance(card, AnySizeCard):
+            raise InvalidCard(f"{folder} is a model of one image shape")
+        self.card = card
+        self._encoder = AnySizeEncoder.open(folder, card)
+
+    def write(self, pixels: Pixels, quality: float) -> bytes:
+        """Return a bitstream at default settings."""
+        return self.sender.encode(pixels, quality=quality).bitstream
+
+    def write_symbols(self, pixels: Pixels, quality: float) -> bytes:
+        """Return a bitstream of the model's symbols, even where the lossless image takes fewer bytes."""
+        coded = self._encoder.encode(pixels, self._encoder.quality_index(quality))
+        return write_bitstream(coded.payload, self.card.fingerprint)
+
+
+def measure_model(model: Model, test_set: TestSet, qualities: Sequence[float]) -> Measured:
+    """Measure the model through whole bitstreams: at default settings, and of what no camera took, its symbols."""
+    sender, receiver = model.sender, model.receiver
+    write = model.write_symbols if test_set.name in DRAWN else model.write
     points = []
     for quality in sorted(qualities):
-        files = [sender.encode(pixels, quality=quality).bitstream for pixels in test_set.pictures]
+        files = [write(pixels, quality) for pixels in test_set.pictures]
         decoded = [np.asarray(receiver.decode(file)) for file in files]
         sizes = [len(file) - OVERHEAD_BYTES for file in files]
         points.append(_point(quality, test_set, files, sizes, decoded))
@@ -126,6 +170,29 @@ def measure_model(sender: Sender, receiver: Receiver, test_set: TestSet, qualiti
             for pixels, file in zip(test_set.pictures, fitting, strict=True)
         )
     return Measured(OURS, sender.card.full_name, tuple(points), best)
+
+
+def measure_served(model: Model, test_set: TestSet, qualities: Sequence[float]) -> list[Served]:
+    """Return what default settings make of pictures that may be sent losslessly."""
+    rows = []
+    for quality in sorted(qualities):
+        encoded = [model.sender.encode(pixels, quality=quality) for pixels in test_set.pictures]
+        sizes = [len(one.bitstream) for one in encoded]
+        rows.append(Served(quality, float(np.mean(sizes)), sum(one.sent_as != "code" for one in encoded)))
+    return rows
+
+
+def measure_vector_model(folder: Path, test_set: TestSet) -> Measured:
+    """Measure a vector model of the pictures' shape, which has one quality.
+
+    Raises:
+        ModelError: the files of the model cannot be used.
+    """
+    sender, receiver = Sender.load(folder), Receiver.load(folder)
+    files = [sender.encode(pixels, on_ood="warn").bitstream for pixels in test_set.pictures]
+    decoded = [np.asarray(receiver.decode(file)) for file in files]
+    point = _point(0, test_set, files, [len(file) - OVERHEAD_BYTES for file in files], decoded)
+    return Measured(folder.name, sender.card.full_name, (point,))
 
 
 def measure_times(

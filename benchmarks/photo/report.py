@@ -15,8 +15,8 @@ from benchmarks.photo.figures import (
     rate_against_best,
     similarity_rate_against,
 )
-from benchmarks.photo.measure import OURS, TARGET_BYTES, Measured, Times
-from benchmarks.photo.test_sets import SQUARE_NAME, TestSet
+from benchmarks.photo.measure import OURS, TARGET_BYTES, Measured, Served, Times
+from benchmarks.photo.test_sets import CIFAR_NAME, SQUARE_NAME, TestSet
 from benchmarks.rate_distortion.tables import render
 
 NEVER = "–"
@@ -32,6 +32,8 @@ class Results:
         measured: of each set by its name: the model first.
         times: of all codecs on one core; empty without Kodak's pictures.
         lossless: mean bytes of a lossless WebP file, by set, of those that no camera took.
+        served: of these sets, what default settings make of them.
+        beside: the vector model for images of CIFAR-10 on these; None if it is not there.
     """
 
     model: str
@@ -39,6 +41,8 @@ class Results:
     measured: Mapping[str, Sequence[Measured]]
     times: Sequence[Times]
     lossless: Mapping[str, float]
+    served: Mapping[str, Sequence[Served]]
+    beside: Measured | None
 
     def means(self, test_set: TestSet) -> dict[str, list[Mean]]:
         """Return the means of a set by codec."""
@@ -76,6 +80,7 @@ def to_json(results: Results) -> dict[str, Any]:
         },
         "bd_rate": {kind: rates(results, kind) for kind in ("files", "data", "ms-ssim")},
         "lossless_webp_bytes": dict(results.lossless),
+        "served": {name: [row._asdict() for row in rows] for name, rows in results.served.items()},
         "times": [
             {"codec": one.codec, "encode_ms": one.encode_ms, "decode_ms": one.decode_ms} for one in results.times
         ],
@@ -135,12 +140,21 @@ def _rates_table(table: Mapping[str, Mapping[str, float | None]]) -> str:
 
 def _points_table(results: Results, test_set: TestSet) -> str:
     found = results.means(test_set)
-    rows = []
-    for point in found[OURS]:
-        similar = NEVER if point.ms_ssim is None else f"{point.ms_ssim:.4f}"
-        row = [f"{point.quality:g}", f"{point.bytes:,.0f}", f"{point.bpp:.3f}", f"{point.psnr_db:.2f}", similar]
+    served = results.served.get(test_set.name)
+    header, rows = ["quality", "bytes", "bits a pixel", "PSNR, dB"], []
+    for number, point in enumerate(found[OURS]):
+        row = [f"{point.quality:g}", f"{point.bytes:,.0f}", f"{point.bpp:.3f}", f"{point.psnr_db:.2f}"]
+        if point.ms_ssim is not None:
+            row.append(f"{point.ms_ssim:.4f}")
+        if served is not None:
+            row += [f"{served[number].bytes:,.0f}", str(served[number].lossless)]
         rows.append(row)
-    header = ["quality", "bytes", "bits a pixel", "PSNR, dB", "MS-SSIM"]
+    if found[OURS][0].ms_ssim is not None:
+        header.append("MS-SSIM")
+    if served is not None:
+        header += ["bytes as served", "of them lossless"]
+    if results.beside is not None and test_set.name == CIFAR_NAME:
+        found[results.beside.codec] = means(results.beside, test_set)
     smallest = [f"{codec} {points[0].bytes:,.0f} at {points[0].psnr_db:.1f} dB" for codec, points in found.items()]
     text = f"{render(header, rows)}\n\nFewest bytes that were measured: {', '.join(smallest)}."
     if (lossless := results.lossless.get(test_set.name)) is not None:

@@ -15,9 +15,11 @@ from training.photo.pictures import list_pictures, read_rgb
 # Long and short side of Kodak's pictures, 768 x 512, scaled down.
 SCALED_SIDES = ((384, 256), (192, 128), (128, 85), (96, 64), (64, 42))
 SQUARE_SIDE = 64
-CIFAR_COUNT = 100
+CIFAR_NAME, CIFAR_COUNT = "cifar-10", 100
 # Sets of whole photographs, for which MS-SSIM is measured, too.
 WHOLE = ("kodak", "eval2")
+# Sets of pictures that no camera took, which default settings may send losslessly.
+DRAWN = ("drawings", "text")
 
 
 class TestSet(NamedTuple):
@@ -63,9 +65,11 @@ def load_test_sets(data: Path, first: int | None = None) -> list[TestSet]:
         sets.append(TestSet("kodak", kodak))
         sets += [TestSet(scaled_name(sides), [_scale(pixels, sides) for pixels in kodak]) for sides in SCALED_SIDES]
         sets.append(TestSet(SQUARE_NAME, [_square(pixels) for pixels in kodak]))
-    sets += [TestSet("drawings", draw_pictures()[:first]), TestSet("text", write_texts()[:first])]
+    sets += [
+        TestSet(name, pictures[:first]) for name, pictures in zip(DRAWN, (draw_pictures(), write_texts()), strict=True)
+    ]
     if (cifar := data / "cifar10-sample" / "test.npz").is_file():
-        sets.append(TestSet("cifar-10", list(np.load(cifar)["images"][: first or CIFAR_COUNT])))
+        sets.append(TestSet(CIFAR_NAME, list(np.load(cifar)["images"][: first or CIFAR_COUNT])))
     if eval2 := whole.get("eval2"):
         sets.append(TestSet("eval2", eval2))
     return sets

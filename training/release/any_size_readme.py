@@ -74,8 +74,10 @@ def _limits(figures: Mapping[str, Any]) -> str:
     return f"""## What it is bad at
 
 It is trained on photographs for the squared error. Drawings, screenshots and text are blurred at edges, for more bytes
-than other codecs need; send them losslessly. At low qualities, textures such as grass and hair become smooth, and small
-faces and letters unreadable. A reconstruction is no evidence of details that the bytes cannot hold.
+than other codecs need. Default settings send them losslessly where that takes no more bytes.
+
+At low qualities, textures such as grass and hair become smooth, small faces and letters unreadable, thin lines vanish,
+and flat areas get faint blotches of colour. A reconstruction is no evidence of details that the bytes cannot hold.
 {measured and f"{chr(10)}{measured}"}"""
 
 

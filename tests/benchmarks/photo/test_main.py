@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,17 @@ def test_the_command_writes_tables_numbers_and_curves(any_size_model: Path, tmp_
     # The second run measures the model alone.
     for path in kept:
         path.write_text(path.read_text().replace('"bytes": [', '"bytes": [1'))
-    assert main([str(any_size_model), *common, "--qualities", "0", "100", "--out", str(out), "--text", str(page)]) == 0
+    model = Path(shutil.copytree(any_size_model, tmp_path / any_size_model.name))
+    chosen = ["--qualities", "0", "100", "--card", "--out", str(out), "--text", str(page)]
+    assert main([str(model), *common, *chosen]) == 0
+    assert "| drawings |" in (model / "README.md").read_text()
     content = json.loads((out / "photo.json").read_text())
     assert list(content["sets"]) == ["drawings", "text"]
     ours = content["points"]["text"]["Latentwire"]
     assert [point["quality"] for point in ours] == [0, 100]
     assert ours[0]["bytes"] < ours[1]["bytes"]
     assert content["points"]["text"][classical.JPEG][0]["bytes"] > 10_000
+    assert [row["quality"] for row in content["served"]["drawings"]] == [0, 100]
     text = page.read_text()
     assert "### Points of drawings" in text
     assert "headers included" in text
