@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.photo.classical import Codec, lossless_bytes
 from benchmarks.photo.errors import ms_ssim, psnr_db
-from benchmarks.photo.test_sets import DRAWN, SQUARE_NAME, WHOLE, TestSet
+from benchmarks.photo.test_sets import DRAWN, SQUARE_NAME, WITH_MS_SSIM, TestSet
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.errors import InvalidCard
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
@@ -35,7 +35,7 @@ class Point:
         bytes: of each picture's whole file or bitstream.
         data_bytes: the same without headers.
         psnr_db: of each picture.
-        ms_ssim: of each picture of a set of whole photographs; None of other sets, which have small pictures.
+        ms_ssim: of each picture of Kodak; None of other sets.
     """
 
     quality: float
@@ -225,7 +225,7 @@ def _point(
     decoded: Sequence[Pixels],
 ) -> Point:
     pairs = list(zip(test_set.pictures, decoded, strict=True))
-    similar = [ms_ssim(*pair) for pair in pairs] if test_set.name in WHOLE else None
+    similar = [ms_ssim(*pair) for pair in pairs] if test_set.name in WITH_MS_SSIM else None
     return Point(
         quality,
         tuple(map(len, files)),

@@ -16,8 +16,8 @@ from training.photo.pictures import list_pictures, read_rgb
 SCALED_SIDES = ((384, 256), (192, 128), (128, 85), (96, 64), (64, 42))
 SQUARE_SIDE = 64
 CIFAR_NAME, CIFAR_COUNT = "cifar-10", 100
-# Sets of whole photographs, for which MS-SSIM is measured, too.
-WHOLE = ("kodak", "eval2")
+# Of these, MS-SSIM is measured, too, which takes as long as a fast codec.
+WITH_MS_SSIM = ("kodak",)
 # Sets of pictures that no camera took, which default settings may send losslessly.
 DRAWN = ("drawings", "text")
 
