@@ -20,6 +20,7 @@ const MESSAGES = {
   222: "one LoRaWAN message at short range",
   340: "one Iridium SBD message from a device",
 };
+const MARK_PIXELS = 28;
 const BITSTREAM_START = 0x4c;
 const MIN_DB = 10;
 const MAX_DB = 50;
@@ -81,10 +82,16 @@ function showAim() {
   byId("level-text").textContent = message ? `${words}: ${message}` : words;
   slider.setAttribute("aria-valuetext", words);
   byId("marks").hidden = kind !== "bytes";
+  let last = -Infinity;
   for (const mark of byId("marks").children) {
     const bytes = Number(mark.dataset.bytes);
-    mark.style.left = `${(100 * Math.log(bytes / low)) / Math.log(high / low)}%`;
+    const place = Math.log(bytes / low) / Math.log(high / low);
+    const pixels = place * byId("marks").clientWidth;
+    mark.style.left = `${100 * place}%`;
     mark.setAttribute("aria-pressed", String(bytes === aim[budget()]));
+    // On a narrow screen, names would lie on each other.
+    mark.hidden = pixels - last < MARK_PIXELS;
+    if (!mark.hidden) last = pixels;
   }
 }
 
@@ -133,7 +140,8 @@ const update = latest(async (isOld) => {
     showNothing();
     if (error.code === "target-missed") {
       hideProblem();
-      byId("verdict").textContent = `Nothing that is sent reaches this aim. ${error.message}`;
+      const missed = scaleKind() === "bytes" ? `${plural(aim[budget()], "byte")} are too few for this picture.` : "No code is as good.";
+      byId("verdict").textContent = `${missed} ${error.message}`;
     } else {
       showProblem(error);
     }
@@ -205,15 +213,10 @@ const drawCode = latest(async (code, model, picture) => {
 
 // --- What is shown -------------------------------------------------------------------------------------------------
 
-function setFigures(ours, theirs = {}) {
-  for (const [name, text] of Object.entries(ours)) byId(`our-${name}`).textContent = text;
-  for (const name of ["bytes", "bpp", "psnr"]) byId(`their-${name}`).textContent = theirs[name] ?? "";
-}
-
 function showAnswer() {
   const { answer, sent, decoded, bytes } = shown;
   const [height, width] = answer.shape;
-  byId("result").hidden = false;
+  byId("result").hidden = byId("figures").hidden = false;
   byId("views").classList.remove("alone");
   byId("views").classList.toggle("wide", width > 64);
   byId("theirs").hidden = byId("wipe").hidden = !decodes;
@@ -261,7 +264,7 @@ function showComparison(found, maxBytes, error) {
 function showDecoded() {
   const { answer, bytes, decoded } = shown;
   const [height, width] = answer.shape;
-  byId("result").hidden = false;
+  byId("result").hidden = byId("figures").hidden = false;
   byId("views").classList.add("alone");
   byId("views").classList.toggle("wide", width > 64);
   byId("theirs").hidden = byId("wipe").hidden = true;
@@ -283,12 +286,11 @@ function showNothing() {
   shown = null;
   byId("code").hidden = encodes || byId("code").hidden;
   byId("bitstream").hidden = true;
-  for (const name of ["bytes", "bpp", "psnr"]) byId(`our-${name}`).textContent = byId(`their-${name}`).textContent = "";
   byId("verdict").textContent = byId("their-note").textContent = "";
-  for (const figure of [byId("ours"), byId("theirs")]) {
-    showPair(figure, source?.sent?.canvas ?? null, null);
-    figure.querySelector("figcaption").textContent = "";
-  }
+  byId("figures").hidden = byId("theirs").hidden = byId("wipe").hidden = true;
+  byId("views").classList.add("alone");
+  showPair(byId("ours"), source?.sent?.canvas ?? null, null);
+  byId("ours").querySelector("figcaption").textContent = source?.sent ? "The original" : "";
 }
 
 function showCode(answer) {
@@ -475,6 +477,7 @@ function connect() {
     root.classList.remove("dropping");
     if (event.dataTransfer.files[0]) openFile(event.dataTransfer.files[0]);
   });
+  addEventListener("resize", showAim);
   addEventListener("paste", (event) => {
     if (event.clipboardData.files[0]) openFile(event.clipboardData.files[0]);
   });

@@ -5,7 +5,7 @@ import re
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from latentwire.imaging.image import write_png
 from tests.service.client import OCTETS
@@ -53,7 +53,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]:
     said: list[str] = []
     pages: list[Page] = []
 
-    def open_page(role: str = "both", **options: object) -> Page:
+    def open_page(role: str = "both", routes: Mapping[str, Callable[[Route], None]] = {}, **options: object) -> Page:
         page = browser.new_page(**options)  # type: ignore[arg-type]
         page.set_default_timeout(1000 * PATIENCE_S)
         page.on("console", lambda message: said.append(message.text))
@@ -62,6 +62,8 @@ def visit(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]:
             html = server.client.get("/").text.replace('data-role="both"', f'data-role="{role}"')
             headers = {"Content-Type": "text/html; charset=utf-8"}
             page.route(str(server.client.base_url), lambda route: route.fulfill(body=html, headers=headers))
+        for address, answer in routes.items():
+            page.route(address, answer)
         page.goto(str(server.client.base_url))
         pages.append(page)
         return page
@@ -197,6 +199,19 @@ def test_what_goes_wrong_is_said_in_words(visit: Callable[..., Page]) -> None:
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#verdict")).to_have_text(re.compile("The guard knows"))
     expect(alert).to_be_hidden()
+
+
+def test_a_service_with_keys_asks_for_one(visit: Callable[..., Page], server: Server) -> None:
+    def answer(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer 0123456789abcdefghij":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"detail": "this route needs a key", "code": "unauthenticated"})
+
+    page = visit(routes={"**/models": answer, "**/encode*": answer})
+    page.get_by_label("API key").fill("0123456789abcdefghij")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator("#verdict")).to_have_text(re.compile("The guard knows"))
 
 
 def test_any_picture_can_be_dropped(visit: Callable[..., Page]) -> None:
