@@ -86,7 +86,7 @@ class RateControl:
         if not too_many:
             raise TargetMissed(
                 f"the image takes {len(self._code(0).payload):,} bytes at the lowest quality, more than the "
-                f"{target_bytes:,} that are allowed; scale it down first"
+                f"{target_bytes:,} that are allowed; scale it down"
             )
         return self._code(too_many - 1)
 

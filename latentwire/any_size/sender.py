@@ -73,10 +73,9 @@ class AnySizeSender:
             raise ValueError("quality, target_bytes and min_psnr_db exclude each other: give one of them")
         self._encoder.header(pixels, 0)  # refuses what the format does not have
         if target_bytes is not None:
-            max_bytes = target_bytes - (OVERHEAD_BYTES if framing == "full" else 0)
-            if (exact := self._encode_lossless(pixels, max_bytes)) is not None:
+            if (exact := self.encode_lossless(pixels, target_bytes, framing)) is not None:
                 return exact
-            coded = self._fit_bytes(pixels, max_bytes)
+            coded = self._fit_bytes(pixels, target_bytes - _overhead_of(framing))
         else:
             if min_psnr_db is not None:
                 coded = self._reach_psnr(pixels, min_psnr_db)
@@ -85,14 +84,15 @@ class AnySizeSender:
                 if not 0 <= wanted <= 100:
                     raise ValueError(f"the quality is {wanted}; it must be from 0 to 100")
                 coded = self._encoder.encode(pixels, self._encoder.quality_index(wanted))
-            if (exact := self._encode_lossless(pixels, len(coded.payload))) is not None:
+            if (exact := self.encode_lossless(pixels, len(coded.payload), "raw")) is not None:
                 return exact
         errors = None if self._decoder is None else reconstruction_errors(pixels, coded, self._decoder)
         quality = self._encoder.quality_of(coded.header.quality)
         return self._framed(coded.payload, coded.ideal_bits, quality, errors, None)
 
-    def _encode_lossless(self, pixels: Pixels, max_bytes: int) -> Sent | None:
-        """Return the lossless image, if its payload has at most this many bytes."""
+    def encode_lossless(self, pixels: Pixels, target_bytes: int, framing: Framing) -> Sent | None:
+        """Return the lossless image, if it has at most this many bytes in this framing, by a quick estimate first."""
+        max_bytes = target_bytes - _overhead_of(framing)
         if not any_size_lossless.may_fit(pixels, max_bytes):
             return None
         payload = any_size_lossless.write_payload(pixels)
@@ -116,3 +116,7 @@ class AnySizeSender:
         if self._decoder is None:
             raise ValueError("a PSNR is measured on the reconstruction: use a Codec, which has a decoder")
         return RateControl(self._encoder, pixels).reaching_psnr(min_psnr_db, self._decoder)
+
+
+def _overhead_of(framing: Framing) -> int:
+    return OVERHEAD_BYTES if framing == "full" else 0

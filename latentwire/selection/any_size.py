@@ -1,12 +1,20 @@
 """Images of any size, as what is sent of them: with the same findings as those of vector models."""
 
-import numpy as np
+import math
 
-from latentwire.any_size.sender import AnySizeSender
+import numpy as np
+from PIL import Image
+
+from latentwire.any_size.sender import AnySizeSender, Sent
 from latentwire.encoder import EncodedImage
-from latentwire.imaging.fitting import FittedImage
+from latentwire.errors import TargetMissed
+from latentwire.imaging.fitting import REDUCING_GAP, FittedImage, Fitting
+from latentwire.imaging.image import to_picture
 from latentwire.options import Framing
 from latentwire.selection.assessment import GuardedImage
+
+# More pixels of a photograph do not fit into a byte at any quality; with so many, quality and size are in balance.
+MOST_PIXELS_A_BYTE, USUAL_PIXELS_A_BYTE = 256, 32
 
 
 def encode_any_size(
@@ -17,6 +25,7 @@ def encode_any_size(
     quality: float | None = None,
     target_bytes: int | None = None,
     min_psnr_db: float | None = None,
+    may_scale_down: bool = False,
 ) -> GuardedImage:
     """Encode one image of any size; see `AnySizeSender.encode` for the other arguments, and for what is raised.
 
@@ -27,8 +36,12 @@ def encode_any_size(
         quality: from 0 to 100.
         target_bytes: of the bitstream.
         min_psnr_db: of the reconstruction.
+        may_scale_down: whether an image that no quality makes small enough for `target_bytes` is scaled down for it.
     """
-    sent = sender.encode(image.pixels, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db)
+    if may_scale_down and target_bytes is not None:
+        image, sent = _encode_scaled(sender, image, framing, target_bytes)
+    else:
+        sent = sender.encode(image.pixels, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db)
     encoded = EncodedImage(np.empty(0, np.float32), sent.payload, sent.bitstream, sent.ideal_bits)
     errors = sent.errors
     height, width, channels = image.pixels.shape
@@ -44,3 +57,32 @@ def encode_any_size(
         any_size=(height, width, channels),
         quality=sent.quality,
     ).after(image.fitting)
+
+
+def _encode_scaled(
+    sender: AnySizeSender, image: FittedImage, framing: Framing, target_bytes: int
+) -> tuple[FittedImage, Sent]:
+    """Encode an image within `target_bytes`: as it is, or else scaled down; raise `TargetMissed` if nothing fits."""
+    height, width, _ = image.pixels.shape
+    pixels, wanted = height * width, target_bytes * USUAL_PIXELS_A_BYTE
+    if pixels <= target_bytes * MOST_PIXELS_A_BYTE:
+        try:
+            return image, sender.encode(image.pixels, framing, target_bytes=target_bytes)
+        except TargetMissed:
+            wanted = min(wanted, pixels // 2)
+    elif (exact := sender.encode_lossless(image.pixels, target_bytes, framing)) is not None:
+        return image, exact
+    while True:
+        scale = math.sqrt(wanted / pixels)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = to_picture(image.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+        scaled = np.atleast_3d(np.asarray(picture))
+        try:
+            sent = sender.encode(scaled, framing, target_bytes=target_bytes)
+        except TargetMissed:
+            if size == (1, 1):
+                raise
+            wanted //= 2
+        else:
+            fitting = (image.fitting or Fitting())._replace(resized=(height, width))
+            return FittedImage(scaled, fitting), sent

@@ -57,6 +57,8 @@ class ForAnySize(Exception):
                 quality=options.quality,
                 target_bytes=options.target_bytes,
                 min_psnr_db=options.min_psnr_db,
+                # The vector models' images are small enough.
+                may_scale_down=options.may_scale_down and self.otherwise is None,
             )
         except TargetMissed as error:
             if self.otherwise is None:

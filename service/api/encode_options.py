@@ -24,6 +24,7 @@ class EncodeOptions(NamedTuple):
     target_bytes: int | None
     min_psnr_db: float | None
     quality: float | None
+    may_scale_down: bool
 
     @property
     def has_target(self) -> bool:
@@ -45,8 +46,11 @@ class EncodeOptions(NamedTuple):
 
     def check_for_any_size(self, *, has_decoder: bool) -> None:
         """Raise `InvalidParameter` if a model for images of any size has no such option."""
-        if self.fit != "strict":
-            raise InvalidParameter(f"the model takes images of any size as they are; leave out fit={self.fit}")
+        if self.fit == "pad" or (self.fit == "resize" and self.target_bytes is None):
+            raise InvalidParameter(
+                f"the model takes images of any size as they are; leave out fit={self.fit}, or ask for target_bytes "
+                "with fit=resize"
+            )
         if self.max_mse is not None:
             raise InvalidParameter("max_mse is for vector models; ask for min_psnr")
         if self.min_psnr_db is not None and not has_decoder:
@@ -73,6 +77,7 @@ def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decod
         target_bytes=parse_positive_integer("target_bytes", parameters.get("target_bytes")),
         min_psnr_db=parse_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", maximum=math.inf),
         quality=parse_number("quality", parameters.get("quality"), "from 0 to 100", maximum=100),
+        may_scale_down=parameters.get("fit", "resize") == "resize",
     )
     if sum(wish is not None for wish in (options.quality, options.target_bytes, options.min_psnr_db)) > 1:
         raise InvalidParameter("quality, target_bytes and min_psnr each choose the quality; ask for one of them")

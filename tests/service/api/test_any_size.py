@@ -124,6 +124,17 @@ def test_quality_and_targets_choose_the_quality(mixed: Client, codec: Codec) -> 
     assert mixed.encode(write_png(FAMILIAR), quality="50").json()["model"] == "tiny-any"
 
 
+def test_an_image_that_no_quality_makes_small_enough_is_scaled_down(mixed: Client) -> None:
+    for parameters in ({}, {"model": "tiny-any", "fit": "resize"}):
+        answer = mixed.encode(write_png(drawn_picture(200, 300)), target_bytes="60", **parameters).json()
+        assert answer["bitstream_bytes"] <= 60
+        height, width, channels = answer["shape"]
+        assert (channels, 300 * height) == (3, pytest.approx(200 * width, rel=0.1))
+        assert answer["fitted"]["resized"] == [200, 300]
+        assert received(mixed, base64.b64decode(answer["bitstream"])).shape == (height, width, channels)
+    assert mixed.encode(write_png(PICTURE), target_bytes="5000").json()["fitted"] is None
+
+
 def test_what_takes_fewer_bytes_losslessly_is_exact(mixed: Client) -> None:
     flat = np.full((90, 300, 3), (10, 200, 30), np.uint8)
     answer = mixed.encode(write_png(flat)).json()
@@ -150,7 +161,8 @@ def test_transparency_is_laid_on_a_background(mixed: Client) -> None:
         ({"quality": "5", "fit": "pad"}, 400, "invalid-parameter", "leave out fit=pad"),
         ({"model": "tiny-any", "max_mse": "0.1"}, 400, "invalid-parameter", "min_psnr"),
         ({"target_bytes": "5"}, 422, "target-missed", "at least 9 bytes"),
-        ({"target_bytes": "12"}, 422, "target-missed", "at the lowest quality"),
+        ({"target_bytes": "40", "fit": "strict", "model": "tiny-any"}, 422, "target-missed", "at the lowest quality"),
+        ({"model": "tiny-any", "fit": "resize"}, 400, "invalid-parameter", "leave out fit=resize"),
         ({"model": "tiny-any", "min_psnr": "90"}, 422, "target-missed", "best quality gives"),
         ({"max_mse": "0.1"}, 422, "image-mismatch", "70 × 40"),
         ({"framing": "raw"}, 422, "image-mismatch", "70 × 40"),
