@@ -7,7 +7,7 @@ enough and the other is not.
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 
 from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
 from latentwire.errors import TargetMissed
-from latentwire.format.any_size import STRIDE, Header, Part, parts_of
+from latentwire.format.any_size import STRIDE, Header, Part, parts_of, write_payload
 from latentwire.imaging.image import Pixels
 from latentwire.model.any_size_card import QUALITY_PARTS
 from latentwire.model.onnx_session import Floats
@@ -106,7 +106,9 @@ class RateControl:
             return Errors(float(np.mean(errors)), 0).psnr_db
 
         def exact(quality: int) -> float:
-            return reconstruction_errors(self._pixels, self._code(quality), decoder).psnr_db
+            header = self._header._replace(quality=quality)
+            self._coded[quality], errors = encode_measured(self._encoder, self._pixels, header, self._latents, decoder)
+            return errors.psnr_db
 
         found = _first_reaching(cache(estimate), cache(exact), min_psnr_db, self._end)
         if found == self._end:
@@ -121,6 +123,35 @@ class RateControl:
             header = self._header._replace(quality=quality)
             self._coded[quality] = self._encoder.encode_latents(header, self._latents)
         return self._coded[quality]
+
+
+def encode_measured(
+    encoder: AnySizeEncoder, pixels: Pixels, header: Header, latents: Iterable[Floats], decoder: "AnySizeDecoder"
+) -> tuple[CodedImage, Errors]:
+    """Encode an image, and decode it meanwhile, with three rows of parts in memory at a time.
+
+    Args:
+        encoder: of the model.
+        pixels: uint8 (H, W, C).
+        header: of the payload.
+        latents: of each part, of `AnySizeEncoder.analyse`.
+        decoder: of the model. It gets the latents that a receiver finds, without reading them from the payload.
+
+    Returns:
+        The image, and the errors of its reconstruction.
+    """
+    bodies: list[bytes] = []
+    ideal_bits: list[float] = []
+
+    def quantized() -> Iterator[Floats]:
+        for part in latents:
+            coded = encoder.encode_part(part, header.quality)
+            bodies.append(coded.body)
+            ideal_bits.append(coded.ideal_bits)
+            yield coded.latents
+
+    errors = errors_of(pixels, decoder.synthesize(header, quantized()))
+    return CodedImage(header, write_payload(header, bodies), sum(ideal_bits)), errors
 
 
 def reconstruction_errors(pixels: Pixels, coded: CodedImage, decoder: "AnySizeDecoder") -> Errors:

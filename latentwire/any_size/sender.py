@@ -4,9 +4,10 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
-from latentwire.any_size.rate_control import Errors, RateControl, reconstruction_errors
+from latentwire.any_size.rate_control import Errors, RateControl, encode_measured, reconstruction_errors
 from latentwire.errors import TargetMissed
 from latentwire.format import any_size_lossless
+from latentwire.format.any_size import parts_of
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging.image import Pixels
 from latentwire.options import Framing
@@ -72,6 +73,7 @@ class AnySizeSender:
         if sum(wish is not None for wish in (quality, target_bytes, min_psnr_db)) > 1:
             raise ValueError("quality, target_bytes and min_psnr_db exclude each other: give one of them")
         self._encoder.header(pixels, 0)  # refuses what the format does not have
+        errors = None
         if target_bytes is not None:
             if (exact := self.encode_lossless(pixels, target_bytes, framing)) is not None:
                 return exact
@@ -83,12 +85,21 @@ class AnySizeSender:
                 wanted = DEFAULT_QUALITY if quality is None else quality
                 if not 0 <= wanted <= 100:
                     raise ValueError(f"the quality is {wanted}; it must be from 0 to 100")
-                coded = self._encoder.encode(pixels, self._encoder.quality_index(wanted))
+                coded, errors = self._encode(pixels, self._encoder.quality_index(wanted))
             if (exact := self.encode_lossless(pixels, len(coded.payload), "raw")) is not None:
                 return exact
-        errors = None if self._decoder is None else reconstruction_errors(pixels, coded, self._decoder)
+        if errors is None and self._decoder is not None:
+            errors = reconstruction_errors(pixels, coded, self._decoder)
         quality = self._encoder.quality_of(coded.header.quality)
         return self._framed(coded.payload, coded.ideal_bits, quality, errors, None)
+
+    def _encode(self, pixels: Pixels, quality: int) -> tuple[CodedImage, Errors | None]:
+        encoder, decoder = self._encoder, self._decoder
+        if decoder is None:
+            return encoder.encode(pixels, quality), None
+        header = encoder.header(pixels, quality)
+        latents = (encoder.analyse(pixels, header, part) for part in parts_of(header))
+        return encode_measured(encoder, pixels, header, latents, decoder)
 
     def encode_lossless(self, pixels: Pixels, target_bytes: int, framing: Framing) -> Sent | None:
         """Return the lossless image, if it has at most this many bytes in this framing, by a quick estimate first."""
