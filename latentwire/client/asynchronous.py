@@ -51,12 +51,12 @@ class AsyncClient(ClientBase):
     ) -> AsyncIterator[Encoded]:
         """Encode any number of images; see `Client.encode_many`."""
         streams.check_sources(sources)
-        return self._stream(sources, streams.EncodeFeed(self._protocol, options, self._concurrency))
+        return self._stream(sources, streams.encode_many(self._protocol, options, self._concurrency))
 
     def decode_many(self, sources: Iterable[BitstreamSource] | AsyncIterable[BitstreamSource]) -> AsyncIterator[Image]:
         """Decode any number of bitstreams; see `Client.decode_many`."""
         streams.check_sources(sources)
-        return self._stream(sources, streams.DecodeFeed(self._protocol))
+        return self._stream(sources, streams.decode_many(self._protocol, self._concurrency))
 
     async def models(self) -> tuple[ModelSummary, ...]:
         """List the models of the sender."""
@@ -89,9 +89,8 @@ class AsyncClient(ClientBase):
         except httpx.TransportError as error:
             raise transport_error(error, step) from error
 
-    async def _stream(self, sources: Iterable[Any] | AsyncIterable[Any], feed: streams.Feed) -> AsyncIterator[Any]:
+    async def _stream(self, sources: Iterable[Any] | AsyncIterable[Any], stream: streams.Stream) -> AsyncIterator[Any]:
         iterator = aiter(sources) if isinstance(sources, AsyncIterable) else _iterate(sources)
-        stream = streams.stream(feed, self._concurrency)
         tasks: set[asyncio.Task[Any]] = set()
 
         def forget(task: asyncio.Task[Any]) -> None:

@@ -92,6 +92,7 @@ class Protocol:
         retries: how often a request is sent again.
         max_pause_s: longest pause before that; a service that asks for a longer one is not asked again.
         trace_context: returns headers to send with each request.
+        on_pause: called before each such pause.
     """
 
     addresses: Mapping[Role, Address]
@@ -99,6 +100,7 @@ class Protocol:
     retries: int
     max_pause_s: float
     trace_context: Callable[[], Mapping[str, str]]
+    on_pause: Callable[[], None] = lambda: None
 
     def encode(self, source: ImageSource, options: EncodeOptions) -> Exchange[Encoded]:
         """Encode one image."""
@@ -220,6 +222,7 @@ class Protocol:
             wait_s = (pause_s if asked_s is None else asked_s) * (1 + JITTER * random.random())  # noqa: S311
             if not passes or retry == self.retries or wait_s > self.max_pause_s:
                 raise error
+            self.on_pause()
             yield Pause(wait_s)
             pause_s *= 2
         raise AssertionError("the last retry returns or raises")

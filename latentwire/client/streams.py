@@ -7,6 +7,7 @@ sources, and an error in the place of its result.
 import os
 from collections import deque
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,9 @@ from latentwire.client.sources import BitstreamSource, ImageSource, prepare
 
 # Exchanges that may be complete behind one that takes long, for each request that may be under way.
 MAX_GROUPS_BEHIND = 4
+
+# Requests that succeed, for each one under way, before another one may be.
+REQUESTS_PER_STEP = 16
 
 # What a client sends for `Pull` when the sources have ended.
 END = object()
@@ -122,11 +126,33 @@ class DecodeFeed:
         return []
 
 
-class _Pending:
-    """The exchanges that were started and whose results were not yet given to the caller, in their order."""
+class Pace:
+    """How many requests may be under way: fewer when the service is overloaded, and slowly more again."""
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
+        self._limit = float(concurrency)
+
+    @property
+    def limit(self) -> int:
+        """The number of requests that may be under way, from 1 to the concurrency."""
+        return int(self._limit)
+
+    def slow_down(self) -> None:
+        """Halve the number, as a request must be sent again."""
+        self._limit = max(1.0, self._limit / 2)
+
+    def speed_up(self) -> None:
+        """Raise the number a little, as a request has succeeded."""
+        self._limit = min(self._concurrency, self._limit + 1 / (REQUESTS_PER_STEP * self._limit))
+
+
+class _Pending:
+    """The exchanges that were started and whose results were not yet given to the caller, in their order."""
+
+    def __init__(self, concurrency: int, pace: Pace) -> None:
+        self._concurrency = concurrency
+        self._pace = pace
         self._groups: deque[tuple[int, Future]] = deque()
 
     def start(self, weighted: Weighted) -> Stream:
@@ -149,10 +175,12 @@ class _Pending:
                 if isinstance(result, Exception):
                     raise result
                 yield Emit(result)
+            self._pace.speed_up()
 
     def _has_room(self, weight: int) -> bool:
         busy = sum(weight for weight, future in self._groups if not future.done())
-        return busy + weight <= self._concurrency and len(self._groups) < MAX_GROUPS_BEHIND * self._concurrency
+        is_free = not busy or busy + weight <= self._pace.limit
+        return is_free and len(self._groups) < MAX_GROUPS_BEHIND * self._concurrency
 
 
 def check_sources(sources: object) -> None:
@@ -163,9 +191,20 @@ def check_sources(sources: object) -> None:
         )
 
 
-def stream(feed: Feed, concurrency: int) -> Stream:
-    """Carry out the exchanges of all sources, at most `concurrency` requests at one time."""
-    pending = _Pending(concurrency)
+def encode_many(protocol: exchanges.Protocol, options: EncodeOptions, concurrency: int) -> Stream:
+    """Encode any number of images, small ones in batches."""
+    pace = Pace(concurrency)
+    return _stream(EncodeFeed(replace(protocol, on_pause=pace.slow_down), options, concurrency), concurrency, pace)
+
+
+def decode_many(protocol: exchanges.Protocol, concurrency: int) -> Stream:
+    """Decode any number of bitstreams."""
+    pace = Pace(concurrency)
+    return _stream(DecodeFeed(replace(protocol, on_pause=pace.slow_down)), concurrency, pace)
+
+
+def _stream(feed: Feed, concurrency: int, pace: Pace) -> Stream:
+    pending = _Pending(concurrency, pace)
     failure: Exception | None = None
     while failure is None:
         try:

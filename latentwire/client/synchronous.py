@@ -79,12 +79,12 @@ class Client(ClientBase):
             CodecError: as `encode`, in the place of the image's result; its notes tell the index. Nothing follows.
         """
         streams.check_sources(sources)
-        return self._stream(sources, streams.EncodeFeed(self._protocol, options, self._concurrency))
+        return self._stream(sources, streams.encode_many(self._protocol, options, self._concurrency))
 
     def decode_many(self, sources: Iterable[BitstreamSource]) -> Iterator[Image]:
         """Decode any number of bitstreams; yield their images in order. See `decode` and `encode_many`."""
         streams.check_sources(sources)
-        return self._stream(sources, streams.DecodeFeed(self._protocol))
+        return self._stream(sources, streams.decode_many(self._protocol, self._concurrency))
 
     def models(self) -> tuple[ModelSummary, ...]:
         """List the models of the sender."""
@@ -117,9 +117,8 @@ class Client(ClientBase):
         except httpx.TransportError as error:
             raise transport_error(error, step) from error
 
-    def _stream(self, sources: Iterable[Any], feed: streams.Feed) -> Iterator[Any]:
+    def _stream(self, sources: Iterable[Any], stream: streams.Stream) -> Iterator[Any]:
         iterator = iter(sources)
-        stream = streams.stream(feed, self._concurrency)
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="latentwire-client")
         try:
             step = next(stream)

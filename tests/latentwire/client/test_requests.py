@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from latentwire import errors
-from latentwire.client import ConnectionFailed, InvalidResponse, Rectangle, TimedOut, Timeouts, exchanges
+from latentwire.client import ConnectionFailed, InvalidResponse, Rectangle, TimedOut, Timeouts, exchanges, streams
 from latentwire.format.npy import npy_header
 from latentwire.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
 from tests.latentwire.client.conftest import MakeClient
@@ -219,3 +220,46 @@ def test_what_is_missing_of_an_image_is_told(make_client: MakeClient) -> None:
 def test_one_source_is_not_taken_for_many(make_client: MakeClient, method: str, single: object) -> None:
     with pytest.raises(TypeError, match="put it into a list"):
         list(getattr(make_client(), method)(single))
+
+
+def test_requests_at_one_time_become_fewer_after_a_refusal_and_slowly_more() -> None:
+    pace = streams.Pace(8)
+    assert pace.limit == 8
+    pace.slow_down()
+    assert pace.limit == 4
+    for _ in range(5):
+        pace.slow_down()
+    assert pace.limit == 1
+    for _ in range(20):
+        pace.speed_up()
+    assert pace.limit == 1
+    for _ in range(600):
+        pace.speed_up()
+    assert pace.limit == 8
+
+
+@pytest.mark.parametrize(("refusals", "expected"), [(0, 8), (1, 4), (3, 1)])
+def test_a_stream_starts_as_many_requests_as_its_pace_allows(refusals: int, expected: int) -> None:
+    addresses: dict[exchanges.Role, exchanges.Address] = {"receiver": exchanges.Address("http://a", None)}
+    stream = streams.decode_many(exchanges.Protocol(addresses, Timeouts(), 3, 30, dict), 8)
+    started = 0
+    step = next(stream)
+    while not isinstance(step, streams.Wait):
+        done: Any = b"bitstream"
+        if isinstance(step, streams.Start):
+            started += 1
+            done = Future[Any]()
+            if started == 1:
+                refuse(step.exchange, refusals)
+        step = stream.send(done)
+    assert started == expected
+
+
+def refuse(exchange: exchanges.Exchange[Any], times: int) -> None:
+    """Answer the first requests of an exchange by 429."""
+    request: Any = next(exchange)
+    for _ in range(times):
+        response = problem(errors.Overloaded)
+        response.request = request
+        assert isinstance(exchange.send(response), exchanges.Pause)
+        request = exchange.send(None)
