@@ -43,5 +43,8 @@ def media_type_of(content_type: str) -> str:
 
 
 def is_binary(media_type: str) -> bool:
-    """Whether a body's type says nothing of its content: none, or an octet-stream under any of its names."""
-    return not media_type or media_type.endswith(("/octet-stream", "/x-octet-stream"))
+    """Whether a body's type says nothing of its content: none, an octet-stream under any of its names, or curl's own.
+
+    `curl --data-binary` calls every body `application/x-www-form-urlencoded`.
+    """
+    return not media_type or media_type.endswith(("/octet-stream", "/x-octet-stream", "/x-www-form-urlencoded"))

@@ -2,12 +2,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 import anyio
 import pytest
 
 from latentwire.batching.cost_model import BatchKey
+from latentwire.cancelling import check_cancelled
 from latentwire.encoder import Encoder
 from latentwire.errors import ClientGone, Overloaded
 from latentwire.imaging.image import Pixels
@@ -333,3 +335,78 @@ def test_arriving_bodies_take_no_slot_but_count_by_their_bytes(start: Callable[.
     statuses = {request.result(TIMEOUT_S).status_code for request in requests}
     assert 200 in statuses <= {200, 429}
     assert admission.buffered_bytes == admission.admitted == 0
+
+
+def test_large_images_are_admitted_by_their_pixels() -> None:
+    async def scenario() -> None:
+        admission = admission_of(max_concurrency=2, max_queue_size=9, max_image_pixels=5_000_000)
+        gates = [Gate() for _ in range(4)]
+        sizes = (3_000_000, 4_000_000, 1_500_000, 1_000_000)
+        running = [
+            asyncio.ensure_future(admission.run_pixels(partial(gate.work, ["x"]), pixels, forever))
+            for gate, pixels in zip(gates, sizes, strict=True)
+        ]
+        # The small one takes a slot of its own; the third would fit, but is not before the second.
+        await until(lambda: gates[0].entered == gates[3].entered == 1)
+        assert (gates[1].entered, gates[2].entered, admission.admitted) == (0, 0, 4)
+        assert await admission.run(as_it_is, "y", forever) == "y"
+        gates[0].open()
+        await until(lambda: gates[1].entered == 1)
+        assert gates[2].entered == 0
+        for gate in gates:
+            gate.open()
+        assert await asyncio.gather(*running) == [["x"]] * 4
+        assert admission.admitted == 0
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_large_image_whose_turn_does_not_come_is_refused() -> None:
+    async def scenario() -> None:
+        admission = admission_of(max_queue_size=9, max_image_pixels=2_000_000, queue_timeout_s=0.01)
+        gate = Gate()
+        first = asyncio.ensure_future(admission.run_pixels(partial(gate.work, ["x"]), 9_000_000, forever))
+        await until(lambda: gate.entered == 1)
+        with pytest.raises(Overloaded, match="turn did not come"):
+            await admission.run_pixels(partial(as_it_is, ["y"]), 2_000_000, forever)
+
+        async def gone() -> None:
+            pass
+
+        with pytest.raises(ClientGone):
+            await admission.run_pixels(partial(as_it_is, ["y"]), 2_000_000, gone)
+        gate.open()
+        assert await first == ["x"]
+        assert await admission.run_pixels(partial(as_it_is, ["y"]), 2_000_000, forever) == ["y"]
+        admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_on_a_large_image_ends_when_its_client_has_gone() -> None:
+    async def scenario() -> None:
+        admission = admission_of(max_queue_size=9, max_image_pixels=2_000_000)
+        begun, ended, gone = threading.Event(), threading.Event(), asyncio.Event()
+
+        def work() -> None:
+            begun.set()
+            try:
+                while True:
+                    check_cancelled()
+            finally:
+                ended.set()
+
+        async def gone_away() -> None:
+            await gone.wait()
+
+        request = asyncio.ensure_future(admission.run_pixels(work, 2_000_000, gone_away))
+        await until(begun.is_set)
+        gone.set()
+        with pytest.raises(ClientGone):
+            await request
+        await until(ended.is_set)
+        assert await admission.run_pixels(partial(as_it_is, ["y"]), 2_000_000, forever) == ["y"]
+        admission.close()
+
+    asyncio.run(scenario())
