@@ -48,7 +48,7 @@ class Timeouts(NamedTuple):
 
     connect_s: float | None = 5
     write_s: float | None = 30
-    read_s: float | None = 60
+    read_s: float | None = 300
     pool_s: float | None = None
 
 
