@@ -110,6 +110,7 @@ class Codec(Sender, Receiver):
         fit: Fit = "strict",
         background: Background = "auto",
         on_ood: OnOod = "fallback",
+        quality: float | None = None,
         verify: Verify = "latent",
     ) -> EncodedMany:
         """Encode many images into one container; see `Sender.encode_many`.
@@ -119,11 +120,13 @@ class Codec(Sender, Receiver):
             fit: as in `Sender.encode_many`.
             background: as in `Sender.encode_many`.
             on_ood: as in `Sender.encode_many`.
-            verify: `reconstruction` to find out-of-distribution images as `encode` does, which takes several times as
-                long; `latent` to find them as a sender does.
+            quality: as in `Sender.encode_many`.
+            verify: of a vector model: `reconstruction` to find out-of-distribution images as `encode` does, which takes
+                several times as long; `latent` to find them as a sender does.
 
         Raises:
             OSError: a file cannot be read.
             ImageError: an image cannot be encoded.
+            ValueError: the model has no such option.
         """
-        return self._encode_many(sources, fit, background, on_ood, verify)
+        return self._encode_many(sources, fit, background, on_ood, verify, quality)

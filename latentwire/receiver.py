@@ -18,7 +18,10 @@ from latentwire.options import Framing
 
 
 class DecodedImage(np.ndarray[tuple[int, ...], np.dtype[np.uint8]]):
-    """An image: an array of uint8 (H, W, C), C being 1 for grey, 3 for RGB and 4 for RGBA, with methods to write it."""
+    """An image: an array of uint8 (H, W, C), with methods to write it.
+
+    C is 1 for grey, 2 for grey with alpha, 3 for RGB and 4 for RGBA.
+    """
 
     def to_png(self) -> bytes:
         """Return the image as the bytes of a PNG file."""
@@ -29,7 +32,7 @@ class DecodedImage(np.ndarray[tuple[int, ...], np.dtype[np.uint8]]):
         return image.write_webp(self._pixels())
 
     def to_pillow(self) -> Image.Image:
-        """Return the image as a Pillow image of the mode L, RGB or RGBA."""
+        """Return the image as a Pillow image of the mode L, LA, RGB or RGBA."""
         return image.to_picture(self._pixels())
 
     def _pixels(self) -> image.Pixels:
@@ -119,11 +122,13 @@ class Receiver:
         Raises:
             CodeError: the container cannot be decoded. With DamagedChunk, all images before the damage were yielded.
         """
-        decoder = self._decoder
+        decoder, pieces = self._decoder, [container] if isinstance(container, bytes) else container
         if isinstance(decoder, AnySizeDecoder):
-            raise InvalidCode("a container holds images of a vector model; this model takes images of any size")
-        for pixels in decoder.decode_batch([container] if isinstance(container, bytes) else container):
-            for item in pixels:
+            for pixels in decoder.decode_batch(pieces):
+                yield pixels.view(DecodedImage)
+            return
+        for many in decoder.decode_batch(pieces):
+            for item in many:
                 yield item.view(DecodedImage)
 
     def decode_code(self, code: Sequence[float] | np.ndarray[Any, np.dtype[np.floating]]) -> DecodedImage:

@@ -14,7 +14,7 @@ from PIL import Image
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.sender import AnySizeSender
 from latentwire.encoder import Encoder
-from latentwire.errors import ImageMismatch
+from latentwire.format.any_size_container import PayloadContainerWriter
 from latentwire.imaging import image
 from latentwire.imaging.fitting import FittedImage, Fitting
 from latentwire.imaging.formats import installed_formats
@@ -171,6 +171,7 @@ class Sender:
         fit: Fit = "strict",
         background: Background = "auto",
         on_ood: OnOod = "fallback",
+        quality: float | None = None,
     ) -> EncodedMany:
         """Encode many images into one container, which takes fewer bytes an image than single bitstreams.
 
@@ -179,12 +180,14 @@ class Sender:
             fit: as in `encode`.
             background: as in `encode`.
             on_ood: as in `encode`.
+            quality: as in `encode`, of each image.
 
         Raises:
             OSError: a file cannot be read.
             ImageError: an image cannot be encoded.
+            ValueError: the model has no such option.
         """
-        return self._encode_many(sources, fit, background, on_ood, "latent")
+        return self._encode_many(sources, fit, background, on_ood, "latent", quality)
 
     @staticmethod
     def _encode(
@@ -216,11 +219,18 @@ class Sender:
         return _result(guarded, framing)
 
     def _encode_many(
-        self, sources: Iterable[ImageSource], fit: Fit, background: Background, on_ood: OnOod, verify: Verify
+        self,
+        sources: Iterable[ImageSource],
+        fit: Fit,
+        background: Background,
+        on_ood: OnOod,
+        verify: Verify,
+        quality: float | None,
     ) -> EncodedMany:
         guard = self._half
         if not isinstance(guard, Guard):
-            raise ImageMismatch("a container holds images of one shape; encode images of any size one by one")
+            return self._encode_many_any_size(guard, sources, background, quality)
+        refuse_quality(quality)
         writer = guard.open_container(len(sources) if isinstance(sources, Sized) else 0)
         parts: list[bytes] = []
         ood: dict[int, OodFinding] = {}
@@ -234,6 +244,20 @@ class Sender:
                 ood.update({writer.images + index: finding for index, finding in guarded.ood_images.items()})
                 parts.append(writer.add(guarded.chunk))
         return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, guard.card.full_name, ood, fitted)
+
+    @staticmethod
+    def _encode_many_any_size(
+        sender: AnySizeSender, sources: Iterable[ImageSource], background: Background, quality: float | None
+    ) -> EncodedMany:
+        writer = PayloadContainerWriter(sender.card.fingerprint, len(sources) if isinstance(sources, Sized) else 0)
+        reader = AnySizeReader(background, formats=installed_formats())
+        parts: list[bytes] = []
+        fitted: dict[int, Fitting] = {}
+        for index, source in enumerate(sources):
+            read = _read(source, reader)
+            fitted.update({index: read.fitting} if read.fitting else {})
+            parts.append(writer.add(sender.encode(read.pixels, measure=False, quality=quality).payload))
+        return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, sender.card.full_name, {}, fitted)
 
 
 def _read(source: ImageSource, reader: ImageReader | AnySizeReader) -> FittedImage:

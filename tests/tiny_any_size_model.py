@@ -205,3 +205,13 @@ def drawn_picture(height: int, width: int, channels: int = 3) -> NDArray[np.uint
     waves = [np.sin(columns / 23 + rows / 31), np.cos(columns / 17 - rows / 90), np.sin(rows / 40)][:channels]
     noise = np.random.default_rng(height).normal(0, 3, (height, width, channels))
     return np.clip(128 + 80 * np.stack(waves, 2) + noise, 0, 255).astype(np.uint8)
+
+
+def drawn_logo(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return a picture, uint8 (H, W, C), that is an ellipse with a soft edge if there is alpha, in 2 or 4 channels."""
+    picture = drawn_picture(height, width, channels - (channels % 2 == 0))
+    if channels % 2:
+        return picture
+    rows, columns = (np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in (height, width))
+    inside = np.clip(8 * (0.9 - np.hypot(rows[:, None], columns)), 0, 1)
+    return np.dstack([picture, np.rint(250 * inside).astype(np.uint8)])

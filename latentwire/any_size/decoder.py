@@ -1,6 +1,7 @@
 """Payloads -> images of any size. The receiver's half, which needs neither encoder.onnx nor its code."""
 
 import base64
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
@@ -14,9 +15,23 @@ from latentwire.any_size.entropy_model import EntropyModel
 from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.tiles import with_margin
 from latentwire.errors import GoldenMismatch, ImageTooLarge, InvalidCode
-from latentwire.format.any_size import STRIDE, Header, Parsed, Part, parts_of, read_header, read_payload
+from latentwire.format.alpha import read_alpha, split_body
+from latentwire.format.any_size import (
+    STRIDE,
+    Header,
+    Parsed,
+    Part,
+    Rectangle,
+    parts_of,
+    pixels_of,
+    read_header,
+    read_payload,
+)
+from latentwire.format.any_size_container import read_payloads
 from latentwire.format.any_size_lossless import read_lossless_header, read_pixels
 from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
+from latentwire.format.container import Frame
+from latentwire.format.container_reader import FrameReader
 from latentwire.format.lossless import is_lossless
 from latentwire.imaging import image
 from latentwire.imaging.reader import ANY_SIZE_MAX_PIXELS, AnySizeReader
@@ -33,25 +48,6 @@ NOTHING_WHOLE = "no part of the bitstream is whole"
 GOLDEN_PIXEL_TOLERANCE = 2
 
 
-class Rectangle(NamedTuple):
-    """A rectangle of an image, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def rows(self) -> slice:
-        """Its rows."""
-        return slice(self.top, self.top + self.height)
-
-    @property
-    def columns(self) -> slice:
-        """Its columns."""
-        return slice(self.left, self.left + self.width)
-
-
 # A rectangle of an image, and its pixels, uint8 (h, w, C).
 Area = tuple[Rectangle, image.Pixels]
 
@@ -66,6 +62,16 @@ class PartialImage(NamedTuple):
 
     pixels: image.Pixels
     missing: list[Rectangle]
+
+
+class _ReadPart(NamedTuple):
+    """What the body of a part says: its latents, as of `read_part`, and its alpha, uint8 (h, w)."""
+
+    latents: Floats | None
+    alpha: image.Pixels | None
+
+
+_MISSING = _ReadPart(None, None)
 
 
 class AnySizeDecoder:
@@ -121,7 +127,9 @@ class AnySizeDecoder:
         return parsed.payload
 
     def decode_raw(self, payload: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> image.Pixels:
-        """Decode a payload to uint8 (H, W, C) pixels, C being 1 for grey and 3 for RGB.
+        """Decode a payload to uint8 (H, W, C) pixels, C being 1 for grey, 3 for RGB, and 2 and 4 for these with alpha.
+
+        Pixels of alpha 0 are black.
 
         Args:
             payload: of one image.
@@ -161,9 +169,7 @@ class AnySizeDecoder:
         parsed.check_whole()
         header, parts = parsed.header, parts_of(parsed.header)
         bodies = zip(parts, parsed.bodies, strict=True)
-        return header, self.synthesize(
-            header, (read_part(self.entropy, body or b"", part, header.quality) for part, body in bodies)
-        )
+        return header, self._areas(header, (self._read(body or b"", part, header) for part, body in bodies))
 
     def decode_partly(self, payload: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> PartialImage:
         """Decode what is whole of a payload that is cut short or damaged.
@@ -183,25 +189,46 @@ class AnySizeDecoder:
             raise InvalidCode(NOTHING_WHOLE)
         missing: list[Rectangle] = []
 
-        def latents() -> Iterator[Floats | None]:
+        def found_parts() -> Iterator[_ReadPart]:
             for part, body in zip(parts_of(header), bodies, strict=True):
-                found = None
+                found = _MISSING
                 if body is not None:
                     with suppress(InvalidCode):
-                        found = read_part(self.entropy, body, part, header.quality)
-                if found is None:
-                    missing.append(_pixels_of(part, header))
+                        found = self._read(body, part, header)
+                if found is _MISSING:
+                    missing.append(pixels_of(part, header))
                 yield found
 
         pixels = np.empty((header.height, header.width, header.channels), np.uint8)
-        for area, found in self.synthesize(header, latents()):
+        for area, found in self._areas(header, found_parts()):
             pixels[area.rows, area.columns] = found
         if len(missing) == len(bodies):
             raise InvalidCode(NOTHING_WHOLE)
         return PartialImage(pixels, missing)
 
+    def _read(self, body: bytes, part: Part, header: Header) -> _ReadPart:
+        alpha = None
+        if header.has_alpha:
+            coded, body = split_body(body)
+            area = pixels_of(part, header)
+            alpha = read_alpha(coded, area.height, area.width)
+        return _ReadPart(read_part(self.entropy, body, part, header.quality), alpha)
+
+    def _areas(self, header: Header, found: Iterator[_ReadPart]) -> Iterator[Area]:
+        """Yield the areas of an image, with its alpha; missing parts are transparent."""
+        waiting: deque[image.Pixels | None] = deque()
+
+        def latents() -> Iterator[Floats | None]:
+            for part in found:
+                waiting.append(part.alpha)
+                yield part.latents
+
+        for area, colours in self.synthesize(header, latents()):
+            alpha = waiting.popleft()
+            yield area, _with_alpha(colours, alpha) if header.has_alpha else colours
+
     def synthesize(self, header: Header, latents: Iterable[Floats | None]) -> Iterator[Area]:
-        """Make an image of its quantized latents, with three rows of parts in memory at a time.
+        """Make an image, without its alpha, of its quantized latents, with three rows of parts in memory at a time.
 
         Args:
             header: of its payload.
@@ -248,10 +275,55 @@ class AnySizeDecoder:
         inner = x_hat[:, :, rows, columns]
         if not np.isfinite(inner).all():
             raise InvalidCode("the decoder's output is not finite for these symbols")
-        if header.channels == 1:
+        if header.colours == 1:
             inner = inner.mean(1, keepdims=True)
-        area = _pixels_of(part, header)
+        area = pixels_of(part, header)
         return area, image.to_pixels(inner)[0, : area.height, : area.width]
+
+    def decode_batch(self, stream: Iterable[bytes]) -> Iterator[image.Pixels]:
+        """Decode a container, with one chunk in memory at a time.
+
+        Args:
+            stream: bytes of the container, in pieces of any length.
+
+        Yields:
+            uint8 (H, W, C) pixels of each image.
+
+        Raises:
+            InvalidCode: not a container, or one that contradicts itself.
+            UnsupportedVersion: a container of another version.
+            ModelMismatch: a container of another model.
+            DamagedChunk: a chunk is damaged, or the container is cut short. All images before it have been yielded.
+        """
+        reader = FrameReader()
+        for piece in stream:
+            reader.feed(piece)
+            frame = reader.take()
+            if reader.header is not None:
+                self.check_fingerprint(reader.header.fingerprint)
+            while frame is not None:
+                yield from self.decode_frame(frame)
+                frame = reader.take()
+        reader.finish()
+
+    def decode_frame(self, frame: Frame, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[image.Pixels]:
+        """Decode one chunk of a container of this model.
+
+        Args:
+            frame: the chunk.
+            max_pixels: of one image, as in `decode_raw`.
+
+        Yields:
+            uint8 (H, W, C) pixels of each image.
+
+        Raises:
+            DamagedChunk: the chunk is damaged, or an image has more pixels.
+        """
+        for payload in read_payloads(frame):
+            try:
+                yield self.decode_raw(payload, max_pixels)
+            except (InvalidCode, ImageTooLarge) as error:
+                raise frame.damaged(str(error)) from error
 
     def check_fingerprint(self, fingerprint: bytes) -> None:
         """Check that this model made a bitstream.
@@ -291,8 +363,10 @@ class AnySizeDecoder:
         return read_payload(payload)
 
 
-def _pixels_of(part: Part, header: Header) -> Rectangle:
-    """Return the pixels that a part's latents are of; the last part ends where the image does."""
-    top, left = part.top * STRIDE, part.left * STRIDE
-    height, width = part.height * STRIDE, part.width * STRIDE
-    return Rectangle(top, left, min(height, header.height - top), min(width, header.width - left))
+def _with_alpha(colours: image.Pixels, alpha: image.Pixels | None) -> image.Pixels:
+    """Return colours, uint8 (h, w, 1 or 3), with alpha, uint8 (h, w); None is transparent."""
+    pixels = np.zeros((*colours.shape[:2], colours.shape[2] + 1), np.uint8)
+    if alpha is not None:
+        np.multiply(colours, (alpha > 0)[:, :, None], out=pixels[:, :, :-1])
+        pixels[:, :, -1] = alpha
+    return pixels

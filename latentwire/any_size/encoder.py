@@ -12,6 +12,7 @@ from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.tiles import tile_x, with_margin
 from latentwire.entropy.lanes import Integers, SymbolWriter, best_lanes
 from latentwire.errors import GoldenMismatch, ImageMismatch, UncodableImage
+from latentwire.format.alpha import write_alphas
 from latentwire.format.any_size import (
     MAX_SIDE,
     STRIDE,
@@ -57,7 +58,7 @@ class CodedImage(NamedTuple):
     Attributes:
         header: of the payload.
         payload: what is sent.
-        ideal_bits: of all symbols, by the probabilities of the model.
+        ideal_bits: of all symbols, by the probabilities of the model, and of the alpha.
     """
 
     header: Header
@@ -105,20 +106,22 @@ class AnySizeEncoder:
         """Return the header of an image, uint8 (H, W, C), at a quality index.
 
         Raises:
-            ImageMismatch: a side is 0 or over 65,535, or the image has other than 1 or 3 channels.
+            ImageMismatch: a side is 0 or over 65,535, or the image has other than 1 to 4 channels.
         """
         height, width, channels = pixels.shape
         if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
             raise ImageMismatch(f"the image has {width:,} × {height:,} pixels; a side has 1 to {MAX_SIDE:,}")
-        if channels not in (1, 3):
-            raise ImageMismatch(f"the image has {channels} channels; this model takes 1, which is grey, or 3, RGB")
-        return Header(height, width, 1 if channels == 1 else 3, quality)
+        if channels == 1 or channels == 2 or channels == 3 or channels == 4:
+            return Header(height, width, channels, quality)
+        raise ImageMismatch(
+            f"the image has {channels} channels; this model takes 1, which is grey, 3, RGB, or these and alpha"
+        )
 
     def encode(self, pixels: image.Pixels, quality: int) -> CodedImage:
         """Encode an image, uint8 (H, W, C), at a quality index, part by part, with one part in memory at a time.
 
         Args:
-            pixels: uint8 (H, W, 1) or (H, W, 3).
+            pixels: uint8 (H, W, C), C being 1 for grey, 3 for RGB, and 2 and 4 for these with alpha.
             quality: index, 0 to 255.
 
         Raises:
@@ -126,15 +129,16 @@ class AnySizeEncoder:
             UncodableImage: a latent is not finite.
         """
         header = self.header(pixels, quality)
-        return self.encode_latents(header, (self.analyse(pixels, header, part) for part in parts_of(header)))
+        latents = (self.analyse(pixels, header, part) for part in parts_of(header))
+        return self.encode_latents(header, latents, write_alphas(pixels, header))
 
-    def encode_latents(self, header: Header, latents: Iterable[Floats]) -> CodedImage:
-        """Code the latents of an image's parts, each of `analyse`, at the header's quality."""
+    def encode_latents(self, header: Header, latents: Iterable[Floats], alphas: Iterable[bytes]) -> CodedImage:
+        """Code the latents of an image's parts, each of `analyse`, at the header's quality, after those of `alphas`."""
         bodies, ideal_bits = [], 0.0
-        for part in latents:
+        for part, alpha in zip(latents, alphas, strict=True):
             coded = self.encode_part(part, header.quality)
-            bodies.append(coded.body)
-            ideal_bits += coded.ideal_bits
+            bodies.append(alpha + coded.body)
+            ideal_bits += 8 * len(alpha) + coded.ideal_bits
         return CodedImage(header, write_payload(header, bodies), ideal_bits)
 
     def analyse(self, pixels: image.Pixels, header: Header, part: Part) -> Floats:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
+from latentwire.any_size.transparency import has_alpha
 from latentwire.errors import TargetMissed
+from latentwire.format.alpha import write_alphas
 from latentwire.format.any_size import STRIDE, Header, Part, parts_of, write_payload
 from latentwire.imaging.image import Pixels
 from latentwire.model.any_size_card import QUALITY_PARTS
@@ -59,6 +61,7 @@ class RateControl:
         self._pixels = pixels
         self._header = encoder.header(pixels, 0)
         parts = parts_of(self._header)
+        self._alphas = write_alphas(pixels, self._header)
         self._latents = [encoder.analyse(pixels, self._header, part) for part in parts]
         step = -(-len(parts) // SAMPLED_PARTS)
         chosen = zip(parts[::step], self._latents[::step], strict=True)
@@ -74,10 +77,11 @@ class RateControl:
             TargetMissed: the payload has more at the lowest quality.
         """
         share = sum(one.pixels.size for one in self._sample) / self._pixels.size
+        overhead = OVERHEAD_BYTES + sum(map(len, self._alphas))
 
         def estimate(quality: int) -> float:
             coded = (self._encoder.encode_part(one.latents, quality, only_measure=True) for one in self._sample)
-            return math.log(sum(part.ideal_bits for part in coded) / 8 / share + OVERHEAD_BYTES)
+            return math.log(sum(part.ideal_bits for part in coded) / 8 / share + overhead)
 
         def exact(quality: int) -> float:
             return math.log(len(self._code(quality).payload))
@@ -107,7 +111,9 @@ class RateControl:
 
         def exact(quality: int) -> float:
             header = self._header._replace(quality=quality)
-            self._coded[quality], errors = encode_measured(self._encoder, self._pixels, header, self._latents, decoder)
+            self._coded[quality], errors = encode_measured(
+                self._encoder, self._pixels, header, self._latents, self._alphas, decoder
+            )
             return errors.psnr_db
 
         found = _first_reaching(cache(estimate), cache(exact), min_psnr_db, self._end)
@@ -121,12 +127,17 @@ class RateControl:
     def _code(self, quality: int) -> CodedImage:
         if quality not in self._coded:
             header = self._header._replace(quality=quality)
-            self._coded[quality] = self._encoder.encode_latents(header, self._latents)
+            self._coded[quality] = self._encoder.encode_latents(header, self._latents, self._alphas)
         return self._coded[quality]
 
 
 def encode_measured(
-    encoder: AnySizeEncoder, pixels: Pixels, header: Header, latents: Iterable[Floats], decoder: "AnySizeDecoder"
+    encoder: AnySizeEncoder,
+    pixels: Pixels,
+    header: Header,
+    latents: Iterable[Floats],
+    alphas: Iterable[bytes],
+    decoder: "AnySizeDecoder",
 ) -> tuple[CodedImage, Errors]:
     """Encode an image, and decode it meanwhile, with three rows of parts in memory at a time.
 
@@ -135,6 +146,7 @@ def encode_measured(
         pixels: uint8 (H, W, C).
         header: of the payload.
         latents: of each part, of `AnySizeEncoder.analyse`.
+        alphas: of each part, of `write_alphas`.
         decoder: of the model. It gets the latents that a receiver finds, without reading them from the payload.
 
     Returns:
@@ -144,10 +156,10 @@ def encode_measured(
     ideal_bits: list[float] = []
 
     def quantized() -> Iterator[Floats]:
-        for part in latents:
+        for part, alpha in zip(latents, alphas, strict=True):
             coded = encoder.encode_part(part, header.quality)
-            bodies.append(coded.body)
-            ideal_bits.append(coded.ideal_bits)
+            bodies.append(alpha + coded.body)
+            ideal_bits.append(8 * len(alpha) + coded.ideal_bits)
             yield coded.latents
 
     errors = errors_of(pixels, decoder.synthesize(header, quantized()))
@@ -161,13 +173,24 @@ def reconstruction_errors(pixels: Pixels, coded: CodedImage, decoder: "AnySizeDe
 
 
 def errors_of(pixels: Pixels, areas: "Iterable[Area]") -> Errors:
-    """Return the errors of areas that together are the reconstruction of an image, uint8 (H, W, C)."""
-    squares, largest = 0, 0
+    """Return the errors of areas that together are the reconstruction of an image, uint8 (H, W, C).
+
+    They are those of the colours of all pixels that are not transparent; alpha is exact.
+    """
+    squares, largest, values = 0, 0, 0
     for area, found in areas:
-        difference = found.astype(np.int16) - pixels[area.rows, area.columns]
+        original = pixels[area.rows, area.columns]
+        colours = original.shape[2] - has_alpha(original)
+        difference = found[:, :, :colours].astype(np.int16) - original[:, :, :colours]
+        visible = difference.size
+        if has_alpha(original):
+            seen = original[:, :, -1:] > 0
+            difference *= seen
+            visible = int(seen.sum()) * colours
         squares += int(np.square(difference, dtype=np.int32).sum(dtype=np.int64))
         largest = max(largest, int(np.abs(difference).max()))
-    return Errors(squares / pixels.size / 255**2, largest / 255)
+        values += visible
+    return Errors(squares / max(1, values) / 255**2, largest / 255)
 
 
 class _Sampled(NamedTuple):

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
 from latentwire.any_size.rate_control import Errors, RateControl, encode_measured, reconstruction_errors
+from latentwire.any_size.transparency import clear_transparent
 from latentwire.errors import TargetMissed
 from latentwire.format import any_size_lossless
+from latentwire.format.alpha import write_alphas
 from latentwire.format.any_size import parts_of
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging.image import Pixels
@@ -54,15 +56,17 @@ class AnySizeSender:
         quality: float | None = None,
         target_bytes: int | None = None,
         min_psnr_db: float | None = None,
+        measure: bool = True,
     ) -> Sent:
         """Encode one image; losslessly where that takes no more bytes, as far as a quick estimate sees.
 
         Args:
-            pixels: uint8 (H, W, C), C being 1 for grey and 3 for RGB.
+            pixels: uint8 (H, W, C), C being 1 for grey, 3 for RGB, and 2 and 4 for these with alpha.
             framing: `full` or `raw`, which `target_bytes` is about.
             quality: from 0, the fewest bytes, to 100; 50 if no argument asks for anything else.
             target_bytes: the best quality at which the bitstream has at most this many bytes.
             min_psnr_db: the lowest quality at which the reconstruction has at least this PSNR, in dB.
+            measure: decode the result for its errors, if there is a decoder.
 
         Raises:
             ValueError: more than one of the three is given, a quality is not within 0 and 100, a PSNR is not a number,
@@ -85,25 +89,26 @@ class AnySizeSender:
                 wanted = DEFAULT_QUALITY if quality is None else quality
                 if not 0 <= wanted <= 100:
                     raise ValueError(f"the quality is {wanted}; it must be from 0 to 100")
-                coded, errors = self._encode(pixels, self._encoder.quality_index(wanted))
+                coded, errors = self._encode(pixels, self._encoder.quality_index(wanted), measure=measure)
             if (exact := self.encode_lossless(pixels, len(coded.payload), "raw")) is not None:
                 return exact
-        if errors is None and self._decoder is not None:
+        if errors is None and measure and self._decoder is not None:
             errors = reconstruction_errors(pixels, coded, self._decoder)
         quality = self._encoder.quality_of(coded.header.quality)
         return self._framed(coded.payload, coded.ideal_bits, quality, errors, None)
 
-    def _encode(self, pixels: Pixels, quality: int) -> tuple[CodedImage, Errors | None]:
+    def _encode(self, pixels: Pixels, quality: int, *, measure: bool) -> tuple[CodedImage, Errors | None]:
         encoder, decoder = self._encoder, self._decoder
-        if decoder is None:
+        if decoder is None or not measure:
             return encoder.encode(pixels, quality), None
         header = encoder.header(pixels, quality)
         latents = (encoder.analyse(pixels, header, part) for part in parts_of(header))
-        return encode_measured(encoder, pixels, header, latents, decoder)
+        return encode_measured(encoder, pixels, header, latents, write_alphas(pixels, header), decoder)
 
     def encode_lossless(self, pixels: Pixels, target_bytes: int, framing: Framing) -> Sent | None:
         """Return the lossless image, if it has at most this many bytes in this framing, by a quick estimate first."""
         max_bytes = target_bytes - _overhead_of(framing)
+        pixels = clear_transparent(pixels)
         if not any_size_lossless.may_fit(pixels, max_bytes):
             return None
         payload = any_size_lossless.write_payload(pixels)

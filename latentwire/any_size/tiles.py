@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from latentwire.any_size.transparency import fill_transparent, has_alpha
 from latentwire.format.any_size import STRIDE, Header, Part
 from latentwire.imaging.image import Pixels
 from latentwire.model.onnx_session import Floats
@@ -48,14 +49,17 @@ def with_margin(part: Part, header: Header, margin: int) -> Tile:
 def tile_x(pixels: Pixels, tile: Tile) -> Floats:
     """Return a tile's pixels as x, float32 (1, 3, h, w) in [0, 1]; sides that are no multiple of 16 are filled up.
 
-    The last row and column are repeated. Grey becomes three equal channels.
+    The last row and column are repeated. Grey becomes three equal channels. Alpha is left out; the colours of
+    transparent pixels, which nobody sees, are filled in from around them, so that they cost next to nothing.
 
     Args:
-        pixels: the whole image, uint8 (H, W, C).
+        pixels: the whole image, uint8 (H, W, C), with alpha if C is 2 or 4.
         tile: of it.
     """
     height, width = (tile.bottom - tile.top) * STRIDE, (tile.right - tile.left) * STRIDE
     seen = pixels[tile.top * STRIDE : tile.bottom * STRIDE, tile.left * STRIDE : tile.right * STRIDE]
+    if has_alpha(seen):
+        seen = fill_transparent(seen)
     filled = np.pad(seen, ((0, height - seen.shape[0]), (0, width - seen.shape[1]), (0, 0)), "edge")
     x = filled.transpose(2, 0, 1)[None].astype(np.float32)
     x /= np.float32(255)

@@ -1,7 +1,7 @@
 """The command line: `latentwire encode|decode|inspect FILE…` and `latentwire models`, also `python -m latentwire`.
 
 A failed file is one sentence on standard error and exit code 1; the other files are processed. Exit code 2 stands for a
-wrong command line, 130 for Ctrl-C.
+wrong command line, 3 for images that were decoded in part, 130 for Ctrl-C.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "latentwire") -> in
             return console.error(f"{error.filename}: {error.strerror}", 1)
         _discard_stdout()
         return console.error(f"standard output cannot be written: {error.strerror}", 1)
-    return 1 if console.failures else 0
+    return 1 if console.failures else 3 if console.incomplete else 0
 
 
 def _discard_stdout() -> None:
@@ -103,22 +103,29 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     command = add("encode", _encode, "Turn image files into bitstreams.")
     add_files(command, "model to encode with; default: LATENTWIRE_DEFAULT_MODEL, else that of the folder")
     command.add_argument(
+        "--quality",
+        type=_percent,
+        metavar="Q",
+        help="of images of any size: from 0, the fewest bytes, to 100; default: 50",
+    )
+    command.add_argument(
         "--target-bytes",
         type=_count,
         metavar="N",
-        help="choose the model for each image: the best picture in at most N bytes",
+        help="choose the model, or the quality, for each image: the best picture in at most N bytes",
     )
     command.add_argument(
         "--min-psnr",
         type=_decibels,
         metavar="DB",
-        help="choose the model for each image: the smallest bitstream whose picture has a PSNR of at least DB",
+        help="choose the model, or the quality, for each image: the smallest bitstream whose picture has a PSNR of at "
+        "least DB",
     )
     command.add_argument(
         "--fit",
         choices=FITS,
-        default="strict",
-        help="images of another size or colour mode: refuse them (strict, the default), scale them, or pad them",
+        help="images of another size or colour mode than a vector model's: refuse them (strict, the default), scale "
+        "them, or pad them; strict also never scales an image of any size down for --target-bytes",
     )
     command.add_argument(
         "--background",
@@ -172,6 +179,11 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
     add_files(command, "require this model, NAME or NAME@MODEL_ID; needed with --framing raw")
     command.add_argument("--framing", choices=FRAMINGS, default="full", help="raw: no header and no checksum")
     command.add_argument("--format", choices=FORMATS, default="png", help="format of the images; webp is lossless")
+    command.add_argument(
+        "--partial",
+        action="store_true",
+        help="decode what is whole of damaged images of any size, and say what is missing; exit code 3 if anything is",
+    )
     command.add_argument(
         "--names", type=_name, metavar="PATH", help="name a container's images by this file of `encode --names`"
     )
@@ -230,6 +242,13 @@ def _share(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return value
+
+
+def _percent(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 100")
     return value
 
 

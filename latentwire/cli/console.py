@@ -15,7 +15,7 @@ class WrongUsage(Exception):
 
 
 class Console:
-    """Prints what a command reports, and counts its failed files."""
+    """Prints what a command reports, and counts its failed files, and those that are decoded in part."""
 
     def __init__(self, prog: str, *, quiet: bool) -> None:
         self._prog = prog
@@ -23,6 +23,7 @@ class Console:
         self._shown_s = 0.0
         self._progress = ""
         self.failures = 0
+        self.incomplete = 0
 
     def result(self, sentence: str) -> None:
         """Print a result, on one line."""

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from latentwire.any_size.decoder import AnySizeDecoder
 from latentwire.cli.chunk_stream import read_frames
 from latentwire.cli.console import Console, WrongUsage, pluralize
 from latentwire.cli.files import (
@@ -26,17 +27,17 @@ from latentwire.cli.files import (
     read_whole,
     writing,
 )
-from latentwire.cli.models import Models
+from latentwire.cli.models import AnyCard, Models
 from latentwire.cli.names import read_names
 from latentwire.decoder import Decoder
 from latentwire.errors import CodecError, CodeError, DamagedChunk
 from latentwire.format import container
-from latentwire.format.bitstream import read_bitstream
+from latentwire.format.any_size import Rectangle
+from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
 from latentwire.format.container import Frame
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
-from latentwire.model.card import ModelCard
 
 # A million numbered images sort by their names.
 _NUMBER_DIGITS = 6
@@ -74,7 +75,7 @@ class _Session:
     def __init__(
         self,
         models: Models,
-        wanted: ModelCard | None,
+        wanted: AnyCard | None,
         outputs: OutputPaths,
         names: Sequence[Path],
         arguments: argparse.Namespace,
@@ -86,6 +87,7 @@ class _Session:
         self._outputs = outputs
         self._raw: bool = arguments.framing == "raw"
         self._format: str = arguments.format
+        self._partial: bool = arguments.partial
         self._console = console
         self._files = self._images = 0
 
@@ -109,15 +111,30 @@ class _Session:
 
     def _decode_single(self, source: Source, data: bytes) -> None:
         path = self._outputs.file_for(source, f".{self._format}")
+        missing: list[Rectangle] = []
         if self._raw and self._wanted is not None:
-            card = self._wanted
-            pixels = self._models.decoder(card).decode_raw([data])[0]
+            decoder = self._models.decoder(self._wanted)
         else:
-            decoder = self._decoder(read_bitstream(data).fingerprint)
-            card, pixels = decoder.card, decoder.decode([data])[0]
+            read = read_damaged_bitstream if self._partial else read_bitstream
+            decoder = self._decoder(read(data).fingerprint)
+        if self._partial and not isinstance(decoder, Decoder):
+            payload = data if self._raw else decoder.damaged_payload_of(data)
+            pixels, missing = decoder.decode_partly(payload)
+        elif isinstance(decoder, Decoder):
+            pixels = (decoder.decode_raw if self._raw else decoder.decode)([data])[0]
+        else:
+            pixels = decoder.decode_raw(data if self._raw else decoder.payload_of(data))
         with writing(path) as file:
             file.write(WRITERS[self._format](pixels))
-        self._count(path, 1, f"{card.image}, of model {card.name}")
+        height, width, channels = pixels.shape
+        what = f"{width} × {height} pixels, {pluralize(channels, 'channel')}, of model {decoder.card.name}"
+        self._count(path, 1, what)
+        self._console.incomplete += bool(missing)
+        for area in missing:
+            self._console.warn(
+                source.name,
+                f"missing are {area.width} × {area.height} pixels, {area.left} from the left and {area.top} from above",
+            )
 
     def _decode_container(self, source: Source, file: BinaryIO, begin: bytes) -> None:
         if self._format == "npy":
@@ -154,8 +171,13 @@ class _Session:
         errors = [found for found in read_frames(read_pieces(file), reader) if isinstance(found, CodeError)]
         if reader.header is None or (errors and not reader.images):
             raise errors[0]
+        decoder = self._decoder(reader.header.fingerprint)
+        if not isinstance(decoder, Decoder):
+            raise WrongUsage(
+                f"{source.name} holds images of any size, which are no array; decode them to --format png or webp"
+            )
         path = self._outputs.file_for(source, ".npy")
-        shape = self._decoder(reader.header.fingerprint).card.image.as_tuple()
+        shape = decoder.card.image.as_tuple()
         total = reader.images
         file.seek(0)
         reader = FrameReader()
@@ -176,12 +198,16 @@ class _Session:
         if isinstance(frame, CodeError):
             self._console.fail(source.name, frame)
         elif reader.header is not None:
+            decoder = self._decoder(reader.header.fingerprint)
             try:
-                yield from self._decoder(reader.header.fingerprint).decode_frame(frame)
+                if isinstance(decoder, Decoder):
+                    yield from decoder.decode_frame(frame)
+                else:
+                    yield from (pixels[None] for pixels in decoder.decode_frame(frame))
             except DamagedChunk as error:
                 self._console.fail(source.name, error)
 
-    def _decoder(self, fingerprint: bytes) -> Decoder:
+    def _decoder(self, fingerprint: bytes) -> Decoder | AnySizeDecoder:
         decoder = self._models.decoder(self._wanted or self._models.card_of(fingerprint))
         decoder.check_fingerprint(fingerprint)
         return decoder

@@ -4,14 +4,13 @@ The results are those of the service.
 """
 
 import argparse
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from latentwire.cli.choice import Choice, first_card, open_choice
 from latentwire.cli.console import Console, WrongUsage, pluralize
 from latentwire.cli.files import (
     STREAM,
@@ -25,18 +24,15 @@ from latentwire.cli.files import (
 )
 from latentwire.cli.models import Models
 from latentwire.cli.names import write_names
-from latentwire.encoder import EncodedImage
-from latentwire.errors import ImageError, ModelError
+from latentwire.errors import ImageError
+from latentwire.format.any_size_container import PayloadContainerWriter
 from latentwire.format.container import Chunk
 from latentwire.imaging import image
 from latentwire.imaging.fitting import FittedImage, Fitting
 from latentwire.imaging.formats import installed_formats, suffixes_of
-from latentwire.imaging.reader import ImageReader
-from latentwire.model.card import ModelCard
 from latentwire.options import OnOod
 from latentwire.selection.assessment import GuardedImage
 from latentwire.selection.guard import Guard
-from latentwire.selection.ladder import Ladder
 
 
 def encode(arguments: argparse.Namespace, console: Console) -> None:
@@ -51,32 +47,12 @@ def encode(arguments: argparse.Namespace, console: Console) -> None:
     if outputs.to_stream or arguments.container == STREAM:
         check_stdout()
     models = Models(arguments.models_dir)
-    wanted = arguments.model or os.environ.get("LATENTWIRE_DEFAULT_MODEL")
-    cards = models.cards_beside(wanted) if _selects_model(arguments) else [models.card(wanted)]
+    card = first_card(models, arguments)
     sources = find_sources(arguments.files, suffixes_of(installed_formats()), "images", console)
     if not sources:
         return
-    missing = [card.name for card in cards if not models.has_decoder(card)]
-    verifies = arguments.verify_reconstruction
-    if verifies is None:
-        verifies = not missing and arguments.container is None
-    if arguments.max_mse is not None and not verifies:
-        raise WrongUsage(
-            f"--max-mse needs the decoder of model '{missing[0]}', which is not in '{arguments.models_dir}'"
-        )
-    guards = _open(models, cards, console, verifies=verifies)
-
-    @cache
-    def beside() -> Ladder:
-        others = [card for card in models.cards_beside(cards[0].name) if card.name != cards[0].name]
-        if verifies:
-            others = [card for card in others if models.has_decoder(card)]
-        return Ladder([*guards, *_open(models, others, console, verifies=verifies)] if others else guards)
-
-    # A raw payload does not name its model, so that the receiver must know it beforehand.
-    is_open = arguments.model is None and arguments.framing == "full"
-    above = (lambda guard: beside().above(guard)) if is_open else None
-    session = _Session(guards, arguments, console, len(sources), above)
+    choice = open_choice(models, card, arguments, console)
+    session = _Session(choice, arguments, console, len(sources))
     if arguments.container is None:
         session.encode_each(sources, outputs)
     else:
@@ -92,58 +68,18 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         raise WrongUsage("--container uses the limits of the model; leave out --max-mse")
     if arguments.max_mse is not None and arguments.verify_reconstruction is False:
         raise WrongUsage("--max-mse needs the reconstruction; leave out --no-verify-reconstruction")
-    if arguments.target_bytes is not None and arguments.min_psnr is not None:
-        raise WrongUsage("--target-bytes and --min-psnr each choose the model; leave out one of them")
-    if _selects_model(arguments):
-        target = "--target-bytes" if arguments.target_bytes is not None else "--min-psnr"
-        if arguments.model is not None:
-            raise WrongUsage(f"{target} chooses the model for each image; leave out --model, or {target}")
-        if arguments.container is not None:
-            raise WrongUsage(f"a container holds images of one model; leave out --container, or {target}")
+    if [arguments.quality, arguments.target_bytes, arguments.min_psnr].count(None) < 2:
+        raise WrongUsage("--quality, --target-bytes and --min-psnr each choose the quality; give one of them")
     if arguments.min_psnr is not None and arguments.max_mse is not None:
         raise WrongUsage("--min-psnr and --max-mse both set how good the picture must be; leave out one of them")
-
-
-def _open(models: Models, cards: list[ModelCard], console: Console, *, verifies: bool) -> list[Guard]:
-    """Open models; where there are several to choose from, without those that cannot be used."""
-    guards: list[Guard] = []
-    for number, card in enumerate(cards, start=1):
-        try:
-            guards.append(Guard(models.encoder(card), models.decoder(card) if verifies else None))
-        except ModelError as error:
-            if number == len(cards) and not guards:
-                raise
-            console.warn(card.name, error)
-    return guards
-
-
-def _selects_model(arguments: argparse.Namespace) -> bool:
-    """Return whether an option chooses the model for each image."""
-    return arguments.target_bytes is not None or arguments.min_psnr is not None
 
 
 class _Session:
     """One run of the command: its models and options, and what it has encoded."""
 
-    def __init__(
-        self,
-        guards: Sequence[Guard],
-        arguments: argparse.Namespace,
-        console: Console,
-        total: int,
-        above: Callable[[Guard], list[Guard]] | None,
-    ) -> None:
-        self._guard = guards[0]
-        self._above = above
-        self._ladder = Ladder(guards) if _selects_model(arguments) else None
+    def __init__(self, choice: Choice, arguments: argparse.Namespace, console: Console, total: int) -> None:
+        self._choice = choice
         self._raw: bool = arguments.framing == "raw"
-        self._reader = ImageReader(
-            self._guard.card.image,
-            arguments.fit,
-            arguments.background,
-            arguments.max_image_pixels,
-            installed_formats(),
-        )
         self._arguments = arguments
         self._console = console
         self._total = total
@@ -157,9 +93,8 @@ class _Session:
         for source in sources:
             try:
                 path = outputs.file_for(source, SUFFIX_OF_FRAMING[self._arguments.framing])
-                read = self._read(source)
-                guarded = self._choose(read.pixels).after(read.fitting)
-                data = self._bytes_of(guarded.encoded)
+                guarded = self._choice.encode(source.read())
+                data = self._choice.bytes_of(guarded.encoded)
                 with writing(path) as file:
                     file.write(data)
             except BrokenPipeError:
@@ -170,12 +105,13 @@ class _Session:
                 self._count(source, guarded)
                 self._bytes += len(data)
                 self._of_model[guarded.card.name] += 1
-                is_other = guarded.card is not self._guard.card
-                chosen = f", of model {guarded.card.name}" if self._ladder or is_other else ""
+                guard = self._choice.guard
+                is_chosen = guard is not None and (self._choice.chooses_model or guarded.card is not guard.card)
+                chosen = f", of model {guarded.card.name}" if is_chosen else ""
                 # A raw payload does not say which model was chosen for it.
-                if path is not None and (outputs.single or (self._ladder and self._raw)):
+                if path is not None and (outputs.single or (is_chosen and self._raw)):
                     self._console.result(f"{path}: {_describe(guarded, len(data))}{chosen}")
-                elif self._ladder and self._raw:
+                elif is_chosen and self._raw:
                     self._console.info(source.name, f"{_describe(guarded, len(data))}{chosen}")
             self._step()
         if not outputs.single:
@@ -189,12 +125,9 @@ class _Session:
         try:
             path = None if out == STREAM else outputs.claim(Path(out), Source(out, None, Path(out)))
             names_path = None if names is None else outputs.claim(Path(names), Source(names, None, Path(names)))
-            writer = self._guard.open_container()
             with writing(path) as file:
-                for part in self._chunks(sources):
-                    self._bytes += file.write(writer.add(part))
-                self._check_any()
-                self._bytes += file.write(writer.finish())
+                for piece in self._container(sources):
+                    self._bytes += file.write(piece)
             if names_path is not None:
                 with writing(names_path) as file:
                     file.write(write_names(self._in_container))
@@ -206,24 +139,38 @@ class _Session:
         if path is not None:
             self._report(f"{path}: ")
 
-    def _choose(self, pixels: image.Pixels) -> GuardedImage:
-        options = self._arguments
-        if self._ladder is None:
-            return self._guard.encode(pixels, options.on_ood, options.max_mse, self._above)
-        if options.target_bytes is None:
-            return self._ladder.smallest_reaching(pixels, options.min_psnr, options.on_ood)
-        return self._ladder.best_within(
-            pixels, options.target_bytes, lambda encoded: len(self._bytes_of(encoded)), options.on_ood, options.max_mse
-        )
+    def _container(self, sources: list[Source]) -> Iterator[bytes]:
+        if (guard := self._choice.guard) is None:
+            yield from self._any_size_container(sources)
+            return
+        writer = guard.open_container()
+        for part in self._chunks(sources, guard):
+            yield writer.add(part)
+        self._check_any()
+        yield writer.finish()
 
-    def _bytes_of(self, encoded: EncodedImage) -> bytes:
-        return encoded.payload if self._raw else encoded.bitstream
+    def _any_size_container(self, sources: list[Source]) -> Iterator[bytes]:
+        writer: PayloadContainerWriter | None = None
+        for source in sources:
+            try:
+                guarded = self._choice.encode(source.read())
+                writer = writer or PayloadContainerWriter(guarded.card.fingerprint)
+                yield writer.add(guarded.encoded.payload)
+            except (ImageError, FileProblem, OSError) as error:
+                self._console.fail(source.name, error)
+            else:
+                self._in_container.append(source)
+                self._count(source, guarded)
+            self._step()
+        self._check_any()
+        if writer is not None:
+            yield writer.finish()
 
     def _check_any(self) -> None:
         if not self._images:
             raise FileProblem("not written, as no image could be encoded")
 
-    def _chunks(self, sources: list[Source]) -> Iterator[Chunk]:
+    def _chunks(self, sources: list[Source], guard: Guard) -> Iterator[Chunk]:
         for start in range(0, len(sources), image.ENCODE_BATCH_SIZE):
             read: list[tuple[Source, FittedImage]] = []
             for source in sources[start : start + image.ENCODE_BATCH_SIZE]:
@@ -232,21 +179,21 @@ class _Session:
                 except (ImageError, FileProblem, OSError) as error:
                     self._console.fail(source.name, error)
                 self._step()
-            for indices in image.slices(np.arange(len(read)), self._guard.card.image):
-                yield from self._encode_part([read[index] for index in indices])
+            for indices in image.slices(np.arange(len(read)), guard.card.image):
+                yield from self._encode_part(guard, [read[index] for index in indices])
 
-    def _encode_part(self, read: list[tuple[Source, FittedImage]]) -> Iterator[Chunk]:
+    def _encode_part(self, guard: Guard, read: list[tuple[Source, FittedImage]]) -> Iterator[Chunk]:
         """Encode images for a container, without those that are refused."""
         on_ood: OnOod = self._arguments.on_ood
         try:
             pixels = np.stack([fitted.pixels for _, fitted in read])
-            guarded = self._guard.encode_chunk(pixels, on_ood, verify="reconstruction")
+            guarded = guard.encode_chunk(pixels, on_ood, verify="reconstruction")
         except ImageError as error:
             if len(read) == 1:
                 self._console.fail(read[0][0].name, error)
                 return
             for one in read:
-                yield from self._encode_part([one])
+                yield from self._encode_part(guard, [one])
             return
         if on_ood == "warn":
             for index, ood in guarded.ood_images.items():
@@ -260,7 +207,7 @@ class _Session:
         yield guarded.chunk
 
     def _read(self, source: Source) -> FittedImage:
-        return self._reader.read(source.read())
+        return self._choice.read(source.read())
 
     def _count(self, source: Source, guarded: GuardedImage) -> None:
         self._images += 1
@@ -284,7 +231,7 @@ class _Session:
         fitted = "".join(f"; {count:,} {step}" for step, count in self._fitted.items())
         self._console.result(
             f"{where}{pluralize(self._images, 'image')} in {pluralize(self._bytes, 'byte')}{each}{lossless}{fitted}"
-            f"{chosen if self._ladder or len(self._of_model) > 1 else ''}"
+            f"{chosen if self._choice.chooses_model or len(self._of_model) > 1 else ''}"
         )
 
 
@@ -294,5 +241,6 @@ def _describe(guarded: GuardedImage, size_bytes: int) -> str:
         finding = guarded.ood or guarded.doubt
         why = finding.sentence if finding else f"its symbols would take more bytes{fitted}"
         return f"{pluralize(size_bytes, 'byte')}, lossless ({guarded.sent_as}): {why}"
-    quality = "" if guarded.psnr_db is None else f", {guarded.psnr_db:.2f} dB"
-    return f"{pluralize(size_bytes, 'byte')}{quality}{fitted}"
+    measured = "" if guarded.psnr_db is None else f", {guarded.psnr_db:.2f} dB"
+    quality = "" if guarded.quality is None else f", quality {guarded.quality:.1f}"
+    return f"{pluralize(size_bytes, 'byte')}{measured}{quality}{fitted}"

@@ -1,6 +1,7 @@
 """`latentwire inspect`: shows what bitstreams and containers hold, without decoding them.
 
-It needs no graphs, and no model either; with the card of the model it also shows the symbols.
+It needs no graphs, and no model either; with the card of the model it also shows the symbols, or the parts of an image
+of any size.
 """
 
 import argparse
@@ -13,19 +14,23 @@ from typing import Any, BinaryIO, NamedTuple
 from latentwire.cli.chunk_stream import read_frames
 from latentwire.cli.console import Console, WrongUsage, pluralize
 from latentwire.cli.files import BITSTREAM_SUFFIXES, FileProblem, find_sources, read_pieces, read_whole
-from latentwire.cli.models import Models
+from latentwire.cli.models import AnyCard, Models
 from latentwire.entropy.arithmetic import ArithmeticCoder
-from latentwire.errors import CodeError, DamagedChunk, InvalidCode, ModelMismatch
-from latentwire.format import container, lossless
-from latentwire.format.bitstream import VERSION, read_bitstream
+from latentwire.errors import CodeError, DamagedChunk, InvalidCode, ModelError, ModelMismatch
+from latentwire.format import any_size, any_size_lossless, container, lossless
+from latentwire.format.alpha import split_body
+from latentwire.format.any_size_container import read_payloads
+from latentwire.format.bitstream import VERSION, read_bitstream, read_damaged_bitstream
 from latentwire.format.chunk_coder import ChunkCoder, read_lossless
 from latentwire.format.container import Frame
 from latentwire.format.container_reader import FrameReader
-from latentwire.model.card import ModelCard
+from latentwire.model.any_size_card import AnySizeCard
 
 Report = dict[str, Any]
 
 _LABEL_WIDTH = 10
+
+_CHANNELS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 
 
 class Finding(NamedTuple):
@@ -50,7 +55,7 @@ def inspect(arguments: argparse.Namespace, console: Console) -> None:
     for source in find_sources(arguments.files, BITSTREAM_SUFFIXES[arguments.framing], "bitstreams", console):
         try:
             with source.open() as file:
-                finding = _inspect_raw(read_whole(file), card) if raw else _inspect(file, models)
+                finding = _inspect_raw(read_whole(file), card, models) if raw else _inspect(file, models)
         except (FileProblem, OSError) as error:
             console.fail(source.name, error)
             continue
@@ -68,23 +73,33 @@ def _inspect(file: BinaryIO, models: Models) -> Finding:
     begin = file.read(1)
     if begin == bytes((container.MAGIC,)):
         return _inspect_container(read_pieces(file, begin), models)
-    data = read_whole(file, begin)
+    data, damage = read_whole(file, begin), None
     try:
         parsed = read_bitstream(data)
     except CodeError as error:
-        return Finding({}, [error])
+        damage = error
+        try:
+            parsed = read_damaged_bitstream(data)
+        except CodeError:
+            return Finding({}, [damage])
     card = _find_card(models, parsed.fingerprint)
     report = {"kind": "bitstream", "version": VERSION, "bytes": len(data), **_whose(card, parsed.fingerprint)}
-    return _inspect_payload(parsed.payload, card, report)
+    if damage is not None and not isinstance(card, AnySizeCard):
+        return Finding({}, [damage])
+    found = _inspect_payload(parsed.payload, card, models, report)
+    return found if damage is None else Finding(found.report, [damage, *found.errors])
 
 
-def _inspect_raw(payload: bytes, card: ModelCard | None) -> Finding:
+def _inspect_raw(payload: bytes, card: AnyCard | None, models: Models) -> Finding:
     whose = _whose(card, card.fingerprint if card else None)
-    return _inspect_payload(payload, card, {"kind": "raw payload", "version": None, "bytes": len(payload), **whose})
+    report = {"kind": "raw payload", "version": None, "bytes": len(payload), **whose}
+    return _inspect_payload(payload, card, models, report)
 
 
-def _inspect_payload(payload: bytes, card: ModelCard | None, report: Report) -> Finding:
+def _inspect_payload(payload: bytes, card: AnyCard | None, models: Models, report: Report) -> Finding:
     report |= {"payload_bytes": len(payload), "holds": None, "symbols": None, "ideal_bits": None}
+    if isinstance(card, AnySizeCard):
+        return _inspect_any_size(payload, card, models, report)
     try:
         if lossless.is_lossless(payload):
             report["holds"] = _kind(payload[len(lossless.MARKER) :])
@@ -105,12 +120,45 @@ def _inspect_payload(payload: bytes, card: ModelCard | None, report: Report) -> 
     return Finding(report, [])
 
 
+def _inspect_any_size(payload: bytes, card: AnySizeCard, models: Models, report: Report) -> Finding:
+    errors: list[CodeError] = []
+    try:
+        if lossless.is_lossless(payload):
+            header = any_size_lossless.read_lossless_header(payload)
+            report["holds"] = _kind(payload[len(lossless.MARKER) + len(header.write()) :])
+            return Finding(report | {"shape": [header.height, header.width, header.channels]}, errors)
+        header, bodies, excess = any_size.read_payload(payload)
+        report["holds"] = "parts"
+    except CodeError as error:
+        return Finding(report, [error])
+    parts, areas = [], (any_size.pixels_of(part, header) for part in any_size.parts_of(header))
+    for number, (area, body) in enumerate(zip(areas, bodies, strict=True)):
+        alpha = None
+        if header.has_alpha and body is not None:
+            try:
+                alpha = len(split_body(body)[0])
+            except InvalidCode as error:
+                errors.append(error)
+        if body is None:
+            errors.append(InvalidCode(f"part {number} is damaged or missing"))
+        size = None if body is None else len(body)
+        parts.append({**area._asdict(), "bytes": size, "alpha_bytes": alpha, "damaged": body is None})
+    if excess:
+        errors.append(InvalidCode("bytes follow the last part"))
+    report["shape"] = [header.height, header.width, header.channels]
+    try:
+        report["quality"] = 100 * header.quality / models.tables(card).best_quality
+    except ModelError:
+        report["quality"] = None
+    return Finding(report | {"quality_index": header.quality, "parts": parts}, errors)
+
+
 def _inspect_container(stream: Iterable[bytes], models: Models) -> Finding:
     reader, counting = FrameReader(), _CountingStream(stream)
     errors: list[CodeError] = []
     chunks: list[Report] = []
     kinds: Counter[str] = Counter()
-    card: ModelCard | None = None
+    card: AnyCard | None = None
     for found in read_frames(counting, reader):
         if not chunks and reader.header is not None:
             card = _find_card(models, reader.header.fingerprint)
@@ -162,8 +210,14 @@ class _CountingStream:
         return self._bytes
 
 
-def _kinds(frame: Frame, card: ModelCard | None) -> Counter[str]:
+def _kinds(frame: Frame, card: AnyCard | None) -> Counter[str]:
     """Count the lossless images in a chunk by their format; with the card, check the whole chunk."""
+    if isinstance(card, AnySizeCard):
+        exact = [payload for payload in read_payloads(frame) if lossless.is_lossless(payload)]
+        try:
+            return Counter(map(any_size_lossless.kind_of, exact))
+        except (InvalidCode, LookupError) as error:
+            raise frame.damaged("a lossless image is not one that a writer makes") from error
     try:
         if card is not None:
             payloads = ChunkCoder(card.tables, card.image).unpack(frame).payloads
@@ -184,14 +238,14 @@ def _kind(content: bytes) -> str:
         raise InvalidCode(f"the bitstream holds a lossless image of the unknown kind {error}") from error
 
 
-def _find_card(models: Models, fingerprint: bytes) -> ModelCard | None:
+def _find_card(models: Models, fingerprint: bytes) -> AnyCard | None:
     try:
         return models.card_of(fingerprint)
     except (ModelMismatch, WrongUsage):
         return None
 
 
-def _whose(card: ModelCard | None, fingerprint: bytes | None) -> Report:
+def _whose(card: AnyCard | None, fingerprint: bytes | None) -> Report:
     return {"fingerprint": fingerprint.hex() if fingerprint else None, "model": card.name if card else None}
 
 
@@ -212,12 +266,29 @@ def _payload_rows(report: Report) -> list[tuple[str, str]]:
     size = pluralize(report["payload_bytes"], "byte")
     if report["holds"] is None:
         return [("payload", f"{size}, damaged")]
+    if "shape" in report:
+        return _any_size_rows(report, size)
     if report["holds"] != "symbols":
         return [("payload", f"{size}: a lossless image ({report['holds']})")]
     if report["symbols"] is None:
         return [("payload", f"{size} of symbols, which only the card of the model can read")]
     symbols = " ".join(map(str, report["symbols"]))
     return [("payload", f"{size}, ideal length {report['ideal_bits']:.2f} bits"), ("symbols", symbols)]
+
+
+def _any_size_rows(report: Report, size: str) -> list[tuple[str, str]]:
+    height, width, channels = report["shape"]
+    rows = [("image", f"{width:,} × {height:,} pixels, {_CHANNELS[channels]}")]
+    if report["holds"] != "parts":
+        return [("payload", f"{size}: a lossless image ({report['holds']})"), *rows]
+    quality = "" if report["quality"] is None else f"{report['quality']:.1f}, "
+    rows += [("payload", size), ("quality", f"{quality}index {report['quality_index']}")]
+    for number, part in enumerate(report["parts"]):
+        what = "damaged or missing" if part["damaged"] else pluralize(part["bytes"], "byte")
+        alpha = "" if part["alpha_bytes"] is None else f", {part['alpha_bytes']:,} of them alpha"
+        where = f"{part['width']} × {part['height']} pixels at {part['left']}, {part['top']}"
+        rows.append((f"part {number}", f"{where}: {what}{alpha}"))
+    return rows
 
 
 def _container_rows(report: Report) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ from typing import Any
 from latentwire.cli.console import Console
 from latentwire.cli.models import Models
 from latentwire.errors import InvalidCard
-from latentwire.model.card import ModelCard
 
 
 def list_models(arguments: argparse.Namespace, console: Console) -> None:
@@ -20,7 +19,7 @@ def list_models(arguments: argparse.Namespace, console: Console) -> None:
     models = Models(arguments.models_dir)
     default = os.environ.get("LATENTWIRE_DEFAULT_MODEL") or models.default()
     found = models.all()
-    cards = [card for card in found if isinstance(card, ModelCard)]
+    cards = [card for card in found if not isinstance(card, InvalidCard)]
     reports = [{**card.summary(), "default": card.name == default} for card in cards]
     if arguments.json:
         for report in reports:
@@ -34,13 +33,15 @@ def list_models(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _row(report: dict[str, Any]) -> list[str]:
-    height, width, channels = report["shape"]
-    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[channels]
+    images = "any size"
+    if report["shape"] is not None:
+        height, width, channels = report["shape"]
+        images = f"{width} × {height} {({1: 'grey', 3: 'RGB', 4: 'RGBA'})[channels]}"
     measured = ["", ""]
     if report["payload_bytes"] is not None:
         measured = [f"{report['payload_bytes']:.1f} bytes", f"{report['psnr_db']:.1f} dB"]
     name = report["name"] + (" (default)" if report["default"] else "")
-    return [name, f"{width} × {height} {colours}", *measured, report["description"]]
+    return [name, images, *measured, report["description"]]
 
 
 def _table(rows: list[list[str]]) -> list[str]:

@@ -24,16 +24,29 @@ MIN_PART_BYTES = 4
 CHECKSUM_BYTES = 4
 
 _SIZE_CLASSES = 4
-_CHANNELS: tuple[Literal[1, 3], ...] = (1, 3)
+CHANNELS: tuple[Literal[1, 2, 3, 4], ...] = (1, 3, 2, 4)
 
 
 class Header(NamedTuple):
-    """What a payload says first: size in pixels, 1 channel for grey or 3 for RGB, and the quality index, 0 to 255."""
+    """What a payload says first: size in pixels, channels, and the quality index, 0 to 255.
+
+    1 channel is grey, 3 are RGB; 2 and 4 are the same with alpha.
+    """
 
     height: int
     width: int
-    channels: Literal[1, 3]
+    channels: Literal[1, 2, 3, 4]
     quality: int
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.channels % 2 == 0
+
+    @property
+    def colours(self) -> int:
+        """Number of channels without alpha: 1 or 3."""
+        return self.channels - self.has_alpha
 
     @property
     def latent_height(self) -> int:
@@ -51,7 +64,7 @@ class Header(NamedTuple):
             size for size in range(_SIZE_CLASSES) if max(self.height, self.width) <= 1 << _side_bits(size)
         )
         bits = _side_bits(size_class)
-        packed = _CHANNELS.index(self.channels) << 2 | size_class
+        packed = CHANNELS.index(self.channels) << 2 | size_class
         for value, width in ((self.quality, 8), (self.height - 1, bits), (self.width - 1, bits)):
             packed = packed << width | value
         return packed.to_bytes(_header_bytes(size_class), "big")
@@ -64,6 +77,25 @@ class Part(NamedTuple):
     left: int
     height: int
     width: int
+
+
+class Rectangle(NamedTuple):
+    """A rectangle of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows."""
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns."""
+        return slice(self.left, self.left + self.width)
 
 
 class Parsed(NamedTuple):
@@ -105,11 +137,9 @@ def read_header(payload: bytes) -> tuple[Header, int]:
         raise InvalidCode("the payload is cut short: its header is not complete")
     packed = int.from_bytes(payload[:length], "big")
     height, width = (packed >> bits & (1 << bits) - 1) + 1, (packed & (1 << bits) - 1) + 1
-    if channels >= len(_CHANNELS):
-        raise InvalidCode(f"the payload has channels of the unknown kind {channels}")
     if max(height, width) > MAX_SIDE:
         raise InvalidCode(f"the payload claims {width:,} × {height:,} pixels; a side has at most {MAX_SIDE:,}")
-    header = Header(height, width, _CHANNELS[channels], packed >> 2 * bits & 0xFF)
+    header = Header(height, width, CHANNELS[channels], packed >> 2 * bits & 0xFF)
     if header.write() != payload[:length]:
         raise InvalidCode("the header is not written in its shortest form")
     return header, length
@@ -119,6 +149,13 @@ def parts_of(header: Header) -> list[Part]:
     """Return an image's parts, row by row: as even as they can be, in whole values of z."""
     rows, columns = (list(_cuts(side)) for side in (header.latent_height, header.latent_width))
     return [Part(top, left, bottom - top, right - left) for top, bottom in rows for left, right in columns]
+
+
+def pixels_of(part: Part, header: Header) -> Rectangle:
+    """Return the pixels that a part's latents are of; the last part ends where the image does."""
+    top, left = part.top * STRIDE, part.left * STRIDE
+    height, width = part.height * STRIDE, part.width * STRIDE
+    return Rectangle(top, left, min(height, header.height - top), min(width, header.width - left))
 
 
 def part_count(header: Header) -> int:

@@ -1,12 +1,14 @@
 """Pixels of any size <-> payload, losslessly. `docs/FORMAT.md` specifies the layout.
 
 The payload is that of a vector model's lossless image, with a header after its marker that says what shape it has. No
-payload of latents begins with the marker: its header would have channels of an unknown kind.
+payload of latents begins with the marker: its header would have a side of over 65,535 pixels.
 """
+
+from typing import Any
 
 from latentwire.errors import InvalidCode
 from latentwire.format import lossless
-from latentwire.format.any_size import Header, read_header
+from latentwire.format.any_size import CHANNELS, Header, read_header
 from latentwire.format.lossless import MARKER
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import ImageShape
@@ -40,8 +42,9 @@ def read_pixels(payload: bytes, header: Header) -> Pixels:
     Raises:
         InvalidCode: damaged, or not of the shape that the header says.
     """
-    # A card's own shape has a smaller limit.
-    shape = ImageShape.model_construct(height=header.height, width=header.width, channels=header.channels)
+    # A card's own shape has a smaller limit, and no alpha beside grey.
+    channels: Any = header.channels
+    shape = ImageShape.model_construct(height=header.height, width=header.width, channels=channels)
     return lossless.read_payload(_without_header(payload, header), shape)
 
 
@@ -56,4 +59,4 @@ def _without_header(payload: bytes, header: Header) -> bytes:
 
 def _header_of(pixels: Pixels) -> Header:
     height, width, channels = pixels.shape
-    return Header(height, width, 1 if channels == 1 else 3, 0)
+    return Header(height, width, CHANNELS[CHANNELS.index(channels)], 0)

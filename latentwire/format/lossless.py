@@ -20,6 +20,7 @@ from latentwire.model.card import ImageShape
 MARKER = b"\xff\xff"
 
 RAW, PNG, WEBP = 0, 1, 2
+_MODES = {**MODE_OF_CHANNELS, 2: "LA"}
 _NAMES = {RAW: "raw", PNG: "png", WEBP: "webp"}
 
 _HEADER_BYTES = len(MARKER) + 1
@@ -95,8 +96,8 @@ def write_payload(pixels: image.Pixels) -> bytes:
         return MARKER + bytes((PNG,)) + image.write_png(pixels)
     contents = {RAW: pixels.tobytes(), PNG: image.write_file(pixels, "PNG", optimize=True)}
     if max(height, width) <= _MAX_WEBP_SIDE:
-        # WebP has no grey: one channel is written as three equal ones.
-        colours = np.repeat(pixels, 3, axis=2) if channels == 1 else pixels
+        # WebP has no grey: it is written as three equal channels.
+        colours = pixels[:, :, [0, 0, 0, 1][: channels + 2]] if channels < 3 else pixels
         effort = _THOROUGH if height * width <= _MAX_THOROUGH_PIXELS else _USUAL
         contents[WEBP] = image.write_file(colours, "WEBP", lossless=True, exact=True, **effort)
     kind = min(contents, key=lambda kind: len(contents[kind]))
@@ -138,7 +139,7 @@ def _read_png(data: bytes, shape: ImageShape) -> image.Pixels:
         raise InvalidCode("the bitstream is damaged: the PNG file in it is not complete") from error
     if not data.endswith(_PNG_END):
         raise InvalidCode("the bitstream is damaged: bytes follow the PNG file in it")
-    pixels = _load(data, "PNG", shape, (MODE_OF_CHANNELS[shape.channels],))
+    pixels = _load(data, "PNG", shape, (_MODES[shape.channels],))
     if data[_PNG_DEPTH_OFFSET] != 8:
         raise InvalidCode(f"the bitstream holds a PNG file of {data[_PNG_DEPTH_OFFSET]} bits a channel, not of 8")
     return pixels
@@ -163,13 +164,14 @@ def _read_webp(data: bytes, shape: ImageShape) -> image.Pixels:
     sides = int.from_bytes(data[_WEBP_PICTURE_OFFSET + 1 : _WEBP_MIN_BYTES], "little")
     _check_size((sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1, shape)
     # Pillow returns three channels for a WebP file without any transparency.
-    colours = _load(data, "WEBP", shape, ("RGBA", "RGB") if shape.channels == 4 else ("RGB",))
-    if shape.channels == 4 and colours.shape[2] == 3:
-        return np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
-    if shape.channels == 1:
-        if (colours != colours[:, :, :1]).any():
-            raise InvalidCode("the bitstream holds a WebP file in colours; the model takes grey images")
-        return np.ascontiguousarray(colours[:, :, :1])
+    has_alpha = shape.channels % 2 == 0
+    colours = _load(data, "WEBP", shape, ("RGBA", "RGB") if has_alpha else ("RGB",))
+    if has_alpha and colours.shape[2] == 3:
+        colours = np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
+    if shape.channels < 3:
+        if (colours[:, :, :3] != colours[:, :, :1]).any():
+            raise InvalidCode("the bitstream holds a WebP file in colours; the image is grey")
+        return np.ascontiguousarray(colours[:, :, [0, 3][: shape.channels]])
     return colours
 
 

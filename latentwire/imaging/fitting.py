@@ -21,6 +21,8 @@ Size = tuple[int, int]
 MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 
 _GREY_MODES = ("1", "L", "LA", "La")
+# Of which grey, RGB, and these with alpha hold every level.
+_EXACT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _STEPS = ("flattened", "converted", "resized", "padded")
 
 # Differences from the background, in levels of luma: what is seen for sure, and what may not be seen.
@@ -230,23 +232,39 @@ def fit_loaded(
 def convert_loaded(
     picture: Image.Image, colours: SourceColours, background: Background, turn: Image.Transpose | None
 ) -> FittedImage:
-    """Convert a loaded picture, without changing its size, to grey, uint8 (H, W, 1), or RGB, uint8 (H, W, 3)."""
-    mode = "L" if colours.is_grey else "RGB"
+    """Convert a loaded picture, without changing its size, to grey, uint8 (H, W, 1), or RGB, uint8 (H, W, 3).
+
+    If pixels are transparent and the background is `auto`, alpha follows as the last channel. A picture whose red,
+    green and blue are equal everywhere becomes grey.
+    """
     ground = _choose_ground(picture, colours, background) if colours.transparent else None
-    converted = Image.new(mode, picture.size)
+    keeps_alpha = ground is not None and background == "auto"
+    mode = "L" if colours.is_grey or _is_grey(picture, colours) else "RGB"
+    wanted = mode + "A" * keeps_alpha
+    converted = Image.new(wanted, picture.size)
     for top, band in _bands(picture):
-        if ground is None:
-            converted.paste(_convert(band, colours, "RGBA" if colours.transparent else mode).convert(mode), (0, top))
-        else:
-            converted.paste(_flatten(_convert(band, colours, "RGBA"), ground.name).convert(mode), (0, top))
+        layer = _convert(band, colours, "RGBA" if colours.transparent else mode)
+        if ground is not None and not keeps_alpha:
+            layer = _flatten(layer, ground.name)
+        converted.paste(layer.convert(wanted), (0, top))
     upright = converted if turn is None else converted.transpose(turn)
     fitting = Fitting(
-        None if ground is None else ground.name,
-        None if ground is None else ground.hidden,
-        None if colours.mode in (mode, "1") and not colours.deep else str(colours),
+        None if ground is None or keeps_alpha else ground.name,
+        None if ground is None or keeps_alpha else ground.hidden,
+        None if colours.mode in _EXACT_MODES and not colours.deep and (ground is None or keeps_alpha) else str(colours),
     )
     pixels = np.atleast_3d(np.asarray(upright, dtype=np.uint8))
     return FittedImage(pixels, fitting if fitting.steps else None)
+
+
+def _is_grey(picture: Image.Image, colours: SourceColours) -> bool:
+    """Return whether red, green and blue are equal in each pixel of a loaded picture."""
+    for _, band in _bands(picture):
+        layer = _convert(band, colours, "RGBA" if colours.transparent else "RGB")
+        red, green, blue = (layer.getchannel(channel).tobytes() for channel in "RGB")
+        if not red == green == blue:
+            return False
+    return True
 
 
 def is_turned_aside(turn: Image.Transpose | None) -> bool:

@@ -46,8 +46,8 @@ def as_pixels(array: npt.NDArray[np.generic]) -> Pixels:
     if array.dtype != np.uint8 or array.ndim not in (2, 3):
         raise ImageMismatch(f"the array is {array.dtype} of shape {array.shape}; pass uint8 (H, W) or (H, W, C)")
     pixels: Pixels = np.atleast_3d(array)
-    if pixels.shape[2] not in MODE_OF_CHANNELS or not pixels.size:
-        raise ImageMismatch(f"the array is of shape {array.shape}; an image has pixels, of 1, 3 or 4 channels")
+    if not 1 <= pixels.shape[2] <= 4 or not pixels.size:
+        raise ImageMismatch(f"the array is of shape {array.shape}; an image has pixels, of 1 to 4 channels")
     return pixels
 
 
@@ -59,7 +59,8 @@ def fit_array(array: Pixels, reader: ImageReader | AnySizeReader) -> FittedImage
     """
     pixels = as_pixels(array)
     if isinstance(reader, AnySizeReader):
-        if pixels.shape[2] < 4:
+        keeps_alpha = reader.background == "auto" and not (pixels[:, :, -1] == 255).all()
+        if pixels.shape[2] in (1, 3) or keeps_alpha:
             return FittedImage(pixels, None)
     else:
         _check_convertible(pixels.shape, reader)
@@ -148,7 +149,7 @@ def write_file(pixels: Pixels, file_format: str, **options: object) -> bytes:
 
 
 def to_picture(pixels: Pixels) -> Image.Image:
-    """Return uint8 (H, W, C) pixels as a Pillow image of the mode L, RGB or RGBA."""
+    """Return uint8 (H, W, C) pixels as a Pillow image of the mode L, LA, RGB or RGBA."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 

@@ -153,10 +153,10 @@ class ImageReader:
 
 @dataclass(frozen=True, slots=True)
 class AnySizeReader:
-    """Reads images for a model that takes any size, as grey pixels or as RGB.
+    """Reads images for a model that takes any size, as grey pixels or as RGB, with alpha if a pixel is transparent.
 
     Attributes:
-        background: as in `ImageReader`.
+        background: `auto` keeps transparency; `white` and `black` are laid behind it.
         max_pixels: as in `ImageReader`.
         formats: as in `ImageReader`.
     """
@@ -167,7 +167,11 @@ class AnySizeReader:
 
     @timed_stage("image")
     def read(self, data: bytes) -> FittedImage:
-        """Read an image file as uint8 (H, W, C), C being 1 for grey and 3 for RGB; raise as `ImageReader.read`."""
+        """Read an image file as uint8 (H, W, C), C being 1 for grey, 3 for RGB, and 2 and 4 for these with alpha.
+
+        Raises:
+            ImageError: as `ImageReader.read`.
+        """
         return _wrapping_damage(self._convert, self._open(data))
 
     def pixels_of(self, data: bytes) -> int:

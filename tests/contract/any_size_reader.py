@@ -32,21 +32,32 @@ class AnySizeReader:
         self.latents, self.levels = len(self.tables["log_gain"][0]), len(self.tables["gain_offsets"])
 
     def read(self, payload: bytes) -> Any:
-        """Return the pixels, uint8 (height, width, 1 or 3)."""
+        """Return the pixels, uint8 (height, width, 1, 3, or these and 1)."""
         if payload.startswith(b"\xff\xff"):
             return lossless(payload[2:])
         length, height, width, quality, colours = header(payload)
         h, w = math.ceil(height / 16), math.ceil(width / 16)
         rectangles = [(rows, columns) for rows in cuts(h) for columns in cuts(w)]
         whole = np.zeros((1, self.latents, h, w), np.float32)
+        alpha = np.zeros((height, width), np.uint8)
         for (rows, columns), body in zip(rectangles, bodies(payload, length, len(rectangles)), strict=True):
+            if colours > 1:
+                length, start = varint(body, 0)
+                top, left = 16 * rows[0], 16 * columns[0]
+                sides = min(16 * rows[1], height) - top, min(16 * columns[1], width) - left
+                alpha[top : top + sides[0], left : left + sides[1]] = plane(body[start : start + length], *sides)
+                body = body[start + length :]
             part = self.part(body, quality, rows[1] - rows[0], columns[1] - columns[0])
             whole[0, :, rows[0] : rows[1], columns[0] : columns[1]] = part
         (output,) = self.decoder.run(None, {"latents": whole})
         pixels = np.asarray(output)[0, :, :height, :width]
-        if not colours:
+        if colours % 2 == 0:
             pixels = pixels.mean(0, keepdims=True)
-        return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+        shown = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+        if colours < 2:
+            return shown
+        shown[alpha == 0] = 0
+        return np.dstack([shown, alpha])
 
     def part(self, body: bytes, quality: int, height: int, width: int) -> Any:
         lanes = 1
@@ -181,14 +192,14 @@ class Lanes:
 
 
 def header(payload: bytes) -> tuple[int, int, int, int, int]:
-    """Return its length, height, width, quality index and 0 for grey or 1 for RGB."""
+    """Return its length, height, width, quality index and kind of channels."""
     size_class = payload[0] >> 4 & 3
     length, bits = 3 + size_class, 6 + 4 * size_class
     number = int.from_bytes(payload[:length], "big")
     width, number = number % 2**bits + 1, number >> bits
     height, number = number % 2**bits + 1, number >> bits
     quality, colours = number % 256, number >> 10
-    if colours > 1 or max(height, width) > 65535 or (size_class and max(height, width) <= 2 ** (bits - 4)):
+    if max(height, width) > 65535 or (size_class and max(height, width) <= 2 ** (bits - 4)):
         raise Damaged("header")
     return length, height, width, quality, colours
 
@@ -197,11 +208,14 @@ def lossless(payload: bytes) -> Any:
     length, height, width, quality, colours = header(payload)
     if quality:
         raise Damaged("quality of a lossless image")
-    kind, content = payload[length], payload[length + 1 :]
+    kind, content, channels = payload[length], payload[length + 1 :], (1, 3, 2, 4)[colours]
     if kind == 0:
-        return np.frombuffer(content, np.uint8).reshape(height, width, 1 + 2 * colours)
-    pixels = np.asarray(Image.open(io.BytesIO(content), formats=["PNG", "WEBP"][kind - 1 : kind]))
-    return pixels.reshape(height, width, -1)[:, :, : 1 + 2 * colours]
+        return np.frombuffer(content, np.uint8).reshape(height, width, channels)
+    with Image.open(io.BytesIO(content), formats=["PNG", "WEBP"][kind - 1 : kind]) as file:
+        if kind == 1:
+            return np.asarray(file).reshape(height, width, channels)
+        taken = {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]
+        return np.asarray(file.convert("RGBA"))[:, :, taken]
 
 
 def cuts(n: int) -> list[tuple[int, int]]:
@@ -214,11 +228,8 @@ def bodies(payload: bytes, at: int, count: int) -> list[bytes]:
         return [payload[at:]]
     lengths = []
     for _ in range(count):
-        value, shift = 0, 0
-        while payload[at] >= 128:
-            value, shift, at = value + (payload[at] - 128 << shift), shift + 7, at + 1
-        lengths.append(value + (payload[at] << shift))
-        at += 1
+        length, at = varint(payload, at)
+        lengths.append(length)
     if payload[at : at + 4] != zlib.crc32(payload[:at]).to_bytes(4, "big"):
         raise Damaged("head")
     at += 4
@@ -232,6 +243,55 @@ def bodies(payload: bytes, at: int, count: int) -> list[bytes]:
     if at != len(payload):
         raise Damaged("end")
     return found
+
+
+def container(data: bytes) -> list[bytes]:
+    """Return the payloads in a container."""
+    heads, at, payloads = b"", 0, []
+
+    def head(length: int) -> bytes:
+        nonlocal heads, at
+        found = data[at : at + length]
+        heads += found
+        if data[at + length : at + length + 4] != zlib.crc32(heads).to_bytes(4, "big"):
+            raise Damaged("head")
+        at += length + 4
+        return found
+
+    head(10)
+    while data[at] == 1:
+        chunk = head(7)
+        images, length = int.from_bytes(chunk[1:3], "big"), int.from_bytes(chunk[3:7], "big")
+        body = data[at : at + length]
+        if data[at + length : at + length + 4] != zlib.crc32(heads + body).to_bytes(4, "big"):
+            raise Damaged("body")
+        at, start = at + length + 4, 0
+        for _ in range(images):
+            size, start = varint(body, start)
+            payloads.append(body[start : start + size])
+            start += size
+        if start != length:
+            raise Damaged("body")
+    if int.from_bytes(head(5)[1:], "big") != len(payloads) or at != len(data):
+        raise Damaged("end")
+    return payloads
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while data[at] >= 128:
+        value, shift, at = value + (data[at] - 128 << shift), shift + 7, at + 1
+    return value + (data[at] << shift), at + 1
+
+
+def plane(data: bytes, height: int, width: int) -> Any:
+    picture = b"\x2f" + (width - 1 + (height - 1) * 2**14).to_bytes(4, "little") + data
+    chunk = b"WEBPVP8L" + len(picture).to_bytes(4, "little") + picture + bytes(len(picture) % 2)
+    with Image.open(io.BytesIO(b"RIFF" + len(chunk).to_bytes(4, "little") + chunk)) as file:
+        colours = np.asarray(file)
+    if colours.shape != (height, width, 3) or colours[:, :, 0].any() or colours[:, :, 2].any():
+        raise Damaged("alpha")
+    return colours[:, :, 1]
 
 
 def squashed(symbols: Any) -> Any:

@@ -1,4 +1,5 @@
 import base64
+import io
 import math
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from latentwire.any_size.decoder import AnySizeDecoder
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.entropy_model import squash
 from latentwire.any_size.part_reader import read_part
+from latentwire.any_size.transparency import fill_transparent
 from latentwire.format.any_size import Header, Part, parts_of
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging import image
@@ -36,7 +38,7 @@ from latentwire.imaging.fitting import Fitting
 from latentwire.imaging.reader import AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from latentwire.model.onnx_session import Floats, MapGraph
-from tests.tiny_any_size_model import drawn_picture, publish_tiny_any_size_model
+from tests.tiny_any_size_model import drawn_logo, drawn_picture, publish_tiny_any_size_model
 
 SIDES_OF_MANY_PARTS = (1060, 1300)
 
@@ -64,16 +66,79 @@ def halves(folder: Path) -> tuple[AnySizeEncoder, AnySizeDecoder]:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (15, 17), (64, 64), (130, 90)])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_an_image_of_any_size_comes_back(codec: Codec, size: tuple[int, int], channels: int) -> None:
-    pixels = drawn_picture(*size, channels)
+    pixels = drawn_logo(*size, channels)
     encoded = codec.encode(pixels, quality=80)
     received = codec.decode(encoded.bitstream)
     assert received.shape == pixels.shape
+    visible = np.ones(size, bool)
+    if channels in (2, 4):
+        assert np.array_equal(received[:, :, -1], pixels[:, :, -1])
+        visible = pixels[:, :, -1] > 0
+        assert not received[~visible].any()
+    errors = (pixels.astype(int) - received)[visible][:, : 1 if channels < 3 else 3]
     assert encoded.mse is not None
-    assert encoded.mse == pytest.approx(np.square(pixels.astype(float) - received).mean() / 255**2)
+    assert encoded.mse == pytest.approx(np.square(errors).mean() / 255**2)
     assert encoded.psnr_db == pytest.approx(-10 * math.log10(encoded.mse) if encoded.mse else math.inf)
-    assert encoded.max_error == np.abs(pixels.astype(int) - received).max() / 255
+    assert encoded.max_error == np.abs(errors).max() / 255
+
+
+def test_nobody_pays_for_colours_behind_transparency(codec: Codec) -> None:
+    logo = drawn_logo(200, 180, 4)
+    hidden = logo[:, :, 3] == 0
+    assert hidden.mean() > 0.3
+    noisy = logo.copy()
+    noisy[hidden, :3] = np.random.default_rng(0).integers(0, 256, (hidden.sum(), 3))
+    assert codec.encode(noisy).bitstream == codec.encode(logo).bitstream
+
+
+def test_transparent_pixels_go_on_smoothly_from_around_them() -> None:
+    pixels = np.zeros((37, 50, 4), np.uint8)
+    assert (fill_transparent(pixels) == 128).all()
+    pixels[5:9, 4:40] = (10, 200, 90, 1)
+    assert (fill_transparent(pixels) == (10, 200, 90)).all()
+    pixels[30:, 20:] = (50, 100, 90, 255)
+    filled = fill_transparent(pixels).astype(int)
+    visible = pixels[:, :, 3] > 0
+    assert np.array_equal(filled[visible], pixels[visible][:, :3])
+    assert np.ptp(filled, (0, 1)).tolist() == [40, 100, 0]
+    for axis in (0, 1):
+        assert np.abs(np.diff(filled, axis=axis)).max() <= 50
+
+
+def test_alpha_comes_back_in_parts_and_as_far_as_they_are_whole(codec: Codec) -> None:
+    pixels = drawn_logo(1100, 1040, 4)
+    encoded = codec.encode(pixels, target_bytes=70_000)
+    assert len(encoded.bitstream) <= 70_000
+    assert np.array_equal(codec.decode(encoded.bitstream)[:, :, 3], pixels[:, :, 3])
+    partial = codec.decode_partial(encoded.bitstream[: len(encoded.bitstream) * 2 // 3])
+    expected = pixels[:, :, 3].copy()
+    for area in partial.missing:
+        expected[area.rows, area.columns] = 0
+    assert 1 <= len(partial.missing) < 4
+    assert np.array_equal(partial.pixels[:, :, 3], expected)
+
+
+def test_transparent_images_of_each_kind_of_file(codec: Codec) -> None:
+    logo = Image.fromarray(drawn_logo(40, 50, 4))
+    grey = logo.convert("LA")
+    palette = Image.fromarray(drawn_logo(40, 50, 3)).quantize(8)
+    palette.info["transparency"] = palette.getpixel((0, 0))
+    for picture, shape in ((logo, (40, 50, 4)), (grey, (40, 50, 2)), (grey.convert("RGBA"), (40, 50, 2))):
+        for file_format in ("PNG", "TIFF"):
+            buffer = io.BytesIO()
+            picture.save(buffer, file_format)
+            encoded = codec.encode(buffer.getvalue())
+            assert encoded.fitted is None
+            received = codec.decode(encoded.bitstream)
+            assert received.shape == shape
+            assert np.array_equal(received[:, :, -1], np.array(logo)[:, :, 3])
+            assert np.array_equal(np.array(received.to_pillow()), received)
+            with Image.open(io.BytesIO(received.to_png())) as png:
+                assert np.array_equal(np.array(png), received)
+    received = codec.decode(codec.encode(palette).bitstream)
+    assert set(np.unique(received[:, :, 3])) == {0, 255}
 
 
 def test_sender_and_receiver_are_one_codec(codec: Codec, any_size_model: Path, tmp_path: Path) -> None:
@@ -201,13 +266,11 @@ def test_options_that_contradict_each_other_or_the_model_are_refused(
         Codec.load(tiny_model).encode(np.zeros((8, 6), np.uint8), quality=5)
     with pytest.raises(ValueError, match="one quality"):
         Sender.load(tiny_model).encode(np.zeros((8, 6), np.uint8), target_bytes=5)
+    with pytest.raises(ValueError, match="one quality"):
+        Sender.load(tiny_model).encode_many([np.zeros((8, 6), np.uint8)], quality=5)
 
 
 def test_what_only_vector_models_have_is_refused(codec: Codec, tiny_model: Path, large_bitstream: bytes) -> None:
-    with pytest.raises(ImageMismatch, match="one by one"):
-        codec.encode_many([drawn_picture(20, 20)])
-    with pytest.raises(InvalidCode, match="container"):
-        list(codec.decode_many(b"B"))
     with pytest.raises(InvalidVector):
         codec.decode_code([0.0])
     with pytest.raises(InvalidCode, match="no parts"):
@@ -217,7 +280,16 @@ def test_what_only_vector_models_have_is_refused(codec: Codec, tiny_model: Path,
 def test_grey_stays_grey(codec: Codec) -> None:
     pixels = drawn_picture(50, 70, 1)
     assert codec.decode(codec.encode(pixels).bitstream).shape == (50, 70, 1)
-    assert codec.decode(codec.encode(Image.fromarray(pixels[:, :, 0])).bitstream).shape == (50, 70, 1)
+    picture = Image.fromarray(pixels[:, :, 0])
+    for grey in (picture, picture.convert("RGB"), picture.convert("RGBA"), picture.convert("P")):
+        encoded = codec.encode(grey)
+        assert encoded.bitstream == codec.encode(pixels).bitstream
+        assert encoded.fitted is None
+    # The same bytes as in colour would be, but for the header's kind of channels.
+    assert (
+        codec.encode(np.repeat(pixels, 3, 2), framing="raw").bitstream[1:]
+        == codec.encode(pixels, framing="raw").bitstream[1:]
+    )
 
 
 def test_sources_of_all_kinds(codec: Codec, tmp_path: Path) -> None:
@@ -237,14 +309,18 @@ def test_sources_of_all_kinds(codec: Codec, tmp_path: Path) -> None:
             assert encoded.bitstream == codec.encode(flat).bitstream
             assert encoded.fitted == Fitting(background, 0, "RGBA of 8 bits")  # type: ignore[arg-type]
     wrong: Any
-    for wrong in (np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):
+    for wrong in (np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):
         with pytest.raises(ImageMismatch):
             codec.encode(wrong)
 
 
 def test_deep_and_palette_images(codec: Codec) -> None:
     deep = Image.fromarray((np.arange(600, dtype=np.uint16) * 100).reshape(20, 30))
-    assert codec.decode(codec.encode(deep).bitstream).shape == (20, 30, 1)
+    encoded = codec.encode(deep)
+    assert codec.decode(encoded.bitstream).shape == (20, 30, 1)
+    assert encoded.fitted is not None
+    assert encoded.fitted.sentence == "the image was converted from grey of 16 bits"
+    assert encoded.bitstream == codec.encode((np.array(deep) >> 8).astype(np.uint8)).bitstream
     palette = Image.fromarray(drawn_picture(20, 30)).quantize(16)
     assert codec.decode(codec.encode(palette).bitstream).shape == (20, 30, 3)
     assert codec.decode(codec.encode(Image.new("1", (30, 20))).bitstream).shape == (20, 30, 1)

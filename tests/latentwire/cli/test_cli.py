@@ -712,7 +712,7 @@ def test_with_several_models_one_has_to_be_chosen(
         (["encode", "one.png", "--target-bytes", "0"], "'0' is not a whole number from 1 to 999999999"),
         (["encode", "one.png", "--min-psnr", "inf"], "'inf' is not a number of dB, 0 or more"),
         (["encode", "one.png", "--min-psnr=-1"], "'-1' is not a number of dB, 0 or more"),
-        (["encode", "one.png", "--target-bytes", "9", "--min-psnr", "9"], "each choose the model"),
+        (["encode", "one.png", "--target-bytes", "9", "--min-psnr", "9"], "each choose the quality"),
         (["encode", "one.png", "--target-bytes", "9", "--model", "guarded"], "leave out --model, or --target-bytes"),
         (["encode", "one.png", "--min-psnr", "9", "--container", "a.lwb"], "leave out --container, or --min-psnr"),
         (["encode", "one.png", "--min-psnr", "9", "--max-mse", "0.1"], "both set how good the picture must be"),
