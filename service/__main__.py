@@ -69,7 +69,7 @@ def _announce(settings: "Settings", models: Sequence[str], default: str, port: i
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "http" if settings.tls_certificate is None else "https"
     address = f"{scheme}://{host}:{port}"
-    greeting = f"Latentwire {__version__}, role {settings.role}, models {names}: {address} (try {address}/docs)"
+    greeting = f"Latentwire {__version__}, role {settings.role}, models {names}: {address} (try it in a browser)"
     logging.getLogger("service").info(greeting)
 
 

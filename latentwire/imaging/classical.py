@@ -17,6 +17,8 @@ from latentwire.imaging.image import Pixels
 MAX_PIXELS = 1 << 19
 # Lossless files of fewer pixels are small enough to be tried always; of more, from one bit a pixel on.
 _SMALL_PIXELS = 1 << 12
+# Speeds of AVIF's encoder, by the pixels of the picture: 0.1 s for 400,000 pixels.
+_AVIF_SPEED_SMALL, _AVIF_SPEED, _SMALL_FOR_AVIF = 4, 6, 1 << 16
 _MAX_QUALITY = 100
 # The search for a quality ends at a file that uses this share of the bytes.
 _CLOSE = 0.98
@@ -131,20 +133,32 @@ def _read(content: bytes, like: Pixels) -> Pixels:
 
 def _writers() -> dict[str, Write]:
     """Return the lossy formats that Pillow can write here."""
-    writers: dict[str, Write] = {
-        "WebP": lambda picture, quality: _save(picture, "WebP", quality=quality, method=4),
-        "AVIF": lambda picture, quality: _save(
-            picture,
-            "AVIF",
-            quality=quality,
-            speed=8,
-            max_threads=1,
-            subsampling="4:0:0" if picture.mode == "L" else "4:2:0",
-        ),
-        "JPEG": lambda picture, quality: _save(picture, "JPEG", quality=max(1, quality), optimize=True),
-    }
     feature_of = {"WebP": "webp", "AVIF": "avif", "JPEG": "jpg"}
+    writers: dict[str, Write] = {"WebP": _webp, "AVIF": _avif, "JPEG": _jpeg}
     return {name: write for name, write in writers.items() if features.check(feature_of[name])}
+
+
+def _webp(picture: Image.Image, quality: int) -> bytes:
+    return _save(picture, "WebP", quality=quality, method=6)
+
+
+def _avif(picture: Image.Image, quality: int) -> bytes:
+    # By default the encoder weighs more than the squared error. Its slower speeds gain a tenth of the bytes.
+    return _save(
+        picture,
+        "AVIF",
+        quality=quality,
+        speed=_AVIF_SPEED_SMALL if picture.width * picture.height <= _SMALL_FOR_AVIF else _AVIF_SPEED,
+        advanced={"tune": "psnr"},
+        subsampling="4:0:0" if picture.mode == "L" else "4:2:0",
+        max_threads=1,
+    )
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    # Several scans take fewer bytes from some thousand pixels on.
+    progressive = picture.width * picture.height > _SMALL_PIXELS
+    return _save(picture, "JPEG", quality=max(1, quality), optimize=True, progressive=progressive)
 
 
 def _save(picture: Image.Image, file_format: str, **options: object) -> bytes:

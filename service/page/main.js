@@ -3,7 +3,7 @@
 import { showCells } from "./code.js";
 import { DRAWINGS, landscape } from "./examples.js";
 import { drawStrokes, pictureOf, takeStrokes } from "./pad.js";
-import { asItIs, bytesOf, canvasOf, fitted, newCanvas, openPicture } from "./pictures.js";
+import { asItIs, bytesOf, canvasOf, fitted, MAX_SENT_PIXELS, newCanvas, openPicture } from "./pictures.js";
 import { ask, latest, Problem, useKey } from "./service.js";
 import { byId, connectSlider, count, dB, plural, show, showHex, showPair, verdictOf } from "./views.js";
 
@@ -30,8 +30,8 @@ let defaultModel = "";
 let defaultAnySize = "";
 let source = null;
 let shown = null;
-// Budgets of small images and of pictures of any size differ.
-const aim = { bytes: 51, largeBytes: 2000, dB: 24, quality: 50 };
+// Budgets of small images and of pictures of any size differ; the latter follow the size until a visitor moves them.
+const aim = { bytes: 51, largeBytes: null, dB: 24, quality: 50 };
 
 const modelOf = (name) => models.find((model) => model.name === name);
 const anySizeModel = () => modelOf(defaultAnySize);
@@ -56,9 +56,12 @@ function scaleKind() {
   return model ? "quality" : "dB";
 }
 
+const sentPixels = () => Math.min(MAX_SENT_PIXELS, source.width * source.height);
+const bytesAim = () => aim[budget()] ?? Math.max(500, 100 * Math.round(sentPixels() / 5000));
+
 function byteRange() {
   if (budget() === "bytes" || !source?.width) return [10, 1000];
-  return [40, Math.max(1000, Math.round(Math.min(400_000, source.width * source.height) / 2))];
+  return [40, Math.max(1000, Math.round(sentPixels() / 2))];
 }
 
 function showAim() {
@@ -71,14 +74,14 @@ function showAim() {
   byId("aim-note").textContent = kind ? "" : "This model has one size and one quality. Let the service choose to aim at either.";
   if (!kind) return;
   const fraction = {
-    bytes: Math.log(aim[budget()] / low) / Math.log(high / low),
+    bytes: Math.log(bytesAim() / low) / Math.log(high / low),
     dB: (aim.dB - MIN_DB) / (MAX_DB - MIN_DB),
     quality: aim.quality / 100,
   }[kind];
   slider.value = Math.round(1000 * fraction);
   byId("level-label").textContent = { bytes: "At most", dB: "At least", quality: "Quality" }[kind];
-  const words = { bytes: plural(aim[budget()], "byte"), dB: `${aim.dB} dB PSNR`, quality: `${aim.quality} of 100` }[kind];
-  const message = kind === "bytes" && MESSAGES[aim[budget()]];
+  const words = { bytes: plural(bytesAim(), "byte"), dB: `${aim.dB} dB PSNR`, quality: `${aim.quality} of 100` }[kind];
+  const message = kind === "bytes" && MESSAGES[bytesAim()];
   byId("level-text").textContent = message ? `${words}: ${message}` : words;
   slider.setAttribute("aria-valuetext", words);
   byId("marks").hidden = kind !== "bytes";
@@ -88,7 +91,7 @@ function showAim() {
     const place = Math.log(bytes / low) / Math.log(high / low);
     const pixels = place * byId("marks").clientWidth;
     mark.style.left = `${100 * place}%`;
-    mark.setAttribute("aria-pressed", String(bytes === aim[budget()]));
+    mark.setAttribute("aria-pressed", String(bytes === bytesAim()));
     // On a narrow screen, names would lie on each other.
     mark.hidden = pixels - last < MARK_PIXELS;
     if (!mark.hidden) last = pixels;
@@ -110,7 +113,7 @@ function queryOf() {
   const model = namedModel();
   const query = model ? { model: model.name } : {};
   const kind = scaleKind();
-  if (kind) query[{ bytes: "target_bytes", dB: "min_psnr", quality: "quality" }[kind]] = aim[kind === "bytes" ? budget() : kind];
+  if (kind) query[{ bytes: "target_bytes", dB: "min_psnr", quality: "quality" }[kind]] = kind === "bytes" ? bytesAim() : aim[kind];
   return query;
 }
 
@@ -140,7 +143,7 @@ const update = latest(async (isOld) => {
     showNothing();
     if (error.code === "target-missed") {
       hideProblem();
-      const missed = scaleKind() === "bytes" ? `${plural(aim[budget()], "byte")} are too few for this picture.` : "No code is as good.";
+      const missed = scaleKind() === "bytes" ? `${plural(bytesAim(), "byte")} are too few for this picture.` : "No code is as good.";
       byId("verdict").textContent = `${missed} ${error.message}`;
     } else {
       showProblem(error);
