@@ -5,8 +5,11 @@ card's kind of model has. A vector model's graphs have one float32 input and one
 with a free batch axis; those of a model for images of any size have named inputs and outputs of free height and width.
 """
 
+import ctypes
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -25,6 +28,7 @@ from latentwire.model.model_files import read_file
 from latentwire.timing import timed_stage
 
 Floats = npt.NDArray[np.float32]
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 Half = Literal["encoder", "decoder"]
 
 
@@ -136,12 +140,24 @@ def open_map_graph(
         MissingGraph: the file is missing.
         InvalidGraph: the file is not the one in the card, or has other inputs and outputs than these.
     """
+    _give_back_large_blocks()
     data = read_file(path, expected)
     what = f"{path.name} of model '{path.parent.name}'"
     session = _open_session(what, data, threads, memory_pattern=False)
     _check_maps(what, "inputs", session.get_inputs(), inputs)
     _check_maps(what, "outputs", session.get_outputs(), outputs)
     return MapGraph(session, inputs, side)
+
+
+@cache
+def _give_back_large_blocks() -> None:
+    """Have blocks of 1 MiB and more given back to the system once they are free, as large images take many of them.
+
+    glibc by itself gives back less and less: it keeps blocks of up to 32 MiB, 100 MB and more in all.
+    """
+    # Other C libraries have no such function, or do nothing.
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def _open_session(what: str, data: bytes, threads: int, memory_pattern: bool = True) -> onnxruntime.InferenceSession:
