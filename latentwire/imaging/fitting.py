@@ -4,7 +4,7 @@ A large picture is first reduced by whole factors, band by band, so that only a 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,6 +32,16 @@ _UNKNOWN_WHITE = {"I": "whole numbers of 32 bits", "F": "fractions", "LAB": "of 
 _TURNED_ASIDE = frozenset(
     (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE)
 )
+# The same operations as views of pixels, (H, W, C).
+_TURNED: dict[Image.Transpose, Callable[[Pixels], Pixels]] = {
+    Image.Transpose.FLIP_LEFT_RIGHT: lambda pixels: pixels[:, ::-1],
+    Image.Transpose.FLIP_TOP_BOTTOM: lambda pixels: pixels[::-1],
+    Image.Transpose.ROTATE_180: lambda pixels: pixels[::-1, ::-1],
+    Image.Transpose.ROTATE_90: lambda pixels: np.rot90(pixels),
+    Image.Transpose.ROTATE_270: lambda pixels: np.rot90(pixels, -1),
+    Image.Transpose.TRANSPOSE: lambda pixels: pixels.swapaxes(0, 1),
+    Image.Transpose.TRANSVERSE: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+}
 _MODE_IN_WORDS = {"L": "grey", "LA": "grey with alpha", "P": "palette colours", "1": "black and white"}
 
 # A picture is reduced to no less than this multiple of the size that it is scaled to. Then the filter, which reaches
@@ -241,20 +251,19 @@ def convert_loaded(
     keeps_alpha = ground is not None and background == "auto"
     mode = "L" if colours.is_grey or _is_grey(picture, colours) else "RGB"
     wanted = mode + "A" * keeps_alpha
-    converted = Image.new(wanted, picture.size)
+    # Not a Pillow image, which takes 4 bytes a pixel in colour, beside the one that is read.
+    pixels = np.empty((picture.height, picture.width, len(wanted)), np.uint8)
     for top, band in _bands(picture):
         layer = _convert(band, colours, "RGBA" if colours.transparent else mode)
         if ground is not None and not keeps_alpha:
             layer = _flatten(layer, ground.name)
-        converted.paste(layer.convert(wanted), (0, top))
-    upright = converted if turn is None else converted.transpose(turn)
+        pixels[top : top + band.height] = np.atleast_3d(np.asarray(layer.convert(wanted)))
     fitting = Fitting(
         None if ground is None or keeps_alpha else ground.name,
         None if ground is None or keeps_alpha else ground.hidden,
         None if colours.mode in _EXACT_MODES and not colours.deep and (ground is None or keeps_alpha) else str(colours),
     )
-    pixels = np.atleast_3d(np.asarray(upright, dtype=np.uint8))
-    return FittedImage(pixels, fitting if fitting.steps else None)
+    return FittedImage(pixels if turn is None else _TURNED[turn](pixels), fitting if fitting.steps else None)
 
 
 def _is_grey(picture: Image.Image, colours: SourceColours) -> bool:

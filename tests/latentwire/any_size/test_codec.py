@@ -28,7 +28,7 @@ from latentwire import (
 )
 from latentwire.any_size.decoder import AnySizeDecoder
 from latentwire.any_size.encoder import AnySizeEncoder
-from latentwire.any_size.entropy_model import squash
+from latentwire.any_size.entropy_model import EntropyModel, squash
 from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.transparency import fill_transparent
 from latentwire.format.any_size import Header, Part, parts_of
@@ -419,6 +419,24 @@ def test_hard_images_come_back(codec: Codec) -> None:
     for pixels in (noise, checkerboard, np.zeros_like(noise), np.full_like(noise, 255)):
         for quality in (0, 100):
             assert codec.decode(codec.encode(pixels, quality=quality).bitstream).shape == pixels.shape
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_an_image_of_one_line_comes_back(codec: Codec, size: tuple[int, int]) -> None:
+    pixels = drawn_picture(*size)
+    encoded = codec.encode(pixels, target_bytes=30_000)
+    assert len(encoded.bitstream) <= 30_000
+    assert codec.decode(encoded.bitstream).shape == pixels.shape
+
+
+def test_a_machine_that_computes_other_integers_gets_no_picture(any_size_model: Path, tmp_path: Path) -> None:
+    encoder, decoder = halves(any_size_model)
+    other, _ = halves(publish_tiny_any_size_model(tmp_path / "models", tmp_path / "scratch", seed=1))
+    drifting = AnySizeDecoder(decoder.card, EntropyModel(encoder.entropy.tables, other.entropy._graph), decoder._graph)
+    for number in range(10):
+        coded = encoder.encode(drawn_logo(10 + 9 * number, 90, 1 + number % 4), 10 * number)
+        with pytest.raises(InvalidCode):
+            drifting.decode_raw(coded.payload)
 
 
 @pytest.mark.parametrize("size", [1e3, 1e9, 1e37])

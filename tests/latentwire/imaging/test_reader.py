@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from latentwire.errors import ImageMismatch, ImageTooLarge, InvalidImage
 from latentwire.imaging import formats
 from latentwire.imaging.fitting import Fitting
 from latentwire.imaging.formats import FORMATS, installed_formats, parse_formats, pillow_names, recognize
 from latentwire.imaging.image import fit_arrays
-from latentwire.imaging.reader import ImageReader, _DecodingMemory, shape_of_file
+from latentwire.imaging.reader import AnySizeReader, ImageReader, _DecodingMemory, shape_of_file
 from latentwire.model.card import ImageShape
 from tests.latentwire.pictures import file_of, picture
 
@@ -165,3 +165,17 @@ def test_every_format_is_turned_upright(name: str, orientation: int, tmp_path: P
     assert np.abs(pixels.astype(int) - upright).mean() < 6
     (tmp_path / "file").write_bytes(data)
     assert shape_of_file(tmp_path / "file", (name,)) == (32, 48, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_images_of_any_size_are_turned_as_pillow_turns_them(mode: str, orientation: int) -> None:
+    random = np.random.default_rng(orientation)
+    picture = Image.fromarray(np.squeeze(random.integers(0, 255, (5, 7, len(mode)), np.uint8)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", exif=exif)
+    with Image.open(buffer) as turned:
+        expected = np.atleast_3d(np.asarray(ImageOps.exif_transpose(turned)))
+    assert np.array_equal(AnySizeReader().read(buffer.getvalue()).pixels, expected)

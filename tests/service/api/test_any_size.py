@@ -143,13 +143,17 @@ def test_what_takes_fewer_bytes_losslessly_is_exact(mixed: Client) -> None:
     assert np.array_equal(received(mixed, base64.b64decode(answer["bitstream"])), flat)
 
 
-def test_transparency_is_laid_on_a_background(mixed: Client) -> None:
+def test_transparency_comes_back_or_is_laid_on_a_background(mixed: Client) -> None:
     picture = Image.fromarray(PICTURE).convert("RGBA")
     picture.putpixel((3, 3), (1, 2, 3, 0))
     file = io.BytesIO()
     picture.save(file, "PNG")
     answer = mixed.encode(file.getvalue(), background="black").json()
     assert (answer["shape"], answer["fitted"]["flattened"]) == ([*PICTURE.shape], "black")
+    answer = mixed.encode(file.getvalue()).json()
+    assert (answer["shape"], answer["fitted"]) == ([*PICTURE.shape[:2], 4], None)
+    received = mixed.decode(base64.b64decode(answer["bitstream"]), accept="image/png")
+    assert np.array_equal(np.array(Image.open(io.BytesIO(received.content)))[:, :, 3], np.array(picture)[:, :, 3])
 
 
 @pytest.mark.parametrize(
