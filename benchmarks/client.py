@@ -28,6 +28,7 @@ from latentwire.imaging.image import Pixels
 
 WRK, BATCH, CONTAINER = "wrk, single requests", "one batch, JSON", "one batch, container"
 ARRAYS, FILES, ASYNC_ARRAYS = "encode_many, arrays", "encode_many, PNG files", "encode_many of AsyncClient, arrays"
+CONTAINER_ARRAYS = "encode_container, arrays"
 # What `encode_many` is compared with: other ways to the same results.
 BASELINES = (WRK, BATCH)
 BOUND = 0.8
@@ -65,6 +66,10 @@ def measure(
         with Client(url, concurrency=concurrency) as client:
             return sum(1 for _ in client.encode_many(sources, model=name))
 
+    def encode_container() -> int:
+        with Client(url, concurrency=concurrency) as client:
+            return client.encode_container(pixels, model=name).images
+
     def drive_singles() -> int:
         load = drive(server.port, singles, concurrency, seconds, core)
         if load.refused:
@@ -79,6 +84,7 @@ def measure(
         WRK: drive_singles,
         BATCH: lambda: send(batch),
         CONTAINER: lambda: send(container),
+        CONTAINER_ARRAYS: encode_container,
         ARRAYS: lambda: encode(pixels),
         FILES: lambda: encode(files),
         ASYNC_ARRAYS: lambda: asyncio.run(encode_in_event_loop()),

@@ -17,9 +17,9 @@ except ImportError as error:
 
 from latentwire.client.asynchronous import AsyncClient
 from latentwire.client.errors import ConnectionFailed, InvalidResponse, TimedOut
-from latentwire.client.options import EncodeOptions, Timeouts
-from latentwire.client.results import Encoded, Finding, Fitted, Image, ModelSummary, Rectangle, Score
-from latentwire.client.sources import BitstreamSource, ImageSource
+from latentwire.client.options import ContainerOptions, EncodeOptions, Timeouts
+from latentwire.client.results import Encoded, EncodedMany, Finding, Fitted, Image, ModelSummary, Rectangle, Score
+from latentwire.client.sources import BitstreamSource, ContainerSource, ImageSource
 from latentwire.client.synchronous import Client
 
 __all__ = [
@@ -27,8 +27,11 @@ __all__ = [
     "BitstreamSource",
     "Client",
     "ConnectionFailed",
+    "ContainerOptions",
+    "ContainerSource",
     "EncodeOptions",
     "Encoded",
+    "EncodedMany",
     "Finding",
     "Fitted",
     "Image",

@@ -10,9 +10,10 @@ from latentwire.client import streams
 from latentwire.client.base import ClientBase
 from latentwire.client.errors import transport_error
 from latentwire.client.exchanges import Exchange, Pause, Step, Work
-from latentwire.client.options import EncodeOptions
-from latentwire.client.results import Encoded, Image, ModelSummary
-from latentwire.client.sources import BitstreamSource, ImageSource
+from latentwire.client.options import ContainerOptions, EncodeOptions
+from latentwire.client.results import Encoded, EncodedMany, Image, ModelSummary
+from latentwire.client.sources import BitstreamSource, ContainerSource, ImageSource
+from latentwire.imaging.image import Pixels
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -57,6 +58,17 @@ class AsyncClient(ClientBase):
         """Decode any number of bitstreams; see `Client.decode_many`."""
         streams.check_sources(sources)
         return self._stream(sources, streams.decode_many(self._protocol, self._concurrency))
+
+    async def encode_container(
+        self, sources: Iterable[ImageSource], **options: Unpack[ContainerOptions]
+    ) -> EncodedMany:
+        """Encode images into one container; see `Client.encode_container`. They are read in another thread."""
+        streams.check_sources(sources)
+        return await self._run(self._protocol.encode_container(sources, options))
+
+    async def decode_container(self, source: ContainerSource) -> Pixels:
+        """Decode all images of a container; see `Client.decode_container`."""
+        return await self._run(self._protocol.decode_container(source))
 
     async def models(self) -> tuple[ModelSummary, ...]:
         """List the models of the sender."""

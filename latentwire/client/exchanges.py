@@ -8,7 +8,7 @@ synchronous and the asynchronous client differ in nothing but how they wait.
 import os
 import random
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -19,14 +19,15 @@ from latentwire import __version__
 from latentwire.client import responses
 from latentwire.client.errors import ConnectionFailed, TimedOut, is_lasting
 from latentwire.client.groups import Group, Grouper
-from latentwire.client.options import EncodeOptions, Timeouts, query_of
-from latentwire.client.results import Encoded, Image, ModelSummary
+from latentwire.client.options import ContainerOptions, EncodeOptions, Timeouts, query_of
+from latentwire.client.results import Encoded, EncodedMany, Image, ModelSummary
 from latentwire.client.sources import (
     JSON,
     NPY,
     OCTETS,
     BitstreamSource,
     Body,
+    ContainerSource,
     ImageSource,
     Prepared,
     batch_body,
@@ -35,6 +36,7 @@ from latentwire.client.sources import (
     prepare,
 )
 from latentwire.errors import CodecError, NotReady
+from latentwire.imaging.image import Pixels
 
 Role = Literal["sender", "receiver"]
 Result = TypeVar("Result")
@@ -153,6 +155,22 @@ class Protocol:
         except Exception as error:
             error.add_note(f"source {index:,} of decode_many, counted from 0")
             raise
+
+    def encode_container(self, sources: Iterable[ImageSource], options: ContainerOptions) -> Exchange[EncodedMany]:
+        """Encode images into one container, by one request."""
+        query = query_of(options, ContainerOptions)
+        prepared: list[Prepared] = yield Work(lambda: list(map(prepare, sources)))
+        if not prepared:
+            raise ValueError("a container holds one or more images; give some")
+        body = yield Work(partial(batch_body, prepared))
+        response = yield from self._send(self._request("sender", "/encode/batch", OCTETS, body, query))
+        return responses.read_container(response, len(prepared))
+
+    def decode_container(self, source: ContainerSource) -> Exchange[Pixels]:
+        """Decode all images of a container."""
+        container = yield Work(partial(bitstream_of, source))
+        response = yield from self._send(self._request("receiver", "/decode/batch", NPY, Body(container, OCTETS)))
+        return responses.read_images(response)
 
     def models(self) -> Exchange[tuple[ModelSummary, ...]]:
         """List the models of the sender."""

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple, TypedDict
 
-from latentwire.options import Background, Fit, OnOod
+from latentwire.options import Background, Fit, OnOod, Verify
 
 
 class EncodeOptions(TypedDict, total=False):
@@ -36,6 +36,24 @@ class EncodeOptions(TypedDict, total=False):
     min_psnr: float | None
 
 
+class ContainerOptions(TypedDict, total=False):
+    """The options of `encode_container`: the query parameters of `/encode/batch`, under the same names.
+
+    Attributes:
+        model: name of the model; the default model by default.
+        fit: as in `EncodeOptions`.
+        background: as in `EncodeOptions`.
+        on_ood: as in `EncodeOptions`.
+        verify: `latent`, or `reconstruction` to look at each image as a receiver will see it, which takes longer.
+    """
+
+    model: str | None
+    fit: Fit | None
+    background: Background | None
+    on_ood: OnOod | None
+    verify: Verify | None
+
+
 class Timeouts(NamedTuple):
     """Longest time of each phase of a request, in seconds; None for no limit.
 
@@ -52,15 +70,17 @@ class Timeouts(NamedTuple):
     pool_s: float | None = None
 
 
-def query_of(options: EncodeOptions) -> dict[str, str]:
-    """Return the query parameters of the options that are given.
+def query_of(
+    options: EncodeOptions | ContainerOptions, kind: type[EncodeOptions | ContainerOptions] = EncodeOptions
+) -> dict[str, str]:
+    """Return the query parameters of the options that are given, which are of this kind.
 
     Raises:
         TypeError: an option does not exist.
     """
-    unknown = options.keys() - EncodeOptions.__annotations__.keys()
+    unknown = options.keys() - kind.__annotations__.keys()
     if unknown:
-        known = ", ".join(EncodeOptions.__annotations__)
+        known = ", ".join(kind.__annotations__)
         raise TypeError(f"unknown option {', '.join(sorted(unknown))}; the options are {known}")
     return {name: str(value) for name, value in options.items() if value is not None}
 

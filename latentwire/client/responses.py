@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from latentwire.client.errors import InvalidResponse
-from latentwire.client.results import Encoded, Finding, Fitted, Image, ModelSummary, Rectangle
+from latentwire.client.results import Encoded, EncodedMany, Finding, Fitted, Image, ModelSummary, Rectangle
 from latentwire.errors import CodecError
 from latentwire.format.npy import NpyReader
+from latentwire.imaging.image import Pixels
 from latentwire.problems import PROBLEM_MEDIA_TYPE, error_of
 
 Result = TypeVar("Result")
@@ -130,18 +131,20 @@ def read_image(response: httpx.Response) -> Image:
     """Return the result of `/decode`."""
 
     def read(content: bytes) -> Image:
-        reader = NpyReader([np.uint8], "uint8")
-        reader.feed(content)
-        reader.finish()
-        shape = reader.shape or ()
-        pixels = reader.take(shape[0])
-        if pixels is None or len(shape) != 3:
-            raise ValueError(f"an image of shape {shape}")
-        name, _, model_id = response.headers.get("latentwire-model", "").partition("@")
         missing = json.loads(response.headers.get("latentwire-missing", "[]"))
-        return Image(pixels.astype(np.uint8), name, model_id, tuple(Rectangle(*one) for one in missing))
+        return Image(_pixels(content, 3), *_model_of(response), tuple(Rectangle(*one) for one in missing))
 
     return _read(response, read)
+
+
+def read_images(response: httpx.Response) -> Pixels:
+    """Return the result of `/decode/batch`, uint8 (N, H, W, C)."""
+    return _read(response, lambda content: _pixels(content, 4))
+
+
+def read_container(response: httpx.Response, images: int) -> EncodedMany:
+    """Return the result of `/encode/batch` of this many images."""
+    return EncodedMany(response.content, images, *_model_of(response))
 
 
 def read_models(response: httpx.Response) -> tuple[ModelSummary, ...]:
@@ -161,6 +164,22 @@ def _read(response: httpx.Response, read: Callable[[bytes], Result]) -> Result:
         return read(response.content)
     except (ValueError, TypeError, CodecError) as error:
         raise _unexpected(response) from error
+
+
+def _pixels(content: bytes, dimensions: int) -> Pixels:
+    reader = NpyReader([np.uint8], "uint8")
+    reader.feed(content)
+    reader.finish()
+    shape = reader.shape or (0,)
+    if len(shape) != dimensions:
+        raise ValueError(f"an array of shape {shape}")
+    pixels = reader.take(shape[0])
+    return np.empty(shape, np.uint8) if pixels is None else pixels.astype(np.uint8)
+
+
+def _model_of(response: httpx.Response) -> tuple[str, str]:
+    name, _, model_id = response.headers.get("latentwire-model", "").partition("@")
+    return name, model_id
 
 
 def _encoded(code: _Code, model: _Model) -> Encoded:

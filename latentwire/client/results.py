@@ -99,6 +99,23 @@ class Encoded:
         return -10 * math.log10(self.mse) if self.mse else math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedMany:
+    """Many encoded images.
+
+    Attributes:
+        container: the bytes to send to a receiver.
+        images: number of images in it.
+        model: name of the model that made them.
+        model_id: SHA-256 that identifies the model.
+    """
+
+    container: bytes
+    images: int
+    model: str
+    model_id: str
+
+
 class Rectangle(NamedTuple):
     """A rectangle of an image, in pixels."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from latentwire.client.results import Encoded
+from latentwire.client.results import Encoded, EncodedMany
 from latentwire.errors import ImageMismatch
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
@@ -21,6 +21,8 @@ from latentwire.imaging.fitting import MODE_OF_CHANNELS
 ImageSource = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | Pillow.Image
 # A bitstream, the path of a file with one, or what `encode` has returned.
 BitstreamSource = bytes | str | os.PathLike[str] | Encoded
+# A container, the path of a file with one, or what `encode_container` has returned.
+ContainerSource = bytes | str | os.PathLike[str] | EncodedMany
 
 OCTETS = "application/octet-stream"
 JSON = "application/json"
@@ -77,20 +79,23 @@ def image_body(prepared: Prepared) -> Body:
 
 
 def batch_body(batch: Sequence[Prepared]) -> Body:
-    """Return the body of a request with several images: an array of pixels of one shape, or a form of files."""
-    if not isinstance(batch[0], bytes):
-        pixels = np.stack([one for one in batch if not isinstance(one, bytes)])
+    """Return the body of a request with one or more images: an array of pixels of one shape, or a form of files."""
+    arrays = [one for one in batch if not isinstance(one, bytes)]
+    if len(arrays) == len(batch) and len({one.shape for one in arrays}) == 1:
+        pixels = np.stack(arrays)
         return Body(npy_header(pixels.dtype, pixels.shape) + pixels.tobytes(), NPY)
     boundary = secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="image"\r\n\r\n'.encode()
-    parts = [part for one in batch for part in (head, bytes(one), b"\r\n")]
+    parts = [part for one in batch for part in (head, image_body(one).content, b"\r\n")]
     return Body(b"".join([*parts, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}")
 
 
-def bitstream_of(source: BitstreamSource) -> bytes:
-    """Return a bitstream; raise OSError if its file cannot be read."""
+def bitstream_of(source: BitstreamSource | ContainerSource) -> bytes:
+    """Return a bitstream or a container; raise OSError if its file cannot be read."""
     if isinstance(source, Encoded):
         return source.bitstream
+    if isinstance(source, EncodedMany):
+        return source.container
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     return Path(source).read_bytes()

@@ -177,6 +177,29 @@ def test_small_images_travel_in_batches(client: Any, service: str) -> None:
     assert batches() - before >= 1
 
 
+def test_many_images_travel_in_one_container(client: Any, tmp_path: Path) -> None:
+    images = list(familiar_pixels(30, seed=3))
+    images[4] = strange_pixels(1)[0]
+    encoded = client.encode_container(images, model="guarded")
+    assert (encoded.images, encoded.model) == (30, "guarded")
+    assert len(encoded.container) < 30 * len(client.encode(images[0]).bitstream)
+    decoded = client.decode_container(encoded)
+    assert (decoded.dtype, decoded.shape) == (np.uint8, (30, *SHAPE.as_tuple()))
+    assert np.array_equal(decoded[4], images[4])
+    (tmp_path / "images.lwb").write_bytes(encoded.container)
+    assert np.array_equal(client.decode_container(tmp_path / "images.lwb"), decoded)
+    files = [image.write_png(images[0]), images[1], Pillow.fromarray(images[2][:, :, 0])]
+    assert np.array_equal(client.decode_container(client.encode_container(files, verify="latent")), decoded[:3])
+    with pytest.raises(errors.DamagedChunk, match="the container is cut short"):
+        client.decode_container(encoded.container[:-9])
+    with pytest.raises(errors.ImageMismatch):
+        client.encode_container([*images, np.zeros((3, 3), np.uint8)])
+    with pytest.raises(ValueError, match="one or more images"):
+        client.encode_container([])
+    with pytest.raises(TypeError, match="the options are model, fit, background, on_ood, verify"):
+        client.encode_container(images, quality=3)
+
+
 def test_the_results_before_an_error_are_given_and_its_index_is_told(client: Any) -> None:
     images: list[Any] = 20 * list(familiar_pixels(1, seed=7))
     for bad, kind in (
