@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, features
 
+from latentwire.cancelling import check_cancelled
 from latentwire.errors import ImageTooLarge
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 
 # The search writes some tens of files, so that larger pictures would take minutes.
 MAX_PIXELS = 1 << 19
+# Longest side of a WebP file; those of AVIF and JPEG may be longer.
+_MAX_SIDE = 16_383
 # Lossless files of fewer pixels are small enough to be tried always; of more, from one bit a pixel on.
 _SMALL_PIXELS = 1 << 12
 # Speeds of AVIF's encoder, by the pixels of the picture: 0.1 s for 400,000 pixels.
@@ -60,6 +63,7 @@ def best_file(pixels: Pixels, max_bytes: int) -> ClassicalFile:
 
     Raises:
         ImageTooLarge: more than `MAX_PIXELS`.
+        Cancelled: the search was given up.
     """
     height, width = pixels.shape[:2]
     if height * width > MAX_PIXELS:
@@ -83,7 +87,7 @@ def _lossless(pixels: Pixels, max_bytes: int) -> Iterator[ClassicalFile]:
     picture = image.to_picture(pixels)
     method = 6 if count <= _SMALL_PIXELS else 0
     for name, options in (("WebP", {"lossless": True, "exact": True, "method": method}), ("PNG", {"optimize": True})):
-        if name != "WebP" or features.check("webp"):
+        if name == "PNG" or (features.check("webp") and max(picture.size) <= _MAX_SIDE):
             yield ClassicalFile(name, None, 1, _save(picture, name, **options), pixels, 0.0)
 
 
@@ -91,8 +95,11 @@ def _lossy(pixels: Pixels, max_bytes: int, name: str, write: Write) -> Iterator[
     """Yield the best file of a format at each reduction, until a further one makes it worse."""
     original = image.to_picture(pixels)
     reduced, best_mse = 1, math.inf
-    while reduced < 2 * min(original.size):
+    while reduced < 2 * max(original.size):
         size = (-(-original.width // reduced), -(-original.height // reduced))
+        if max(size) > _MAX_SIDE:
+            reduced *= 2
+            continue
         picture = original if reduced == 1 else original.resize(size, Image.Resampling.LANCZOS)
         quality, content = _highest_quality(partial(write, picture), max_bytes)
         shown = _read(content, pixels)
@@ -113,6 +120,7 @@ def _highest_quality(write: Callable[[int], bytes], max_bytes: int) -> tuple[int
         return 0, best
     high = _MAX_QUALITY + 1
     while high - low > 1 and len(best) < _CLOSE * max_bytes:
+        check_cancelled()
         middle = (low + high) // 2
         content = write(middle)
         if len(content) <= max_bytes:

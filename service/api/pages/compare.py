@@ -21,6 +21,8 @@ from service.http.negotiation import is_binary, media_type_of, negotiate
 from service.http.query import parse_positive_integer, parse_query
 
 PARAMETERS = frozenset({"max_bytes"})
+# About as many as a search writes. A picture is admitted as one of so many times its pixels.
+FILES_WRITTEN = 20
 
 
 async def compare(scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,23 +38,26 @@ async def compare(scope: Scope, receive: Receive, send: Send) -> None:
         raise UnsupportedMediaType(f"/compare takes an image file, not {body_type[:64]}; name its type, as image/png")
     max_pixels = min(classical.MAX_PIXELS, settings.max_image_pixels)
     reader = AnySizeReader("auto", max_pixels, parse_formats(settings.image_formats))
+    gone = partial(wait_for_disconnect, receive)
     with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
-        gone = partial(wait_for_disconnect, receive)
-        fields = await state.admission.run(partial(_compare, reader, max_bytes), body, gone)
+        pixels = await state.admission.run(partial(_read, reader), body, gone)
+        cost_pixels = FILES_WRITTEN * pixels.shape[0] * pixels.shape[1]
+        fields = await state.admission.run_pixels(partial(_compare, pixels, max_bytes), cost_pixels, gone)
     await JSONResponse(fields, headers={"Vary": "Accept"})(scope, receive, send)
 
 
-def _compare(reader: AnySizeReader, max_bytes: int, bodies: Sequence[bytes]) -> list[dict[str, Any]]:
-    files = [classical.best_file(reader.read(body).pixels, max_bytes) for body in bodies]
-    return [
-        {
-            "format": file.format,
-            "file_bytes": len(file.content),
-            "lossless": file.quality is None,
-            "reduced": file.reduced,
-            "psnr_db": None if math.isinf(file.psnr_db) else file.psnr_db,
-            "image": base64.b64encode(image.write_png(file.pixels)).decode(),
-        }
-        for file in files
-    ]
+def _read(reader: AnySizeReader, bodies: Sequence[bytes]) -> list[image.Pixels]:
+    return [reader.read(body).pixels for body in bodies]
+
+
+def _compare(pixels: image.Pixels, max_bytes: int) -> dict[str, Any]:
+    file = classical.best_file(pixels, max_bytes)
+    return {
+        "format": file.format,
+        "file_bytes": len(file.content),
+        "lossless": file.quality is None,
+        "reduced": file.reduced,
+        "psnr_db": None if math.isinf(file.psnr_db) else file.psnr_db,
+        "image": base64.b64encode(image.write_png(file.pixels)).decode(),
+    }

@@ -66,8 +66,11 @@ def test_the_smallest_file_is_returned_where_none_fits(digit: Pixels) -> None:
     assert file.reduced > 1
 
 
-def test_a_picture_of_one_pixel_can_be_compared() -> None:
-    assert best_file(np.zeros((1, 1, 3), np.uint8), 1000).mse == 0
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 70_000, 1), (20_000, 3, 3)])
+def test_pictures_of_any_shape_can_be_compared(shape: tuple[int, int, int]) -> None:
+    for max_bytes in (10, 1000):
+        file = best_file(np.zeros(shape, np.uint8), max_bytes)
+        assert (file.mse, file.pixels.shape) == (0, shape)
 
 
 def test_a_large_picture_is_refused() -> None:
