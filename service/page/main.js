@@ -162,7 +162,10 @@ async function encodePicture(now, isOld) {
   if (isOld() || now !== source) return;
   shown = { name: now.name, sent, answer, bytes, decoded, query };
   showAnswer();
-  if (decodes) compare(sent, bytes.length, answer);
+  if (!decodes) return;
+  // The service gives up a search that nobody waits for.
+  comparing.abort();
+  compare(sent, bytes.length, answer);
 }
 
 async function decodeBitstream(now) {
@@ -181,6 +184,7 @@ async function decodeBitstream(now) {
 }
 
 const comparisons = new Map();
+let comparing = new AbortController();
 const compare = latest(async (sent, maxBytes, answer, isOld) => {
   const key = `${maxBytes}`;
   if (comparisons.sent !== sent) comparisons.clear();
@@ -188,7 +192,9 @@ const compare = latest(async (sent, maxBytes, answer, isOld) => {
   try {
     if (!comparisons.has(key)) {
       byId("theirs").classList.add("stale");
-      const response = await ask("compare", { body: sent.file, type: sent.file.type, query: { max_bytes: maxBytes } });
+      comparing = new AbortController();
+      const query = { max_bytes: maxBytes };
+      const response = await ask("compare", { body: sent.file, type: sent.file.type, query, signal: comparing.signal });
       const found = await response.json();
       found.picture = await canvasOf(new Blob([bytesOf(found.image)], { type: "image/png" }));
       comparisons.set(key, found);

@@ -17,14 +17,14 @@ export class Problem extends Error {
 }
 
 /** Send a request and return the response; throw a `Problem` unless its status is 200. */
-export async function ask(path, { body, type, accept = "application/json", query = {} } = {}) {
+export async function ask(path, { body, type, accept = "application/json", query = {}, signal } = {}) {
   const headers = { Accept: accept };
   if (type) headers["Content-Type"] = type;
   if (key) headers.Authorization = `Bearer ${key}`;
   const parameters = new URLSearchParams(query).toString();
   let response;
   try {
-    response = await fetch(path + (parameters && `?${parameters}`), { method: body === undefined ? "GET" : "POST", headers, body, cache: "no-store" });
+    response = await fetch(path + (parameters && `?${parameters}`), { method: body === undefined ? "GET" : "POST", headers, body, signal, cache: "no-store" });
   } catch {
     throw new Problem("The service does not answer. It may be restarting, or the connection is lost.");
   }
