@@ -20,7 +20,7 @@ const MESSAGES = {
   222: "one LoRaWAN message at short range",
   340: "one Iridium SBD message from a device",
 };
-const MARK_PIXELS = 28;
+const MARK_PIXELS = 25;
 const BITSTREAM_START = 0x4c;
 const MIN_DB = 10;
 const MAX_DB = 50;

@@ -94,6 +94,7 @@ def test_all_can_read_and_reach_it(visit: Callable[..., Page], scheme: str, size
     found = Axe().run(page, options=RULES)
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    expect(page.locator("#marks button:visible")).to_have_count(4)
 
 
 def test_a_drawing_becomes_what_a_receiver_decodes(
