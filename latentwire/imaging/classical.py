@@ -1,5 +1,6 @@
 """Pixels -> the best WebP, AVIF, JPEG or PNG file within a number of bytes: what a model's code is compared with."""
 
+import base64
 import io
 import math
 from collections.abc import Callable, Iterator
@@ -50,6 +51,17 @@ class ClassicalFile(NamedTuple):
     def psnr_db(self) -> float:
         """PSNR in dB; infinite if the file is exact."""
         return -10 * math.log10(self.mse) if self.mse else math.inf
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures, and what the file shows as a PNG file in base64, as JSON has them."""
+        return {
+            "format": self.format,
+            "file_bytes": len(self.content),
+            "lossless": self.quality is None,
+            "reduced": self.reduced,
+            "psnr_db": self.psnr_db if self.mse else None,
+            "image": base64.b64encode(image.write_png(self.pixels)).decode(),
+        }
 
 
 Write = Callable[[Image.Image, int], bytes]

@@ -1,16 +1,12 @@
 """`POST /compare`: an image file enters, and what the best classical file within a number of bytes shows leaves."""
 
-import base64
-import math
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from latentwire.errors import InvalidParameter, UnsupportedMediaType
-from latentwire.imaging import classical, image
+from latentwire.imaging import classical
 from latentwire.imaging.formats import parse_formats
 from latentwire.imaging.reader import AnySizeReader
 from service.api.bodies.read_body import read_body, wait_for_disconnect
@@ -41,23 +37,8 @@ async def compare(scope: Scope, receive: Receive, send: Send) -> None:
     gone = partial(wait_for_disconnect, receive)
     with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
-        pixels = await state.admission.run(partial(_read, reader), body, gone)
+        pixels = await state.admission.run(lambda files: [reader.read(file).pixels for file in files], body, gone)
+        search = partial(classical.best_file, pixels, max_bytes)
         cost_pixels = FILES_WRITTEN * pixels.shape[0] * pixels.shape[1]
-        fields = await state.admission.run_pixels(partial(_compare, pixels, max_bytes), cost_pixels, gone)
+        fields = await state.admission.run_pixels(lambda: search().to_dict(), cost_pixels, gone)
     await JSONResponse(fields, headers={"Vary": "Accept"})(scope, receive, send)
-
-
-def _read(reader: AnySizeReader, bodies: Sequence[bytes]) -> list[image.Pixels]:
-    return [reader.read(body).pixels for body in bodies]
-
-
-def _compare(pixels: image.Pixels, max_bytes: int) -> dict[str, Any]:
-    file = classical.best_file(pixels, max_bytes)
-    return {
-        "format": file.format,
-        "file_bytes": len(file.content),
-        "lossless": file.quality is None,
-        "reduced": file.reduced,
-        "psnr_db": None if math.isinf(file.psnr_db) else file.psnr_db,
-        "image": base64.b64encode(image.write_png(file.pixels)).decode(),
-    }
