@@ -298,7 +298,8 @@ def _pages(known: Known, metrics_are_hidden: bool) -> Found:
     for half, registry in halves:
         cards = {name: card.model_dump(mode="json") for name, card in registry.cards.items()}
         summaries = [card.summary() for card in registry.cards.values()]
-        listed = gives_json({"default": registry.default, "models": summaries})
+        defaults = {"default": registry.default, "default_any_size": registry.default_any_size}
+        listed = gives_json({**defaults, "models": summaries})
         yield "list models", Exchange(half, "/models", listed, method="GET")
         for name, card in cards.items():
             yield "show a model", Exchange(half, f"/models/{name}", gives_json(card), method="GET")
