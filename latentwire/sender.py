@@ -14,6 +14,7 @@ from PIL import Image
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.sender import AnySizeSender
 from latentwire.encoder import Encoder
+from latentwire.errors import ImageError
 from latentwire.format.any_size_container import PayloadContainerWriter
 from latentwire.imaging import image
 from latentwire.imaging.fitting import FittedImage, Fitting
@@ -200,7 +201,7 @@ class Sender:
         max_mse: float | None,
     ) -> Encoded:
         read = _read(source, ImageReader(guard.card.image, fit, background, formats=installed_formats()))
-        return _result(guard.encode(read.pixels, on_ood, max_mse).after(read.fitting), framing)
+        return _result(_encode_fitted(guard, read, on_ood, max_mse), framing)
 
     @staticmethod
     def _encode_any_size(
@@ -239,8 +240,10 @@ class Sender:
         images = (_read(source, reader) for source in sources)
         while batch := list(islice(images, image.ENCODE_BATCH_SIZE)):
             fitted.update({writer.images + index: read.fitting for index, read in enumerate(batch) if read.fitting})
-            for pixels in image.slices(np.stack([read.pixels for read in batch]), guard.card.image):
-                guarded = guard.encode_chunk(pixels, on_ood, verify)
+            for indices in image.slices(np.arange(len(batch)), guard.card.image):
+                some = [batch[index] for index in indices]
+                pixels, fittings = np.stack([read.pixels for read in some]), [read.fitting for read in some]
+                guarded = guard.encode_chunk(pixels, on_ood, verify, fittings)
                 ood.update({writer.images + index: finding for index, finding in guarded.ood_images.items()})
                 parts.append(writer.add(guarded.chunk))
         return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, guard.card.full_name, ood, fitted)
@@ -258,6 +261,13 @@ class Sender:
             fitted.update({index: read.fitting} if read.fitting else {})
             parts.append(writer.add(sender.encode(read.pixels, measure=False, quality=quality).payload))
         return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, sender.card.full_name, {}, fitted)
+
+
+def _encode_fitted(guard: Guard, read: FittedImage, on_ood: OnOod, max_mse: float | None) -> GuardedImage:
+    try:
+        return guard.encode(read.pixels, on_ood, max_mse).after(read.fitting)
+    except ImageError as error:
+        raise read.explain(error) from None
 
 
 def _read(source: ImageSource, reader: ImageReader | AnySizeReader) -> FittedImage:

@@ -10,7 +10,7 @@ from latentwire.any_size.sender import AnySizeSender
 from latentwire.cli.console import Console, WrongUsage
 from latentwire.cli.models import AnyCard, Models
 from latentwire.encoder import EncodedImage
-from latentwire.errors import ImageMismatch, ModelError, TargetMissed
+from latentwire.errors import ImageError, ImageMismatch, ModelError, TargetMissed
 from latentwire.imaging.fitting import FittedImage
 from latentwire.imaging.formats import installed_formats
 from latentwire.imaging.image import Pixels
@@ -75,7 +75,7 @@ class Choice:
             return self._encode_any_size(data)
         try:
             read = self.read(data)
-            guarded = self._encode_vector(self.guard, read.pixels).after(read.fitting)
+            guarded = self._encode_fitted(self.guard, read)
         except (ImageMismatch, TargetMissed) as error:
             keeps = isinstance(error, TargetMissed) and self._arguments.on_ood != "fallback"
             if keeps or self._any_size() is None:
@@ -109,6 +109,12 @@ class Choice:
             min_psnr_db=options.min_psnr,
             may_scale_down=options.fit is None,
         )
+
+    def _encode_fitted(self, guard: Guard, read: FittedImage) -> GuardedImage:
+        try:
+            return self._encode_vector(guard, read.pixels).after(read.fitting)
+        except ImageError as error:
+            raise read.explain(error) from None
 
     def _encode_vector(self, guard: Guard, pixels: Pixels) -> GuardedImage:
         options = self._arguments

@@ -187,7 +187,8 @@ class _Session:
         on_ood: OnOod = self._arguments.on_ood
         try:
             pixels = np.stack([fitted.pixels for _, fitted in read])
-            guarded = guard.encode_chunk(pixels, on_ood, verify="reconstruction")
+            fittings = [fitted.fitting for _, fitted in read]
+            guarded = guard.encode_chunk(pixels, on_ood, "reconstruction", fittings)
         except ImageError as error:
             if len(read) == 1:
                 self._console.fail(read[0][0].name, error)
@@ -197,8 +198,7 @@ class _Session:
             return
         if on_ood == "warn":
             for index, ood in guarded.ood_images.items():
-                source, fitted = read[index]
-                self._console.warn(source.name, ood.after(fitted.fitting).sentence)
+                self._console.warn(read[index][0].name, ood.sentence)
         self._images += len(read)
         for source, fitted in read:
             self._in_container.append(source)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
-from latentwire.errors import ImageMismatch
+from latentwire.errors import ImageError, ImageMismatch
 from latentwire.model.card import ImageShape
 from latentwire.options import Background, Fit
 
@@ -101,6 +101,12 @@ class FittedImage(NamedTuple):
 
     pixels: Pixels
     fitting: Fitting | None
+
+    def explain(self, error: ImageError) -> ImageError:
+        """Return an error about the pixels; the sentence then says how they were changed before."""
+        if self.fitting is None:
+            return error
+        return type(error)(f"{error}; the pixels judged are those after {self.fitting.sentence}")
 
 
 class FittedImages(NamedTuple):

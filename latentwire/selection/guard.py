@@ -19,7 +19,7 @@ with `verify="reconstruction"`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,7 @@ from latentwire.format import lossless
 from latentwire.format.container import Chunk
 from latentwire.format.container_writer import ContainerWriter
 from latentwire.imaging import image
+from latentwire.imaging.fitting import Fitting
 from latentwire.model.card import ModelCard
 from latentwire.model.guard_limits import GuardLimits
 from latentwire.options import OnOod, Verify
@@ -214,7 +215,13 @@ class Guard:
         quality = (error, None if error is None else psnr_db(error), assessment.max_error)
         return GuardedImage(self.card, encoded, *quality, assessment.ood, doubt, sent_as=None)
 
-    def encode_chunk(self, pixels: image.Pixels, on_ood: OnOod = "fallback", verify: Verify = "latent") -> GuardedChunk:
+    def encode_chunk(
+        self,
+        pixels: image.Pixels,
+        on_ood: OnOod = "fallback",
+        verify: Verify = "latent",
+        fittings: Sequence[Fitting | None] = (),
+    ) -> GuardedChunk:
         """Encode images for a container; see `image.slices` for how many.
 
         Args:
@@ -222,6 +229,7 @@ class Guard:
             on_ood: as in `encode`.
             verify: `reconstruction` scores the images as `encode` does, if the guard has a decoder. `latent` scores
                 them as an encoder alone does, which takes a fraction of the time.
+            fittings: how each image was changed before, for the sentences; empty if none was.
 
         Raises:
             OutOfDistribution: an image is out-of-distribution, under `refuse`.
@@ -233,14 +241,21 @@ class Guard:
             reconstructions = decoder.decode_symbols(symbols) if decoder else None
         except (UncodableImage, InvalidCode) as error:
             if len(pixels) > 1:
-                return GuardedChunk.join(self.encode_chunk(item[None], on_ood, verify) for item in pixels)
+                return GuardedChunk.join(
+                    self.encode_chunk(item[None], on_ood, verify, fittings[index : index + 1])
+                    for index, item in enumerate(pixels)
+                )
+            finding = OodFinding((), str(error)).after(fittings[0] if fittings else None)
             if on_ood == "warn":
-                raise UncodableImage(str(error)) from error
+                raise UncodableImage(finding.sentence) from error
             symbols = np.empty((1, self.card.code_size), np.int64)
-            return self._assemble_chunk(pixels, symbols, {0: OodFinding((), str(error))}, on_ood)
+            return self._assemble_chunk(pixels, symbols, {0: finding}, on_ood)
         errors = None if reconstructions is None else absolute_errors(pixels, reconstructions)
         scores = self._score(pixels, self._encoder.ideal_bits(symbols).tolist(), errors)
-        return self._assemble_chunk(pixels, symbols, self._find_ood(scores), on_ood)
+        findings = self._find_ood(scores)
+        if fittings:
+            findings = {index: finding.after(fittings[index]) for index, finding in findings.items()}
+        return self._assemble_chunk(pixels, symbols, findings, on_ood)
 
     def open_container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container for the chunks of `encode_chunk`; `announced` is the number of images, 0 if unknown."""

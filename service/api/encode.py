@@ -190,7 +190,7 @@ def _encode_pixels(
 ) -> Iterable[_Encoded | Exception]:
     """Encode all images by one run of each graph; or each by itself, where the model depends on the image."""
     options = spec.options
-    results: Iterable[GuardedImage | Exception]
+    results: Iterable[GuardedImage | ImageError]
     if models.ladder is not None:
         results = [_select_model(spec, models.ladder, read.pixels) for _, read in images]
     else:
@@ -198,9 +198,9 @@ def _encode_pixels(
         results = guard.encode_each(batch, options.on_ood, options.max_mse, models.above)
     for (file_bytes, read), result in zip(images, results, strict=True):
         if isinstance(result, TargetMissed):
-            yield _or_any_size(options, models, file_bytes, read, result) or result
-        elif isinstance(result, Exception):
-            yield result
+            yield _or_any_size(options, models, file_bytes, read, result) or read.explain(result)
+        elif isinstance(result, ImageError):
+            yield read.explain(result)
         else:
             fitted = result.after(read.fitting)
             # An image that is not of the models' kind is sent losslessly.
@@ -232,15 +232,15 @@ def _respond(spec: _RequestSpec, file_bytes: int, guarded: "GuardedImage") -> _E
     return _Encoded(file_bytes, len(code), guarded, _to_json(guarded) if spec.response_type == JSON else code)
 
 
-def _select_model(spec: _RequestSpec, ladder: "Ladder", pixels: Pixels) -> "GuardedImage | TargetMissed":
+def _select_model(spec: _RequestSpec, ladder: "Ladder", pixels: Pixels) -> "GuardedImage | ImageError":
     options = spec.options
-    if options.target_bytes is None:
-        return ladder.smallest_reaching(pixels, cast(float, options.min_psnr_db), options.on_ood)
     try:
+        if options.target_bytes is None:
+            return ladder.smallest_reaching(pixels, cast(float, options.min_psnr_db), options.on_ood)
         return ladder.best_within(
             pixels, options.target_bytes, lambda code: len(_framed(spec, code)), options.on_ood, options.max_mse
         )
-    except TargetMissed as error:
+    except ImageError as error:
         return error
 
 

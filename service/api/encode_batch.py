@@ -6,15 +6,16 @@ The steps of a request, in the order of this file: parse, admit, encode, respond
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from starlette.types import Receive, Scope, Send
 
-from latentwire.errors import BatchTooLarge, OutOfDistribution
+from latentwire.errors import BatchTooLarge, ImageError, OutOfDistribution
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
-from latentwire.imaging.fitting import Fitting
+from latentwire.imaging.fitting import FittedImage, Fitting
 from latentwire.options import BACKGROUNDS, FITS, ON_OOD, OnOod, Verify
 from latentwire.selection.json_fields import JsonImageList, code_fields
 from service.api.bodies.image_sources import ImageSource, open_image_source
@@ -133,7 +134,8 @@ class _ContainerWriter(CodeWriter):
         return self._container.finish()
 
     def _encode(self, pixels: image.Pixels) -> bytes:
-        guarded = self._guard.encode_chunk(pixels, self._on_ood, verify=self._verify)
+        fittings = list(islice(self._fittings, len(pixels)))
+        guarded = self._guard.encode_chunk(pixels, self._on_ood, self._verify, fittings)
         self._record_ood(len(guarded.ood_images))
         return self._container.add(guarded.chunk)
 
@@ -179,7 +181,11 @@ class _JsonWriter(CodeWriter):
     def _encode(self, pixels: image.Pixels) -> bytes:
         written = []
         for one, assessment in zip(pixels, self._guard.assess(pixels), strict=True):
-            guarded = self._guard.apply_policy(one, assessment, self._on_ood).after(next(self._fittings))
+            read = FittedImage(one, next(self._fittings))
+            try:
+                guarded = self._guard.apply_policy(one, assessment, self._on_ood).after(read.fitting)
+            except ImageError as error:
+                raise read.explain(error) from None
             self._record_ood(int(assessment.ood is not None))
             written.append(self._entries.add(code_fields(guarded)))
         return b"".join(written)

@@ -9,6 +9,7 @@ from latentwire.encoder import Encoder
 from latentwire.errors import OutOfDistribution, UncodableImage
 from latentwire.format import lossless
 from latentwire.imaging import image
+from latentwire.imaging.fitting import Fitting
 from latentwire.model.onnx_session import Floats, OnnxModel
 from latentwire.options import VERIFY, OnOod, Verify
 from latentwire.selection.assessment import GuardedImage, psnr_db
@@ -224,8 +225,9 @@ def test_a_container_holds_ood_images_losslessly(guard: Guard, encoder: Encoder,
             np.testing.assert_array_equal(delivered, pixels if strange else code)
     warned = guard.encode_chunk(mixed, "warn")
     assert (warned.chunk.payloads, list(warned.ood_images)) == ({}, [2, 3])
-    with pytest.raises(OutOfDistribution, match="input_deviation"):
-        guard.encode_chunk(mixed, "refuse")
+    fittings = [None, None, Fitting(resized=(90, 60)), None, None]
+    with pytest.raises(OutOfDistribution, match=r"input_deviation .*, after the image was scaled from 60 × 90 pixels"):
+        guard.encode_chunk(mixed, "refuse", fittings=fittings)
 
 
 @pytest.mark.parametrize("verify", VERIFY)

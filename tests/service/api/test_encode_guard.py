@@ -103,6 +103,11 @@ def test_a_lossless_image_is_not_called_exact_if_its_pixels_were_changed(guarded
     assert answer["sent_as"] != "code"
     assert (answer["mse"], answer["psnr_db"], answer["max_error"]) == (None, None, None)
     assert answer["ood"]["sentence"].endswith(", after the image was scaled from 18 × 16 pixels")
+    for query in ({}, {"target_bytes": "20"}, {"min_psnr": "90"}):
+        refused = guarded.encode(larger, fit="resize", on_ood="refuse", **query)
+        assert refused.json()["detail"].endswith(
+            "; the pixels judged are those after the image was scaled from 18 × 16 pixels"
+        ), query
     headers = guarded.encode(larger, fit="resize", accept=OCTETS).headers
     assert "latentwire-psnr-db" not in headers
     assert headers["latentwire-fitted"] == "resized"
