@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         pixels, dataset = _images(chosen)
-        folders = _model_folders(chosen.models_dir, shape_of(pixels, dataset))
+        folders = _model_folders(chosen.models_dir, shape_of(pixels.shape, dataset))
         points = _measure(chosen, pixels, dataset, folders, known)
         _report(chosen, points, dataset)
     except (TrainingError, CodecError) as error:

@@ -64,10 +64,9 @@ def detect(folder: Path, dataset: Dataset, outliers: Images, what: str) -> list[
         ImageMismatch: its images are not of the data set's or of the outliers' shape.
     """
     subject = Subject(folder, dataset)
-    if shape_of(outliers.pixels, what) != subject.card.image:
-        raise ImageMismatch(
-            f"model '{subject.card.name}' takes {subject.card.image}; {what} has {shape_of(outliers.pixels, what)}"
-        )
+    shape = shape_of(outliers.pixels.shape, what)
+    if shape != subject.card.image:
+        raise ImageMismatch(f"model '{subject.card.name}' takes {subject.card.image}; {what} has {shape}")
     stacks = [
         _errors_as_delivered(subject, pixels) for pixels in (dataset.test.pixels, outliers.pixels, dataset.train.pixels)
     ]

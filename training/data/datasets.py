@@ -16,7 +16,7 @@ import numpy as np
 from latentwire.model.card import ImageShape
 from training.data.array_files import idx_files, load_idx, load_npz
 from training.data.image_folder import Skipped, load_folder
-from training.data.images import Images, Labels, TargetShape, fit_pixels, shape_of
+from training.data.images import Images, Labels, TargetShape, fit_pixels, join, shape_of
 from training.data.mnist import load_mnist
 from training.data.synthetic import draw_digits
 from training.errors import CorruptData, InvalidRecipe, MissingData
@@ -103,10 +103,10 @@ def load_dataset(
     dataset = Dataset(found.name, train, test, found.classes, found.skipped)
     if dataset.skipped and strict:
         raise CorruptData(skipped_in_words(dataset))
-    if shape_of(train.pixels, found.name) != shape_of(test.pixels, found.name):
+    if shape_of(train.pixels.shape, found.name) != shape_of(test.pixels.shape, found.name):
         raise InvalidRecipe(
-            f"the training images of {found.name} are {shape_of(train.pixels, found.name)}, its test images "
-            f"{shape_of(test.pixels, found.name)}; set image_height, image_width, channels and fit"
+            f"the training images of {found.name} are {shape_of(train.pixels.shape, found.name)}, its test images "
+            f"{shape_of(test.pixels.shape, found.name)}; set image_height, image_width, channels and fit"
         )
     return dataset
 
@@ -119,12 +119,9 @@ def load_images(name: str, data_dir: Path | None = None, target: TargetShape = A
     found = _load(name, data_dir, target)
     if found.test is None:
         return found.train
-    if shape_of(found.train.pixels, found.name) != shape_of(found.test.pixels, found.name):
+    if shape_of(found.train.pixels.shape, found.name) != shape_of(found.test.pixels.shape, found.name):
         raise InvalidRecipe(f"the training and the test images of {found.name} are not of one size")
-    return Images(
-        np.concatenate([found.train.pixels, found.test.pixels]),
-        np.concatenate([found.train.labels, found.test.labels]),
-    )
+    return join(found.train, found.test)
 
 
 def target_shape(recipe: Recipe) -> TargetShape:

@@ -1,12 +1,14 @@
-"""A data set's images in memory, and the shape in which a recipe wants them."""
+"""A data set's images, in memory or in a temporary file, and the shape in which a recipe wants them."""
 
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from io import BufferedIOBase
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from latentwire.errors import ImageError
 from latentwire.imaging import image
@@ -17,11 +19,11 @@ from latentwire.options import Background, Fit
 from training.batches import parts
 from training.errors import CorruptData, InvalidRecipe
 
-# Largest array in a file of arrays, in bytes: about 60,000 images of 128 × 128 pixels in colour.
-MAX_DATASET_BYTES = 3 << 30
-
 # Most bytes of images that are held in memory at once; more lie in a temporary file, which the system reads as needed.
 MAX_MEMORY_BYTES = 1 << 30
+
+# Bytes of a file of arrays that are read at a time.
+_BLOCK_BYTES = 1 << 20
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -81,13 +83,13 @@ class TargetShape(NamedTuple):
         )
 
 
-def shape_of(pixels: npt.NDArray[np.uint8], what: str) -> ImageShape:
-    """Return the shape of each of uint8 (N, H, W, C) pixels.
+def shape_of(array_shape: tuple[int, ...], what: str) -> ImageShape:
+    """Return the shape of each image in an array of images, whose own shape is (N, H, W, C).
 
     Raises:
         CorruptData: the array is empty, or its images do not have 1, 3 or 4 channels and at most 4,096 pixels a side.
     """
-    count, height, width, channels = pixels.shape
+    count, height, width, channels = array_shape
     if not count:
         raise CorruptData(f"{what} holds no image")
     if channels not in MODE_OF_CHANNELS or not (1 <= height <= 4096 and 1 <= width <= 4096):
@@ -122,13 +124,57 @@ def allocate(count: int, shape: ImageShape) -> npt.NDArray[np.uint8]:
         ) from error
 
 
+def read_pixels(
+    file: IO[bytes] | BufferedIOBase, array_shape: tuple[int, ...], what: str, order: Literal["C", "F"] = "C"
+) -> npt.NDArray[np.uint8]:
+    """Return the rest of a file as images, uint8 (N, H, W, C), where `allocate` has room for them.
+
+    Args:
+        file: of one byte for each value; it is read in small blocks.
+        array_shape: (N, H, W) for grey images, or (N, H, W, C), as the file's header says.
+        what: the file's name, for messages.
+        order: whether the last dimension varies fastest (`C`), or the first one.
+
+    Raises:
+        CorruptData: it has another number of values, or they are no images.
+        InvalidRecipe: there is no room for them.
+    """
+    if len(array_shape) == 3:
+        array_shape = (*array_shape, 1)
+    values = allocate(array_shape[0], shape_of(array_shape, what)).reshape(-1)
+    with tqdm(
+        total=values.size, desc="read", unit="B", unit_scale=True, leave=False, delay=1.0, disable=None
+    ) as progress:
+        for start in range(0, values.size, _BLOCK_BYTES):
+            room = values[start : start + _BLOCK_BYTES]
+            block = file.read(room.size)
+            if len(block) != room.size:
+                raise CorruptData(f"{what} ends after {start + len(block):,} of {values.size:,} values")
+            room[:] = np.frombuffer(block, np.uint8)
+            progress.update(len(block))
+    if file.read(1):
+        raise CorruptData(f"{what} holds more than the {values.size:,} values that its header says")
+    return values.reshape(array_shape, order=order)
+
+
+def join(first: Images, second: Images) -> Images:
+    """Return the images of both, of one shape, one after the other.
+
+    Raises:
+        InvalidRecipe: there is room for them neither in memory nor on the disk.
+    """
+    pixels = allocate(len(first) + len(second), shape_of(first.pixels.shape, "the data set"))
+    pixels[: len(first)], pixels[len(first) :] = first.pixels, second.pixels
+    return Images(pixels, np.concatenate([first.labels, second.labels]))
+
+
 def fit_pixels(pixels: npt.NDArray[np.uint8], target: TargetShape, what: str) -> npt.NDArray[np.uint8]:
     """Fit uint8 (N, H, W, C) pixels to the shape that a recipe wants, as the service fits an image.
 
     Raises:
         InvalidRecipe: they have another shape, and `fit` is strict; or there is no room for them.
     """
-    found = shape_of(pixels, what)
+    found = shape_of(pixels.shape, what)
     shape = target.shape(found)
     if shape == found:
         return pixels
