@@ -144,9 +144,9 @@ def test_the_digit_models_say_whether_they_keep_the_meaning_and_the_best_do() ->
         assert one is not None
         assert one.sure_changes <= 0.002
         assert one.changes <= 0.006
-        assert one.flagged_marks >= 0.93 * one.vanished_marks
+        assert one.flagged_marks >= 0.92 * one.vanished_marks
         assert one.fallen <= MAX_FALLEN
-        assert one.served_bytes - one.coded_bytes <= MAX_RISE_BYTES + 0.02
+        assert one.served_bytes - one.coded_bytes <= MAX_RISE_BYTES + 0.001
 
 
 def test_a_sample_keeps_its_meaning(mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

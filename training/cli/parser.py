@@ -136,6 +136,10 @@ def _add_signing(command: Parser) -> None:
 
 def _add_doubt(command: Parser) -> None:
     command.add_argument("models", nargs="+", type=Path, metavar="DIR", help="model folder")
+    usage = (
+        "largest rise of the mean payload by images in doubt, in bytes, but for a standard deviation (default: 0.28)"
+    )
+    command.add_argument("--max-rise", type=_level, metavar="X", help=usage)
     _add_dataset(command)
     _add_data(command)
 

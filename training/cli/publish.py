@@ -13,6 +13,7 @@ from training.release import pipeline
 from training.release.artifacts import find_source, model_source
 from training.release.baselines import baselines_of, baselines_table, warnings_of
 from training.release.evaluate import evaluate_model, quality_table
+from training.release.fit_doubt import MAX_RISE_BYTES
 from training.release.fit_guard import OodImages, guard_in_words, load_ood_images
 from training.runs import RunFolder
 
@@ -95,13 +96,14 @@ def doubt(arguments: argparse.Namespace) -> int:
     """Fit the limits of doubt of published models, the best first, as the others lean on it."""
     sources = [model_source(path.resolve()) for path in arguments.models]
     cards = {source.path: load_card(source.path) for source in sources}
+    max_rise = MAX_RISE_BYTES if arguments.max_rise is None else arguments.max_rise
     for source in sorted(
         sources, key=lambda source: -(quality.psnr_db if (quality := cards[source.path].quality) else 0)
     ):
         dataset = load_dataset_of_source(source, arguments, arguments.dataset, arguments.fit)
         if source.recipe is None:
             raise InvalidRun(f"the card of '{source.name}' does not say how its training images were split")
-        card = pipeline.doubt_model(source.path, dataset, source.recipe)
+        card = pipeline.doubt_model(source.path, dataset, source.recipe, max_rise)
         if card.guard and (limits := card.guard.doubt):
             odds = "no classifier" if limits.max_class_odds is None else f"class odds {limits.max_class_odds:.4g}"
             print(f"{card.name}: local error {limits.max_local_error:.4g}, {odds}", flush=True)

@@ -44,13 +44,16 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 
-def fit_doubt(folder: Path, split: TrainingSplit, better: Sequence[Guard] = ()) -> DoubtLimits:
+def fit_doubt(
+    folder: Path, split: TrainingSplit, better: Sequence[Guard] = (), max_rise: float = MAX_RISE_BYTES
+) -> DoubtLimits:
     """Fit the limits of the model in `folder`.
 
     Args:
         folder: of the model.
         split: its training and validation images.
         better: guards of the better models beside it, the next one first.
+        max_rise: largest rise of the mean payload, in bytes, but for a standard deviation.
 
     Raises:
         ModelError: the model's files cannot be used.
@@ -74,7 +77,7 @@ def fit_doubt(folder: Path, split: TrainingSplit, better: Sequence[Guard] = ()) 
     candidates = np.union1d(np.flatnonzero(errors > wanted), beyond)
     costs = np.zeros(len(pixels))
     costs[candidates] = _served_bytes(pixels[candidates], better) - sizes[candidates]
-    budget = MAX_RISE_BYTES * len(pixels)
+    budget = max_rise * len(pixels)
     local_budget = budget if classifier is None else LOCAL_SHARE * budget
     max_error = max(wanted, _lowest_limit(errors, costs, costs[:0], local_budget))
     spent = errors > max_error

@@ -22,7 +22,7 @@ from training.recipe import Recipe, make_recipe
 from training.release.baselines import measure_baselines
 from training.release.calibrate import calibrate_run, load_calibration
 from training.release.evaluate import evaluate_model
-from training.release.fit_doubt import fit_doubt
+from training.release.fit_doubt import MAX_RISE_BYTES, fit_doubt
 from training.release.fit_guard import OodImages, make_guard
 from training.release.model_dir import check_target, find_vector_models, graph_file, make_card, write_model
 from training.release.model_readme import write_readme
@@ -89,13 +89,14 @@ def guard_model(folder: Path, dataset: Dataset, recipe: Recipe, ood_images: Sequ
     return replace_guard(folder, card, guard)
 
 
-def doubt_model(folder: Path, dataset: Dataset, recipe: Recipe) -> ModelCard:
+def doubt_model(folder: Path, dataset: Dataset, recipe: Recipe, max_rise: float = MAX_RISE_BYTES) -> ModelCard:
     """Fit the limits of doubt of a published model, and write them into its card; nothing else of the model changes.
 
     Args:
         folder: the model's folder, beside which its better models are, with their own limits.
         dataset: the data set that it was trained on.
         recipe: the recipe that splits the training images.
+        max_rise: as `fit_doubt` takes it.
 
     Raises:
         CodecError: the files of the model, or of one beside it, cannot be used.
@@ -109,7 +110,7 @@ def doubt_model(folder: Path, dataset: Dataset, recipe: Recipe) -> ModelCard:
     better = Ladder([guard for guard in guards if guard.card.guard and guard.card.guard.doubt]).above(
         _open_guard(folder)
     )
-    doubt = fit_doubt(folder, split_training(dataset, recipe), better)
+    doubt = fit_doubt(folder, split_training(dataset, recipe), better, max_rise)
     return replace_guard(folder, card, card.guard.model_copy(update={"doubt": doubt, "meaning": None}))
 
 

@@ -75,6 +75,7 @@ def test_the_doubtful_images_cost_little_more(guarded_model: Path) -> None:
     assert sum(doubtful) <= MAX_RISE_BYTES * len(pixels) / 30
     most = fit_doubt(guarded_model, split, [Guard(encoder, decoder)])
     assert most.max_local_error <= limits.max_local_error
+    assert fit_doubt(guarded_model, split, max_rise=0).max_local_error >= limits.max_local_error
 
 
 def test_the_command_fits_the_best_model_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
