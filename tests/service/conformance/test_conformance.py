@@ -38,7 +38,8 @@ def answered_well(server: Server, key: str | None = None) -> set[str]:
     return {re.sub(r'.*route="(.*?)".*', r"\1", labels) for labels in counted if 'outcome="ok"' in labels}
 
 
-@pytest.mark.parametrize("role", ROUTES)
+# Both roles in one are compared with keys.
+@pytest.mark.parametrize("role", ["sender", "receiver"])
 def test_a_role_keeps_to_its_document(
     launch_server: LaunchServer, models_dir: Path, bodies: Path, tmp_path: Path, role: str
 ) -> None:
@@ -56,7 +57,9 @@ def test_a_service_with_keys_keeps_to_its_document(
 ) -> None:
     (tmp_path / "keys").write_text(f"{BOTH}\nsender:{SENDER}\n")
     server = launch_server(models_dir, "--default-model", "tiny", "--api-keys-file", str(tmp_path / "keys"))
-    assert compare(server, bodies, tmp_path, key).routes == len(ROUTES["both"])
+    found = compare(server, bodies, tmp_path, key)
+    assert found.routes == len(ROUTES["both"])
+    assert found.requests > 100
     opened = ROUTES["both"] - (set() if key == BOTH else {"/decode", "/decode/batch"})
     assert answered_well(server, BOTH) >= opened
 
