@@ -69,7 +69,7 @@ def load_test_sets(data: Path, first: int | None = None) -> list[TestSet]:
         TestSet(name, pictures[:first]) for name, pictures in zip(DRAWN, (draw_pictures(), write_texts()), strict=True)
     ]
     if (cifar := data / "cifar10-sample" / "test.npz").is_file():
-        sets.append(TestSet(CIFAR_NAME, list(np.load(cifar)["images"][: first or CIFAR_COUNT])))
+        sets.append(TestSet(CIFAR_NAME, list(np.load(cifar, allow_pickle=False)["images"][: first or CIFAR_COUNT])))
     if eval2 := whole.get("eval2"):
         sets.append(TestSet("eval2", eval2))
     return sets
