@@ -14,7 +14,7 @@ FOLDER = Path("build") / "fuzz"
 def main() -> int:
     """Run until the time is over, or the target breaks."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the readers of untrusted bytes.")
-    parser.add_argument("target", choices=["code", "raw", "card", "container", "image"])
+    parser.add_argument("target", choices=["code", "raw", "card", "container", "image", "any-size"])
     parser.add_argument("--seconds", type=int, default=120, metavar="N", help="default: %(default)s")
     parser.add_argument("--max-bytes", type=int, default=4096, metavar="N", help="of an input; default: %(default)s")
     parser.add_argument("--keep", action="store_true", help="minimize the inputs found so far, instead of fuzzing")
