@@ -3,7 +3,7 @@
 import json
 import math
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -152,16 +152,17 @@ def check_problem(response: httpx.Response) -> str:
     return problem.code
 
 
-def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
+def fields_of(sent: GuardedImage) -> dict[str, Any]:
     """Return what the JSON of one image must say, but for its model and shape."""
     code = sent.encoded
-    finite = all(math.isfinite(number) for number in code.y.tolist())
-    return {
-        "code": [float(str(number)) for number in code.y] if finite else None,
+    height, width, _ = sent.shape
+    has_code = sent.any_size is None and all(math.isfinite(number) for number in code.y.tolist())
+    fields = {
+        "code": [float(str(number)) for number in code.y] if has_code else None,
         "bitstream": b64encode(code.bitstream).decode(),
         "payload_bytes": len(code.payload),
         "bitstream_bytes": len(code.bitstream),
-        "bpp": 8 * len(code.bitstream) / (card.image.height * card.image.width),
+        "bpp": 8 * len(code.bitstream) / (height * width),
         "mse": sent.mse,
         "psnr_db": None if sent.psnr_db == math.inf else sent.psnr_db,
         "max_error": sent.max_error,
@@ -170,6 +171,7 @@ def fields_of(card: ModelCard, sent: GuardedImage) -> dict[str, Any]:
         "sent_as": sent.sent_as or "code",
         "fitted": sent.fitting and sent.fitting.to_dict(),
     }
+    return fields if sent.any_size is None else fields | {"quality": sent.quality}
 
 
 def _finding(found: OodFinding | None) -> dict[str, Any] | None:
@@ -179,9 +181,14 @@ def _finding(found: OodFinding | None) -> dict[str, Any] | None:
     return {"sentence": found.sentence, "scores": scores}
 
 
-def model_fields(card: ModelCard) -> dict[str, Any]:
-    """Return what JSON says of a model."""
-    return {"model": card.name, "model_id": card.model_id, "shape": list(card.image.as_tuple())}
+def model_fields(card: ModelCard | AnySizeCard, shape: Iterable[int]) -> dict[str, Any]:
+    """Return what JSON says of a model, and of the shape of its images."""
+    return {"model": card.name, "model_id": card.model_id, "shape": list(shape)}
+
+
+def gives_json_code(sent: GuardedImage) -> Check:
+    """Expect the JSON of one image."""
+    return gives_json(model_fields(sent.card, sent.shape) | fields_of(sent))
 
 
 def gives_code(card: ModelCard | AnySizeCard, sent: GuardedImage, bytes_of: Callable[[EncodedImage], bytes]) -> Check:

@@ -13,13 +13,14 @@ import numpy as np
 from PIL import Image
 
 from latentwire.format.bitstream import read_bitstream, write_bitstream
-from latentwire.format.code_json import MAX_CODE_ELEMENTS, MAX_LISTS_AND_OBJECTS
+from latentwire.format.code_json import MAX_CODE_ELEMENTS, MAX_COMMAS, MAX_LISTS_AND_OBJECTS
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
 from latentwire.imaging import image
-from latentwire.imaging.reader import ImageReader
+from latentwire.imaging.reader import AnySizeReader, ImageReader
 from latentwire.model.card import ModelCard
 from latentwire.options import FITS, Fit
+from latentwire.selection.any_size import encode_any_size
 from service.settings import Settings
 from tests.contract.hostile_codes import FOLDER
 from tests.service.hostile import BAD_IMAGES, png_that_claims
@@ -34,6 +35,7 @@ from tests.soak.expectations import (
     expected_of,
     gives,
     gives_code,
+    gives_json_code,
     json_bytes,
     refuses,
     route,
@@ -192,18 +194,25 @@ class Hostile:
 
     def _bad_image(self, random: Random) -> Exchange:
         data, _, code = random.choice(list(BAD_IMAGES.values()))
+        model = random.choice([None, self._known.sender.default])
+        sender = self._known.sender.any_size_sender(model)
+        check = refuses(code)
+        if sender is not None and code == "image-mismatch":
+            # A vector model refuses it.
+            check = expected_of(lambda: gives_json_code(encode_any_size(sender, AnySizeReader().read(data))))
+        path = route("/encode", model=model)
         if random.random() < 0.5:
-            return Exchange("sender", "/encode", refuses(code), data)
+            return Exchange("sender", path, check, data)
         body, content_type = form(data)
-        return Exchange("sender", "/encode", refuses(code), body, {"Content-Type": content_type})
+        return Exchange("sender", path, check, body, {"Content-Type": content_type})
 
     def _bomb(self, random: Random) -> Exchange:
         fit: Fit = random.choice(FITS)
-        path = route("/encode", fit=fit)
         if random.random() < 0.7:
             side = random.choice([7072, 20_000, 2**31 - 1])
+            path = route("/encode", fit=fit)
             return Exchange("sender", path, refuses("image-too-large"), png_that_claims(side, side))
-        # Just within the limit: all of it must be unpacked.
+        # Just within the limit: all of it must be unpacked. A model for images of any size would take minutes.
         buffer = io.BytesIO()
         Image.new("L", (7071, 7071), 200).save(buffer, "PNG")
         data, guard = buffer.getvalue(), self._known.sender.guard(None)
@@ -212,11 +221,14 @@ class Hostile:
             read = ImageReader(guard.card.image, fit).read(data)
             return gives_code(guard.card, guard.encode(read.pixels).after(read.fitting), lambda code: code.bitstream)
 
+        path = route("/encode", fit=fit, model=guard.card.name)
         return Exchange("sender", path, expected_of(work), data, {"Accept": OCTETS})
 
     def _bad_json(self, random: Random) -> Exchange:
         card = self._card(random)
         numbers = [0.5] * card.code_size
+        # Bitstreams of images of any size may be long, so where there are such models a long list is read, too.
+        is_read = any(each.kind == "any-size" for each in self._known.receiver.cards.values())
         content, codes = random.choice(
             [
                 (b"", ("invalid-json",)),
@@ -230,7 +242,18 @@ class Hostile:
                 (b'{"code": [1e400]}', ("invalid-code",)),
                 (json_bytes({"code": ["1"]}), ("invalid-code",)),
                 (json_bytes({"code": [True] * card.code_size}), ("invalid-code",)),
-                (json_bytes({"code": [0] * MAX_CODE_ELEMENTS}), ("body-too-large",)),
+                (
+                    json_bytes({"code": [0] * MAX_CODE_ELEMENTS}),
+                    ("invalid-vector" if is_read else "body-too-large",),
+                ),
+                (
+                    json_bytes({"code": [0] * (MAX_CODE_ELEMENTS + 1)}),
+                    ("invalid-code" if is_read else "body-too-large",),
+                ),
+                (
+                    json_bytes({"code": [0] * (MAX_COMMAS + 2)}),
+                    ("invalid-json" if is_read else "body-too-large",),
+                ),
                 (json_bytes({}), ("invalid-code",)),
                 (json_bytes({"bitstream": "%%%"}), ("invalid-code",)),
                 (json_bytes({"bitstream": ""}), ("invalid-code",)),

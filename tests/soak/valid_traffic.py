@@ -5,7 +5,8 @@ The halves of a service and images enter; exchanges leave, by kind.
 
 import io
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -14,13 +15,15 @@ import numpy.typing as npt
 
 from latentwire.decoder import Decoder
 from latentwire.encoder import EncodedImage, Encoder
+from latentwire.errors import TargetMissed
 from latentwire.imaging import image
+from latentwire.imaging.fitting import FittedImage
 from latentwire.imaging.image import Pixels
 from latentwire.imaging.reader import ImageReader
-from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 from latentwire.options import ON_OOD, VERIFY, OnOod, Verify
 from latentwire.registry import Registry
+from latentwire.selection.any_size import encode_any_size
 from latentwire.selection.assessment import GuardedImage
 from tests.soak.expectations import (
     JSON,
@@ -35,6 +38,7 @@ from tests.soak.expectations import (
     gives,
     gives_code,
     gives_json,
+    gives_json_code,
     json_bytes,
     model_fields,
     refuses,
@@ -114,6 +118,40 @@ def container(
     return b"".join([*(writer.add(chunk.chunk) for chunk in chunks), writer.finish()])
 
 
+def or_any_size(
+    known: Known,
+    one: Pixels,
+    work: Callable[[], GuardedImage],
+    on_ood: OnOod = "fallback",
+    *,
+    target_bytes: int | None = None,
+    min_psnr_db: float | None = None,
+) -> GuardedImage:
+    """Return what is sent of an image of the default model's shape if the request names no model.
+
+    It is what `work` makes of it, by vector models. If the image is out-of-distribution or misses its target, it is
+    what the default model for images of any size makes of it, if that takes fewer bytes or reaches the target.
+
+    Raises:
+        ImageError: as `work`.
+    """
+    sender = known.sender.any_size_sender(None)
+    is_measured = min_psnr_db is None or known.sender.guard(None).has_decoder
+    if sender is None or on_ood != "fallback" or not is_measured:
+        return work()
+    other = partial(encode_any_size, sender, FittedImage(one, None), target_bytes=target_bytes, min_psnr_db=min_psnr_db)
+    try:
+        sent = work()
+    except TargetMissed:
+        return other()
+    if sent.ood is None or sent.sent_as is None:
+        return sent
+    try:
+        return min(sent, other(), key=lambda each: len(each.encoded.payload))
+    except TargetMissed:
+        return sent
+
+
 def noise_image(card: ModelCard, seed: int) -> Pixels:
     """Return noise, uint8 (H, W, C)."""
     return np.random.default_rng(seed).integers(0, 256, card.image.as_tuple(), dtype=np.uint8)
@@ -127,11 +165,6 @@ def _raw(code: EncodedImage) -> bytes:
     return code.payload
 
 
-def _one_json(card: ModelCard | AnySizeCard, sent: GuardedImage) -> Check:
-    assert isinstance(card, ModelCard)
-    return gives_json(model_fields(card) | fields_of(card, sent))
-
-
 def _single_images(known: Known, name: str, pixels: Pixels) -> Found:
     guard = known.sender.guard(name)
     card = guard.card
@@ -139,8 +172,8 @@ def _single_images(known: Known, name: str, pixels: Pixels) -> Found:
         sent = guard.encode(one)
         png = image.write_png(one)
         is_named = name != known.sender.default or number % 2 == 0
-        best = sent if is_named else guard.encode(one, above=known.sender.above)
-        whole, told = gives_code(best.card, best, _whole), _one_json(best.card, best)
+        best = sent if is_named else or_any_size(known, one, partial(guard.encode, one, above=known.sender.above))
+        whole, told = gives_code(best.card, best, _whole), gives_json_code(best)
         model = route("/encode", model=name if is_named else None)
         bitstream = {"Accept": OCTETS}
         yield "encode, bitstream", Exchange("sender", model, whole, png, {"Content-Type": PNG, **bitstream})
@@ -178,7 +211,7 @@ def _ood_images(known: Known, name: str, pixels: Pixels) -> Found:
                 path = route("/encode", model=name, on_ood=on_ood, max_mse=max_mse)
 
                 def work(one: Pixels = one, on_ood: OnOod = on_ood, max_mse: float | None = max_mse) -> Check:
-                    return _one_json(card, guard.encode(one, on_ood, max_mse))
+                    return gives_json_code(guard.encode(one, on_ood, max_mse))
 
                 yield "encode, guarded", Exchange("sender", path, expected_of(work), png)
 
@@ -193,7 +226,8 @@ def _ladder(known: Known) -> Found:
                 path = route("/encode", target_bytes=target_bytes, on_ood=on_ood)
 
                 def fitting(one: Pixels = one, size: int = target_bytes, on_ood: OnOod = on_ood) -> Check:
-                    sent = ladder.best_within(one, size, lambda code: len(code.bitstream), on_ood)
+                    best = partial(ladder.best_within, one, size, lambda code: len(code.bitstream), on_ood)
+                    sent = or_any_size(known, one, best, on_ood, target_bytes=size)
                     return gives_code(sent.card, sent, _whole)
 
                 yield "encode, target_bytes", Exchange("sender", path, expected_of(fitting), png, {"Accept": OCTETS})
@@ -201,8 +235,8 @@ def _ladder(known: Known) -> Found:
                 path = route("/encode", min_psnr=least, on_ood=on_ood)
 
                 def reaching(one: Pixels = one, least: float = least, on_ood: OnOod = on_ood) -> Check:
-                    sent = ladder.smallest_reaching(one, least, on_ood)
-                    return _one_json(sent.card, sent)
+                    smallest = partial(ladder.smallest_reaching, one, least, on_ood)
+                    return gives_json_code(or_any_size(known, one, smallest, on_ood, min_psnr_db=least))
 
                 yield "encode, min_psnr", Exchange("sender", path, expected_of(reaching), png)
 
@@ -226,12 +260,12 @@ def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
             "decode, npy",
             Exchange("receiver", route("/decode", model=name), array, bitstream, {"Accept": NPY, **typed}),
         )
-        told = gives_json(model_fields(card) | {"image": b64encode(png).decode()})
+        told = gives_json(model_fields(card, delivered.shape) | {"image": b64encode(png).decode()})
         yield "decode, JSON", Exchange("receiver", "/decode", told, bitstream, {"Accept": JSON, **typed})
         as_json = {"Content-Type": JSON}
         content = json_bytes({"bitstream": b64encode(bitstream).decode()})
         yield "decode a payload", Exchange("receiver", "/decode", shown, content, as_json)
-        content = json_bytes(model_fields(card) | fields_of(card, sent))
+        content = json_bytes(model_fields(card, sent.shape) | fields_of(sent))
         yield "decode a response of /encode", Exchange("receiver", "/decode", shown, content, as_json)
         for called in (name, card.full_name):
             path = route("/decode", framing="raw", model=called)
@@ -266,8 +300,8 @@ def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
     numbers = gives(npy(encoder.y(few).astype("<f4")), NPY, **headers)
     yield "encode a batch, npy", Exchange("sender", path, numbers, npy(few), {**array, "Accept": NPY})
     assessments = zip(few, guard.assess(few), strict=True)
-    entries = [fields_of(card, guard.apply_policy(one, assessment, "fallback")) for one, assessment in assessments]
-    told = gives_json(model_fields(card) | {"images": entries})
+    entries = [fields_of(guard.apply_policy(one, assessment, "fallback")) for one, assessment in assessments]
+    told = gives_json(model_fields(card, few.shape[1:]) | {"images": entries})
     yield "encode a batch, JSON", Exchange("sender", path, told, npy(few), {**array, "Accept": JSON})
     body, content_type = form(*(image.write_png(one) for one in few))
     whole = gives(container(known, name, few, 0), OCTETS, **headers)
@@ -285,7 +319,7 @@ def _code_batches(known: Known, name: str, pixels: Pixels) -> Found:
         array = gives(npy(delivered), NPY, **headers)
         yield "decode a batch", Exchange("receiver", "/decode/batch", array, codes, {"Content-Type": OCTETS})
         files = [b64encode(image.write_png(one)).decode() for one in delivered]
-        told = gives_json(model_fields(card) | {"images": files})
+        told = gives_json(model_fields(card, delivered.shape[1:]) | {"images": files})
         yield "decode a batch, JSON", Exchange("receiver", "/decode/batch", told, codes, {"Accept": JSON})
     y = encoder.y(next(image.slices(pixels, card.image)))
     array = gives(npy(decoder.decode_vectors(y)), NPY, **headers)
