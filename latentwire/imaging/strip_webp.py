@@ -40,7 +40,8 @@ def strip_webp(data: bytes) -> tuple[bytes, int]:
         end = min(offset + _CHUNK.size + size + size % 2, end_of_file)
         chunk = data[offset:end]
         if kind == _EXTENDED:
-            chunk = chunk[: _CHUNK.size] + bytes((chunk[_CHUNK.size] & _KEPT_FLAGS,)) + chunk[_CHUNK.size + 1 :]
+            flags = chunk[_CHUNK.size : _CHUNK.size + 1]  # empty in a damaged file
+            chunk = chunk[: _CHUNK.size] + bytes(byte & _KEPT_FLAGS for byte in flags) + chunk[_CHUNK.size + 1 :]
         frames += kind == _FRAME
         if kind in _PICTURE or kind == _FRAME:
             kept.append(chunk)
