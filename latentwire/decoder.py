@@ -15,7 +15,7 @@ from latentwire.format import lossless
 from latentwire.format.bitstream import read_bitstream
 from latentwire.format.chunk_coder import ChunkCoder
 from latentwire.format.container import Frame
-from latentwire.format.container_reader import FrameReader
+from latentwire.format.container_reader import read_frames
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard, check_fingerprint, load_card
 from latentwire.model.onnx_session import OnnxModel, open_half
@@ -112,16 +112,8 @@ class Decoder:
             ModelMismatch: a container of another model.
             DamagedChunk: a chunk is damaged, or the container is cut short. All images before it have been yielded.
         """
-        reader = FrameReader()
-        for piece in stream:
-            reader.feed(piece)
-            frame = reader.take()
-            if reader.header is not None:
-                self.check_fingerprint(reader.header.fingerprint)
-            while frame is not None:
-                yield from self.decode_frame(frame)
-                frame = reader.take()
-        reader.finish()
+        for frame in read_frames(stream, self.check_fingerprint):
+            yield from self.decode_frame(frame)
 
     def decode_frame(self, frame: Frame) -> Iterator[image.Pixels]:
         """Decode one chunk of a container of this model.

@@ -31,7 +31,7 @@ from latentwire.format.any_size_container import read_payloads
 from latentwire.format.any_size_lossless import read_lossless_header, read_pixels
 from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
 from latentwire.format.container import Frame
-from latentwire.format.container_reader import FrameReader
+from latentwire.format.container_reader import read_frames
 from latentwire.format.lossless import is_lossless
 from latentwire.imaging import image
 from latentwire.imaging.reader import ANY_SIZE_MAX_PIXELS, AnySizeReader
@@ -295,16 +295,8 @@ class AnySizeDecoder:
             ModelMismatch: a container of another model.
             DamagedChunk: a chunk is damaged, or the container is cut short. All images before it have been yielded.
         """
-        reader = FrameReader()
-        for piece in stream:
-            reader.feed(piece)
-            frame = reader.take()
-            if reader.header is not None:
-                self.check_fingerprint(reader.header.fingerprint)
-            while frame is not None:
-                yield from self.decode_frame(frame)
-                frame = reader.take()
-        reader.finish()
+        for frame in read_frames(stream, self.check_fingerprint):
+            yield from self.decode_frame(frame)
 
     def decode_frame(self, frame: Frame, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[image.Pixels]:
         """Decode one chunk of a container of this model.

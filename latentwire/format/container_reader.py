@@ -1,6 +1,7 @@
 """Reads containers: bytes in pieces of any length -> frames, and an error for each damage, with the images it takes."""
 
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 
 from latentwire.errors import CodeError, DamagedChunk, InvalidCode, UnsupportedVersion
 from latentwire.format.container import (
@@ -166,3 +167,28 @@ class FrameReader:
         if self.images < self._announced:
             lost = f"the images {self.images:,} to {self._announced - 1:,} are lost"
         return DamagedChunk(f"{what} at chunk {self.chunks}: {lost}", self.chunks, self.images, None)
+
+
+def read_frames(stream: Iterable[bytes], check_fingerprint: Callable[[bytes], None]) -> Iterator[Frame]:
+    """Read a whole container, with one frame in memory at a time.
+
+    Args:
+        stream: bytes of the container, in pieces of any length.
+        check_fingerprint: raises if the container is of another model; called before the first frame.
+
+    Yields:
+        Each frame.
+
+    Raises:
+        CodeError: see `FrameReader`; DamagedChunk also if the container is cut short.
+    """
+    reader = FrameReader()
+    for piece in stream:
+        reader.feed(piece)
+        frame = reader.take()
+        if reader.header is not None:
+            check_fingerprint(reader.header.fingerprint)
+        while frame is not None:
+            yield frame
+            frame = reader.take()
+    reader.finish()
