@@ -80,23 +80,17 @@ class Choice:
             keeps = isinstance(error, TargetMissed) and self._arguments.on_ood != "fallback"
             if keeps or self._any_size() is None:
                 raise
-            try:
-                return self._encode_any_size(data)
-            except TargetMissed as missed:
-                raise (error if isinstance(error, TargetMissed) else missed) from missed
+            return self._encode_any_size(data, error if isinstance(error, TargetMissed) else None)
         # Sent losslessly, as it is not of the models' kind.
         if guarded.ood is None or guarded.sent_as is None or self._any_size() is None:
             return guarded
-        try:
-            return min(guarded, self._encode_any_size(data), key=lambda each: len(each.encoded.payload))
-        except TargetMissed:
-            return guarded
+        return self._encode_any_size(data, guarded)
 
     def bytes_of(self, encoded: EncodedImage) -> bytes:
         """Return what is sent of an image, in the framing of the command line."""
         return encoded.payload if self._arguments.framing == "raw" else encoded.bitstream
 
-    def _encode_any_size(self, data: bytes) -> GuardedImage:
+    def _encode_any_size(self, data: bytes, otherwise: GuardedImage | TargetMissed | None = None) -> GuardedImage:
         sender, options = self._any_size(), self._arguments
         if sender is None:
             raise ImageMismatch("there is no model for images of any size")
@@ -108,6 +102,7 @@ class Choice:
             target_bytes=options.target_bytes,
             min_psnr_db=options.min_psnr,
             may_scale_down=options.fit is None,
+            otherwise=otherwise,
         )
 
     def _encode_fitted(self, guard: Guard, read: FittedImage) -> GuardedImage:

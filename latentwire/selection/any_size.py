@@ -26,8 +26,9 @@ def encode_any_size(
     target_bytes: int | None = None,
     min_psnr_db: float | None = None,
     may_scale_down: bool = False,
+    otherwise: GuardedImage | TargetMissed | None = None,
 ) -> GuardedImage:
-    """Encode one image of any size; see `AnySizeSender.encode` for the other arguments, and for what is raised.
+    """Encode one image of any size; see `AnySizeSender.encode` for what is raised.
 
     Args:
         sender: of the model.
@@ -37,7 +38,32 @@ def encode_any_size(
         target_bytes: of the bitstream.
         min_psnr_db: of the reconstruction.
         may_scale_down: whether an image that no quality makes small enough for `target_bytes` is scaled down for it.
+        otherwise: what the vector models have made of it, which is returned or raised if this model's result is no
+            better. Such an image is small, and is not scaled down.
     """
+    if otherwise is not None:
+        may_scale_down = False
+    try:
+        guarded = _encode(sender, image, framing, quality, target_bytes, min_psnr_db, may_scale_down=may_scale_down)
+    except TargetMissed as error:
+        if isinstance(otherwise, GuardedImage):
+            return otherwise
+        raise (error if otherwise is None else otherwise) from error
+    if isinstance(otherwise, GuardedImage):
+        return min(otherwise, guarded, key=lambda one: len(one.encoded.payload))
+    return guarded
+
+
+def _encode(
+    sender: AnySizeSender,
+    image: FittedImage,
+    framing: Framing,
+    quality: float | None,
+    target_bytes: int | None,
+    min_psnr_db: float | None,
+    *,
+    may_scale_down: bool,
+) -> GuardedImage:
     if may_scale_down and target_bytes is not None:
         image, sent = _encode_scaled(sender, image, framing, target_bytes)
     else:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from latentwire.errors import TargetMissed
 from latentwire.imaging.fitting import FittedImage
 from latentwire.imaging.formats import parse_formats
 from latentwire.imaging.reader import AnySizeReader
@@ -13,6 +12,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from latentwire.any_size.sender import AnySizeSender
+    from latentwire.errors import TargetMissed
     from latentwire.selection.assessment import GuardedImage
 
 
@@ -49,26 +49,16 @@ class ForAnySize(Exception):
         """
         from latentwire.selection.any_size import encode_any_size  # a receiver must not load this code
 
-        try:
-            guarded = encode_any_size(
-                self.sender,
-                self.read(),
-                options.framing,
-                quality=options.quality,
-                target_bytes=options.target_bytes,
-                min_psnr_db=options.min_psnr_db,
-                # The vector models' images are small enough.
-                may_scale_down=options.may_scale_down and self.otherwise is None,
-            )
-        except TargetMissed as error:
-            if self.otherwise is None:
-                raise
-            if isinstance(self.otherwise, TargetMissed):
-                raise self.otherwise from error
-            return self.otherwise
-        if self.otherwise is None or isinstance(self.otherwise, TargetMissed):
-            return guarded
-        return min(self.otherwise, guarded, key=lambda one: len(one.encoded.payload))
+        return encode_any_size(
+            self.sender,
+            self.read(),
+            options.framing,
+            quality=options.quality,
+            target_bytes=options.target_bytes,
+            min_psnr_db=options.min_psnr_db,
+            may_scale_down=options.may_scale_down,
+            otherwise=self.otherwise,
+        )
 
 
 def find_any_size(sender: "AnySizeSender", options: EncodeOptions, settings: Settings, file: bytes) -> ForAnySize:
