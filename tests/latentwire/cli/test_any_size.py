@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 from PIL import Image
 
 from latentwire import Codec
-from latentwire.cli import main
 from latentwire.imaging.image import write_png
+from tests.latentwire.cli.conftest import Run
 from tests.tiny_any_size_model import drawn_logo, drawn_picture, publish_tiny_any_size_model
 from tests.tiny_model import familiar_pixels, strange_pixels
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -25,23 +22,6 @@ def models(guarded_model: Path, any_size_model: Path, tmp_path_factory: pytest.T
     for model in (guarded_model, any_size_model):
         shutil.copytree(model, folder / model.name)
     return folder
-
-
-@pytest.fixture
-def run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in `tmp_path`; return its exit code, and what it printed and complained of."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(models))
-
-    def run_one(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as exit_:
-            code = int(str(exit_.code))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run_one
 
 
 @pytest.fixture

@@ -10,14 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from latentwire.cli import main
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.format import container
@@ -27,6 +25,7 @@ from latentwire.imaging.formats import describe, installed_formats, suffixes_of
 from latentwire.imaging.image import read_image, write_png
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ImageShape, load_card
 from service.settings import Role, Settings
+from tests.latentwire.cli.conftest import Run
 from tests.service.conftest import serve
 from tests.tiny_model import (
     SHAPE,
@@ -40,32 +39,11 @@ from training.release.model_dir import write_model
 
 ROOT = Path(__file__).parents[3]
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def models(guarded_model: Path) -> Path:
     """A folder with the one model `guarded`."""
     return guarded_model.parent
-
-
-@pytest.fixture
-def run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in `tmp_path`; return its exit code, and what it printed and complained of."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LATENTWIRE_MODELS_DIR", str(models))
-
-    def run_one(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as exit_:
-            code = int(str(exit_.code))
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        assert not list(tmp_path.rglob("*.tmp"))
-        return code, out, err
-
-    return run_one
 
 
 @pytest.fixture
