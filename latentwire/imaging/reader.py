@@ -122,17 +122,21 @@ class ImageReader:
             ImageTooLarge: the image has more than `max_pixels`, or takes as much memory to decode.
             ImageMismatch: the image does not fit, under `strict`, or has more than one frame.
         """
+        if (plain := self._read_plain(data)) is not None:
+            return plain
         data, orientation = _strip(data)
-        if orientation == UPRIGHT and self.shape.pixels <= self.max_pixels:
-            plain = read_plain_png(data, self.shape)
-            if plain is not None:
-                return FittedImage(plain, None)
+        if orientation == UPRIGHT and (plain := self._read_plain(data)) is not None:
+            return plain
         file = _open(data, orientation, self.formats, self.max_pixels)
         return _wrapping_damage(self._fit, file)
 
     def read_picture(self, picture: Image.Image) -> FittedImage:
         """Read a Pillow image, whatever its size and format; raise as `read` does."""
         return _wrapping_damage(self._fit, _Opened(picture))
+
+    def _read_plain(self, data: bytes) -> FittedImage | None:
+        pixels = read_plain_png(data, self.shape) if self.shape.pixels <= self.max_pixels else None
+        return None if pixels is None else FittedImage(pixels, None)
 
     def _fit(self, file: "_Opened") -> FittedImage:
         picture, size, turn = file.picture, file.picture.size, _TURNS.get(file.orientation)

@@ -98,7 +98,8 @@ class Metrics:
             "connections_closed", "Connections that the server closed because of client behaviour", "reason"
         )
         self._ended: deque[RequestRecord] = deque()  # not counted yet
-        self._values = dict.fromkeys(GAUGES, 0)
+        self._sources: list[Callable[[], dict[str, int]]] = []
+        self._shown: dict[str, int] = {}
         self._gauges = {name: self._gauge(name, text) for name, text in GAUGES.items()}
         self._models = self._info("model_info", "Loaded models", "model", "model_id", "default")
         self._model_ready = self._info("model_ready", "Whether a model is served: 1, or 0", "model", mode="livemin")
@@ -116,14 +117,21 @@ class Metrics:
         for name in {*cards, *failures}:
             self._model_ready.labels(name).set(name not in failures)
 
-    def show(self, **gauges: int) -> None:
-        """Show the current values of gauges, by their names in `GAUGES`."""
+    def watch(self, gauges: Callable[[], dict[str, int]]) -> None:
+        """Show gauges; `gauges` returns the current values of some, by their names in `GAUGES`."""
+        self._sources.append(gauges)
+        self.update()
+
+    def update(self) -> None:
+        """Show that gauges have changed. In a single process they are read when /metrics is asked for, instead."""
         if self._folder is not None:
-            for name, value in gauges.items():
-                if self._values[name] != value:
+            for name, value in self._current_values().items():
+                if self._shown.get(name) != value:
+                    self._shown[name] = value
                     self._gauges[name].set(value)
-        # In a single process, a gauge reads its value when /metrics is asked for, which is faster than set().
-        self._values.update(gauges)
+
+    def _current_values(self) -> dict[str, int]:
+        return {name: value for gauges in self._sources for name, value in gauges().items()}
 
     def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
         """Count a micro-batch of `size` items that ran in the event loop, and the time of its stages."""
@@ -193,7 +201,7 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         gauge = Gauge(f"latentwire_{name}", text, registry=self._registry, multiprocess_mode="livesum")
         if self._folder is None:
-            gauge.set_function(lambda: self._values[name])
+            gauge.set_function(lambda: self._current_values().get(name, 0))
         return gauge
 
     def _info(self, name: str, text: str, *labels: str, mode: Literal["livemax", "livemin"] = "livemax") -> Gauge:

@@ -56,6 +56,7 @@ class Admission:
         self._pixels = 0  # of the large images that run
         self._turns: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._large_threads = ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="pixels")
+        metrics.watch(self._load)
 
     def reserve(self, client: str) -> "BodyBudget":
         """Return an empty budget for the body of a new request of a client, which is known by its address.
@@ -91,7 +92,7 @@ class Admission:
         """
         self._check_capacity()
         self.admitted += 1
-        self._show_load()
+        self._metrics.update()
         try:
             estimate = None if batch_key is None else self._estimate_of(batch_key)
             if batch_key and estimate and estimate.runs_inline and self._in_threads < self._settings.max_concurrency:
@@ -105,7 +106,7 @@ class Admission:
             return result
         finally:
             self.admitted -= 1
-            self._show_load()
+            self._metrics.update()
 
     async def run_pixels(
         self,
@@ -127,7 +128,7 @@ class Admission:
             return await self.run(lambda items: [item() for item in items], work, wait_for_disconnect)
         self._check_capacity()
         self.admitted += 1
-        self._show_load()
+        self._metrics.update()
         loop, cancelled = asyncio.get_running_loop(), threading.Event()
         gone = asyncio.ensure_future(wait_for_disconnect())
         try:
@@ -146,7 +147,7 @@ class Admission:
             cancelled.set()
             gone.cancel()
             self.admitted -= 1
-            self._show_load()
+            self._metrics.update()
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[RunPart]:
@@ -158,12 +159,12 @@ class Admission:
         if self._batches >= self._settings.max_concurrent_batches:
             raise Overloaded("the service runs as many batches as it may; send this batch again a little later")
         self._batches += 1
-        self._show_load()
+        self._metrics.update()
         try:
             yield self._run_part
         finally:
             self._batches -= 1
-            self._show_load()
+            self._metrics.update()
 
     async def _wait_for_pixels(self, pixels: int, gone: asyncio.Future[None]) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -216,7 +217,7 @@ class Admission:
         self.buffered_bytes += size
         if of_client := self._bytes_of_clients.pop(client, 0) + size:
             self._bytes_of_clients[client] = of_client
-        self._metrics.show(body_buffered_bytes=self.buffered_bytes)
+        self._metrics.update()
 
     async def _run_part(self, work: Callable[[], Result], /) -> Result:
         return await self._start_thread(work)[1]
@@ -230,11 +231,14 @@ class Admission:
     def _leave_thread(self, _result: asyncio.Future[Any]) -> None:
         self._in_threads -= 1
 
-    def _show_load(self) -> None:
+    def _load(self) -> dict[str, int]:
         running = min(self.admitted, self._settings.max_concurrency)
-        self._metrics.show(
-            requests_in_flight=running, requests_queued=self.admitted - running, batches_in_flight=self._batches
-        )
+        return {
+            "requests_in_flight": running,
+            "requests_queued": self.admitted - running,
+            "batches_in_flight": self._batches,
+            "body_buffered_bytes": self.buffered_bytes,
+        }
 
     def close(self) -> None:
         """Wait for the work that runs, and drop the work that waits."""

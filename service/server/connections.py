@@ -50,6 +50,7 @@ class ConnectionPool:
         # whose client has done nothing for the longest time is the first.
         self._idle: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}
+        metrics.watch(lambda: {"connections_open": len(self._open)})
 
     def refusal_of(
         self, version: str, url: bytes, headers: list[Header], received_bytes: int, requests_before: int
@@ -79,13 +80,13 @@ class ConnectionPool:
             # The event loop reports the loss of the connection later.
             self.remove(oldest)
         self.set_idle(connection)
-        self.metrics.show(connections_open=len(self._open))
+        self.metrics.update()
 
     def remove(self, connection: Connection) -> None:
         """Count a connection out, if it is not out already."""
         self._open.discard(connection)
         self.set_working(connection)
-        self.metrics.show(connections_open=len(self._open))
+        self.metrics.update()
 
     def set_idle(self, connection: Connection) -> None:
         """Let a connection without a request give way to a new one."""

@@ -176,7 +176,7 @@ def test_metrics_and_labels(rows: list[Row], models_dir: Path) -> None:
     metrics.count(record)
     metrics.observe_micro_batch("/encode", 1, StageTimer())
     metrics.count_closed_connection("evicted")
-    metrics.show(requests_in_flight=1)
+    metrics.watch(lambda: {"requests_in_flight": 1})
     metrics.set_models(cards_of(models_dir), "tiny")
     metrics.show_ready_models(["tiny"], {})
     found: Names = {}

@@ -157,7 +157,6 @@ def test_metrics_answer_when_the_queue_is_full_and_show_it(start: Callable[..., 
     admission = client.app.state.shared.admission
     admission.admitted = 2
     assert client.encode(png).status_code == 429
-    admission._show_load()
     assert value(client, "latentwire_requests_in_flight") == 1
     assert value(client, "latentwire_requests_queued") == 1
     assert (

@@ -212,11 +212,10 @@ class RecordedMetrics(Metrics):
         self.micro_batches: list[tuple[str, int]] = []
         self.stages: list[set[str]] = []
 
-    def show(self, **gauges: int) -> None:
-        if "body_buffered_bytes" in gauges:
-            self.buffered_bytes.append(gauges["body_buffered_bytes"])
-        else:
-            self.load = [gauges[name] for name in ("requests_in_flight", "requests_queued", "batches_in_flight")]
+    def update(self) -> None:
+        gauges = self._current_values()
+        self.load = [gauges[name] for name in ("requests_in_flight", "requests_queued", "batches_in_flight")]
+        self.buffered_bytes.append(gauges["body_buffered_bytes"])
 
     def observe_micro_batch(self, route: str, size: int, timer: StageTimer) -> None:
         self.micro_batches.append((route, size))
@@ -259,7 +258,7 @@ def test_bodies_are_buffered_up_to_a_limit_of_all_together() -> None:
     with suppress(KeyError), admission.reserve("") as budget:
         budget.add(3)
         raise KeyError
-    assert metrics.buffered_bytes == [6, 10, 6, 10, 0, 3, 0]
+    assert metrics.buffered_bytes == [0, 6, 10, 6, 10, 0, 3, 0]
     admission.close()
 
 
