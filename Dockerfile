@@ -25,6 +25,7 @@ RUN /opt/tools/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --whe
  && /opt/tools/bin/pip --python /opt/latentwire/bin/python3 install --no-cache-dir --no-compile \
       --no-deps --no-index --find-links dist latentwire
 COPY service /opt/latentwire/programs/service
+COPY deploy/healthcheck.py /opt/latentwire/programs/
 # Compiled files that hold no time, and are taken without a look at their sources, which nobody can change.
 RUN PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/latentwire
 
@@ -90,7 +91,7 @@ ENV PATH=/opt/latentwire/bin:$PATH \
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python3", "-m", "service.healthcheck"]
+    CMD ["python3", "-m", "healthcheck"]
 ENTRYPOINT ["python3", "-m", "service"]
 
 FROM base AS sender

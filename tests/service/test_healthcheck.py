@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service import healthcheck
+from deploy import healthcheck
 from service.settings import read_settings
 
 

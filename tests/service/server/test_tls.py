@@ -27,7 +27,7 @@ def test_https_is_spoken_with_a_certificate(
     assert server.client.get("/livez").json() == {"status": "alive"}
     monkeypatch.setenv("LATENTWIRE_PORT", str(server.address[1]))
     monkeypatch.setenv("LATENTWIRE_TLS_CERTIFICATE", str(certificate))
-    probed = subprocess.run([sys.executable, "-m", "service.healthcheck"], cwd=ROOT, check=False)
+    probed = subprocess.run([sys.executable, "deploy/healthcheck.py"], cwd=ROOT, check=False)
     assert probed.returncode == 0
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{server.address[1]}/livez", timeout=PATIENCE_S)

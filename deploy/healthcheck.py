@@ -1,4 +1,4 @@
-"""`python -m service.healthcheck`: exits with 0 if the service on this host is ready, with 1 and a sentence if not.
+"""`python deploy/healthcheck.py`: exits with 0 if the service on this host is ready, with 1 and a sentence if not.
 
 This is the health check of the container images. It needs only Python's standard library. It finds the service by the
 variables that the service reads, and by its flags: those given to this program, or those of the first process of the
