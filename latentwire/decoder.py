@@ -14,7 +14,7 @@ from latentwire.errors import GoldenMismatch, InvalidCode, InvalidVector
 from latentwire.format import lossless
 from latentwire.format.bitstream import read_bitstream
 from latentwire.format.chunk_coder import ChunkCoder
-from latentwire.format.container import Frame
+from latentwire.format.container import Frame, PackedImages
 from latentwire.format.container_reader import read_frames
 from latentwire.imaging import image
 from latentwire.model.card import ModelCard, check_fingerprint, load_card
@@ -138,6 +138,10 @@ class Decoder:
                 raise frame.damaged(str(error)) from error
             done += len(coded)
             yield pixels
+
+    def open_frame(self, frame: Frame, _max_pixels: int) -> Iterator[PackedImages]:
+        """Yield the images of one chunk of a container of this model, together, to decode them as `decode_frame`."""
+        yield PackedImages(len(frame.body), 0, self.decode_frame(frame))
 
     def decode_symbols(self, symbols: npt.NDArray[np.int64]) -> image.Pixels:
         """Decode symbols, int64 (N, code size), to uint8 (N, H, W, C) pixels.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from latentwire.any_size.entropy_model import EntropyModel
 from latentwire.errors import (
     ImageMismatch,
-    InvalidCode,
+    InvalidVector,
     ModelError,
     ModelMismatch,
     ModelNotReady,
@@ -193,7 +193,7 @@ class Registry:
         """
         name = self.default if name is None else name
         if name in self._senders:
-            raise ImageMismatch(f"model '{name}' takes images of any size, one by one; send each to /encode")
+            raise ImageMismatch(f"model '{name}' takes images of any size; it has no guard")
         return self._ready(name, self._guards)
 
     def any_size_sender(self, name: str | None) -> "AnySizeSender | None":
@@ -346,15 +346,13 @@ def _find(name: str, models: Mapping[str, Found], broken: Mapping[str, str]) -> 
 
 
 def vector_decoder(decoder: "Decoder | AnySizeDecoder") -> "Decoder":
-    """Return the decoder of a vector model, which alone decodes containers and vectors.
+    """Return the decoder of a vector model, which alone decodes vectors.
 
     Raises:
-        InvalidCode: it is that of a model for images of any size.
+        InvalidVector: it is that of a model for images of any size.
     """
     if isinstance(decoder.card, AnySizeCard):
-        raise InvalidCode(
-            f"model '{decoder.card.name}' decodes bitstreams of images of any size, one by one; send each to /decode"
-        )
+        raise InvalidVector(f"model '{decoder.card.name}' takes bitstreams; it has no code of fixed length")
     return decoder
 
 

@@ -243,7 +243,7 @@ class Sender:
             for indices in image.slices(np.arange(len(batch)), guard.card.image):
                 some = [batch[index] for index in indices]
                 pixels, fittings = np.stack([read.pixels for read in some]), [read.fitting for read in some]
-                guarded = guard.encode_chunk(pixels, on_ood, verify, fittings)
+                guarded = guard.encode_chunk(pixels, on_ood, verify, fittings, writer.images)
                 ood.update({writer.images + index: finding for index, finding in guarded.ood_images.items()})
                 parts.append(writer.add(guarded.chunk))
         return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, guard.card.full_name, ood, fitted)

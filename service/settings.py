@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from latentwire.cpus import usable_cpus
 from latentwire.imaging.formats import DEFAULT_FORMATS, FORMATS, parse_formats
-from latentwire.imaging.reader import DEFAULT_MAX_PIXELS, ImageReader
+from latentwire.imaging.reader import DEFAULT_MAX_PIXELS, AnySizeReader, ImageReader
 from latentwire.model.card import ImageShape
 from latentwire.options import Background, Fit, OnOod
 from service.errors import StartupRefused
@@ -222,6 +222,10 @@ class Settings(BaseSettings):
     def image_reader(self, shape: ImageShape, fit: Fit, background: Background) -> ImageReader:
         """Return a reader of images for a model, within the bounds of these settings."""
         return ImageReader(shape, fit, background, self.max_image_pixels, parse_formats(self.image_formats))
+
+    def any_size_reader(self, background: Background) -> AnySizeReader:
+        """Return a reader of images of any size, within the bounds of these settings."""
+        return AnySizeReader(background, self.max_image_pixels, parse_formats(self.image_formats))
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:

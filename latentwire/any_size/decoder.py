@@ -30,7 +30,7 @@ from latentwire.format.any_size import (
 from latentwire.format.any_size_container import read_payloads
 from latentwire.format.any_size_lossless import read_lossless_header, read_pixels
 from latentwire.format.bitstream import read_bitstream, read_damaged_bitstream
-from latentwire.format.container import Frame
+from latentwire.format.container import Frame, PackedImages
 from latentwire.format.container_reader import read_frames
 from latentwire.format.lossless import is_lossless
 from latentwire.imaging import image
@@ -311,11 +311,41 @@ class AnySizeDecoder:
         Raises:
             DamagedChunk: the chunk is damaged, or an image has more pixels.
         """
-        for payload in read_payloads(frame):
+        try:
+            for packed in self.open_frame(frame, max_pixels):
+                yield from (pixels[0] for pixels in packed.decoding)
+        except ImageTooLarge as error:
+            raise frame.damaged(str(error)) from error
+
+    def open_frame(self, frame: Frame, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[PackedImages]:
+        """Read the headers of the images in one chunk of a container of this model.
+
+        Args:
+            frame: the chunk.
+            max_pixels: of one image, as in `decode_raw`.
+
+        Yields:
+            Each image by itself.
+
+        Raises:
+            DamagedChunk: the chunk is damaged; decoding raises this as well.
+            ImageTooLarge: an image claims more pixels.
+        """
+
+        def decode(number: int, payload: bytes) -> Iterator[image.Pixels]:
             try:
-                yield self.decode_raw(payload, max_pixels)
-            except (InvalidCode, ImageTooLarge) as error:
-                raise frame.damaged(str(error)) from error
+                yield self.decode_raw(payload, max_pixels)[None]
+            except InvalidCode as error:
+                raise frame.damaged(f"image {number:,}: {error}") from error
+
+        for number, payload in enumerate(read_payloads(frame), frame.first):
+            try:
+                header = self.header_of(payload, max_pixels)
+            except InvalidCode as error:
+                raise frame.damaged(f"image {number:,}: {error}") from error
+            except ImageTooLarge as error:
+                raise ImageTooLarge(f"image {number:,}: {error}") from error
+            yield PackedImages(len(payload), header.height * header.width, decode(number, payload))
 
     def check_fingerprint(self, fingerprint: bytes) -> None:
         """Check that this model made a bitstream.

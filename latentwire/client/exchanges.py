@@ -123,6 +123,8 @@ class Protocol:
         if len(group.images) > 1 and grouper.batches:
             try:
                 found[:] = yield from self._encode_batch(group.images, query)
+                # Where no model is named, the first image decides for all of a batch.
+                grouper.batches = "model" in query or any(one is not None and one.code for one in found)
             except CodecError as error:
                 if error.status not in _FAULTS_OF_IMAGES:
                     raise
@@ -254,4 +256,5 @@ def may_batch(options: EncodeOptions) -> bool:
 
 
 def _is_plain(encoded: Encoded) -> bool:
-    return encoded.sent_as == "code" and encoded.ood is None and encoded.doubt is None
+    is_of_vector = encoded.code is not None
+    return is_of_vector and encoded.sent_as == "code" and encoded.ood is None and encoded.doubt is None

@@ -37,13 +37,15 @@ class _Code:
     sent_as: str
     fitted: Fitted | None
     quality: float | None = None
+    # Of an image in a batch of any size.
+    shape: tuple[int, int, int] | None = None
 
 
 @dataclass(kw_only=True)
 class _Model:
     model: str
     model_id: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] | None
 
 
 @dataclass(kw_only=True)
@@ -183,11 +185,13 @@ def _model_of(response: httpx.Response) -> tuple[str, str]:
 
 
 def _encoded(code: _Code, model: _Model) -> Encoded:
+    if (shape := code.shape or model.shape) is None:
+        raise ValueError("an image without a shape")
     return Encoded(
         bitstream=b64decode(code.bitstream),
         model=model.model,
         model_id=model.model_id,
-        shape=model.shape,
+        shape=shape,
         code=code.code,
         payload_bytes=code.payload_bytes,
         bpp=code.bpp,

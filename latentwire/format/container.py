@@ -5,7 +5,7 @@ A container is a header, chunks, and an end mark with the number of images. `con
 caller moves, so that containers stream through files, sockets and threads alike, with one chunk in memory at a time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -51,6 +51,20 @@ class Frame(NamedTuple):
         last = self.first + self.images - 1
         sentence = f"chunk {self.number}, with the images {self.first:,} to {last:,}, is damaged: {why}"
         return DamagedChunk(sentence, self.number, self.first, self.images)
+
+
+class PackedImages(NamedTuple):
+    """Images of a container that are not decoded yet.
+
+    Attributes:
+        size: the bytes that they take.
+        pixels: width × height of the only image, of any size; 0 for images of a vector model.
+        decoding: gives the images, uint8 (N, H, W, C), a few at a time.
+    """
+
+    size: int
+    pixels: int
+    decoding: Iterator[npt.NDArray[np.uint8]]
 
 
 class Chunk(NamedTuple):

@@ -72,20 +72,26 @@ def fit_array(array: Pixels, reader: ImageReader | AnySizeReader) -> FittedImage
     return reader.read_picture(to_picture(pixels))
 
 
-def check_arrays(found: tuple[int, ...], reader: ImageReader) -> None:
+def check_arrays(found: tuple[int, ...], reader: ImageReader | AnySizeReader) -> None:
     """Check that `fit_arrays` takes arrays of images of this height, width and number of channels.
 
     Raises:
         ImageTooLarge: the images have more than `MAX_ARRAY_PIXELS`, or more than the reader's limit.
-        ImageMismatch: the images do not fit, under `strict`, or have another number of channels.
+        ImageMismatch: the images do not fit, under `strict`, or have another number of channels; or, for a model that
+            takes any size, other than 1 to 4 channels, or no pixels.
     """
-    height, width, _ = found
+    height, width, channels = found
     if height * width > (max_pixels := min(reader.max_pixels, MAX_ARRAY_PIXELS)):
         raise ImageTooLarge(
             f"the images have {width} × {height} pixels; at most {max_pixels:,} are allowed in an array "
             "(--max-image-pixels); send larger images as files"
         )
-    _check_convertible(found, reader)
+    if isinstance(reader, ImageReader):
+        _check_convertible(found, reader)
+    elif not (height and width and 1 <= channels <= 4):
+        raise ImageMismatch(
+            f"the images are {width} × {height} with {channels} channels; images have 1 to 4, and pixels"
+        )
 
 
 def fit_arrays(pixels: Pixels, reader: ImageReader) -> FittedImages:

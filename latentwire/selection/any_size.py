@@ -26,6 +26,7 @@ def encode_any_size(
     target_bytes: int | None = None,
     min_psnr_db: float | None = None,
     may_scale_down: bool = False,
+    measure: bool = True,
     otherwise: GuardedImage | TargetMissed | None = None,
 ) -> GuardedImage:
     """Encode one image of any size; see `AnySizeSender.encode` for what is raised.
@@ -38,36 +39,35 @@ def encode_any_size(
         target_bytes: of the bitstream.
         min_psnr_db: of the reconstruction.
         may_scale_down: whether an image that no quality makes small enough for `target_bytes` is scaled down for it.
+        measure: decode the result for its errors, if there is a decoder.
         otherwise: what the vector models have made of it, which is returned or raised if this model's result is no
             better. Such an image is small, and is not scaled down.
     """
     if otherwise is not None:
         may_scale_down = False
     try:
-        guarded = _encode(sender, image, framing, quality, target_bytes, min_psnr_db, may_scale_down=may_scale_down)
+        if may_scale_down and target_bytes is not None:
+            image, sent = _encode_scaled(sender, image, framing, target_bytes, measure=measure)
+        else:
+            sent = sender.encode(
+                image.pixels,
+                framing,
+                quality=quality,
+                target_bytes=target_bytes,
+                min_psnr_db=min_psnr_db,
+                measure=measure,
+            )
     except TargetMissed as error:
         if isinstance(otherwise, GuardedImage):
             return otherwise
         raise (error if otherwise is None else otherwise) from error
+    guarded = _guarded(sender, image, sent)
     if isinstance(otherwise, GuardedImage):
         return min(otherwise, guarded, key=lambda one: len(one.encoded.payload))
     return guarded
 
 
-def _encode(
-    sender: AnySizeSender,
-    image: FittedImage,
-    framing: Framing,
-    quality: float | None,
-    target_bytes: int | None,
-    min_psnr_db: float | None,
-    *,
-    may_scale_down: bool,
-) -> GuardedImage:
-    if may_scale_down and target_bytes is not None:
-        image, sent = _encode_scaled(sender, image, framing, target_bytes)
-    else:
-        sent = sender.encode(image.pixels, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db)
+def _guarded(sender: AnySizeSender, image: FittedImage, sent: Sent) -> GuardedImage:
     encoded = EncodedImage(np.empty(0, np.float32), sent.payload, sent.bitstream, sent.ideal_bits)
     errors = sent.errors
     height, width, channels = image.pixels.shape
@@ -86,14 +86,14 @@ def _encode(
 
 
 def _encode_scaled(
-    sender: AnySizeSender, image: FittedImage, framing: Framing, target_bytes: int
+    sender: AnySizeSender, image: FittedImage, framing: Framing, target_bytes: int, *, measure: bool
 ) -> tuple[FittedImage, Sent]:
     """Encode an image within `target_bytes`: as it is, or else scaled down; raise `TargetMissed` if nothing fits."""
     height, width, _ = image.pixels.shape
     pixels, wanted = height * width, target_bytes * USUAL_PIXELS_A_BYTE
     if pixels <= target_bytes * MOST_PIXELS_A_BYTE:
         try:
-            return image, sender.encode(image.pixels, framing, target_bytes=target_bytes)
+            return image, sender.encode(image.pixels, framing, target_bytes=target_bytes, measure=measure)
         except TargetMissed:
             wanted = min(wanted, pixels // 2)
     elif (exact := sender.encode_lossless(image.pixels, target_bytes, framing)) is not None:
@@ -104,7 +104,7 @@ def _encode_scaled(
         picture = to_picture(image.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
         scaled = np.atleast_3d(np.asarray(picture))
         try:
-            sent = sender.encode(scaled, framing, target_bytes=target_bytes)
+            sent = sender.encode(scaled, framing, target_bytes=target_bytes, measure=measure)
         except TargetMissed:
             if size == (1, 1):
                 raise

@@ -221,6 +221,7 @@ class Guard:
         on_ood: OnOod = "fallback",
         verify: Verify = "latent",
         fittings: Sequence[Fitting | None] = (),
+        first: int | None = None,
     ) -> GuardedChunk:
         """Encode images for a container; see `image.slices` for how many.
 
@@ -230,6 +231,7 @@ class Guard:
             verify: `reconstruction` scores the images as `encode` does, if the guard has a decoder. `latent` scores
                 them as an encoder alone does, which takes a fraction of the time.
             fittings: how each image was changed before, for the sentences; empty if none was.
+            first: number of the first image in the container, so that an error names the image; None to name none.
 
         Raises:
             OutOfDistribution: an image is out-of-distribution, under `refuse`.
@@ -242,20 +244,30 @@ class Guard:
         except (UncodableImage, InvalidCode) as error:
             if len(pixels) > 1:
                 return GuardedChunk.join(
-                    self.encode_chunk(item[None], on_ood, verify, fittings[index : index + 1])
+                    self.encode_chunk(
+                        item[None],
+                        on_ood,
+                        verify,
+                        fittings[index : index + 1],
+                        None if first is None else first + index,
+                    )
                     for index, item in enumerate(pixels)
                 )
             finding = OodFinding((), str(error)).after(fittings[0] if fittings else None)
             if on_ood == "warn":
-                raise UncodableImage(finding.sentence) from error
+                raise UncodableImage(f"{_named(first)}{finding.sentence}") from error
             symbols = np.empty((1, self.card.code_size), np.int64)
-            return self._assemble_chunk(pixels, symbols, {0: finding}, on_ood)
+            return self._assemble_chunk(pixels, symbols, {0: finding}, on_ood, first)
         errors = None if reconstructions is None else absolute_errors(pixels, reconstructions)
         scores = self._score(pixels, self._encoder.ideal_bits(symbols).tolist(), errors)
         findings = self._find_ood(scores)
         if fittings:
             findings = {index: finding.after(fittings[index]) for index, finding in findings.items()}
-        return self._assemble_chunk(pixels, symbols, findings, on_ood)
+        return self._assemble_chunk(pixels, symbols, findings, on_ood, first)
+
+    def latents(self, pixels: image.Pixels) -> image.Floats:
+        """Return the latent vectors before quantization, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
+        return self._encoder.y(pixels)
 
     def open_container(self, announced: int = 0) -> ContainerWriter:
         """Begin a container for the chunks of `encode_chunk`; `announced` is the number of images, 0 if unknown."""
@@ -297,12 +309,18 @@ class Guard:
         return {index: describe(tuple(beyond)) for index, beyond in sorted(exceeded.items())}
 
     def _assemble_chunk(
-        self, pixels: image.Pixels, symbols: Symbols, ood_images: Mapping[int, OodFinding], on_ood: OnOod
+        self,
+        pixels: image.Pixels,
+        symbols: Symbols,
+        ood_images: Mapping[int, OodFinding],
+        on_ood: OnOod,
+        first: int | None,
     ) -> GuardedChunk:
         if not ood_images or on_ood == "warn":
             return GuardedChunk(Chunk(symbols), ood_images)
         if on_ood == "refuse":
-            raise _refusal(next(iter(ood_images.values())))
+            index, finding = next(iter(ood_images.items()))
+            raise _refusal(finding, _named(first, index))
         coded: npt.NDArray[np.bool_] = np.ones(len(pixels), np.bool_)
         coded[list(ood_images)] = False
         payloads = {index: lossless.write_payload(pixels[index])[len(lossless.MARKER) :] for index in ood_images}
@@ -325,5 +343,9 @@ def _figures(exceeded: tuple[LimitExceeded, ...]) -> str:
     return ", ".join(f"{item.score} {item.value:.4g} (limit {item.limit:.4g})" for item in exceeded)
 
 
-def _refusal(ood: OodFinding) -> OutOfDistribution:
-    return OutOfDistribution(f"{ood.sentence}; on_ood=fallback sends it losslessly")
+def _named(first: int | None, index: int = 0) -> str:
+    return "" if first is None else f"image {first + index:,}: "
+
+
+def _refusal(ood: OodFinding, which: str = "") -> OutOfDistribution:
+    return OutOfDistribution(f"{which}{ood.sentence}; on_ood=fallback sends it losslessly")

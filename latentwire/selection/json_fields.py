@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from latentwire.selection.assessment import GuardedImage, OodFinding
 
 
-def model_fields(card: ModelCard | AnySizeCard, shape: tuple[int, ...]) -> dict[str, Any]:
+def model_fields(card: ModelCard | AnySizeCard, shape: tuple[int, ...] | None) -> dict[str, Any]:
     """Return the fields that name a model and the shape of its images, or of one image of any size."""
     return {"model": card.name, "model_id": card.model_id, "shape": shape}
 
@@ -44,16 +44,23 @@ def code_fields(guarded: "GuardedImage") -> dict[str, Any]:
 class JsonImageList:
     """Writes `{"model", "model_id", "shape", "images": [...]}` entry by entry."""
 
-    def __init__(self, card: ModelCard) -> None:
-        self._separator = ""
-        self.header = (json.dumps(model_fields(card, card.image.as_tuple()))[:-1] + ', "images": [').encode()
+    def __init__(self, card: ModelCard | AnySizeCard, shape: tuple[int, ...] | None) -> None:
+        """Begin a list of images of a model, of one shape, or of several if it is None."""
+        self._separator = b""
+        self.header = (json.dumps(model_fields(card, shape))[:-1] + ', "images": [').encode()
         self.trailer = b"]}"
 
-    def add(self, entry: dict[str, Any] | str) -> bytes:
+    def add(self, entry: dict[str, Any]) -> bytes:
         """Return the bytes of the next entry."""
-        written = self._separator + json.dumps(entry, ensure_ascii=False)
-        self._separator = ",\n"
-        return written.encode()
+        return self._next(json.dumps(entry, ensure_ascii=False).encode())
+
+    def add_file(self, file: bytes) -> bytes:
+        """Return the bytes of the next entry, which is a file in base64."""
+        return self._next(b'"' + base64.b64encode(file) + b'"')
+
+    def _next(self, entry: bytes) -> bytes:
+        entry, self._separator = self._separator + entry, b",\n"
+        return entry
 
 
 def _finding_fields(finding: "OodFinding") -> dict[str, Any]:

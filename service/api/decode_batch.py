@@ -3,7 +3,6 @@
 The steps of a request, in the order of this file: parse, admit, decode, respond.
 """
 
-import base64
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from starlette.types import Receive, Scope, Send
 
-from latentwire.errors import BatchTooLarge
+from latentwire.errors import BatchTooLarge, NotAcceptable
 from latentwire.format.npy import npy_header
 from latentwire.imaging import image
 from latentwire.selection.json_fields import JsonImageList
 from service.api.bodies.code_sources import CodeSource, open_code_source
 from service.api.bodies.streams import BatchExchange, admit_batch
 from service.api.state import state_of
-from service.http.headers import parse_content_headers
+from service.http.headers import ContentHeaders, parse_content_headers
 from service.http.media_types import JSON, NPY
 from service.http.negotiation import negotiate
 from service.http.query import parse_query
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from latentwire.any_size.decoder import AnySizeDecoder
     from latentwire.decoder import Decoder
     from latentwire.model.card import ModelCard
-    from latentwire.registry import ComponentSet
+    from latentwire.registry import AnyCard, ComponentSet
 
 PARAMETERS = frozenset({"model"})
 
@@ -64,11 +63,14 @@ async def decode_batch(scope: Scope, receive: Receive, send: Send) -> None:
                 "bytes that may be buffered to count them; send it in parts"
             )
         card = codes.decoder.card
+        if card.kind == "any-size":
+            response_type = _type_for_any_size(headers)
         images = IMAGE_WRITERS[response_type](card, codes.count)
         exchange.prepare(response_type, card.full_name, length=images.length)
         await exchange.write(images.header)
         while True:
-            while (decoded := await exchange.run_part(partial(_decode_part, codes, images))) is not None:
+            decode_part = partial(_decode_part, codes, images)
+            while (decoded := await exchange.run_part(decode_part, codes.next_pixels)) is not None:
                 await exchange.write(decoded)
             if not await _feed_next(codes, exchange):
                 break
@@ -90,18 +92,26 @@ def _decode_part(codes: CodeSource, images: _ImageWriter) -> bytes | None:
     return None if pixels is None else images.add(pixels)
 
 
-def _array_writer(card: "ModelCard", count: int) -> _ImageWriter:
-    header = npy_header(np.uint8, (count, *card.image.as_tuple()))
-    length = len(header) + count * card.image.pixels * card.image.channels
+def _type_for_any_size(headers: ContentHeaders) -> str:
+    try:
+        return negotiate(headers.accept.decode("latin-1"), (JSON,))
+    except NotAcceptable:
+        raise NotAcceptable(f"images of any size are no array; ask for 'Accept: {JSON}'") from None
+
+
+def _array_writer(card: "AnyCard", count: int) -> _ImageWriter:
+    shape = cast("ModelCard", card).image
+    header = npy_header(np.uint8, (count, *shape.as_tuple()))
+    length = len(header) + count * shape.pixels * shape.channels
     return _ImageWriter(header, lambda pixels: pixels.tobytes(), b"", length)
 
 
-def _json_writer(card: "ModelCard", _count: int) -> _ImageWriter:
+def _json_writer(card: "AnyCard", _count: int) -> _ImageWriter:
     """Return the writer of images as PNG files in base64."""
-    entries = JsonImageList(card)
+    entries = JsonImageList(card, card.image.as_tuple() if card.kind == "vector" else None)
 
     def add(pixels: image.Pixels) -> bytes:
-        return b"".join(entries.add(base64.b64encode(image.write_png(one)).decode()) for one in pixels)
+        return b"".join(entries.add_file(image.write_png(one)) for one in pixels)
 
     return _ImageWriter(entries.header, add, entries.trailer, None)
 

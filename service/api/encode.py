@@ -4,7 +4,7 @@ The steps of a request, in the order of this file: parse, admit, batch, encode, 
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -30,7 +30,7 @@ from latentwire.selection.json_fields import code_fields
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
 from service.api.encode_any_size import ForAnySize, find_any_size
-from service.api.encode_options import PARAMETERS, EncodeOptions, parse_encode_options
+from service.api.encode_options import PARAMETERS, EncodeOptions, Models, choose_models, parse_encode_options
 from service.api.state import state_of
 from service.http.headers import client_of, parse_content_headers
 from service.http.media_types import FORM, JSON, OCTETS
@@ -43,7 +43,6 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from latentwire.any_size.sender import AnySizeSender
     from latentwire.encoder import EncodedImage
-    from latentwire.registry import Registry
     from latentwire.selection.assessment import GuardedImage
     from latentwire.selection.guard import Guard
     from latentwire.selection.ladder import Ladder
@@ -62,22 +61,6 @@ class _RequestSpec(NamedTuple):
     body_type: str
 
 
-class _Models(NamedTuple):
-    """The models for a request.
-
-    Attributes:
-        guard: of the first vector model; None if only a model for images of any size may encode the image.
-        ladder: of the vector models that it is chosen from.
-        above: returns those above it, if it is left open.
-        any_size: returns the model for images of any size that may take what no vector model is for, if there is one.
-    """
-
-    guard: "Guard | None"
-    ladder: "Ladder | None"
-    above: "Callable[[Guard], list[Guard]] | None"
-    any_size: "Callable[[], AnySizeSender | None]"
-
-
 class _Encoded(NamedTuple):
     """The result for one request; `content` is the response body."""
 
@@ -93,7 +76,7 @@ async def encode(scope: Scope, receive: Receive, send: Send) -> None:
     settings = state.settings
     headers = parse_content_headers(scope)
     spec = _parse(scope["query_string"], headers.accept, headers.content_type, settings.on_ood, settings.verifies)
-    models = _choose_models(state.registry, spec.options, settings)
+    models = choose_models(state.registry, spec.options, settings)
     work = partial(_encode_images, spec, headers.content_type, models, settings)
     with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
@@ -128,19 +111,6 @@ def _parse(query: bytes, accept: bytes, content_type: bytes, on_ood: OnOod, has_
     return _RequestSpec(options, response_type, body_type)
 
 
-def _choose_models(registry: "Registry", options: EncodeOptions, settings: Settings) -> _Models:
-    any_size = partial(registry.any_size_sender, options.model)
-    is_any_size = options.quality is not None or registry.default == registry.default_any_size
-    if (options.model is not None or is_any_size) and any_size() is not None:
-        options.check_for_any_size(has_decoder=settings.verifies)
-        return _Models(None, None, None, any_size)
-    options.check_for_vector()
-    # A raw payload does not name its model.
-    is_open = options.model is None and options.framing == "full"
-    ladder = registry.ladder() if options.has_target else None
-    return _Models(registry.guard(options.model), ladder, registry.above if is_open else None, any_size)
-
-
 def _has_predictable_cost(spec: _RequestSpec, guard: "Guard | None", body: bytes) -> bool:
     """Whether encoding takes about as long as for other requests with this spec, so that it may run inline."""
     if guard is None or spec.body_type == FORM or spec.options.fit != "strict" or spec.options.has_target:
@@ -151,7 +121,7 @@ def _has_predictable_cost(spec: _RequestSpec, guard: "Guard | None", body: bytes
 def _encode_images(
     spec: _RequestSpec,
     content_type: bytes,
-    models: _Models,
+    models: Models,
     settings: Settings,
     bodies: Sequence[bytes],
 ) -> list[_Encoded | Exception]:
@@ -166,7 +136,7 @@ def _encode_images(
 def _read_image(
     spec: _RequestSpec,
     content_type: bytes,
-    models: _Models,
+    models: Models,
     settings: Settings,
     reader: ImageReader | None,
     body: bytes,
@@ -186,7 +156,7 @@ def _read_image(
 
 
 def _encode_pixels(
-    spec: _RequestSpec, models: _Models, images: list[tuple[int, FittedImage]]
+    spec: _RequestSpec, models: Models, images: list[tuple[int, FittedImage]]
 ) -> Iterable[_Encoded | Exception]:
     """Encode all images by one run of each graph; or each by itself, where the model depends on the image."""
     options = spec.options
@@ -210,7 +180,7 @@ def _encode_pixels(
 
 
 def _or_any_size(
-    options: EncodeOptions, models: _Models, file_bytes: int, read: FittedImage, result: "GuardedImage | TargetMissed"
+    options: EncodeOptions, models: Models, file_bytes: int, read: FittedImage, result: "GuardedImage | TargetMissed"
 ) -> ForAnySize | None:
     """Return what a model for images of any size may do better, if one may be used."""
     is_measured = options.min_psnr_db is None or cast("Guard", models.guard).has_decoder
@@ -224,7 +194,8 @@ def _or_any_size(
 
 
 def _encode_any_size(spec: _RequestSpec, image: ForAnySize) -> _Encoded:
-    return _respond(spec, image.file_bytes, image.encode(spec.options))
+    guarded = spec.options.encode_any_size(image.sender, image.read(), otherwise=image.otherwise)
+    return _respond(spec, image.file_bytes, guarded)
 
 
 def _respond(spec: _RequestSpec, file_bytes: int, guarded: "GuardedImage") -> _Encoded:

@@ -5,8 +5,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from latentwire.imaging.fitting import FittedImage
-from latentwire.imaging.formats import parse_formats
-from latentwire.imaging.reader import AnySizeReader
 from service.api.encode_options import EncodeOptions
 from service.settings import Settings
 
@@ -41,25 +39,6 @@ class ForAnySize(Exception):
         self.read = read
         self.otherwise = otherwise
 
-    def encode(self, options: EncodeOptions) -> "GuardedImage":
-        """Return what is sent of the image.
-
-        Raises:
-            ImageError: the image cannot be read or encoded, or misses its target.
-        """
-        from latentwire.selection.any_size import encode_any_size  # a receiver must not load this code
-
-        return encode_any_size(
-            self.sender,
-            self.read(),
-            options.framing,
-            quality=options.quality,
-            target_bytes=options.target_bytes,
-            min_psnr_db=options.min_psnr_db,
-            may_scale_down=options.may_scale_down,
-            otherwise=self.otherwise,
-        )
-
 
 def find_any_size(sender: "AnySizeSender", options: EncodeOptions, settings: Settings, file: bytes) -> ForAnySize:
     """Look at the header of an image file.
@@ -69,5 +48,5 @@ def find_any_size(sender: "AnySizeSender", options: EncodeOptions, settings: Set
         InvalidParameter: a model for images of any size has no such option.
     """
     options.check_for_any_size(has_decoder=settings.verifies)
-    reader = AnySizeReader(options.background, settings.max_image_pixels, parse_formats(settings.image_formats))
+    reader = settings.any_size_reader(options.background)
     return ForAnySize(sender, len(file), reader.pixels_of(file), partial(reader.read, file))

@@ -1,15 +1,29 @@
-"""The query parameters of `/encode` -> the options that they express, checked."""
+"""The query parameters of `/encode` -> the options that they express, checked, and the models for them."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from latentwire.errors import InvalidParameter
+from latentwire.errors import InvalidParameter, TargetMissed
+from latentwire.imaging.fitting import FittedImage
 from latentwire.options import BACKGROUNDS, FITS, FRAMINGS, ON_OOD, VERIFY, Background, Fit, Framing, OnOod, Verify
 from service.http.query import parse_choice, parse_number, parse_positive_integer
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from latentwire.any_size.sender import AnySizeSender
+    from latentwire.registry import Registry
+    from latentwire.selection.assessment import GuardedImage
+    from latentwire.selection.guard import Guard
+    from latentwire.selection.ladder import Ladder
 
 PARAMETERS = frozenset(
     {"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr", "quality"}
 )
+
+# A container has no place for other framings, and a batch no limit of its own.
+BATCH_PARAMETERS = PARAMETERS - {"framing", "max_mse"} | {"verify"}
 
 
 class EncodeOptions(NamedTuple):
@@ -36,6 +50,29 @@ class EncodeOptions(NamedTuple):
         """Whether the default model for images of any size may take an image that no vector model is for."""
         return self.model is None and self.framing == "full" and self.fit == "strict" and self.max_mse is None
 
+    def encode_any_size(
+        self,
+        sender: "AnySizeSender",
+        image: FittedImage,
+        *,
+        measure: bool = True,
+        otherwise: "GuardedImage | TargetMissed | None" = None,
+    ) -> "GuardedImage":
+        """Return what a model for images of any size makes of an image; see `encode_any_size` of the library."""
+        from latentwire.selection.any_size import encode_any_size  # a receiver must not load this code
+
+        return encode_any_size(
+            sender,
+            image,
+            self.framing,
+            quality=self.quality,
+            target_bytes=self.target_bytes,
+            min_psnr_db=self.min_psnr_db,
+            may_scale_down=self.may_scale_down,
+            measure=measure,
+            otherwise=otherwise,
+        )
+
     def check_for_vector(self) -> None:
         """Raise `InvalidParameter` if a vector model has no such option."""
         target = "target_bytes" if self.target_bytes is not None else "min_psnr"
@@ -43,6 +80,14 @@ class EncodeOptions(NamedTuple):
             raise InvalidParameter("quality is for models for images of any size; leave it out, or name such a model")
         if self.has_target and self.model is not None:
             raise InvalidParameter(f"{target} chooses the model for the image; leave out model, or {target}")
+
+    def check_for_vector_batch(self) -> None:
+        """Raise `InvalidParameter` if a batch for a vector model has no such option."""
+        if self.has_target:
+            raise InvalidParameter(
+                "a batch has one vector model, and a target chooses one for each image; send each image to /encode, or "
+                "name a model for images of any size"
+            )
 
     def check_for_any_size(self, *, has_decoder: bool) -> None:
         """Raise `InvalidParameter` if a model for images of any size has no such option."""
@@ -96,3 +141,39 @@ def parse_verify(value: str, *, has_decoder: bool) -> Verify:
             "verify=reconstruction needs the decoder; start this sender with --verify-reconstruction"
         )
     return verify
+
+
+class Models(NamedTuple):
+    """The models for a request.
+
+    Attributes:
+        guard: of the first vector model; None if only a model for images of any size may encode the image.
+        ladder: of the vector models that it is chosen from.
+        above: returns those above it, if it is left open.
+        any_size: returns the model for images of any size that may take what no vector model is for, if there is one.
+    """
+
+    guard: "Guard | None"
+    ladder: "Ladder | None"
+    above: "Callable[[Guard], list[Guard]] | None"
+    any_size: "Callable[[], AnySizeSender | None]"
+
+
+def choose_models(registry: "Registry", options: EncodeOptions, settings: Settings) -> Models:
+    """Return the models that may encode what a request with these options sends.
+
+    Raises:
+        InvalidParameter: a model of this kind has no such option.
+        UnknownModel: no model has the name that the request gives.
+        ModelNotReady: the model cannot be used.
+    """
+    any_size = partial(registry.any_size_sender, options.model)
+    is_any_size = options.quality is not None or registry.default == registry.default_any_size
+    if (options.model is not None or is_any_size) and any_size() is not None:
+        options.check_for_any_size(has_decoder=settings.verifies)
+        return Models(None, None, None, any_size)
+    options.check_for_vector()
+    # A raw payload does not name its model.
+    is_open = options.model is None and options.framing == "full"
+    ladder = registry.ladder() if options.has_target else None
+    return Models(registry.guard(options.model), ladder, registry.above if is_open else None, any_size)

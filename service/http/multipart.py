@@ -85,6 +85,11 @@ class FileForm:
             message = f"the body is not a well-formed multipart/form-data form; {self._advice}"
             raise InvalidMultipart(message) from error
 
+    @property
+    def next_file(self) -> bytes | None:
+        """What `take` returns next."""
+        return self._files[0] if self._files else None
+
     def take(self) -> bytes | None:
         """Return the content of the next file, or None if none is complete."""
         return self._files.popleft() if self._files else None

@@ -34,8 +34,11 @@ MAX_SMALL_PIXELS = 1 << 20
 class RunPart(Protocol):
     """Runs one part of a batch's work."""
 
-    async def __call__(self, work: Callable[[], Result], /) -> Result:
-        """Run blocking work in a thread, and return its result."""
+    async def __call__(self, work: Callable[[], Result], pixels: int, gone: asyncio.Future[None] | None, /) -> Result:
+        """Run blocking work in a thread, and return its result.
+
+        Work on a large image waits for its turn, and ends early once `gone`, that the client has gone, is done.
+        """
 
 
 class Admission:
@@ -129,10 +132,20 @@ class Admission:
         self._check_capacity()
         self.admitted += 1
         self._metrics.update()
-        loop, cancelled = asyncio.get_running_loop(), threading.Event()
         gone = asyncio.ensure_future(wait_for_disconnect())
         try:
-            await self._wait_for_pixels(pixels, gone)
+            return await self._run_large(work, pixels, gone, self._settings.queue_timeout_s)
+        finally:
+            gone.cancel()
+            self.admitted -= 1
+            self._metrics.update()
+
+    async def _run_large(
+        self, work: Callable[[], Result], pixels: int, gone: asyncio.Future[None], timeout_s: float | None
+    ) -> Result:
+        loop, cancelled = asyncio.get_running_loop(), threading.Event()
+        try:
+            await self._wait_for_pixels(pixels, gone, timeout_s)
             with cancelled_by(cancelled):
                 job, result = _start(work, self._large_threads)
             # Not the end of this request: its thread still holds the image until it notices that it is cancelled.
@@ -145,9 +158,6 @@ class Admission:
             return result.result()
         finally:
             cancelled.set()
-            gone.cancel()
-            self.admitted -= 1
-            self._metrics.update()
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[RunPart]:
@@ -166,14 +176,12 @@ class Admission:
             self._batches -= 1
             self._metrics.update()
 
-    async def _wait_for_pixels(self, pixels: int, gone: asyncio.Future[None]) -> None:
+    async def _wait_for_pixels(self, pixels: int, gone: asyncio.Future[None], timeout_s: float | None) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.append((pixels, turn))
         self._change_pixels(0)
         try:
-            await asyncio.wait(
-                [turn, gone], timeout=self._settings.queue_timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait([turn, gone], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             has_come = turn.done()
             if not has_come:
@@ -219,8 +227,11 @@ class Admission:
             self._bytes_of_clients[client] = of_client
         self._metrics.update()
 
-    async def _run_part(self, work: Callable[[], Result], /) -> Result:
-        return await self._start_thread(work)[1]
+    async def _run_part(self, work: Callable[[], Result], pixels: int, gone: asyncio.Future[None] | None, /) -> Result:
+        if pixels <= MAX_SMALL_PIXELS:
+            return await self._start_thread(work)[1]
+        # The time of the whole batch bounds that of waiting.
+        return await self._run_large(work, pixels, gone or asyncio.get_running_loop().create_future(), None)
 
     def _start_thread(self, work: Callable[[], Result]) -> tuple[Future[Result], asyncio.Future[Result]]:
         started = _start(work, self._threads)

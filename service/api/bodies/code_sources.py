@@ -2,18 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from latentwire.errors import InvalidVector, UnsupportedMediaType
-from latentwire.format.container import Frame
+from latentwire.format.container import PackedImages
 from latentwire.format.container_reader import FrameReader
+from latentwire.format.image_source import check_batch_size
 from latentwire.format.npy import NpyReader
 from latentwire.imaging import image
 from latentwire.registry import vector_decoder
-from service.api.bodies.streams import check_batch_size
 from service.http.media_types import NPY, OCTETS
 from service.http.negotiation import is_binary, media_type_of
 from service.settings import Settings
@@ -32,10 +31,15 @@ class CodeSource(ABC):
     `decoder` and `count`, the number of images, are None until they are known.
     """
 
-    decoder: "Decoder | None" = None
+    decoder: "Decoder | AnySizeDecoder | None" = None
     count: int | None = None
     # The number of bytes that wait to be decoded.
     buffered_bytes = 0
+
+    @property
+    def next_pixels(self) -> int:
+        """Width × height of the image that is decoded next, if it is of any size; else 0."""
+        return 0
 
     @abstractmethod
     def feed(self, data: bytes) -> None:
@@ -43,7 +47,11 @@ class CodeSource(ABC):
 
     @abstractmethod
     def decode_next(self) -> image.Pixels | None:
-        """Decode a few images, uint8 (N, H, W, C); return None if none is left, or if more bytes are needed."""
+        """Decode a few images, uint8 (N, H, W, C), N being 1 for images of any size.
+
+        Returns:
+            None if none is left, or if more bytes are needed.
+        """
 
     @abstractmethod
     def finish(self) -> None:
@@ -67,7 +75,7 @@ def open_code_source(content_type: str, decoders: "Decoders", model: str | None,
             f"with a container, or -H 'Content-Type: {NPY}' with a float32 array of latent vectors"
         )
     if model is not None:
-        vector_decoder(decoders.by_name(model))  # refuses a wrong name before the body is read
+        decoders.by_name(model)  # refuses a wrong name before the body is read
     return _ContainerCodes(decoders, model, settings)
 
 
@@ -91,31 +99,37 @@ class _ContainerCodes(CodeSource):
         self._model = model
         self._settings = settings
         self._reader = FrameReader(max_chunk_bytes=settings.max_body_bytes)
-        self._frames: deque[Frame] = deque()
-        self._decoding: Iterator[image.Pixels] = iter(())
+        self._waiting: deque[PackedImages] = deque()
 
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
         frame = self._reader.take()
         if self.decoder is None and (header := self._reader.header) is not None:
-            decoder = vector_decoder(find_decoder(self._decoders, self._model, header.fingerprint))
+            decoder = find_decoder(self._decoders, self._model, header.fingerprint)
             check_batch_size(header.announced, self._settings.max_batch_images)
             self.decoder = decoder
             self.count = header.announced or None
-        while frame is not None:
-            self._frames.append(frame)
-            self.buffered_bytes += len(frame.body)
+        while frame is not None and self.decoder is not None:
+            for packed in self.decoder.open_frame(frame, self._settings.max_image_pixels):
+                self._waiting.append(packed)
+                self.buffered_bytes += packed.size
             check_batch_size(self._reader.images, self._settings.max_batch_images)
             frame = self._reader.take()
 
+    @property
+    def next_pixels(self) -> int:
+        return self._waiting[0].pixels if self._waiting else 0
+
     def decode_next(self) -> image.Pixels | None:
-        while (pixels := next(self._decoding, None)) is None:
-            if not self._frames or self.decoder is None:
-                return None
-            frame = self._frames.popleft()
-            self.buffered_bytes -= len(frame.body)
-            self._decoding = self.decoder.decode_frame(frame)
-        return pixels
+        while self._waiting:
+            packed = self._waiting[0]
+            decoded = next(packed.decoding, None)
+            if decoded is None or packed.pixels:  # an image of any size is the only one
+                self.buffered_bytes -= packed.size
+                self._waiting.popleft()
+            if decoded is not None:
+                return decoded
+        return None
 
     def finish(self) -> None:
         self._reader.finish()

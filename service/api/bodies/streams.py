@@ -6,17 +6,20 @@ server closes it before the response's end.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
-from latentwire.errors import BatchTooLarge, BodyStalled, ClientGone, CodecError
+from latentwire.errors import BodyStalled, ClientGone, CodecError
 from service.api.bodies.read_body import body_too_large, piece_of, wait_for_disconnect
 from service.api.state import state_of
 from service.http.headers import parse_content_headers
 from service.scheduling.admission import RunPart
 from service.settings import Settings
+
+Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
@@ -29,15 +32,13 @@ class BatchExchange:
 
     Up to `max_buffered_bytes` of the response are held back. A shorter response is sent as a whole at its end, so that
     an error until then can be sent in its place, and a client may send everything before it reads anything.
-
-    `run_part` runs a part of the batch's work in a thread.
     """
 
     def __init__(self, receive: Receive, send: Send, settings: Settings, run_part: RunPart) -> None:
         self._receive = receive
         self._send = send
         self._settings = settings
-        self.run_part = run_part
+        self._run_part = run_part
         self._received_bytes = 0
         self._disconnected: asyncio.Task[None] | None = None
         self._headers: dict[str, str] = {}
@@ -45,6 +46,15 @@ class BatchExchange:
         self._max_buffered_bytes = PIECE_BYTES
         self.body_ended = False
         self.started = False
+
+    async def run_part(self, work: Callable[[], Result], pixels: int = 0) -> Result:
+        """Run a part of the batch's work in a thread; if it is a large image of so many pixels, when its turn has come.
+
+        Raises:
+            ClientGone: the client went away meanwhile; noticed for a large image, once the whole body has arrived.
+            Exception: what `work` raised.
+        """
+        return await self._run_part(work, pixels, self._disconnected)
 
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, or None after the last.
@@ -136,12 +146,6 @@ async def admit_batch(scope: Scope, receive: Receive, send: Send) -> AsyncIterat
             _log.warning("the response to a batch was cut off: %s", error)
         finally:
             exchange.close()
-
-
-def check_batch_size(images: int, max_images: int) -> None:
-    """Raise `BatchTooLarge` if there are more than `max_images` images."""
-    if images > max_images:
-        raise BatchTooLarge(f"the batch has more than the {max_images:,} images that are allowed; send several batches")
 
 
 @asynccontextmanager

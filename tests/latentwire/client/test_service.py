@@ -238,7 +238,8 @@ def test_images_of_any_size_over_tls(make_client: MakeClient, any_size_service: 
     assert client.decode(encoded).pixels.shape == picture.shape
     assert client.decode(encoded, partial=True).missing == ()
     several = [picture, drawn_picture(20, 30), picture]
-    assert list(client.encode_many(several)) == [client.encode(one) for one in several]
+    for options in ({}, {"model": model.name}):
+        assert list(client.encode_many(several, **options)) == [client.encode(one) for one in several]
 
     with pytest.raises(ConnectionFailed, match="CERTIFICATE_VERIFY_FAILED"):
         make_client(address, retries=1000).models()

@@ -4,9 +4,10 @@ import base64
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,10 +15,12 @@ from PIL import Image
 from latentwire import Codec
 from latentwire.encoder import Encoder
 from latentwire.format.any_size import Header
+from latentwire.format.any_size_container import PayloadContainerWriter
 from latentwire.format.bitstream import write_bitstream
 from latentwire.imaging.image import Pixels, write_png
+from latentwire.imaging.reader import AnySizeReader
 from service.settings import Settings
-from tests.service.client import JSON, OCTETS, Client, assert_problem
+from tests.service.client import JSON, OCTETS, Client, assert_problem, in_chunks
 from tests.service.conftest import serve
 from tests.tiny_any_size_model import drawn_picture, publish_tiny_any_size_model
 from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pixels
@@ -25,6 +28,7 @@ from tests.tiny_model import familiar_pixels, publish_guarded_model, strange_pix
 FAMILIAR: Pixels = familiar_pixels(1, seed=5)[0]
 STRANGE: Pixels = strange_pixels(1, seed=5)[0]
 PICTURE = drawn_picture(40, 70)
+MIXED = [PICTURE, drawn_picture(64, 9, 1), np.full((30, 50, 3), 90, np.uint8), FAMILIAR]
 NPY = "application/x-npy"
 
 
@@ -185,13 +189,94 @@ def test_a_sender_without_decoders_knows_no_psnr(sender: Client, codec: Codec) -
         assert_problem(sender.encode(write_png(PICTURE), **parameters), 400, "invalid-parameter", "needs the decoder")
 
 
-def test_batches_hold_images_of_one_shape(mixed: Client) -> None:
+def files_of(images: list[Pixels]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("file", (f"{number}.png", write_png(one))) for number, one in enumerate(images)]
+
+
+def encode_form(client: Client, images: list[Pixels], accept: str = OCTETS, **query: str) -> httpx.Response:
+    headers = {"Accept": accept}
+    return client.request("POST", "/encode/batch", files=files_of(images), headers=headers, params=query)
+
+
+def images_of(client: Client, container: bytes | AsyncIterator[bytes]) -> list[Pixels]:
+    answer = client.post("/decode/batch", container, OCTETS)
+    assert (answer.headers["content-type"], answer.json()["shape"]) == (JSON, None)
+    return [AnySizeReader().read(base64.b64decode(png)).pixels for png in answer.json()["images"]]
+
+
+def test_a_batch_holds_images_of_any_size(mixed: Client, codec: Codec) -> None:
+    for query, quality in (({"model": "tiny-any"}, None), ({"quality": "20"}, 20.0), ({}, None)):
+        answer = encode_form(mixed, MIXED, **query)
+        assert answer.headers["latentwire-model"] == codec.card.full_name
+        assert answer.content == codec.encode_many(map(write_png, MIXED), quality=quality).container
+        expected = [codec.decode(codec.encode(write_png(one), quality=quality).bitstream) for one in MIXED]
+        found = images_of(mixed, answer.content)
+        assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    in_pieces = in_chunks([answer.content[at : at + 7] for at in range(0, len(answer.content), 7)])
+    assert len(images_of(mixed, in_pieces)) == len(MIXED)
+
+
+def test_a_batch_of_any_size_tells_of_each_image_what_a_single_request_does(mixed: Client) -> None:
+    query = {"model": "tiny-any", "target_bytes": "300"}
+    answer = encode_form(mixed, MIXED, JSON, **query).json()
+    assert (list(answer), answer["shape"]) == (["model", "model_id", "shape", "images"], None)
+    for one, entry in zip(MIXED, answer["images"], strict=True):
+        alone = mixed.encode(write_png(one), **query).json()
+        assert entry == {name: alone[name] for name in alone if not name.startswith("model")}
+
+
+def test_the_first_image_of_a_batch_without_a_model_decides(mixed: Client, codec: Codec) -> None:
     array = io.BytesIO()
-    np.save(array, PICTURE[None])
-    assert_problem(
-        mixed.post("/encode/batch", array.getvalue(), NPY, model="tiny-any"), 422, "image-mismatch", "one by one"
-    )
-    assert_problem(mixed.post("/decode/batch", b"", OCTETS, model="tiny-any"), 400, "invalid-code", "one by one")
+    np.save(array, np.stack([PICTURE] * 3))
+    answer = mixed.post("/encode/batch", array.getvalue(), NPY)
+    assert answer.content == codec.encode_many([PICTURE] * 3).container
+    assert mixed.get("/models").json()["default"] == "guarded"
+    assert encode_form(mixed, [FAMILIAR] * 2).headers["latentwire-model"].startswith("guarded@")
+    assert_problem(encode_form(mixed, [FAMILIAR, PICTURE]), 422, "image-mismatch", "image 1: ")
+    assert_problem(encode_form(mixed, [PICTURE], fit="strict", model="guarded"), 422, "image-mismatch", "image 0: ")
+
+
+def test_a_large_image_of_a_batch_is_admitted_by_its_pixels(
+    mixed: Client, codec: Codec, large_bitstream: bytes
+) -> None:
+    large = drawn_picture(1060, 1300)
+    container = encode_form(mixed, [PICTURE, large, PICTURE]).content
+    expected = [codec.decode(codec.encode(PICTURE).bitstream), codec.decode(large_bitstream)]
+    found = images_of(mixed, container)
+    assert all(np.array_equal(*pair) for pair in zip(found, [*expected, expected[0]], strict=True))
+
+
+def test_one_bad_image_of_a_batch_is_named(mixed: Client, codec: Codec) -> None:
+    for bad in (b"not an image", write_png(PICTURE)[:-30]):
+        files = [*files_of(MIXED), ("file", ("x.png", bad)), *files_of(MIXED)]
+        answer = mixed.request("POST", "/encode/batch", files=files, params={"model": "tiny-any"})
+        assert_problem(answer, 400, "invalid-image", f"image {len(MIXED)}: ")
+    answer = encode_form(mixed, [MIXED[2], PICTURE], model="tiny-any", target_bytes="80", fit="strict")
+    assert_problem(answer, 422, "target-missed", "image 1: ")
+    assert_problem(encode_form(mixed, [FAMILIAR, STRANGE], on_ood="refuse"), 422, "out-of-distribution", "image 1: ")
+    good = codec.encode(PICTURE, framing="raw").bitstream
+    claim = Header(65535, 65535, 3, 0).write() + bytes(30)
+    for payload, status, code in ((good[:-3], 400, "damaged-chunk"), (claim, 413, "image-too-large")):
+        writer = PayloadContainerWriter(codec.card.fingerprint)
+        container = writer.add(good) + writer.add(payload) + writer.finish()
+        assert_problem(mixed.post("/decode/batch", container, OCTETS), status, code, "image 1: ")
+
+
+def test_images_of_any_size_are_no_array(mixed: Client) -> None:
+    assert_problem(encode_form(mixed, MIXED, NPY), 406, "not-acceptable", "of one length")
+    container = encode_form(mixed, MIXED).content
+    assert_problem(mixed.post("/decode/batch", container, OCTETS, accept=NPY), 406, "not-acceptable", "no array")
+    vectors = io.BytesIO()
+    np.save(vectors, np.zeros((2, 3), np.float32))
+    assert_problem(mixed.post("/decode/batch", vectors.getvalue(), NPY, model="tiny-any"), 400, "invalid-vector")
+    array = io.BytesIO()
+    np.save(array, np.zeros((1, 4, 4, 5), np.uint8))
+    assert_problem(mixed.post("/encode/batch", array.getvalue(), NPY, quality="5"), 422, "image-mismatch", "5 channels")
+
+
+def test_a_batch_for_a_vector_model_has_no_target(mixed: Client) -> None:
+    assert_problem(encode_form(mixed, [FAMILIAR], target_bytes="90"), 400, "invalid-parameter", "of any size")
+    assert encode_form(mixed, [PICTURE], target_bytes="90").status_code == 200
 
 
 def test_a_code_has_no_vector(mixed: Client) -> None:

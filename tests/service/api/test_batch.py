@@ -253,7 +253,7 @@ def test_invalid_latent_vectors_are_refused(client: Client, codes: NDArray[np.ge
 def test_a_bad_file_of_a_form_is_named(client: Client) -> None:
     files = [*files_of(draw(3)), ("file", ("x.png", b"not an image"))]
     response = client.request("POST", "/encode/batch", files=files)
-    assert_problem(response, 400, "invalid-image", "file 3 of the form")
+    assert_problem(response, 400, "invalid-image", "image 3")
 
 
 def test_a_form_that_is_empty_or_cut_short_is_refused(client: Client) -> None:

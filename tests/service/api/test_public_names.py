@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from latentwire.problems import ALL_PROBLEMS, PROBLEMS
 from latentwire.timing import StageTimer
-from service.api import decode, decode_batch, encode_batch, encode_options
+from service.api import decode, decode_batch, encode_options
 from service.api.openapi import openapi_document
 from service.api.pages import compare
 from service.http.headers import ContentHeaders
@@ -99,7 +99,7 @@ def test_query_parameters(rows: list[Row], document: dict[str, Any]) -> None:
     taken = {
         "/encode": encode_options.PARAMETERS,
         "/decode": decode.PARAMETERS,
-        "/encode/batch": encode_batch.PARAMETERS,
+        "/encode/batch": encode_options.BATCH_PARAMETERS,
         "/decode/batch": decode_batch.PARAMETERS,
         "/compare": compare.PARAMETERS,
     }

@@ -383,7 +383,8 @@ def test_a_large_image_whose_turn_does_not_come_is_refused() -> None:
     asyncio.run(scenario())
 
 
-def test_work_on_a_large_image_ends_when_its_client_has_gone() -> None:
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_work_on_a_large_image_ends_when_its_client_has_gone(in_batch: bool) -> None:
     async def scenario() -> None:
         admission = admission_of(max_queue_size=9, max_image_pixels=2_000_000)
         begun, ended, gone = threading.Event(), threading.Event(), asyncio.Event()
@@ -399,13 +400,20 @@ def test_work_on_a_large_image_ends_when_its_client_has_gone() -> None:
         async def gone_away() -> None:
             await gone.wait()
 
-        request = asyncio.ensure_future(admission.run_pixels(work, 2_000_000, gone_away))
+        async def run() -> None:
+            if not in_batch:
+                await admission.run_pixels(work, 2_000_000, gone_away)
+            async with admission.batch() as run_part:
+                await run_part(work, 2_000_000, asyncio.ensure_future(gone_away()))
+
+        request = asyncio.ensure_future(run())
         await until(begun.is_set)
         gone.set()
         with pytest.raises(ClientGone):
             await request
         await until(ended.is_set)
-        assert await admission.run_pixels(partial(as_it_is, ["y"]), 2_000_000, forever) == ["y"]
+        async with admission.batch() as run_part:
+            assert await run_part(partial(as_it_is, ["y"]), 2_000_000, None) == ["y"]
         admission.close()
 
     asyncio.run(scenario())
