@@ -13,10 +13,20 @@ from latentwire.format.lossless import MARKER
 from latentwire.imaging.image import Pixels
 from latentwire.model.card import ImageShape
 
+# Drawings and screenshots have more pixels in a byte, photographs fewer than 1.
+DRAWING_PIXELS_A_BYTE = 10
+SAMPLED_VALUES = 1 << 21
+
 
 def may_fit(pixels: Pixels, max_bytes: int) -> bool:
     """Estimate whether `write_payload` makes at most `max_bytes` of pixels, uint8 (H, W, C); see `lossless.may_fit`."""
     return lossless.may_fit(pixels, max_bytes - len(_header_of(pixels).write()))
+
+
+def is_drawing(pixels: Pixels) -> bool:
+    """Estimate whether an image, uint8 (H, W, C), takes few bytes losslessly, as drawings do, by some of its rows."""
+    rows = pixels[:: -(-pixels.size // SAMPLED_VALUES)]
+    return lossless.may_fit(rows, rows.shape[0] * rows.shape[1] // DRAWING_PIXELS_A_BYTE)
 
 
 def write_payload(pixels: Pixels) -> bytes:

@@ -31,6 +31,7 @@ from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.entropy_model import EntropyModel, squash
 from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.transparency import fill_transparent
+from latentwire.format import any_size_lossless
 from latentwire.format.any_size import Header, Part, parts_of
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging import image
@@ -223,6 +224,30 @@ def test_target_bytes_gives_the_best_quality_that_fits(codec: Codec, large: imag
     exact = codec.encode(pixels, target_bytes=10**9)
     assert (exact.sent_as, exact.quality, exact.mse) == ("webp", None, 0)
     assert np.array_equal(codec.decode(exact.bitstream), pixels)
+
+
+def test_a_large_drawing_is_exact_after_a_look_at_few_parts(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    analysed: list[Part] = []
+    analyse = AnySizeEncoder.analyse
+
+    def count(self: AnySizeEncoder, pixels: image.Pixels, header: Header, part: Part) -> Floats:
+        analysed.append(part)
+        return analyse(self, pixels, header, part)
+
+    monkeypatch.setattr(AnySizeEncoder, "analyse", count)
+    squares = np.random.default_rng(0).integers(0, 2, (8, 4, 1), np.uint8) * 255
+    drawing = squares.repeat(258, axis=0).repeat(258, axis=1)
+    for min_psnr_db in (None, 20):
+        encoded = codec.encode(drawing, min_psnr_db=min_psnr_db)
+        assert (encoded.sent_as, encoded.quality, len(analysed)) == ("webp", None, 3)
+        analysed.clear()
+    assert np.array_equal(codec.decode(encoded.bitstream), drawing)
+
+
+def test_a_large_photograph_is_not_tried_losslessly(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2060, 1030, 1), np.uint8)
+    monkeypatch.setattr(any_size_lossless, "write_payload", lambda _: pytest.fail("it is written losslessly"))
+    assert codec.encode(noise, quality=0).sent_as == "code"
 
 
 @pytest.mark.parametrize("target", [-1, 0, 5, 9, 100])
