@@ -134,7 +134,11 @@ class Encoder:
 
     def y(self, pixels: image.Pixels) -> npt.NDArray[np.float32]:
         """Return the codes before quantization, float32 (N, code size), of uint8 (N, H, W, C) pixels."""
-        return self._graph.run(image.to_x(pixels))
+        return self.y_of(image.to_x(pixels))
+
+    def y_of(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the codes before quantization, float32 (N, code size), of x, float32 (N, C, H, W) in [0, 1]."""
+        return self._graph.run(x)
 
     def check_golden(self) -> None:
         """Encode the card's golden image, and compare its symbols with those in the card.

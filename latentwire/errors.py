@@ -18,6 +18,7 @@ or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where the
     │   ├── DamagedChunk          a chunk of a container is damaged or missing
     │   └── InvalidVector         a code of the wrong length, or with a number that is not finite
     ├── InvalidArray              not an npy file of the expected type and dimensions, or cut short
+    ├── InvalidTensor             not a tensor that a model's graph takes
     ├── ModelError                the files of a model cannot be used
     │   ├── InvalidCard           card.json is missing, not JSON, or contradicts itself
     │   ├── UntrustedModel        the model is not signed, or not by a trusted key
@@ -126,6 +127,10 @@ class InvalidVector(CodeError):
 
 class InvalidArray(CodecError):
     """The bytes are not an npy file of the expected type and dimensions, or are cut short."""
+
+
+class InvalidTensor(CodecError):
+    """The request for a graph does not have the one tensor that it takes, or asks for another one than it gives."""
 
 
 class ModelError(CodecError):

@@ -61,6 +61,7 @@ PROBLEMS: dict[type[errors.CodecError], Problem] = {
     errors.ClientGone: Problem(400, "incomplete-body", "The request was not sent to its end"),
     errors.Forbidden: Problem(403, "forbidden", "The key does not open this route"),
     errors.InvalidArray: Problem(400, "invalid-array", "Not an npy file of the wanted kind"),
+    errors.InvalidTensor: Problem(400, "invalid-tensor", "Not a tensor of this graph"),
     errors.InvalidMultipart: Problem(400, "invalid-multipart", "Not a form with exactly one file"),
     errors.InvalidParameter: Problem(400, "invalid-parameter", "Not a parameter or value of this route"),
     errors.NotAcceptable: Problem(406, "not-acceptable", "No acceptable response type"),

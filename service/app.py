@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from latentwire import __version__
 from latentwire.errors import WrongRole
 from latentwire.registry import Registry
-from service.api import decode, decode_batch, encode, encode_batch, health, models
+from service.api import decode, decode_batch, encode, encode_batch, health, inference_protocol, models
 from service.api.pages import compare, docs
 from service.api.state import State
 from service.http.problems import ProblemMiddleware
@@ -96,6 +96,12 @@ def _routes(settings: Settings) -> list[BaseRoute]:
         NamedRoute("/metrics", health.get_metrics),
         NamedRoute("/models", models.list_models),
         NamedRoute("/models/{name}", models.get_model),
+        NamedRoute("/v2", inference_protocol.get_server),
+        NamedRoute("/v2/health/live", inference_protocol.get_liveness),
+        NamedRoute("/v2/health/ready", inference_protocol.get_readiness),
+        NamedRoute("/v2/models/{name}", inference_protocol.get_model),
+        NamedRoute("/v2/models/{name}/ready", inference_protocol.get_model_readiness),
+        _asgi_route("/v2/models/{name}/infer", inference_protocol.infer),
         NamedRoute("/", docs.show_home if settings.page else docs.redirect_to_docs),
         NamedRoute("/docs", docs.show_docs),
         NamedRoute("/openapi.json", docs.show_openapi),
@@ -107,12 +113,16 @@ def _routes(settings: Settings) -> list[BaseRoute]:
     return routes
 
 
+def _asgi_route(path: str, endpoint: ASGIApp) -> Route:
+    route = NamedRoute(path, endpoint, methods=["POST"])
+    # Starlette takes each function for one from a request to a response, and wraps it.
+    route.app = endpoint
+    return route
+
+
 def _codec_route(path: str, endpoint: ASGIApp, settings: Settings, role: Role) -> Route:
     if settings.role in ("both", role):
-        route = NamedRoute(path, endpoint, methods=["POST"])
-        # Starlette takes each function for one from a request to a response, and wraps it.
-        route.app = endpoint
-        return route
+        return _asgi_route(path, endpoint)
 
     async def refuse(_request: Request) -> Response:
         raise WrongRole(f"this process is a {settings.role}; {path} is answered by a {role}")

@@ -1,19 +1,14 @@
-"""The JSON of a code -> a checked `CodeJson`.
-
-The number of lists, objects and elements is limited before the JSON is parsed, so that neither deep nesting nor a mass
-of small elements costs much.
-"""
+"""The JSON of a code -> a checked `CodeJson`."""
 
 import base64
-import json
-import re
 from collections.abc import Iterable
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from latentwire.errors import InvalidCode, InvalidJson
+from latentwire.errors import InvalidCode
 from latentwire.format.any_size import MAX_SIDE
+from latentwire.format.json_object import MAX_WIDE_BYTES, parse_json_object
 from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 
@@ -23,9 +18,7 @@ MAX_CODE_ELEMENTS = 65536
 MAX_COMMAS = MAX_CODE_ELEMENTS + 1000
 
 # A number of a code, with comma and spaces; and all fields beside `code` and `bitstream`.
-_NUMBER_BYTES, _OTHER_BYTES = 32, 1 << 16
-# One character outside the Basic Multilingual Plane makes Python use four bytes for each of a text.
-_WIDE = re.compile(rb"[\x80-\xff]|\\u[dD]")
+_NUMBER_BYTES, _OTHER_BYTES = 32, MAX_WIDE_BYTES
 _STANDARD_ALPHABET, _BLANKS = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
 
 
@@ -73,22 +66,10 @@ def parse_code_json(body: bytes) -> CodeJson:
     """Parse and check a JSON body.
 
     Raises:
-        InvalidJson: not UTF-8, not JSON, not an object, too many lists and objects, a name twice, a number that JSON
-            does not have (NaN, Infinity), or long and not ASCII.
+        InvalidJson: see `parse_json_object`; a code is one flat list, in one object.
         InvalidCode: a field of the wrong type, or neither `bitstream` nor `code`.
     """
-    if len(body) > _OTHER_BYTES and _WIDE.search(body):
-        raise InvalidJson("the JSON is long and has characters beyond ASCII, which no code needs")
-    if body.count(b"[") + body.count(b"{") > MAX_LISTS_AND_OBJECTS:
-        raise InvalidJson(f"the JSON has more than {MAX_LISTS_AND_OBJECTS} lists and objects; a code is one flat list")
-    if body.count(b",") > MAX_COMMAS:
-        raise InvalidJson(f"the JSON has more than {MAX_COMMAS:,} commas; a code has at most {MAX_CODE_ELEMENTS:,}")
-    try:
-        content = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
-    except ValueError as error:  # also the base of UnicodeDecodeError, and of too long an integer
-        raise InvalidJson("the body is not valid JSON") from error
-    if not isinstance(content, dict):
-        raise InvalidJson('the body is not a JSON object such as {"bitstream": "..."} or {"code": [0.1, ...]}')
+    content = parse_json_object(body, max_lists_and_objects=MAX_LISTS_AND_OBJECTS, max_commas=MAX_COMMAS)
     try:
         code = CodeJson.model_validate(content)
     except ValidationError as error:
@@ -98,14 +79,3 @@ def parse_code_json(body: bytes) -> CodeJson:
     if code.bitstream is None and code.code is None:
         raise InvalidCode('the JSON has neither "bitstream" (base64 of the bitstream) nor "code" (a list of numbers)')
     return code
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise InvalidJson("the JSON names a field twice")
-    return content
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidJson(f"the JSON has {name}, which is not a number; a code has finite numbers only")

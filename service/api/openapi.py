@@ -56,7 +56,7 @@ def openapi_document(settings: Settings, version: str) -> dict[str, Any]:
     compares = settings.encodes and settings.page
     served = {"encode": settings.encodes, "decode": settings.decodes, "compare": compares}
     document["paths"] = {}
-    for name in ("encode", "decode", "encode_batch", "decode_batch", "compare", "models", "health"):
+    for name in (*served, "encode_batch", "decode_batch", "models", "health", "inference_protocol"):
         if served.get(name.removesuffix("_batch"), True):
             document["paths"] |= yaml.safe_load((SCHEMAS / f"{name}.yaml").read_bytes())["paths"]
     for path, operations in document["paths"].items():

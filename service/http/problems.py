@@ -20,27 +20,29 @@ _HEADERS: dict[type[Exception], dict[str, str]] = {
 }
 
 
-def problem_response(problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Return the response for a problem; `detail` is a sentence for the person who sent the request."""
+def problem_response(path: str, problem: Problem, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """Return the response for a problem at a path; `detail` is a sentence for the person who sent the request."""
     record_problem(problem.code)
-    return Response(problem_json(problem, detail), problem.status, headers, PROBLEM_MEDIA_TYPE)
+    return Response(problem_json(problem, detail, path), problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 
-def problem_json(problem: Problem, detail: str) -> bytes:
+def problem_json(problem: Problem, detail: str, path: str = "") -> bytes:
     """Return the problem document as JSON."""
-    return json.dumps(problem.document(detail), ensure_ascii=False).encode()
+    # Clients of the Open Inference Protocol read the member `error` alone.
+    more = {"error": detail} if path.startswith("/v2") else {}
+    return json.dumps(problem.document(detail) | more, ensure_ascii=False).encode()
 
 
-def response_to(error: Exception) -> Response:
-    """Return the response to an error: of the table, of Starlette's routing, or unexpected."""
+def response_to(error: Exception, path: str) -> Response:
+    """Return the response to an error at a path: of the table, of Starlette's routing, or unexpected."""
     if isinstance(error, CodecError) and (problem := PROBLEMS.get(type(error))) is not None:
-        return problem_response(problem, str(error), _HEADERS.get(type(error)))
+        return problem_response(path, problem, str(error), _HEADERS.get(type(error)))
     if isinstance(error, HTTPException) and error.status_code == NOT_FOUND.status:
-        return problem_response(NOT_FOUND, "this route does not exist; /docs lists the routes")
+        return problem_response(path, NOT_FOUND, "this route does not exist; /docs lists the routes")
     if isinstance(error, HTTPException) and error.status_code == METHOD_NOT_ALLOWED.status:
         allowed = ", ".join(sorted(method.strip() for method in (error.headers or {}).get("Allow", "").split(",")))
-        return problem_response(METHOD_NOT_ALLOWED, f"this route takes {allowed}", {"Allow": allowed})
-    return problem_response(INTERNAL_ERROR, "the service failed on this request; its log says why")
+        return problem_response(path, METHOD_NOT_ALLOWED, f"this route takes {allowed}", {"Allow": allowed})
+    return problem_response(path, INTERNAL_ERROR, "the service failed on this request; its log says why")
 
 
 class ProblemMiddleware:
@@ -59,7 +61,7 @@ class ProblemMiddleware:
         except Exception as error:
             if scope["type"] != "http" or response_has_started():
                 raise
-            response = response_to(error)
+            response = response_to(error, scope["path"])
             await response(scope, receive, send)
             if response.status_code == INTERNAL_ERROR.status:
                 raise

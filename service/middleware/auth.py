@@ -19,7 +19,7 @@ CHALLENGE = 'Bearer realm="latentwire"'
 # A browser cannot send a key when it opens a page, and the pages show nothing but the list of routes.
 _PAGES = ("/", "/docs", "/openapi.json")
 _PAGE_FILES = ("/static-offline-docs/", "/page/")
-_PROBES = ("/livez", "/readyz")
+_PROBES = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 
 
 class AuthMiddleware:
@@ -41,20 +41,21 @@ class AuthMiddleware:
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
+        path = scope["path"]
         credentials = [value for name, value in scope["headers"] if name == b"authorization"]
         if not credentials:
-            return _refuse(Unauthenticated("this route needs a key: send it as 'Authorization: Bearer KEY'"))
+            return _refuse(path, Unauthenticated("this route needs a key: send it as 'Authorization: Bearer KEY'"))
         scheme, _, key = credentials[0].partition(b" ")
         if len(credentials) > 1 or scheme.lower() != b"bearer":
             message = "this route takes one key, as 'Authorization: Bearer KEY', and no other credentials"
-            return _refuse(Unauthenticated(message))
+            return _refuse(path, Unauthenticated(message))
         key_role = role_of(key.strip(), self._keys())
         if key_role is None:
-            return _refuse(Unauthenticated("the key is not valid for this service"), "invalid_token")
-        route_role = _role_of(scope["path"])
+            return _refuse(path, Unauthenticated("the key is not valid for this service"), "invalid_token")
+        route_role = _role_of(path)
         if route_role is not None and key_role not in (route_role, "both"):
             error = Forbidden(f"the key is for a {key_role}; this route needs a key for a {route_role}")
-            return _refuse(error, "insufficient_scope")
+            return _refuse(path, error, "insufficient_scope")
         return None
 
 
@@ -64,12 +65,12 @@ def open_paths(settings: Settings) -> frozenset[str]:
 
 
 def _role_of(path: str) -> Role | None:
-    if path.startswith(("/encode", "/compare")):
+    if path.startswith(("/encode", "/compare")) or path.endswith(".encoder/infer"):
         return "sender"
-    return "receiver" if path.startswith("/decode") else None
+    return "receiver" if path.startswith("/decode") or path.endswith(".decoder/infer") else None
 
 
-def _refuse(error: Unauthenticated | Forbidden, code: str | None = None) -> Response:
+def _refuse(path: str, error: Unauthenticated | Forbidden, code: str | None = None) -> Response:
     """Return the response to `error`; `code` is an error code of RFC 6750."""
     challenge = CHALLENGE if code is None else f'{CHALLENGE}, error="{code}"'
-    return problem_response(PROBLEMS[type(error)], str(error), {"WWW-Authenticate": challenge})
+    return problem_response(path, PROBLEMS[type(error)], str(error), {"WWW-Authenticate": challenge})

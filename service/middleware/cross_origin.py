@@ -5,10 +5,11 @@ from starlette.types import ASGIApp
 
 METHODS = ("GET", "HEAD", "POST")
 # Beside those that a page may always send, or read.
-REQUEST_HEADERS = ("Authorization", "Traceparent", "Tracestate", "X-Request-Id")
+JSON_LENGTH = "Inference-Header-Content-Length"
+REQUEST_HEADERS = ("Authorization", JSON_LENGTH, "Traceparent", "Tracestate", "X-Request-Id")
 RESPONSE_HEADERS = (
     *(f"Latentwire-{name}" for name in ("Model", "Psnr-Db", "Max-Error", "Ood", "Fitted", "Doubt", "Missing")),
-    *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
+    *(JSON_LENGTH, "Retry-After", "WWW-Authenticate", "X-Request-Id"),
 )
 # Time for which a browser keeps the answer to a preflight; Chromium takes no longer one.
 MAX_AGE_S = 7200

@@ -7,21 +7,15 @@ import pytest
 from latentwire.problems import ALL_PROBLEMS, PROBLEM_MEDIA_TYPE
 from tests.service.client import Client
 
+PROTOCOL = {
+    *("/v2", "/v2/health/live", "/v2/health/ready"),
+    *(f"/v2/models/{{name}}{rest}" for rest in ("", "/ready", "/infer")),
+}
+SHARED = {"/models", "/models/{name}", "/livez", "/readyz", "/metrics", *PROTOCOL}
 ROUTES = {
-    "sender": {"/encode", "/encode/batch", "/compare", "/models", "/models/{name}", "/livez", "/readyz", "/metrics"},
-    "receiver": {"/decode", "/decode/batch", "/models", "/models/{name}", "/livez", "/readyz", "/metrics"},
-    "both": {
-        "/encode",
-        "/encode/batch",
-        "/decode",
-        "/decode/batch",
-        "/compare",
-        "/models",
-        "/models/{name}",
-        "/livez",
-        "/readyz",
-        "/metrics",
-    },
+    "sender": {"/encode", "/encode/batch", "/compare", *SHARED},
+    "receiver": {"/decode", "/decode/batch", *SHARED},
+    "both": {"/encode", "/encode/batch", "/decode", "/decode/batch", "/compare", *SHARED},
 }
 
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from latentwire.problems import ALL_PROBLEMS, PROBLEMS
 from latentwire.timing import StageTimer
 from service.api import decode, decode_batch, encode_options
+from service.api.inference_protocol import JSON_LENGTH
 from service.api.openapi import openapi_document
 from service.api.pages import compare
 from service.http.headers import ContentHeaders
@@ -129,7 +130,7 @@ def test_json_fields(rows: list[Row], document: dict[str, Any]) -> None:
 
 def test_response_headers(rows: list[Row], start: Callable[..., Client], png: bytes) -> None:
     def known_problem(kind: type[Exception]) -> set[str]:
-        return set(response_to(kind.__new__(kind)).headers)
+        return set(response_to(kind.__new__(kind), "/").headers)
 
     client, keyed, shared = start(), start(api_keys="0123456789abcdefghij"), start(cors_origins="https://a.example")
     responses = [
@@ -141,7 +142,7 @@ def test_response_headers(rows: list[Row], start: Callable[..., Client], png: by
     found = {name for response in responses for name in response.headers}
     found |= {name for kind in PROBLEMS for name in known_problem(kind)}
     # These are sent where they have something to say.
-    found |= {"latentwire-doubt", "latentwire-fitted", "latentwire-missing"}
+    found |= {"latentwire-doubt", "latentwire-fitted", "latentwire-missing", JSON_LENGTH.decode()}
     # The server sends this one, so that the responses to what it refuses itself also have it.
     found |= {"x-content-type-options"}
     assert {name.lower() for name in named(rows, "response header")} == found - STANDARD_HEADERS
@@ -149,14 +150,14 @@ def test_response_headers(rows: list[Row], start: Callable[..., Client], png: by
 
 def test_headers_of_the_document(rows: list[Row], document: dict[str, Any]) -> None:
     found = {name for _, operation in operations(document) for name in operation["responses"]["200"].get("headers", {})}
-    assert {name for name in named(rows, "response header") if name.startswith("Latentwire-")} == found
+    assert {name for name in named(rows, "response header") if name.startswith(("Latentwire-", "Inference-"))} == found
     # Pages of other origins may read them, too.
     assert found <= set(RESPONSE_HEADERS)
 
 
 def test_request_headers(rows: list[Row]) -> None:
     content = {name.replace("_", "-") for name in ContentHeaders._fields}
-    expected = {*content, REQUEST_ID_HEADER.decode(), "authorization", "traceparent"}
+    expected = {*content, JSON_LENGTH.decode(), REQUEST_ID_HEADER.decode(), "authorization", "traceparent"}
     assert {name.lower() for name in named(rows, "request header")} == expected
 
 
