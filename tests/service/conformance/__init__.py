@@ -23,6 +23,7 @@ BODIES_VARIABLE = "LATENTWIRE_CONFORMANCE_BODIES"
 MODELS_VARIABLE = "LATENTWIRE_CONFORMANCE_MODELS"
 ROOT = Path(__file__).parents[3]
 REPORT, WORDS = "report.json", "words.txt"
+INFERENCES = "inferences.json"
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
 
 OCTETS = "application/octet-stream"
@@ -53,6 +54,9 @@ def write_bodies(folder: Path, encoder: Encoder, pixels: Pixels) -> None:
         kind.mkdir(parents=True)
         for number, body in enumerate(bodies):
             (kind / str(number)).write_bytes(body)
+    x, y = image.to_x(pixels[:1]), encoder.y(pixels[:1])
+    inferences = {half: _inference(name, tensor) for half, name, tensor in (("encoder", "x", x), ("decoder", "y", y))}
+    (folder / INFERENCES).write_text(json.dumps(inferences))
 
 
 def start(
@@ -104,6 +108,11 @@ def finish(process: subprocess.Popen[bytes], scratch: Path) -> Finding:
     report = json.loads(path.read_bytes()) if path.exists() else {}
     requests, routes = report.get("test_cases", {}).get("generated", 0), report.get("operations", {}).get("tested", 0)
     return Finding(code, requests, routes, words)
+
+
+def _inference(name: str, tensor: image.Floats) -> dict[str, object]:
+    data = tensor.ravel().tolist()
+    return {"inputs": [{"name": name, "datatype": "FP32", "shape": list(tensor.shape), "data": data}]}
 
 
 def _npy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
