@@ -57,9 +57,8 @@ def test_service_client(tmp_path: Path, received: Path) -> None:
         finally:
             server.stop()
     assert out[0] == "mnist-conv-10: 14 bytes, 24.4 dB"
-    assert out[1] == "the same bytes without JSON: True"
-    assert out[2].startswith("received image/png, ")
-    assert out[3].startswith("400 ")
+    assert out[1] == "received uint8 (28, 28, 1)"
+    assert out[2].startswith("400 invalid-image: ")
     assert received.read_bytes().startswith(b"\x89PNG")
 
 
