@@ -67,9 +67,9 @@ def _folders() -> list[Path]:
     return sorted(path.parent for path in MODELS.glob(f"*/{CARD_FILE}"))
 
 
-def candidates(card: ModelCard) -> list[image.Pixels]:
+def candidates(card: ModelCard, count: int = CANDIDATES) -> list[image.Pixels]:
     """Drawn digits in the form that the model takes, uint8 (H, W, C) each."""
-    digits, _ = draw_digits(CANDIDATES, seed=7)
+    digits, _ = draw_digits(count, seed=7)
     return [image.read_image(image.write_png(digit), card.image, "resize") for digit in digits]
 
 

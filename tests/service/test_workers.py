@@ -100,14 +100,17 @@ def wait_until_each_has_a_connection(server: Server, stack: ExitStack) -> None:
     wait_until(has_each, "each worker has a connection")
 
 
-def test_both_workers_get_connections_and_their_counts_add_up(
-    launch_server: LaunchServer, models_dir: Path, requests: list[Request]
+def test_both_workers_get_connections_and_their_counts_add_up_and_nothing_stays(
+    launch_server: LaunchServer, models_dir: Path, requests: list[Request], temporary: Path
 ) -> None:
-    server = launch_server(models_dir, *TINY, *TWO)
+    server = launch_server(models_dir, *TINY, *TWO, "--max-concurrency", "3")
     assert len(workers_of(server)) == 2
-    with ExitStack() as stack, load(server.address, requests, clients=4) as seen:
+    with ExitStack() as stack, load(server.address, requests, clients=8) as seen:
         wait_until_each_has_a_connection(server, stack)
-        wait_until(lambda: seen.answered() >= 100, "100 requests are answered")
+        wait_until(lambda: seen.answered() >= 200, "200 requests are answered")
+        # Its main thread, those that respond to the parent and write the log, three for requests, and two for probes
+        # and metrics.
+        assert all(threads_of(pid) <= 8 for pid in workers_of(server))
     assert not seen.wrong
     assert set(seen.ends) == {"answered"}
 
@@ -118,6 +121,9 @@ def test_both_workers_get_connections_and_their_counts_add_up(
     wait_until(lambda: codings("latentwire_http_requests_total") == seen.answered(), "all requests are counted")
     assert codings("latentwire_http_request_duration_seconds_count") == seen.answered()
     assert server.metric("latentwire_requests_in_flight") == server.metric("latentwire_requests_queued") == 0
+    assert list(temporary.glob("latentwire-metrics-*/counter_*.db"))
+    assert server.stop() == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_what_is_wrong_with_a_model_is_said_once(own_models_dir: Path) -> None:
@@ -260,15 +266,6 @@ def test_workers_end_when_their_parent_is_killed(launch_server: LaunchServer, mo
     wait_until(lambda: not any(command_of(pid) for pid in orphans), "the workers have ended")
 
 
-def test_the_folder_of_metrics_is_removed_in_the_end(
-    launch_server: LaunchServer, models_dir: Path, temporary: Path
-) -> None:
-    server = launch_server(models_dir, *TINY, *TWO)
-    wait_until(lambda: list(temporary.glob("latentwire-metrics-*/counter_*.db")), "something is counted")
-    assert server.stop() == 0
-    assert list(temporary.iterdir()) == []
-
-
 def test_without_a_temporary_folder_metrics_go_to_shared_memory_and_without_that_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -301,17 +298,6 @@ def test_a_folder_of_metrics_that_the_environment_names_is_used_and_stays(
     assert list(own.glob("counter_*.db"))
     shutil.rmtree(own)
     assert list(temporary.iterdir()) == []
-
-
-def test_a_worker_has_no_threads_that_it_does_not_need(
-    launch_server: LaunchServer, models_dir: Path, requests: list[Request]
-) -> None:
-    server = launch_server(models_dir, *TINY, *TWO, "--max-concurrency", "3")
-    with load(server.address, requests, clients=8) as seen:
-        wait_until(lambda: seen.answered() >= 200, "200 requests are answered")
-        # Its main thread, those that respond to the parent and write the log, three for requests, and two for probes
-        # and metrics.
-        assert all(threads_of(pid) <= 8 for pid in workers_of(server))
 
 
 def threads_of(pid: int) -> int:

@@ -37,7 +37,7 @@ def test_windows_cover_images_of_any_size(height: int, width: int, channels: int
     assert (windows.shape.height, windows.shape.width) == expected
     white = np.full((2, height, width, channels), 255, np.uint8)
     np.testing.assert_allclose(windows.means(white), np.ones((2, windows.values)), rtol=1e-5)
-    for row in range(height):
+    for row in {*range(0, height, 1 + height // 40), height - 1}:
         one = np.zeros((1, height, width, channels), np.uint8)
         one[:, row, width // 2] = 255
         assert windows.means(one).max() > 0

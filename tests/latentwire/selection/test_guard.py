@@ -168,13 +168,13 @@ def test_an_image_that_is_shorter_losslessly_is_sent_losslessly(guard: Guard, de
 @pytest.mark.parametrize("name", ["mnist-details", "cifar-conv"])
 def test_an_image_that_is_sent_as_a_code_is_not_written_losslessly(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, decoder = Encoder.open(MODELS / name), Decoder.open(MODELS / name)
-    pixels = np.stack(candidates(encoder.card)[:40])
+    pixels = np.stack(candidates(encoder.card, 12))
     if name == "cifar-conv":
         noise = np.random.default_rng(0).normal(0, 8, pixels.shape)
         pixels = np.clip(100 + pixels * 0.3 + noise, 0, 255).astype(np.uint8)
     guard = Guard(encoder, decoder)
     coded = pixels[[one.sent_as is None for one in guard.encode_each(pixels) if isinstance(one, GuardedImage)]]
-    assert len(coded) > 20
+    assert len(coded) > 6
 
     def write(_pixels: image.Pixels) -> bytes:
         raise AssertionError("an image that is sent as a code was written losslessly")

@@ -12,7 +12,7 @@ from tests.service.api.test_openapi import ROUTES
 from tests.service.launching import LaunchServer, Server
 from tests.tiny_model import strange_pixels
 
-EXAMPLES = "20"
+FEW = ("--max-examples", "12", "--seed", "1")
 BOTH, SENDER = "both-0123456789abcdef", "sender-0123456789abcdef"
 
 
@@ -25,8 +25,7 @@ def bodies(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compare(server: Server, bodies: Path, scratch: Path, key: str | None = None) -> conformance.Finding:
     address = str(server.client.base_url)
-    flags = ("--max-examples", EXAMPLES, "--seed", "1")
-    found = conformance.finish(conformance.start(address, bodies, ("tiny", "other"), scratch, *flags, key=key), scratch)
+    found = conformance.finish(conformance.start(address, bodies, ("tiny", "other"), scratch, *FEW, key=key), scratch)
     assert found.code == 0, found.words
     return found
 
@@ -73,7 +72,7 @@ def test_an_undocumented_status_is_found_out(
     del document["paths"]["/models/{name}"]["get"]["responses"]["404"]
     (tmp_path / "document.json").write_text(json.dumps(document), encoding="utf-8")
     address = str(server.client.base_url)
-    process = conformance.start(address, bodies, ("tiny",), tmp_path, document=tmp_path / "document.json")
+    process = conformance.start(address, bodies, ("tiny",), tmp_path, *FEW, document=tmp_path / "document.json")
     found = conformance.finish(process, tmp_path)
     assert found.code == 1
     assert "Undocumented status code" in found.words

@@ -25,7 +25,7 @@ SMALL = Widths(
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -61,6 +61,11 @@ def batch(pictures: list[Picture]) -> Batch:
 @pytest.fixture
 def codec(batch: Batch) -> PhotoCodec:
     """A small network whose context corrects something."""
+    return make_codec(batch)
+
+
+def make_codec(batch: Batch) -> PhotoCodec:
+    """Return the network of `codec`, for a fixture of a larger scope."""
     torch.manual_seed(0)
     codec = PhotoCodec(SMALL)
     start_as_klt(codec, batch.pixels)

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from tests.training.photo.conftest import make_codec
 from training.photo.crops import Batch
 from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy, round_kernels
 from training.photo.integers import (
@@ -28,6 +30,23 @@ SIZES = ((1, 1), (5, 3), (12, 7))
 @pytest.fixture
 def entropy(codec: PhotoCodec, batch: Batch) -> IntegerEntropy:
     return to_integers(codec, batch.pixels, batch.quality)
+
+
+class Exported(NamedTuple):
+    """A network whose kernels have 16 bits, its integers, the folder of its graphs, and what the export reports."""
+
+    codec: PhotoCodec
+    entropy: IntegerEntropy
+    folder: Path
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def exported(batch: Batch, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    codec, folder = make_codec(batch), tmp_path_factory.mktemp("exported")
+    entropy = to_integers(codec, batch.pixels, batch.quality)
+    round_kernels(codec)
+    return Exported(codec, entropy, folder, export(codec, entropy, folder))
 
 
 def random_inputs(session: onnxruntime.InferenceSession, height: int, width: int) -> dict[str, npt.NDArray[np.float32]]:
@@ -60,15 +79,13 @@ def test_training_goes_through_integers(codec: PhotoCodec, entropy: IntegerEntro
 
 
 @pytest.mark.parametrize("optimised", [False, True])
-def test_onnxruntime_numpy_and_torch_agree_to_the_bit(
-    codec: PhotoCodec, entropy: IntegerEntropy, tmp_path: Path, optimised: bool
-) -> None:
-    report = export(codec, entropy, tmp_path)
+def test_onnxruntime_numpy_and_torch_agree_to_the_bit(exported: Exported, optimised: bool) -> None:
+    _, entropy, folder, report = exported
     assert report["worst_sum"] < report["exact_below"]
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(tmp_path / "entropy.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(folder / "entropy.onnx", options, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[2].shape[2:] == ["symbols_1_height", "symbols_1_width"]
     for height, width in SIZES:
         inputs = random_inputs(session, height, width)
@@ -84,15 +101,14 @@ def test_onnxruntime_numpy_and_torch_agree_to_the_bit(
 
 
 def test_the_other_graphs_are_the_network(
-    codec: PhotoCodec, entropy: IntegerEntropy, batch: Batch, tmp_path: Path
+    exported: Exported,
 ) -> None:
-    round_kernels(codec)
-    export(codec, entropy, tmp_path)
+    codec, _, folder, _ = exported
     for name, size in (("encoder", 2), ("decoder", 2), ("entropy", 1)):
-        stored = map(onnx.numpy_helper.to_array, onnx.load(tmp_path / f"{name}.onnx").graph.initializer)
+        stored = map(onnx.numpy_helper.to_array, onnx.load(folder / f"{name}.onnx").graph.initializer)
         assert max(values.itemsize for values in stored if values.ndim == 4) == size
     encoder, decoder = (
-        onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
         for name in ("encoder", "decoder")
     )
     gained = np.random.default_rng(0).normal(0, 5, (1, codec.widths.latents, 7, 5)).astype(np.float32)

@@ -5,10 +5,10 @@ import onnxruntime
 import pytest
 import torch
 
+from tests.training.photo.conftest import make_codec
 from training.photo.crops import Batch
 from training.photo.export import export
 from training.photo.integers import to_integers
-from training.photo.model import PhotoCodec
 from training.photo.tiles import Floats, decode_in_tiles, encode_in_tiles
 
 
@@ -32,15 +32,16 @@ class Sessions:
         return pixels
 
 
-@pytest.fixture
-def sessions(codec: PhotoCodec, batch: Batch, tmp_path: Path) -> Sessions:
+@pytest.fixture(scope="module")
+def sessions(batch: Batch, tmp_path_factory: pytest.TempPathFactory) -> Sessions:
+    codec, folder = make_codec(batch), tmp_path_factory.mktemp("exported")
     # Residual branches begin with nothing; here they must count.
     with torch.no_grad():
         for name, weight in codec.named_parameters():
             if name.endswith(".b.weight"):
                 weight.normal_(0, 0.1)
-    export(codec, to_integers(codec, batch.pixels, batch.quality), tmp_path)
-    return Sessions(tmp_path)
+    export(codec, to_integers(codec, batch.pixels, batch.quality), folder)
+    return Sessions(folder)
 
 
 @pytest.mark.parametrize("tile", [5, 8])
