@@ -11,7 +11,7 @@ from latentwire.timing import timed_stage
 
 
 @timed_stage("entropy")
-def read_part(entropy: EntropyModel, body: bytes, part: Part, quality: int) -> Floats:
+def read_part(entropy: EntropyModel, body: bytes, part: Part, quality: int, bits: Floats | None = None) -> Floats:
     """Return the latents of a part, float32 (latents, h, w), in quantization steps.
 
     Args:
@@ -19,6 +19,7 @@ def read_part(entropy: EntropyModel, body: bytes, part: Part, quality: int) -> F
         body: of the part.
         part: of which only the size matters.
         quality: index, 0 to 255.
+        bits: float32 (h, w), to which the bits of the latents are added.
 
     Raises:
         InvalidCode: no encoder makes this body.
@@ -38,7 +39,11 @@ def read_part(entropy: EntropyModel, body: bytes, part: Part, quality: int) -> F
 
     def exchange(asked: Pass) -> Integers:
         symbols = np.zeros(len(asked.tables), np.int64)
-        symbols[asked.coded] = reader.read(asked.tables[asked.coded])
+        numbers = asked.tables[asked.coded]
+        symbols[asked.coded] = reader.read(numbers)
+        if bits is not None:
+            squares = np.tile(asked.squares, len(symbols) // max(1, len(asked.squares)))[asked.coded]
+            np.add.at(bits.reshape(-1), squares, entropy.coder_tables.ideal_bits(numbers, symbols[asked.coded]))
         return symbols
 
     walked = entropy.walk(z, quality, part.height, part.width, exchange)

@@ -57,6 +57,21 @@ class Tables:
         self.flat_start = np.concatenate(starts).astype(np.int64)
         self.keys = np.concatenate([number * FREQUENCY_TOTAL + np.array(row) for number, row in enumerate(starts)])
 
+    def entries(self, numbers: Integers, symbols: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+        """Return the entry of each symbol in its table, and which symbols are outside it."""
+        first, last = self.first[numbers], self.last[numbers]
+        outside = (symbols < first) | (symbols > last)
+        return self.offset[numbers] + np.where(outside, last - first + 1, symbols - first), outside
+
+    def ideal_bits(self, numbers: Integers, symbols: Integers) -> npt.NDArray[np.float64]:
+        """Return the ideal code lengths in bits, float64 (n), of symbols with these numbers of tables, int64 (n)."""
+        entries, outside = self.entries(numbers, symbols)
+        bits: npt.NDArray[np.float64] = FREQUENCY_BITS - np.log2(self.flat_frequency[entries])
+        far = numbers[outside]
+        numerals = _distances(symbols[outside], self.first[far], self.last[far]) + 1
+        bits[outside] += _LENGTH_BITS + np.floor(np.log2(numerals))
+        return bits
+
 
 class SymbolWriter:
     """Collects symbols, and codes them at the end."""
@@ -72,12 +87,11 @@ class SymbolWriter:
         Symbols are at most `MAX_DISTANCE` // 2 away from their tables.
         """
         tables = self._tables
-        first, last = tables.first[numbers], tables.last[numbers]
-        outside = (symbols < first) | (symbols > last)
-        entries = tables.offset[numbers] + np.where(outside, last - first + 1, symbols - first)
+        entries, outside = tables.entries(numbers, symbols)
         self._add(tables.flat_start[entries], tables.flat_frequency[entries])
         if outside.any():
-            numerals = _distances(symbols[outside], first[outside], last[outside]) + 1
+            far = numbers[outside]
+            numerals = _distances(symbols[outside], tables.first[far], tables.last[far]) + 1
             lengths = np.floor(np.log2(numerals)).astype(np.int64)
             self._add_uniform(lengths, np.full_like(lengths, _LENGTH_BITS))
             self._add_uniform(numerals - (1 << lengths), lengths)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from starlette.types import Receive, Scope, Send
 
+from latentwire.any_size.bit_map import bit_map
 from latentwire.batching.batcher import map_ok
 from latentwire.batching.cost_model import BatchKey
 from latentwire.errors import (
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
     Decoders: TypeAlias = ComponentSet[Decoder | AnySizeDecoder]
 
-PARAMETERS = frozenset({"model", "framing", "partial"})
+SWITCHES = ("partial", "bit_map")
+PARAMETERS = frozenset({"model", "framing", *SWITCHES})
 # Longest body of predictable cost: codes have some tens of bytes, JSON and lossless images some thousands.
 MAX_INLINE_BODY_BYTES = 16_384
 
@@ -59,6 +61,7 @@ class _RequestSpec(NamedTuple):
     response_type: str
     body_type: str
     partial: bool
+    bit_map: bool
 
 
 class _Code(NamedTuple):
@@ -124,8 +127,10 @@ def _parse(query: bytes, accept: bytes, content_type: bytes) -> _RequestSpec:
         )
     if framing == "raw" and body_type == JSON:
         raise InvalidParameter(f"framing=raw takes the payload itself, as {OCTETS}, not in JSON")
-    is_partial = parse_choice("partial", ("0", "1"), parameters.get("partial", "0")) == "1"
-    return _RequestSpec(parameters.get("model"), framing, response_type, body_type, is_partial)
+    is_partial, has_map = (parse_choice(name, ("0", "1"), parameters.get(name, "0")) == "1" for name in SWITCHES)
+    if has_map and response_type != JSON:
+        raise InvalidParameter(f"bit_map=1 is a field of JSON; ask for it with -H 'Accept: {JSON}'")
+    return _RequestSpec(parameters.get("model"), framing, response_type, body_type, is_partial, has_map)
 
 
 @lru_cache(maxsize=1)
@@ -224,13 +229,16 @@ def _decode_codes(spec: _RequestSpec, codes: list[_Code]) -> Iterable[_Decoded |
 
 
 def _decode_any_size(spec: _RequestSpec, code: _OfAnySize) -> _Decoded:
-    card, more, missing = code.decoder.card, {}, None
+    card, more, missing = code.decoder.card, dict[str, Any](), None
     if spec.partial:
         pixels, areas = code.decoder.decode_partly(code.payload, code.pixels)
-        more = {"missing": areas}
+        more["missing"] = areas
         missing = json.dumps(areas)
     else:
         pixels = code.decoder.decode_raw(code.payload, code.pixels)
+    if spec.bit_map:
+        bits = bit_map(code.decoder.entropy, code.payload)
+        more["bit_map"] = bits if bits is None else bits.astype(float).round(1).tolist()
     return _Decoded(card, IMAGE_WRITERS[spec.response_type](pixels, card, more), missing)
 
 

@@ -5,7 +5,7 @@ import { DRAWINGS, landscape } from "./examples.js";
 import { drawStrokes, pictureOf, takeStrokes } from "./pad.js";
 import { asItIs, bytesOf, canvasOf, fitted, MAX_SENT_PIXELS, newCanvas, openPicture } from "./pictures.js";
 import { ask, latest, Problem, useKey } from "./service.js";
-import { byId, connectSlider, count, dB, plural, show, showHex, showPair, verdictOf } from "./views.js";
+import { byId, connectSlider, count, dB, plural, show, showBits, showHex, showPair, verdictOf } from "./views.js";
 
 const role = document.documentElement.dataset.role;
 const encodes = role !== "receiver";
@@ -157,10 +157,9 @@ async function encodePicture(now, isOld) {
   const sent = await sentPicture();
   const answer = await (await ask("encode", { body: sent.file, type: sent.file.type, query })).json();
   const bytes = bytesOf(answer.bitstream);
-  let decoded = null;
-  if (decodes) decoded = await canvasOf(await (await ask("decode", { body: bytes, type: OCTETS, accept: "image/png" })).blob());
+  const { decoded, bitMap } = decodes ? await decoding(bytes) : {};
   if (isOld() || now !== source) return;
-  shown = { name: now.name, sent, answer, bytes, decoded, query };
+  shown = { name: now.name, sent, answer, bytes, decoded, bitMap, query };
   showAnswer();
   if (!decodes) return;
   // The service gives up a search that nobody waits for.
@@ -168,18 +167,23 @@ async function encodePicture(now, isOld) {
   compare(sent, bytes.length, answer);
 }
 
+/** What the service decodes of a bitstream: a picture, and for an image of any size where its bits go. */
+async function decoding(bitstream, options = {}) {
+  const answer = await (await ask("decode", { body: bitstream, type: OCTETS, query: { bit_map: 1, ...options } })).json();
+  const image = new Blob([bytesOf(answer.image)], { type: "image/png" });
+  return { answer, image, decoded: await canvasOf(image), bitMap: answer.bit_map };
+}
+
 async function decodeBitstream(now) {
-  const request = { body: now.bitstream, type: OCTETS };
-  let answer;
+  let found;
   try {
-    answer = await (await ask("decode", request)).json();
+    found = await decoding(now.bitstream);
   } catch (error) {
     if (error.code !== "invalid-code") throw error;
     // Of an image of any size, the parts that are whole can still be decoded.
-    answer = await ask("decode", { ...request, query: { partial: 1 } }).then((response) => response.json()).catch(() => { throw error; });
+    found = await decoding(now.bitstream, { partial: 1 }).catch(() => { throw error; });
   }
-  const image = new Blob([bytesOf(answer.image)], { type: "image/png" });
-  shown = { name: now.name, answer, bytes: now.bitstream, decoded: await canvasOf(image), image };
+  shown = { name: now.name, bytes: now.bitstream, ...found };
   showDecoded();
 }
 
@@ -230,7 +234,8 @@ function showAnswer() {
   byId("views").classList.toggle("wide", width > 64);
   byId("theirs").hidden = byId("wipe").hidden = !decodes;
   showPair(byId("ours"), sent.canvas, decoded, `Decoded by ${answer.model}`);
-  if (byId("theirs").querySelector("canvas").width === 300) showPair(byId("theirs"), sent.canvas, null);
+  // What was found for another picture would stand beside this one.
+  if (decodes && comparisons.sent !== sent) showSearch(sent);
   const exact = answer.sent_as !== "code";
   byId("ours").querySelector("figcaption").textContent = exact ? "Latentwire, sent exactly" : `Latentwire, model ${answer.model}`;
   byId("our-bytes").textContent = count(answer.bitstream_bytes);
@@ -238,7 +243,21 @@ function showAnswer() {
   byId("our-psnr").textContent = exact ? "exact" : dB(answer.psnr_db);
   byId("verdict").textContent = verdictOf(answer, role, !modelOf(answer.model)?.shape);
   showCode(answer);
+  showMap();
   showBitstream();
+}
+
+function showMap() {
+  byId("bits").hidden = !shown?.bitMap;
+  if (shown?.bitMap) showBits(shown.decoded, shown.bitMap);
+}
+
+function showSearch(sent) {
+  showPair(byId("theirs"), sent.canvas, null);
+  byId("theirs").querySelector("figcaption").textContent = "Looking for the best classical file";
+  byId("their-name").textContent = "Classical codec";
+  for (const name of ["their-bytes", "their-bpp", "their-psnr", "their-note"]) byId(name).textContent = "";
+  for (const name of ["our-psnr", "their-psnr"]) byId(name).classList.remove("better");
 }
 
 function showComparison(found, maxBytes, error) {
@@ -288,13 +307,14 @@ function showDecoded() {
     : "The bitstream is whole: its checksum is right.";
   byId("their-note").textContent = "";
   if (encodes) byId("code").hidden = true;
+  showMap();
   showBitstream();
 }
 
 function showNothing() {
   shown = null;
   byId("code").hidden = encodes || byId("code").hidden;
-  byId("bitstream").hidden = true;
+  byId("bits").hidden = byId("bitstream").hidden = true;
   byId("verdict").textContent = byId("their-note").textContent = "";
   byId("figures").hidden = byId("theirs").hidden = byId("wipe").hidden = true;
   byId("views").classList.add("alone");

@@ -2,6 +2,7 @@
 
 const HEX_BYTES = 256;
 const SMALL_SIDE = 64;
+const LATENT_SIDE = 16;
 
 export const byId = (id) => document.getElementById(id);
 
@@ -55,6 +56,35 @@ export function verdictOf(answer, role, isAnySize) {
 
 function sentAs(answer) {
   return answer.sent_as === "code" ? "The code was sent all the same." : "So it is sent exactly, pixel by pixel, which takes more bytes.";
+}
+
+/** Show over a picture how many bits the code takes for each of its squares; `rows` has them. */
+export function showBits(picture, rows) {
+  const bits = rows.flat();
+  const most = Math.max(...bits);
+  const canvas = byId("bits-map");
+  show(canvas, picture, `Map of the picture's code: up to ${Math.round(most)} bits in a square of 16 × 16 pixels`);
+  const pen = canvas.getContext("2d");
+  pen.globalAlpha = 0.7;
+  pen.fillStyle = "#000";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.fillStyle = "#ffb020";
+  rows.forEach((row, y) => {
+    row.forEach((value, x) => {
+      pen.globalAlpha = most ? (0.85 * value) / most : 0;
+      pen.fillRect(x * LATENT_SIDE, y * LATENT_SIDE, LATENT_SIDE, LATENT_SIDE);
+    });
+  });
+  const sum = bits.reduce((before, value) => before + value, 0);
+  let [half, squares] = [0, 0];
+  for (const value of bits.sort((a, b) => b - a)) {
+    if (half >= sum / 2) break;
+    half += value;
+    squares += 1;
+  }
+  byId("bits-text").textContent =
+    `The code has a vector for each square of 16 × 16 pixels. The brighter a square, the more bits its vector takes: ${(sum / bits.length).toFixed(1)} on average, ` +
+    `${most.toFixed(1)} at most. Half of all bits go to ${Math.round((100 * squares) / bits.length)} % of the squares.`;
 }
 
 /** Show the first bytes of a bitstream, its header and checksum in colours of their own. */

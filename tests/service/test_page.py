@@ -233,6 +233,8 @@ def test_a_picture_of_any_size_is_compared_and_decoded_as_far_as_it_is_whole(
     expect(page.locator("#ours figcaption")).to_have_text("Latentwire, model photo")
     expect(page.locator("#their-note")).to_have_text(re.compile("The best of WebP, AVIF, JPEG and PNG within"))
     expect(page.locator("#code")).to_be_hidden()
+    expect(page.locator("#bits-text")).to_have_text(re.compile(r"Half of all bits go to \d+ % of the squares"))
+    assert page.locator("#bits-map").evaluate("canvas => [canvas.width, canvas.height]") == [480, 320]
     page.locator("#level").fill("800")
     expect(page.locator("#curl")).to_have_text(re.compile("file=@landscape.png .*model=photo&quality=80"))
     expect(page.locator("#views")).not_to_have_class(re.compile("stale"))
@@ -245,6 +247,9 @@ def test_a_picture_of_any_size_is_compared_and_decoded_as_far_as_it_is_whole(
     _drop(page, "cut.lw", coded[:-9], "")
     expect(page.locator("#verdict")).to_have_text(re.compile("damaged or cut short"))
     expect(page.locator("#ours figcaption")).to_have_text("Decoded by photo, 1100 × 40 pixels")
+    expect(page.get_by_role("img", name="Map of the picture's code")).to_be_visible()
+    page.get_by_role("button", name="Example: a seven").click()
+    expect(page.locator("#bits")).to_be_hidden()
 
 
 def test_it_says_what_it_is_without_scripts(visit: Callable[..., Page]) -> None:

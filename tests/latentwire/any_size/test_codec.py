@@ -26,6 +26,7 @@ from latentwire import (
     TargetMissed,
     UncodableImage,
 )
+from latentwire.any_size.bit_map import bit_map
 from latentwire.any_size.decoder import AnySizeDecoder
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.entropy_model import EntropyModel, squash
@@ -33,7 +34,7 @@ from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.transparency import fill_transparent
 from latentwire.format import any_size_lossless
 from latentwire.format.any_size import Header, Part, parts_of
-from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
+from latentwire.format.bitstream import OVERHEAD_BYTES, read_bitstream, write_bitstream
 from latentwire.imaging import image
 from latentwire.imaging.fitting import Fitting
 from latentwire.imaging.reader import AnySizeReader
@@ -502,3 +503,28 @@ def test_squashed_symbols_are_those_of_the_document() -> None:
     signed, sizes = squash(symbols.reshape(1, 1, 1, -1))[0, :, 0]
     assert sizes[symbols != 0].tolist() == exact
     assert signed.tolist() == (np.sign(symbols) * sizes).tolist()
+
+
+def test_the_bit_map_tells_where_the_bits_go(codec: Codec, any_size_model: Path) -> None:
+    entropy = halves(any_size_model)[0].entropy
+
+    def payload_of(pixels: image.Pixels) -> bytes:
+        return read_bitstream(codec.encode(pixels, quality=50).bitstream).payload
+
+    pixels = np.full((100, 1300, 3), 128, np.uint8)
+    pixels[:, 656:] = np.random.default_rng(0).integers(0, 256, (100, 644, 3))
+    alpha = np.full((100, 1300, 1), 255, np.uint8)
+    alpha[:40, :40] = 0
+    for image_of in (pixels, np.concatenate([pixels, alpha], 2)):
+        payload = payload_of(image_of)
+        bits = bit_map(entropy, payload)
+        assert bits is not None
+        assert bits.shape == (7, 82)
+        assert bits[:, 45:].mean() > bits[:, :37].mean() > 0
+        assert 0.5 * 8 * len(payload) < bits.sum() < 8 * len(payload)
+    # The second part is cut off.
+    cut = bit_map(entropy, payload_of(pixels)[:-9])
+    assert cut is not None
+    assert (cut[:, :30] > 0).all()
+    assert not cut[:, -30:].any()
+    assert bit_map(entropy, payload_of(np.zeros((40, 40, 1), np.uint8))) is None

@@ -49,6 +49,12 @@ def test_the_farthest_symbols_come_back(lanes: int) -> None:
     read(write(groups, lanes)[0], groups, lanes)
 
 
+def test_ideal_lengths_of_symbols_add_up_to_those_of_a_group() -> None:
+    for farthest in (1.0, 40.0):
+        numbers, symbols = draw(5000, farthest)
+        assert TABLES.ideal_bits(numbers, symbols).sum() == pytest.approx(write([(numbers, symbols)], 1)[1])
+
+
 def test_one_lane_takes_hardly_more_than_the_ideal_length() -> None:
     for count in (0, 1, 50, 5000):
         data, ideal_bits = write([draw(count)], 1)

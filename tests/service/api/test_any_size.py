@@ -297,6 +297,20 @@ def test_a_cut_bitstream_is_decoded_on_request(mixed: Client, codec: Codec, larg
     assert "latentwire-missing" not in mixed.decode(large_bitstream).headers
 
 
+def test_a_map_tells_where_the_bits_go(mixed: Client, codec: Codec, png: bytes) -> None:
+    payload = codec.encode(drawn_picture(40, 50), quality=20)
+    told = mixed.decode(payload.bitstream, accept=JSON, bit_map="1").json()
+    bits = np.array(told["bit_map"])
+    assert bits.shape == (3, 4)
+    assert 0 < bits.sum() < 8 * len(payload.bitstream)
+    flat = codec.encode(np.zeros((40, 50, 1), np.uint8), quality=20)
+    assert mixed.decode(flat.bitstream, accept=JSON, bit_map="1").json()["bit_map"] is None
+    assert "bit_map" not in mixed.decode(payload.bitstream, accept=JSON).json()
+    vector = mixed.encode(png, accept=OCTETS).content
+    assert "bit_map" not in mixed.decode(vector, accept=JSON, bit_map="1").json()
+    assert_problem(mixed.decode(payload.bitstream, bit_map="1"), 400, "invalid-parameter", "Accept: application/json")
+
+
 def test_damaged_codes_are_refused_with_partial_where_nothing_is_whole(mixed: Client, codec: Codec) -> None:
     small = codec.encode(PICTURE).bitstream
     vector = mixed.encode(write_png(FAMILIAR), accept=OCTETS).content

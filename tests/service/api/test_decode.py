@@ -322,4 +322,4 @@ def test_decode_refuses_an_image(client: Client, png: bytes) -> None:
 
 
 def test_decode_refuses_an_unknown_parameter(client: Client, bitstream: bytes) -> None:
-    assert_problem(client.decode(bitstream, fit="pad"), 400, "invalid-parameter", "it has framing, model")
+    assert_problem(client.decode(bitstream, fit="pad"), 400, "invalid-parameter", "it has bit_map, framing, model")
