@@ -11,7 +11,7 @@ from latentwire.format.npy import npy_header
 from tests.edge.launching import Edge
 from tests.edge.test_requests import StartEdge
 from tests.service.launching import PATIENCE_S, Server
-from tests.soak.misbehaving_clients import received as responses
+from tests.soak.raw_responses import received as responses
 from tests.tiny_model import SHAPE
 
 NPY = "application/x-npy"

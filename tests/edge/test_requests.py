@@ -15,7 +15,7 @@ from deploy.edge import DEFAULTS, PROBLEMS, configuration
 from tests.edge.launching import PROGRAM, Edge, accepts, free_port
 from tests.service.client import OCTETS, assert_problem
 from tests.service.launching import ROOT, Server, wait_until
-from tests.soak.misbehaving_clients import received
+from tests.soak.raw_responses import received
 
 StartEdge = Callable[..., Edge]
 MAX_BODY_BYTES = int(DEFAULTS["LATENTWIRE_MAX_BODY_BYTES"])

@@ -11,7 +11,7 @@ from tests.edge.launching import PROGRAM, Edge
 from tests.edge.test_requests import StartEdge
 from tests.service.client import OCTETS, assert_problem
 from tests.service.launching import wait_until
-from tests.soak.misbehaving_clients import received
+from tests.soak.raw_responses import received
 
 
 def presented(edge: Edge) -> str:

@@ -6,19 +6,17 @@ The correct response is what the library says about the same bytes in this proce
 import io
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from random import Random
-from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from latentwire.format.bitstream import read_bitstream, write_bitstream
-from latentwire.format.code_json import MAX_CODE_ELEMENTS, MAX_COMMAS, MAX_LISTS_AND_OBJECTS
 from latentwire.format.container_reader import FrameReader
 from latentwire.format.container_writer import FrameWriter
 from latentwire.imaging import image
 from latentwire.imaging.reader import AnySizeReader, ImageReader
-from latentwire.model.card import ModelCard
 from latentwire.options import FITS, Fit
 from latentwire.selection.any_size import encode_any_size
 from service.settings import Settings
@@ -40,7 +38,8 @@ from tests.soak.expectations import (
     refuses,
     route,
 )
-from tests.soak.valid_traffic import Known, container, form, npy
+from tests.soak.hostile_bodies import VECTOR_CODES, bad_array, bad_form, bad_json
+from tests.soak.known import Known, container, form, npy
 
 Make = Callable[[Random], Exchange]
 
@@ -52,7 +51,6 @@ POSTED: dict[str, Half] = {
 }
 # The refusals of a damaged container: the damage itself, or what follows from it.
 CONTAINER_CODES = ("damaged-chunk", "invalid-code", "unsupported-version", "model-mismatch", "batch-too-large")
-VECTOR_CODES = ("invalid-code", "invalid-json", "invalid-vector")
 
 
 def damaged(data: bytes, random: Random) -> bytes:
@@ -92,9 +90,9 @@ class Hostile:
             "damaged image": self._damaged_image,
             "bad image": self._bad_image,
             "image that claims to be large": self._bomb,
-            "bad JSON": self._bad_json,
-            "bad array": self._bad_array,
-            "bad form": self._bad_form,
+            "bad JSON": partial(bad_json, self._known),
+            "bad array": partial(bad_array, self._known),
+            "bad form": partial(bad_form, self._known),
             "wrong type": self._wrong_type,
             "wrong path": self._wrong_path,
             "wrong parameter": self._wrong_parameter,
@@ -224,96 +222,6 @@ class Hostile:
         path = route("/encode", fit=fit, model=guard.card.name)
         return Exchange("sender", path, expected_of(work), data, {"Accept": OCTETS})
 
-    def _bad_json(self, random: Random) -> Exchange:
-        card = self._card(random)
-        numbers = [0.5] * card.code_size
-        # Bitstreams of images of any size may be long, so where there are such models a long list is read, too.
-        is_read = any(each.kind == "any-size" for each in self._known.receiver.cards.values())
-        content, codes = random.choice(
-            [
-                (b"", ("invalid-json",)),
-                (b"[" * 50_000, ("invalid-json",)),
-                (b'{"code":' + b"[" * MAX_LISTS_AND_OBJECTS, ("invalid-json",)),
-                (b'{"code": [NaN]}', ("invalid-json",)),
-                (b'{"code": [1], "code": [2]}', ("invalid-json",)),
-                (b'{"code": [' + b"9" * 5000 + b"]}", ("invalid-json",)),
-                (b'\xff\xfe{"code": []}', ("invalid-json",)),
-                (b"[1, 2]", ("invalid-json",)),
-                (b'{"code": [1e400]}', ("invalid-code",)),
-                (json_bytes({"code": ["1"]}), ("invalid-code",)),
-                (json_bytes({"code": [True] * card.code_size}), ("invalid-code",)),
-                (
-                    json_bytes({"code": [0] * MAX_CODE_ELEMENTS}),
-                    ("invalid-vector" if is_read else "body-too-large",),
-                ),
-                (
-                    json_bytes({"code": [0] * (MAX_CODE_ELEMENTS + 1)}),
-                    ("invalid-code" if is_read else "body-too-large",),
-                ),
-                (
-                    json_bytes({"code": [0] * (MAX_COMMAS + 2)}),
-                    ("invalid-json" if is_read else "body-too-large",),
-                ),
-                (json_bytes({}), ("invalid-code",)),
-                (json_bytes({"bitstream": "%%%"}), ("invalid-code",)),
-                (json_bytes({"bitstream": ""}), ("invalid-code",)),
-                (json_bytes({"code": [*numbers, 1], "model": card.name}), ("invalid-vector",)),
-                (json_bytes({"code": [], "model": card.name}), ("invalid-vector",)),
-                (json_bytes({"code": [1e39] * card.code_size, "model": card.name}), ("invalid-vector",)),
-                (json_bytes({"code": numbers, "model": "no-such-model"}), ("unknown-model",)),
-                (json_bytes({"code": numbers, "model": "../" + card.name}), ("unknown-model",)),
-                (json_bytes({"code": numbers, "model": card.name, "model_id": "0" * 64}), ("model-mismatch",)),
-                (random.randbytes(200), VECTOR_CODES),
-            ]
-        )
-        return Exchange("receiver", "/decode", refuses(*codes), content, {"Content-Type": JSON})
-
-    def _bad_array(self, random: Random) -> Exchange:
-        name = random.choice(self._names)
-        pixels = self._known.images[name][:3]
-        whole = npy(pixels)
-        height, width, channels = pixels.shape[1:]
-        objects = io.BytesIO()
-        np.save(objects, np.array([{}, print], dtype=object), allow_pickle=True)
-        data, code = random.choice(
-            [
-                (b"", "invalid-array"),
-                (random.randbytes(300), "invalid-array"),
-                (whole[: random.randrange(len(whole))], "invalid-array"),
-                (whole + b"\0", "invalid-array"),
-                (objects.getvalue(), "invalid-array"),
-                (npy(pixels.astype(np.float64)), "invalid-array"),
-                (npy(pixels.astype(np.int8)), "invalid-array"),
-                (npy(np.asfortranarray(np.repeat(pixels, 2, axis=0))), "invalid-array"),
-                (npy(pixels[0, 0]), "invalid-array"),
-                (npy(pixels[:, :-1]), "image-mismatch"),
-                (_array_that_claims((10**9, height, width, channels)), "batch-too-large"),
-                (_array_that_claims((1, 10**6, 10**6, channels)), "image-too-large"),
-            ]
-        )
-        return Exchange("sender", route("/encode/batch", model=name), refuses(code), data, {"Content-Type": NPY})
-
-    def _bad_form(self, random: Random) -> Exchange:
-        body, content_type = form(image.write_png(self._one(self._names[0], random)))
-        data, declared, code = random.choice(
-            [
-                (body[: random.randrange(len(body) - 4)], content_type, "invalid-multipart"),
-                (b"", content_type, "invalid-multipart"),
-                (random.randbytes(300), content_type, "invalid-multipart"),
-                (body, "multipart/form-data", "invalid-multipart"),
-                (body, "multipart/form-data; boundary=" + "b" * 71, "invalid-multipart"),
-                (
-                    body.replace(b"filename", b"other").replace(PNG.encode(), b"text/plain"),
-                    content_type,
-                    "invalid-multipart",
-                ),
-                (*form(b"", b""), "invalid-multipart"),
-                (*form(*[b""] * 500), "invalid-multipart"),
-                (*form(b"not an image"), "invalid-image"),
-            ]
-        )
-        return Exchange("sender", "/encode", refuses(code), data, {"Content-Type": declared})
-
     def _wrong_type(self, random: Random) -> Exchange:
         path, half = random.choice(list(POSTED.items()))
         if random.random() < 0.5:
@@ -367,15 +275,6 @@ class Hostile:
         pixels: image.Pixels = random.choice(self._known.images[name])
         return pixels
 
-    def _card(self, random: Random) -> ModelCard:
-        return cast(ModelCard, self._known.receiver.card(random.choice(self._names)))
-
 
 def _takes(path: str) -> str:
     return NPY if path == "/encode/batch" else OCTETS
-
-
-def _array_that_claims(shape: tuple[int, ...]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()

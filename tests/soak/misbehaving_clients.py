@@ -3,8 +3,6 @@
 Each returns its outcome in a word. Every response that it gets must be correct or a refusal.
 """
 
-import http.client
-import io
 import socket
 import struct
 import time
@@ -13,19 +11,14 @@ from contextlib import contextmanager, suppress
 from random import Random
 from typing import NamedTuple
 
-import httpx
-
 from tests.soak.expectations import (
     Exchange,
     Half,
-    IncompleteResponse,
     WrongResponse,
-    check_no_fault,
-    check_problem,
     interruptible,
 )
+from tests.soak.raw_responses import TIMEOUT_S, head, only_refusals, received, right_or_busy, turned_away_meanwhile
 
-TIMEOUT_S = 90
 Addresses = dict[Half, tuple[str, int]]
 Misbehavior = Callable[[Random], str]
 
@@ -71,7 +64,7 @@ class MisbehavingClients:
             time.sleep(self._timing.delay_s * random.random())
             if random.random() < 0.5:
                 connection.shutdown(socket.SHUT_WR)
-                return _only_refusals(received(connection))
+                return only_refusals(received(connection))
         return "left"
 
     def _leaves_within_the_headers(self, random: Random) -> str:
@@ -112,7 +105,7 @@ class MisbehavingClients:
             connection.sendall(head(one) + one.body[: random.randrange(len(one.body))])
             connection.shutdown(socket.SHUT_WR)
             with interruptible(one):
-                return _only_refusals(received(connection))
+                return only_refusals(received(connection))
 
     def _sends_more(self, random: Random) -> str:
         one = random.choice(self._singles)
@@ -125,7 +118,7 @@ class MisbehavingClients:
             responses = received(connection)
         if responses and responses[0].status_code == 200:
             one.check(responses.pop(0))
-        return _only_refusals(responses)
+        return only_refusals(responses)
 
     def _sends_slowly(self, random: Random) -> str:
         one = self._one(random)
@@ -137,8 +130,8 @@ class MisbehavingClients:
                     connection.sendall(data[number * len(data) // pieces : (number + 1) * len(data) // pieces])
                     time.sleep(self._timing.delay_s / pieces)
             except ConnectionError:
-                return _turned_away_meanwhile(received(connection))
-            return _right_or_busy(one, received(connection))
+                return turned_away_meanwhile(received(connection))
+            return right_or_busy(one, received(connection))
 
     def _reads_slowly(self, random: Random) -> str:
         one = random.choice(self._batches)
@@ -150,8 +143,8 @@ class MisbehavingClients:
                     data += connection.recv(1000)
                     time.sleep(self._timing.delay_s / 4)
             except ConnectionError:
-                return _turned_away_meanwhile(received(connection, data))
-            return _right_or_busy(one, received(connection, data))
+                return turned_away_meanwhile(received(connection, data))
+            return right_or_busy(one, received(connection, data))
 
     def _pipelines(self, random: Random) -> str:
         many = [random.choice(self._singles) for _ in range(4)]
@@ -165,7 +158,7 @@ class MisbehavingClients:
         if len(responses) != len(many):
             raise WrongResponse(f"{len(responses)} responses to {len(many)} requests")
         return "; ".join(
-            sorted({_right_or_busy(one, [response]) for one, response in zip(many, responses, strict=True)})
+            sorted({right_or_busy(one, [response]) for one, response in zip(many, responses, strict=True)})
         )
 
     def _expects_continue(self, random: Random) -> str:
@@ -174,9 +167,9 @@ class MisbehavingClients:
             connection.sendall(head(one, "Connection: close", "Expect: 100-continue"))
             word = connection.recv(1000)
             if not word.startswith(b"HTTP/1.1 100 "):
-                return _right_or_busy(one, received(connection, word))
+                return right_or_busy(one, received(connection, word))
             connection.sendall(one.body)
-            return _right_or_busy(one, received(connection, word.partition(b"\r\n\r\n")[2]))
+            return right_or_busy(one, received(connection, word.partition(b"\r\n\r\n")[2]))
 
     def _speaks_no_http(self, random: Random) -> str:
         one = random.choice(self._singles)
@@ -228,7 +221,7 @@ class MisbehavingClients:
                 connection.shutdown(socket.SHUT_WR)
             except OSError:
                 pass
-            return _only_refusals(received(connection))
+            return only_refusals(received(connection))
 
     def _comes_in_a_crowd(self, random: Random) -> str:
         many = [random.choice(self._singles) for _ in range(self._timing.burst)]
@@ -239,7 +232,7 @@ class MisbehavingClients:
                 connections.append(socket.create_connection(self._addresses[one.half], TIMEOUT_S))
                 connections[-1].sendall(head(one, "Connection: close") + one.body)
             for one, connection in zip(many, connections, strict=True):
-                outcomes.add(_right_or_busy(one, received(connection)))
+                outcomes.add(right_or_busy(one, received(connection)))
         finally:
             for connection in connections:
                 connection.close()
@@ -252,82 +245,6 @@ class MisbehavingClients:
     def _connected(self, half: Half) -> Iterator[socket.socket]:
         with socket.create_connection(self._addresses[half], TIMEOUT_S) as connection:
             yield connection
-
-
-def head(exchange: Exchange, *more: str) -> bytes:
-    """Return what is sent before the body."""
-    lines = [f"{exchange.method} {exchange.path} HTTP/1.1", "Host: soak", f"Content-Length: {len(exchange.body)}"]
-    lines += [f"{name}: {value}" for name, value in exchange.headers.items()]
-    return "\r\n".join([*lines, *more, "", ""]).encode()
-
-
-def received(connection: socket.socket, data: bytes = b"") -> list[httpx.Response]:
-    """Return all responses until the connection is closed; `data` has been received already.
-
-    Raises:
-        WrongResponse: the connection stays open without a byte, or a response is a 5xx.
-        IncompleteResponse: a response ends early.
-    """
-    pieces = [data]
-    try:
-        while piece := connection.recv(1 << 16):
-            pieces.append(piece)
-    except TimeoutError as error:
-        raise WrongResponse(f"the connection was still open after {TIMEOUT_S} s: {b''.join(pieces)[:100]!r}") from error
-    except ConnectionError:
-        pass  # The server may close with a reset if it has not read everything.
-    stream = _Stream(b"".join(pieces))
-    responses = []
-    while stream.peek():
-        response = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
-        try:
-            response.begin()
-            responses.append(httpx.Response(response.status, headers=response.getheaders(), content=response.read()))
-            check_no_fault(responses[-1])
-        except http.client.HTTPException as error:
-            raise IncompleteResponse(f"a response ends early: {error!r}") from error
-    return responses
-
-
-class _Stream(io.BytesIO):
-    """Bytes that `http.client` takes for a socket, and leaves open after each response."""
-
-    def makefile(self, _mode: str) -> io.BytesIO:
-        return self
-
-    def peek(self) -> bytes:
-        return self.getvalue()[self.tell() : self.tell() + 1]
-
-    def close(self) -> None:
-        pass
-
-
-def _right_or_busy(one: Exchange, responses: list[httpx.Response]) -> str:
-    if not responses:
-        raise IncompleteResponse("the connection was closed without a response")
-    if len(responses) != 1:
-        raise WrongResponse(f"{len(responses)} responses to one request")
-    if responses[0].status_code == 429:
-        check_problem(responses[0])
-        return "turned away"
-    one.check(responses[0])
-    return "right"
-
-
-def _turned_away_meanwhile(responses: list[httpx.Response]) -> str:
-    """Expect a 429 or nothing: a client that still sends, or is late to read, can lose its response by a reset."""
-    for response in responses:
-        if response.status_code != 429:
-            raise WrongResponse(f"the connection was closed after a status {response.status_code}")
-        check_problem(response)
-    return "turned away" if responses else "closed"
-
-
-def _only_refusals(responses: list[httpx.Response]) -> str:
-    """Expect refusals only, or just the end of the connection."""
-    for response in responses:
-        check_problem(response)
-    return "refused" if responses else "closed"
 
 
 def _leave(connection: socket.socket, random: Random) -> None:

@@ -22,12 +22,14 @@ from tests.soak.expectations import (
     interruptible,
 )
 from tests.soak.hostile import Hostile
+from tests.soak.known import Known
 from tests.soak.memory import Sample
-from tests.soak.misbehaving_clients import TIMEOUT_S, MisbehavingClients, Misbehavior, SlowClientTiming
+from tests.soak.misbehaving_clients import MisbehavingClients, Misbehavior, SlowClientTiming
+from tests.soak.raw_responses import TIMEOUT_S
 from tests.soak.restarts import Restarts
 from tests.soak.servers import Service
 from tests.soak.tally import INTERRUPTED, NO_RESPONSE, SERVER_ERROR, WRONG, Tally
-from tests.soak.valid_traffic import Known, valid_exchanges
+from tests.soak.valid_traffic import valid_exchanges
 
 # How often a kind comes, compared with a kind that is not named here.
 WEIGHTS = {
@@ -43,6 +45,16 @@ WEIGHTS = {
     "sends long headers": 0.3,
     "encode a batch, JSON": 0.3,
     "encode a form of images": 0.3,
+    # Each takes tenths of a second, and of a large image seconds.
+    "encode an image of any size": 0.4,
+    "encode an image of any size, target_bytes": 0.1,
+    "encode a transparent image": 0.1,
+    "decode an image of any size": 0.4,
+    "decode what is whole": 0.2,
+    "encode a batch of any sizes": 0.1,
+    "decode a batch of any sizes": 0.1,
+    "encode a large image": 0.02,
+    "decode a large image": 0.02,
 }
 WELL_BEHAVED, MISBEHAVING = 6, 6
 # The part of a soak without restarts, in which memory is measured.

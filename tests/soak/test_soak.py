@@ -1,5 +1,6 @@
 """Short soaks with small models, and whether a soak finds the faults that it looks for."""
 
+import shutil
 from pathlib import Path
 
 import httpx
@@ -8,6 +9,8 @@ import pytest
 from service.inference.registry import open_registry
 from service.settings import read_settings
 from tests.edge.launching import HAS_NGINX
+from tests.service.conftest import serve as serve_here
+from tests.soak import any_size_traffic
 from tests.soak.__main__ import soak
 from tests.soak.expectations import (
     JSON,
@@ -21,8 +24,9 @@ from tests.soak.expectations import (
     refuses,
     succeeds,
 )
+from tests.soak.known import Known
 from tests.soak.memory import MIN_SAMPLES, Sample, assess
-from tests.soak.run import Plan
+from tests.soak.run import WEIGHTS, Plan
 from tests.soak.servers import serve
 from tests.tiny_model import publish_guarded_model, publish_tiny_model
 
@@ -74,6 +78,24 @@ def test_wrong_responses_and_tracebacks_in_the_log_are_found(models_dir: Path, t
     assert "the log of both-0 has a line with Traceback" in report.faults
     assert "NOT GOOD" in report.text()
     assert any("model_id" in message for message in report.tally.messages)
+
+
+def test_requests_about_images_of_any_size_get_right_responses(
+    models_dir: Path, any_size_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models_dir, tmp_path / "models")
+    shutil.copytree(any_size_model, tmp_path / "models" / any_size_model.name)
+    settings = read_settings(["--models-dir", str(tmp_path / "models"), "--default-model", "guarded"])
+    registry = open_registry(settings)
+    # Of two parts. A really large image takes seconds.
+    monkeypatch.setattr(any_size_traffic, "LARGE", (1100, 40, 3))
+    kinds = set()
+    with serve_here(settings) as client:
+        for kind, exchange in any_size_traffic.any_size_exchanges(Known(registry, registry, {})):
+            headers = dict(exchange.headers)
+            exchange.check(client.request(exchange.method, exchange.path, content=exchange.body, headers=headers))
+            kinds.add(kind)
+    assert kinds <= WEIGHTS.keys()
 
 
 def test_only_a_batch_may_be_interrupted() -> None:
