@@ -51,10 +51,10 @@ WEIGHTS = {
     "encode a transparent image": 0.1,
     "decode an image of any size": 0.4,
     "decode what is whole": 0.2,
-    "encode a batch of any sizes": 0.1,
-    "decode a batch of any sizes": 0.1,
-    "encode a large image": 0.02,
-    "decode a large image": 0.02,
+    "encode a batch of any sizes": 0.2,
+    "decode a batch of any sizes": 0.2,
+    "encode a large image": 0.04,
+    "decode a large image": 0.04,
 }
 WELL_BEHAVED, MISBEHAVING = 6, 6
 # The part of a soak without restarts, in which memory is measured.
