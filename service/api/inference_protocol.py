@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from latentwire.errors import UnsupportedMediaType
 from latentwire.inference_protocol.graphs import find_graph
 from latentwire.inference_protocol.messages import BINARY_EXTENSION, Limits
 from latentwire.inference_protocol.messages import infer as answer
@@ -51,11 +52,13 @@ async def infer(scope: Scope, receive: Receive, send: Send) -> None:
     state, headers = state_of(scope), parse_content_headers(scope)
     settings = state.settings
     graph = find_graph(state.registry, scope["path_params"]["name"])
-    json_length = dict(scope["headers"]).get(JSON_LENGTH)
+    more_headers = dict(scope["headers"])
+    if more_headers.get(b"content-encoding", b"identity") != b"identity":
+        raise UnsupportedMediaType("the body is compressed; send it as it is, without Content-Encoding")
     limits = Limits(settings.max_batch_images, settings.max_body_bytes)
     with state.admission.reserve(client_of(scope)) as budget:
         body = await read_body(receive, headers, settings, budget, settings.max_body_bytes)
-        run = partial(answer, graph, json_length=json_length, limits=limits)
+        run = partial(answer, graph, json_length=more_headers.get(JSON_LENGTH), limits=limits)
         disconnected = partial(wait_for_disconnect, receive)
         response = await state.admission.run(lambda bodies: [run(body) for body in bodies], body, disconnected)
     is_json = response.json_bytes is None

@@ -1,5 +1,6 @@
 """The Open Inference Protocol on `/v2`: by its own words, and by Triton's client."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -256,6 +257,12 @@ def test_an_output_that_is_not_finite_is_refused(models_dir: Path) -> None:
     body = json.dumps({"inputs": [tensor(ZEROS)]}).encode()
     with pytest.raises(InvalidTensor, match="is not finite for this input"):
         answer(overflowing, body, None, Limits(1, 1000))
+
+
+def test_a_compressed_body_is_refused(client: Client) -> None:
+    body = gzip.compress(json.dumps({"inputs": [tensor(ZEROS)]}).encode())
+    refused = infer(client, "tiny.decoder", body, **{"Content-Encoding": "gzip"})
+    assert_refused(refused, 415, "unsupported-media-type", "without Content-Encoding")
 
 
 def test_a_batch_is_bounded(start: Callable[..., Client]) -> None:
