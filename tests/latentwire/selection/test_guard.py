@@ -226,8 +226,8 @@ def test_a_container_holds_ood_images_losslessly(guard: Guard, encoder: Encoder,
     warned = guard.encode_chunk(mixed, "warn")
     assert (warned.chunk.payloads, list(warned.ood_images)) == ({}, [2, 3])
     fittings = [None, None, Fitting(resized=(90, 60)), None, None]
-    with pytest.raises(OutOfDistribution, match=r"input_deviation .*, after the image was scaled from 60 × 90 pixels"):
-        guard.encode_chunk(mixed, "refuse", fittings=fittings)
+    with pytest.raises(OutOfDistribution, match=r"^image 12: .*, after the image was scaled from 60 × 90 pixels"):
+        guard.encode_chunk(mixed, "refuse", fittings=fittings, first=10)
 
 
 @pytest.mark.parametrize("verify", VERIFY)
@@ -274,5 +274,5 @@ def test_an_image_without_a_code_is_in_a_container_losslessly(encoder: Encoder) 
     np.testing.assert_array_equal(guarded.chunk.symbols, encoder.encode_chunk(mixed[[0, 2, 3]]).symbols)
     with pytest.raises(OutOfDistribution):
         overflowing.encode_chunk(mixed, "refuse")
-    with pytest.raises(UncodableImage):
-        overflowing.encode_chunk(mixed, "warn")
+    with pytest.raises(UncodableImage, match=r"^image 11: "):
+        overflowing.encode_chunk(mixed, "warn", first=10)
