@@ -14,6 +14,8 @@ from latentwire.encoder import EncodedImage
 from latentwire.imaging import image
 from latentwire.imaging.image import Pixels
 from latentwire.imaging.reader import ImageReader
+from latentwire.inference_protocol.graphs import Floats, Graph, find_graph
+from latentwire.inference_protocol.messages import Limits, infer
 from latentwire.model.card import ModelCard
 from latentwire.options import ON_OOD, VERIFY, OnOod, Verify
 from latentwire.registry import Registry
@@ -52,7 +54,7 @@ def valid_exchanges(known: Known, *, metrics_are_hidden: bool) -> dict[str, list
     """Return the exchanges of each kind; `/metrics` is hidden behind the edge."""
     kinds: dict[str, list[Exchange]] = {}
     for name, pixels in known.images.items():
-        for found in (_single_images, _ood_images, _single_codes, _image_batches, _code_batches):
+        for found in (_single_images, _ood_images, _single_codes, _inferences, _image_batches, _code_batches):
             for kind, exchange in found(known, name, pixels):
                 kinds.setdefault(kind, []).append(exchange)
     for kind, exchange in (*_ladder(known), *any_size_exchanges(known), *_pages(known, metrics_are_hidden)):
@@ -178,6 +180,29 @@ def _single_codes(known: Known, name: str, pixels: Pixels) -> Found:
         point = gives(image.write_png(decoder.decode_vector(vector)), PNG, **headers)
         content = json_bytes({"code": vector, "model": name})
         yield "decode numbers", Exchange("receiver", "/decode", point, content, {"Content-Type": JSON})
+
+
+def _inferences(known: Known, name: str, pixels: Pixels) -> Found:
+    limits = Limits(len(pixels), 1 << 20)
+    x = image.to_x(pixels[:3])
+    halves: list[tuple[Half, Graph, Floats]] = [
+        ("sender", find_graph(known.sender, f"{name}.encoder"), x),
+        ("receiver", find_graph(known.receiver, f"{name}.decoder"), known.encoder(name).y_of(x)),
+    ]
+    for half, graph, values in halves:
+        path, model = f"/v2/models/{graph.name}/infer", graph.card.full_name
+        given = graph.input.metadata(len(values))
+        body = json_bytes({"id": "1", "inputs": [{**given, "data": values.ravel().tolist()}]})
+        answer = infer(graph, body, None, limits)
+        told = gives(answer.content, JSON, latentwire_model=model)
+        yield "infer, JSON", Exchange(half, path, told, body, {"Content-Type": JSON})
+        given["parameters"] = {"binary_data_size": values.nbytes}
+        head = json_bytes({"inputs": [given], "parameters": {"binary_data_output": True}})
+        length = str(len(head))
+        answer = infer(graph, head + values.tobytes(), length.encode(), limits)
+        told = gives(answer.content, OCTETS, inference_header_content_length=str(answer.json_bytes))
+        headers = {"Content-Type": OCTETS, "Inference-Header-Content-Length": length}
+        yield "infer, binary", Exchange(half, path, told, head + values.tobytes(), headers)
 
 
 def _image_batches(known: Known, name: str, pixels: Pixels) -> Found:
