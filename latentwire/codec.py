@@ -126,7 +126,7 @@ class Codec(Sender, Receiver):
 
         Raises:
             OSError: a file cannot be read.
-            ImageError: an image cannot be encoded.
+            ImageError: an image cannot be encoded; the error has its number, from 0.
             ValueError: the model has no such option.
         """
         return self._encode_many(sources, fit, background, on_ood, verify, quality)

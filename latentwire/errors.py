@@ -42,6 +42,9 @@ or a traceback. Errors of Pillow, onnxruntime and pydantic are wrapped where the
 same class again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CodecError(Exception):
     """Base of all errors that the library and its service raise on purpose.
@@ -59,6 +62,15 @@ class CodecError(Exception):
 
 class ImageError(CodecError):
     """The image cannot be encoded."""
+
+
+@contextmanager
+def naming_image(number: int) -> Iterator[None]:
+    """Let an `ImageError` in this `with` block say which image it is about, by its number from 0."""
+    try:
+        yield
+    except ImageError as error:
+        raise type(error)(f"image {number:,}: {error}") from error
 
 
 class InvalidImage(ImageError):

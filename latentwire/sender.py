@@ -14,7 +14,7 @@ from PIL import Image
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.sender import AnySizeSender
 from latentwire.encoder import Encoder
-from latentwire.errors import ImageError
+from latentwire.errors import ImageError, naming_image
 from latentwire.format.any_size_container import PayloadContainerWriter
 from latentwire.imaging import image
 from latentwire.imaging.fitting import FittedImage, Fitting
@@ -185,7 +185,7 @@ class Sender:
 
         Raises:
             OSError: a file cannot be read.
-            ImageError: an image cannot be encoded.
+            ImageError: an image cannot be encoded; the error has its number, from 0.
             ValueError: the model has no such option.
         """
         return self._encode_many(sources, fit, background, on_ood, "latent", quality)
@@ -237,7 +237,7 @@ class Sender:
         ood: dict[int, OodFinding] = {}
         fitted: dict[int, Fitting] = {}
         reader = ImageReader(guard.card.image, fit, background, formats=installed_formats())
-        images = (_read(source, reader) for source in sources)
+        images = (_read_one_of_many(number, source, reader) for number, source in enumerate(sources))
         while batch := list(islice(images, image.ENCODE_BATCH_SIZE)):
             fitted.update({writer.images + index: read.fitting for index, read in enumerate(batch) if read.fitting})
             for indices in image.slices(np.arange(len(batch)), guard.card.image):
@@ -257,9 +257,10 @@ class Sender:
         parts: list[bytes] = []
         fitted: dict[int, Fitting] = {}
         for index, source in enumerate(sources):
-            read = _read(source, reader)
+            read = _read_one_of_many(index, source, reader)
             fitted.update({index: read.fitting} if read.fitting else {})
-            parts.append(writer.add(sender.encode(read.pixels, measure=False, quality=quality).payload))
+            with naming_image(index):
+                parts.append(writer.add(sender.encode(read.pixels, measure=False, quality=quality).payload))
         return EncodedMany(b"".join([*parts, writer.finish()]), writer.images, sender.card.full_name, {}, fitted)
 
 
@@ -276,6 +277,11 @@ def _read(source: ImageSource, reader: ImageReader | AnySizeReader) -> FittedIma
     if isinstance(source, Image.Image):
         return reader.read_picture(source)
     return reader.read(source if isinstance(source, bytes) else Path(source).read_bytes())
+
+
+def _read_one_of_many(number: int, source: ImageSource, reader: ImageReader | AnySizeReader) -> FittedImage:
+    with naming_image(number):
+        return _read(source, reader)
 
 
 def refuse_quality(*wishes: float | None) -> None:

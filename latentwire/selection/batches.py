@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Literal, Protocol
 
-from latentwire.errors import BatchTooLarge, ImageError, OutOfDistribution
+from latentwire.errors import BatchTooLarge, ImageError, OutOfDistribution, naming_image
 from latentwire.format.any_size_container import PayloadContainerWriter
 from latentwire.format.image_source import ImageSource, OneImage
 from latentwire.format.npy import npy_header
@@ -186,11 +186,11 @@ class _JsonBatch(VectorBatch):
         written = []
         assessed = zip(images.pixels, images.fittings, self._guard.assess(images.pixels), strict=True)
         for number, (one, fitting, assessment) in enumerate(assessed, self._images):
-            try:
-                guarded = self._guard.apply_policy(one, assessment, self._on_ood).after(fitting)
-            except ImageError as error:
-                explained = FittedImage(one, fitting).explain(error)
-                raise type(explained)(f"image {number:,}: {explained}") from None
+            with naming_image(number):
+                try:
+                    guarded = self._guard.apply_policy(one, assessment, self._on_ood).after(fitting)
+                except ImageError as error:
+                    raise FittedImage(one, fitting).explain(error) from None
             self._record_sent(int(assessment.ood is not None))
             written.append(self._entries.add(code_fields(guarded)))
         return b"".join(written)
@@ -238,13 +238,12 @@ class AnySizeBatch:
     def encode_part(self) -> tuple[bytes, bool]:
         """Encode the image that was found last, and find the next one; see `BatchEncoder.encode_part`."""
         encoded = b""
-        try:
-            if self._found is not None:
+        if self._found is not None:
+            with naming_image(self._images):
                 encoded = self._add(self._encode(self._found.read()))
-                self._images += 1
+            self._images += 1
+        with naming_image(self._images):
             self._found = self._source.take_one(self._reader)
-        except ImageError as error:
-            raise type(error)(f"image {self._images:,}: {error}") from error
         self.next_pixels = self._found.pixels if self._found else 0
         return encoded, self._found is not None
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from latentwire.errors import ImageError, UnsupportedMediaType
+from latentwire.errors import UnsupportedMediaType, naming_image
 from latentwire.format.image_source import ImageArray, ImageSource, OneImage, check_batch_size
 from latentwire.imaging import image
 from latentwire.imaging.fitting import FittedImage, FittedImages
@@ -63,10 +63,8 @@ class _FormImages(ImageSource):
         return OneImage(reader.pixels_of(file), partial(reader.read, file))
 
     def _read(self, reader: ImageReader, file: bytes) -> FittedImage:
-        try:
+        with naming_image(self._taken):
             return reader.read(file)
-        except ImageError as error:
-            raise type(error)(f"image {self._taken}: {error}") from error
 
     def finish(self) -> None:
         self._form.finish()

@@ -18,6 +18,7 @@ from latentwire import (
     ImageMismatch,
     ImageTooLarge,
     InvalidCode,
+    InvalidImage,
     InvalidVector,
     MissingGraph,
     ModelMismatch,
@@ -249,6 +250,11 @@ def test_a_large_photograph_is_not_tried_losslessly(codec: Codec, monkeypatch: p
     noise = np.random.default_rng(0).integers(0, 256, (2060, 1030, 1), np.uint8)
     monkeypatch.setattr(any_size_lossless, "write_payload", lambda _: pytest.fail("it is written losslessly"))
     assert codec.encode(noise, quality=0).sent_as == "code"
+
+
+def test_the_error_of_one_image_of_many_has_its_number(codec: Codec) -> None:
+    with pytest.raises(InvalidImage, match=r"^image 1: "):
+        codec.encode_many([drawn_picture(9, 9), b"not an image"])
 
 
 @pytest.mark.parametrize("target", [-1, 0, 5, 9, 100])
