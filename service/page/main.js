@@ -234,6 +234,7 @@ function showAnswer() {
   byId("views").classList.toggle("wide", width > 64);
   byId("theirs").hidden = byId("wipe").hidden = !decodes;
   showPair(byId("ours"), sent.canvas, decoded, `Decoded by ${answer.model}`);
+  for (const name of ["our-psnr", "their-psnr"]) byId(name).classList.remove("better");
   // What was found for another picture would stand beside this one.
   if (decodes && comparisons.sent !== sent) showSearch(sent);
   const exact = answer.sent_as !== "code";
@@ -257,7 +258,6 @@ function showSearch(sent) {
   byId("theirs").querySelector("figcaption").textContent = "Looking for the best classical file";
   byId("their-name").textContent = "Classical codec";
   for (const name of ["their-bytes", "their-bpp", "their-psnr", "their-note"]) byId(name).textContent = "";
-  for (const name of ["our-psnr", "their-psnr"]) byId(name).classList.remove("better");
 }
 
 function showComparison(found, maxBytes, error) {
