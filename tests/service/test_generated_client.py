@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.service.launching import LaunchServer, Server
+from tests.tiny_model import CODE_SIZE, SHAPE
 
 PACKAGE = "generated_latentwire_client"
 TYPESCRIPT = Path(__file__).with_name("typescript")
@@ -87,6 +88,16 @@ def test_models_are_listed_and_problems_are_objects(client: Any) -> None:
     assert card.model_id == listed.models[1].model_id
     problem = part(".api.models.get_model").sync("nobody", client=client)
     assert (problem.status, problem.code) == (404, "unknown-model")
+
+
+def test_a_graph_is_run(client: Any) -> None:
+    models = part(".models")
+    datatype = models.InputTensorDatatype.FP32
+    code = models.InputTensor(name="y", shape=[1, CODE_SIZE], datatype=datatype, data=[0.0] * CODE_SIZE)
+    infer = part(".api.inference.infer").sync
+    (output,) = infer("tiny.decoder", client=client, body=models.InferenceRequest(inputs=[code])).outputs
+    assert (output.name, len(output.data)) == ("x_hat", SHAPE.height * SHAPE.width)
+    assert infer("tiny", client=client, body=models.InferenceRequest(inputs=[code])).error.startswith("no graph")
 
 
 @pytest.mark.skipif(NPM is None, reason="npm is not installed")
