@@ -13,6 +13,7 @@ from PIL import Image
 
 from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.sender import AnySizeSender
+from latentwire.effort import Effort
 from latentwire.encoder import Encoder
 from latentwire.errors import ImageError, naming_image
 from latentwire.format.any_size_container import PayloadContainerWriter
@@ -212,10 +213,17 @@ class Sender:
         quality: float | None,
         target_bytes: int | None,
         min_psnr_db: float | None = None,
+        effort: Effort = 1,
     ) -> Encoded:
         read = _read(source, AnySizeReader(background, formats=installed_formats()))
         guarded = encode_any_size(
-            sender, read, framing, quality=quality, target_bytes=target_bytes, min_psnr_db=min_psnr_db
+            sender,
+            read,
+            framing,
+            quality=quality,
+            target_bytes=target_bytes,
+            min_psnr_db=min_psnr_db,
+            effort=effort,
         )
         return _result(guarded, framing)
 

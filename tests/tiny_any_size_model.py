@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from latentwire.model.any_size_card import (
     ENTROPY_FILE,
     OFFSET_PARTS,
+    REFINER_FILE,
     SCALE_TABLES,
     EntropyTables,
     Exactness,
@@ -86,15 +87,25 @@ def publish_tiny_any_size_model(models_dir: Path, scratch: Path, name: str = "ti
     """Publish a random model for images of any size under `models_dir/name`; return its folder."""
     scratch.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
-    paths = {file: scratch / file for file in (ENCODER_FILE, DECODER_FILE, ENTROPY_FILE)}
+    paths = {file: scratch / file for file in (ENCODER_FILE, DECODER_FILE, ENTROPY_FILE, REFINER_FILE)}
     near = _near_identity(random, LATENTS)
     _write_encoder(paths[ENCODER_FILE], random, near)
-    _write_decoder(paths[DECODER_FILE], random, near)
+    last = _near_identity(random, 3)
+    _write_decoder(paths[DECODER_FILE], last, near)
+    _write_refiner(paths[REFINER_FILE], last, near)
     worst_sum = _write_entropy(paths[ENTROPY_FILE], random)
     tables = make_tables(random)
     description = "A random model for tests."
+    refinement = {"sensitivity": [1.0] * LATENTS, "bits_per_error": [4.0 * 4**level for level in range(LEVELS)]}
     return write_any_size_model(
-        paths, tables, Exactness(worst_sum=worst_sum), MARGINS, models_dir, name, description=description
+        paths,
+        tables,
+        Exactness(worst_sum=worst_sum),
+        MARGINS,
+        models_dir,
+        name,
+        description=description,
+        refinement=refinement,
     )
 
 
@@ -152,13 +163,27 @@ def _write_encoder(path: Path, random: np.random.Generator, near: NDArray[np.flo
     graph.write(path, {"pixels": 3, "gained": LATENTS}, {"latents": (latents, LATENTS), "hyper": (hyper, HYPER)})
 
 
-def _write_decoder(path: Path, random: np.random.Generator, near: NDArray[np.float32]) -> None:
+def _inverse(near: NDArray[np.float32]) -> NDArray[np.float32]:
+    identity = 2 * np.eye(3)[1][None, None, :, None] * np.eye(3)[1] * np.eye(LATENTS)[:, :, None, None]
+    inverse: NDArray[np.float32] = (identity - near).astype(np.float32)
+    return inverse
+
+
+def _write_decoder(path: Path, last: NDArray[np.float32], near: NDArray[np.float32]) -> None:
     graph = _Graph()
-    inverse = 2 * np.eye(3)[1][None, None, :, None] * np.eye(3)[1] * np.eye(LATENTS)[:, :, None, None] - near
-    spread = graph.convolve("latents", inverse.astype(np.float32))
+    spread = graph.convolve("latents", _inverse(near))
     large = graph.add("ConvTranspose", [spread, graph.constant(_dct())], strides=[16, 16])
-    pixels = graph.add("Add", [graph.convolve(large, _near_identity(random, 3)), graph.constant(0.5)])
+    pixels = graph.add("Add", [graph.convolve(large, last), graph.constant(0.5)])
     graph.write(path, {"latents": LATENTS}, {"pixels": (pixels, 3)})
+
+
+def _write_refiner(path: Path, last: NDArray[np.float32], near: NDArray[np.float32]) -> None:
+    """Write the transpose of the decoder, which is linear, so that its gradient is the same for all latents."""
+    graph = _Graph()
+    back = graph.add("ConvTranspose", ["differences", graph.constant(last)], pads=[1] * 4)
+    small = graph.convolve(back, _dct(), 16, 0)
+    gradient = graph.add("ConvTranspose", [small, graph.constant(_inverse(near))], pads=[1] * 4)
+    graph.write(path, {"latents": LATENTS, "differences": 3}, {"gradient": (gradient, LATENTS)})
 
 
 def _integer_weights(

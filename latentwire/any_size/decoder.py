@@ -259,6 +259,10 @@ class AnySizeDecoder:
                 yield self._synthesize_part(header, part, above, here, below)
             above, here = here, below if below is not None else here
 
+    def run(self, latents: Floats) -> Floats:
+        """Return pixels (1, 3, 16 h, 16 w), not clipped, of latents (1, latents, h, w) after the inverse gain."""
+        return self._graph.run("pixels", latents=latents)
+
     def _synthesize_part(
         self, header: Header, part: Part, above: Floats | None, here: Floats, below: Floats | None
     ) -> Area:
@@ -270,7 +274,7 @@ class AnySizeDecoder:
             pieces.insert(0, above[:, above.shape[1] - margin :, columns])
         if below is not None:
             pieces.append(below[:, :margin, columns])
-        x_hat = self._graph.run("pixels", latents=np.concatenate(pieces, 1)[None])
+        x_hat = self.run(np.concatenate(pieces, 1)[None])
         rows, columns = (slice(side.start * STRIDE, side.stop * STRIDE) for side in tile.inner)
         inner = x_hat[:, :, rows, columns]
         if not np.isfinite(inner).all():

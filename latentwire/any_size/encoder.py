@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from latentwire.any_size.entropy_model import HYPER_LIMIT, EntropyModel, Pass, Walked
+from latentwire.any_size.entropy_model import HYPER_LIMIT, EntropyModel, Pass
 from latentwire.any_size.part_reader import read_part
+from latentwire.any_size.refiner import Refiner
 from latentwire.any_size.tiles import tile_x, with_margin
 from latentwire.entropy.lanes import Integers, SymbolWriter, best_lanes
 from latentwire.errors import GoldenMismatch, ImageMismatch, UncodableImage
@@ -52,6 +54,26 @@ class CodedPart(NamedTuple):
     latents: Floats
 
 
+class Quantized(NamedTuple):
+    """The symbols of one part, and how they are coded.
+
+    Attributes:
+        symbols: int64 (latents, h, w).
+        tables: number of the scale table of each symbol, of the same shape.
+        coded: which of them are coded; the others are 0.
+        latents: what a receiver gets, float32 of the same shape, in quantization steps.
+        writer: has been given z and the symbols.
+        check: of all scale tables' numbers.
+    """
+
+    symbols: Integers
+    tables: Integers
+    coded: npt.NDArray[np.bool_]
+    latents: Floats
+    writer: SymbolWriter
+    check: int
+
+
 class CodedImage(NamedTuple):
     """An image at one quality.
 
@@ -69,14 +91,17 @@ class CodedImage(NamedTuple):
 class AnySizeEncoder:
     """The sender's half of a model for images of any size. Several threads may use one."""
 
-    def __init__(self, card: AnySizeCard, entropy: EntropyModel, graph: MapGraph) -> None:
+    def __init__(
+        self, card: AnySizeCard, entropy: EntropyModel, graph: MapGraph, refiner: Refiner | None = None
+    ) -> None:
         self.card = card
         self.entropy = entropy
+        self.refiner = refiner
         self._graph = graph
 
     @classmethod
     def open(cls, folder: Path, card: AnySizeCard, threads: int = 1, entropy: EntropyModel | None = None) -> Self:
-        """Open `encoder.onnx`, `entropy.onnx` and `tables.json` in `folder`.
+        """Open `encoder.onnx`, `entropy.onnx`, `tables.json`, and `refiner.onnx` if there is one, in `folder`.
 
         Args:
             folder: of the model.
@@ -92,7 +117,7 @@ class AnySizeEncoder:
         inputs, outputs = {"pixels": 3, "gained": tables.latents}, {"latents": tables.latents}
         outputs["hyper"] = tables.hyper_latents
         graph = open_map_graph(folder / ENCODER_FILE, card.encoder, inputs, outputs, threads, STRIDE)
-        return cls(card, entropy, graph)
+        return cls(card, entropy, graph, Refiner.open(folder, card, tables.latents, entropy.coder_tables, threads))
 
     def quality_index(self, quality: float) -> int:
         """Return the index, 0 to 255, of a quality from 0 to 100."""
@@ -166,12 +191,32 @@ class AnySizeEncoder:
         Raises:
             UncodableImage: a latent is too large.
         """
-        entropy, (_, height, width) = self.entropy, latents.shape
-        y = latents * entropy.tables.gains(quality)[0][:, None, None]
+        y = latents * self.entropy.tables.gains(quality)[0][:, None, None]
+        return self.finish(self.quantize(y, self.hyper(y), quality), only_measure=only_measure)
+
+    def hyper(self, y: Floats) -> Integers:
+        """Return z, int64 (hyper latents, a, b), of latents after the gain, float32 (latents, h, w).
+
+        Raises:
+            UncodableImage: a latent is too large.
+        """
         hyper = self._graph.run("hyper", gained=y[None])[0]
         if not np.isfinite(hyper).all():
             raise UncodableImage(NOT_FINITE)
         z: Integers = np.rint(np.clip(hyper, -HYPER_LIMIT, HYPER_LIMIT)).astype(np.int64)
+        return z
+
+    def quantize(self, y: Floats, z: Integers, quality: int) -> Quantized:
+        """Round latents after the gain, float32 (latents, h, w), to the symbols that are nearest by the means of z.
+
+        Args:
+            y: the latents.
+            z: of `hyper`.
+            quality: index, 0 to 255.
+        """
+        entropy, (_, height, width) = self.entropy, y.shape
+        every, tables = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
+        coded = np.zeros(y.shape, np.bool_)
         y = y.reshape(len(y), -1)
         writer = SymbolWriter(entropy.coder_tables)
         writer.write(entropy.hyper_numbers(*z.shape[1:]), z.ravel())
@@ -181,11 +226,20 @@ class AnySizeEncoder:
             symbols: Integers = np.clip(np.rint(rest), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int64)
             symbols *= asked.coded
             writer.write(asked.tables[asked.coded], symbols[asked.coded])
+            place = asked.channels, *np.divmod(asked.squares, width)
+            for whole, values in ((every, symbols), (tables, asked.tables), (coded, asked.coded)):
+                whole[place] = values.reshape(whole[place].shape)
             return symbols
 
         walked = entropy.walk(z, quality, height, width, exchange)
-        body = b"" if only_measure else _body(writer, walked, Part(0, 0, height, width))
-        return CodedPart(body, writer.ideal_bits, walked.latents)
+        return Quantized(every, tables, coded, walked.latents, writer, walked.check)
+
+    @staticmethod
+    def finish(quantized: Quantized, *, only_measure: bool = False) -> CodedPart:
+        """Code symbols; without a body if only the ideal code length is asked for."""
+        _, height, width = quantized.symbols.shape
+        body = b"" if only_measure else _body(quantized.writer, quantized.check, Part(0, 0, height, width))
+        return CodedPart(body, quantized.writer.ideal_bits, quantized.latents)
 
     def check_golden(self) -> None:
         """Compare the latents of the card's golden image with those in its golden payload.
@@ -204,8 +258,8 @@ class AnySizeEncoder:
                 raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden latents")
 
 
-def _body(writer: SymbolWriter, walked: Walked, part: Part) -> bytes:
+def _body(writer: SymbolWriter, check: int, part: Part) -> bytes:
     if not has_lanes_byte(part):
-        return writer.finish(walked.check, 1)
+        return writer.finish(check, 1)
     lanes = best_lanes(writer.ideal_bits)
-    return bytes((lanes,)) + writer.finish(walked.check, lanes)
+    return bytes((lanes,)) + writer.finish(check, lanes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
+from latentwire.any_size.encoder import AnySizeEncoder, CodedImage, CodedPart
 from latentwire.any_size.transparency import has_alpha
 from latentwire.errors import TargetMissed
 from latentwire.format.alpha import write_alphas
@@ -112,7 +112,11 @@ class RateControl:
         def exact(quality: int) -> float:
             header = self._header._replace(quality=quality)
             self._coded[quality], errors = encode_measured(
-                self._encoder, self._pixels, header, self._latents, self._alphas, decoder
+                self._pixels,
+                header,
+                (self._encoder.encode_part(part, quality) for part in self._latents),
+                self._alphas,
+                decoder,
             )
             return errors.psnr_db
 
@@ -132,20 +136,18 @@ class RateControl:
 
 
 def encode_measured(
-    encoder: AnySizeEncoder,
     pixels: Pixels,
     header: Header,
-    latents: Iterable[Floats],
+    parts: Iterable[CodedPart],
     alphas: Iterable[bytes],
     decoder: "AnySizeDecoder",
 ) -> tuple[CodedImage, Errors]:
     """Encode an image, and decode it meanwhile, with three rows of parts in memory at a time.
 
     Args:
-        encoder: of the model.
         pixels: uint8 (H, W, C).
         header: of the payload.
-        latents: of each part, of `AnySizeEncoder.analyse`.
+        parts: of the image, coded as they are asked for.
         alphas: of each part, of `write_alphas`.
         decoder: of the model. It gets the latents that a receiver finds, without reading them from the payload.
 
@@ -156,8 +158,7 @@ def encode_measured(
     ideal_bits: list[float] = []
 
     def quantized() -> Iterator[Floats]:
-        for part, alpha in zip(latents, alphas, strict=True):
-            coded = encoder.encode_part(part, header.quality)
+        for coded, alpha in zip(parts, alphas, strict=True):
             bodies.append(alpha + coded.body)
             ideal_bits.append(8 * len(alpha) + coded.ideal_bits)
             yield coded.latents

@@ -1,15 +1,17 @@
 """What is sent of one image of any size, at the quality that a request asks for."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from latentwire.any_size.encoder import AnySizeEncoder, CodedImage
+from latentwire.any_size.encoder import AnySizeEncoder, CodedImage, CodedPart
 from latentwire.any_size.rate_control import Errors, RateControl, encode_measured, reconstruction_errors
 from latentwire.any_size.transparency import clear_transparent
-from latentwire.errors import TargetMissed
+from latentwire.effort import EFFORTS, Effort
+from latentwire.errors import InvalidParameter, TargetMissed
 from latentwire.format import any_size_lossless
 from latentwire.format.alpha import write_alphas
-from latentwire.format.any_size import parts_of
+from latentwire.format.any_size import Header, parts_of
 from latentwire.format.bitstream import OVERHEAD_BYTES, write_bitstream
 from latentwire.imaging.image import Pixels
 from latentwire.options import Framing
@@ -18,6 +20,14 @@ if TYPE_CHECKING:  # a sender must not load the decoder's code
     from latentwire.any_size.decoder import AnySizeDecoder
 
 DEFAULT_QUALITY = 50.0
+
+# Passes of the refiner for each part, by effort.
+PASSES: dict[Effort, int] = {1: 0, 2: 4, 3: 12}
+# A refined image has up to 1.3 % more bytes, and 0.1 to 0.4 dB more, than the plain one of its quality index; an index
+# is 1 to 1.5 % of bytes and 0.05 dB. So within a number of bytes these are tried, below the plain image's index, ...
+FITTING_INDICES = (0, 1)
+# ... and for a PSNR these.
+REACHING_INDICES = (6, 4, 2)
 
 # Parts that are encoded to see whether a large drawing takes fewer bytes losslessly.
 SAMPLED_PARTS = 3
@@ -59,6 +69,7 @@ class AnySizeSender:
         quality: float | None = None,
         target_bytes: int | None = None,
         min_psnr_db: float | None = None,
+        effort: Effort = 1,
         measure: bool = True,
     ) -> Sent:
         """Encode one image; losslessly where that takes no more bytes, as far as a quick estimate sees.
@@ -69,17 +80,22 @@ class AnySizeSender:
             quality: from 0, the fewest bytes, to 100; 50 if no argument asks for anything else.
             target_bytes: the best quality at which the bitstream has at most this many bytes.
             min_psnr_db: the lowest quality at which the reconstruction has at least this PSNR, in dB.
+            effort: 1; or 2 and 3 to refine the symbols, which takes several times as long. The result is then never
+                worse than that of 1: it has fewer bits and errors together, a lower error in `target_bytes`, or fewer
+                bytes at `min_psnr_db`.
             measure: decode the result for its errors, if there is a decoder.
 
         Raises:
             ValueError: more than one of the three is given, a quality is not within 0 and 100, a PSNR is not a number,
-                or a PSNR is asked for without a decoder.
+                or a PSNR or an effort is asked for without a decoder.
+            InvalidParameter: an effort is asked for of a model without a refiner.
             TargetMissed: no quality reaches the target.
             ImageError: the image cannot be encoded.
         """
         if sum(wish is not None for wish in (quality, target_bytes, min_psnr_db)) > 1:
             raise ValueError("quality, target_bytes and min_psnr_db exclude each other: give one of them")
         self._encoder.header(pixels, 0)  # refuses what the format does not have
+        self._check_effort(effort)
         errors = None
         if target_bytes is not None:
             if (exact := self.encode_lossless(pixels, target_bytes, framing)) is not None:
@@ -98,8 +114,11 @@ class AnySizeSender:
                 coded, errors = self._encode(pixels, self._encoder.quality_index(wanted), measure=measure)
             if (exact := self.encode_lossless(pixels, len(coded.payload), "raw")) is not None:
                 return exact
-        if errors is None and measure and self._decoder is not None:
+        if errors is None and (measure or effort > 1) and self._decoder is not None:
             errors = reconstruction_errors(pixels, coded, self._decoder)
+        if effort > 1 and errors is not None:
+            allowed = None if target_bytes is None else target_bytes - _overhead_of(framing)
+            coded, errors = self._refine(pixels, coded, errors, effort, allowed, min_psnr_db)
         quality = self._encoder.quality_of(coded.header.quality)
         return self._framed(coded.payload, coded.ideal_bits, quality, errors, None)
 
@@ -109,7 +128,61 @@ class AnySizeSender:
             return encoder.encode(pixels, quality), None
         header = encoder.header(pixels, quality)
         latents = (encoder.analyse(pixels, header, part) for part in parts_of(header))
-        return encode_measured(encoder, pixels, header, latents, write_alphas(pixels, header), decoder)
+        parts = (encoder.encode_part(part, quality) for part in latents)
+        return encode_measured(pixels, header, parts, write_alphas(pixels, header), decoder)
+
+    def _check_effort(self, effort: Effort) -> None:
+        if effort not in EFFORTS:
+            raise ValueError(f"the effort is {effort}; it must be 1, 2 or 3")
+        if effort > 1 and self._decoder is None:
+            raise ValueError("an effort above 1 looks at the reconstruction: use a Codec, which has a decoder")
+        if effort > 1 and self._encoder.refiner is None:
+            raise InvalidParameter(f"model '{self.card.name}' has no refiner, which an effort above 1 needs")
+
+    def _refine(
+        self,
+        pixels: Pixels,
+        plain: CodedImage,
+        plain_errors: Errors,
+        effort: Effort,
+        allowed_bytes: int | None,
+        min_psnr_db: float | None,
+    ) -> tuple[CodedImage, Errors]:
+        """Return the refined image and its errors, or what there is already if that is not worse.
+
+        Args:
+            pixels: uint8 (H, W, C).
+            plain: the image by an effort of 1.
+            plain_errors: its errors.
+            effort: above 1.
+            allowed_bytes: of the payload, if the image has a target.
+            min_psnr_db: of the reconstruction, if that is the target.
+        """
+        refiner, alphas = self._encoder.refiner, write_alphas(pixels, plain.header)
+        assert refiner is not None and self._decoder is not None  # noqa: PT018, S101
+        best = plain.header.quality
+        lower = (0,) if min_psnr_db is None and allowed_bytes is None else FITTING_INDICES
+        for index in (max(0, best - less) for less in (lower if min_psnr_db is None else REACHING_INDICES)):
+            header = plain.header._replace(quality=index)
+            coded, errors = encode_measured(
+                pixels, header, self._refined(pixels, header, effort), alphas, self._decoder
+            )
+            if min_psnr_db is not None:
+                is_better = errors.psnr_db >= min_psnr_db and len(coded.payload) < len(plain.payload)
+            elif allowed_bytes is not None:
+                is_better = errors.mse < plain_errors.mse and len(coded.payload) <= allowed_bytes
+            else:
+                worth = refiner.bits_per_error(index) * pixels[:, :, :3].size
+                is_better = coded.ideal_bits + worth * errors.mse < plain.ideal_bits + worth * plain_errors.mse
+            if is_better:
+                return coded, errors
+        return plain, plain_errors
+
+    def _refined(self, pixels: Pixels, header: Header, effort: Effort) -> Iterator[CodedPart]:
+        encoder, decoder = self._encoder, self._decoder
+        assert encoder.refiner is not None and decoder is not None  # noqa: PT018, S101
+        for part in parts_of(header):
+            yield encoder.refiner.refine(encoder, decoder, pixels, header, part, PASSES[effort])
 
     def encode_lossless(self, pixels: Pixels, target_bytes: int, framing: Framing) -> Sent | None:
         """Return the lossless image, if it has at most this many bytes in this framing, by a quick estimate first."""

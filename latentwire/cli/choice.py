@@ -101,6 +101,7 @@ class Choice:
             quality=options.quality,
             target_bytes=options.target_bytes,
             min_psnr_db=options.min_psnr,
+            effort=options.effort or 1,
             may_scale_down=options.fit is None,
             otherwise=otherwise,
         )
@@ -130,9 +131,9 @@ def first_card(models: Models, arguments: argparse.Namespace) -> AnyCard:
         InvalidCard: the card cannot be used.
     """
     wanted = _wanted(arguments)
-    if arguments.quality is not None and arguments.model is None:
+    if (option := _any_size_option(arguments)) is not None and arguments.model is None:
         if (card := models.default_any_size()) is None:
-            raise WrongUsage(f"--quality is for images of any size; '{arguments.models_dir}' has no model for them")
+            raise WrongUsage(f"{option} is for images of any size; '{arguments.models_dir}' has no model for them")
         return card
     if wanted is None and _has_target(arguments) and any(isinstance(card, ModelCard) for card in models.all()):
         return models.cards_beside(None)[0]
@@ -153,8 +154,8 @@ def open_choice(models: Models, first: AnyCard, arguments: argparse.Namespace, c
         sender = _open_any_size(models, first, arguments)
         return Choice([], None, lambda: sender, arguments)
     wanted = _wanted(arguments)
-    if arguments.quality is not None:
-        raise WrongUsage(f"--quality is for images of any size; model '{first.name}' has one quality")
+    if (option := _any_size_option(arguments)) is not None:
+        raise WrongUsage(f"{option} is for images of any size; model '{first.name}' has one quality")
     target = "--target-bytes" if arguments.target_bytes is not None else "--min-psnr"
     if arguments.model is not None and _has_target(arguments):
         raise WrongUsage(f"{target} chooses the model for each image; leave out --model, or {target}")
@@ -210,6 +211,13 @@ def _wanted(arguments: argparse.Namespace) -> str | None:
     return arguments.model or os.environ.get("LATENTWIRE_DEFAULT_MODEL")
 
 
+def _any_size_option(arguments: argparse.Namespace) -> str | None:
+    """Return the option that only models for images of any size have, if one is given."""
+    if arguments.quality is not None:
+        return "--quality"
+    return None if arguments.effort is None else "--effort"
+
+
 def _has_target(arguments: argparse.Namespace) -> bool:
     """Return whether a size or a PSNR is asked for."""
     return arguments.target_bytes is not None or arguments.min_psnr is not None
@@ -223,9 +231,12 @@ def _refuse_vector_options(arguments: argparse.Namespace, card: AnySizeCard) -> 
 
 
 def _open_any_size(models: Models, card: AnySizeCard, arguments: argparse.Namespace) -> AnySizeSender:
-    verifies = arguments.verify_reconstruction
+    verifies, refines = arguments.verify_reconstruction, (arguments.effort or 1) > 1
+    if refines and card.refinement is None:
+        raise WrongUsage(f"model '{card.name}' has no refiner; leave out --effort")
+    needing = "--min-psnr" if arguments.min_psnr is not None else "--effort" if refines else None
     if verifies is None:
-        verifies = models.has_decoder(card) and (arguments.container is None or arguments.min_psnr is not None)
-    if arguments.min_psnr is not None and not verifies:
-        raise WrongUsage(f"--min-psnr needs the decoder of model '{card.name}', to see what a receiver will see")
+        verifies = models.has_decoder(card) and (arguments.container is None or needing is not None)
+    if needing is not None and not verifies:
+        raise WrongUsage(f"{needing} needs the decoder of model '{card.name}', to see what a receiver will see")
     return models.any_size_sender(card, verifies=verifies)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple, TypedDict
 
+from latentwire.effort import Effort
 from latentwire.options import Background, Fit, OnOod, Verify
 
 
@@ -22,6 +23,7 @@ class EncodeOptions(TypedDict, total=False):
         quality: of a model for images of any size: from 0, the fewest bytes, to 100.
         target_bytes: the best picture whose bitstream has at most this many bytes.
         min_psnr: the smallest bitstream whose picture has at least this PSNR in dB.
+        effort: of a model for images of any size: 1, or 2 and 3 for fewer bytes at the same PSNR, which takes longer.
 
     An option that is None counts as not given. The service checks the values.
     """
@@ -34,6 +36,7 @@ class EncodeOptions(TypedDict, total=False):
     quality: float | None
     target_bytes: int | None
     min_psnr: float | None
+    effort: Effort | None
 
 
 class ContainerOptions(TypedDict, total=False):

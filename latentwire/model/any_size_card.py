@@ -31,6 +31,7 @@ from latentwire.model.signature import Signers
 
 ENTROPY_FILE = "entropy.onnx"
 TABLES_FILE = "tables.json"
+REFINER_FILE = "refiner.onnx"
 
 SCALE_TABLES = 64
 # Scales are in quarter steps of the tables: quarter step 4 k is the middle of table k.
@@ -74,6 +75,17 @@ class AnySizeGolden(Frozen):
     entropy_sha256: Sha256 = Field(description="of the outputs for a fixed input, as int32, little-endian")
 
 
+class Refinement(Frozen):
+    """What a sender needs beside the other graphs to refine symbols; readers of bitstreams know nothing of it."""
+
+    graph: GraphFile
+    sensitivity: Row = Field(
+        description="of each latent channel: squared error, summed over values in [0, 1], of a change by 1 after the "
+        "inverse gain"
+    )
+    bits_per_error: Row = Field(description="of each level: bits that a squared error of 1, summed so, is worth")
+
+
 class AnySizeCard(Frozen):
     """A model for images of any size: its graphs, tables, exactness bound, margins, and golden data."""
 
@@ -89,6 +101,7 @@ class AnySizeCard(Frozen):
     exactness: Exactness
     margins: Margins
     golden: AnySizeGolden
+    refinement: Refinement | None = Field(None, description="for `effort` above 1; no part of the model's identity")
     provenance: dict[str, Any] = Field(default_factory=dict, description="data, licence, run, versions, revision")
 
     @model_validator(mode="after")

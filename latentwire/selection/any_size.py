@@ -1,11 +1,13 @@
 """Images of any size, as what is sent of them: with the same findings as those of vector models."""
 
 import math
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from latentwire.any_size.sender import AnySizeSender, Sent
+from latentwire.effort import Effort
 from latentwire.encoder import EncodedImage
 from latentwire.errors import TargetMissed
 from latentwire.imaging.fitting import REDUCING_GAP, FittedImage, Fitting
@@ -25,6 +27,7 @@ def encode_any_size(
     quality: float | None = None,
     target_bytes: int | None = None,
     min_psnr_db: float | None = None,
+    effort: Effort = 1,
     may_scale_down: bool = False,
     measure: bool = True,
     otherwise: GuardedImage | TargetMissed | None = None,
@@ -38,6 +41,7 @@ def encode_any_size(
         quality: from 0 to 100.
         target_bytes: of the bitstream.
         min_psnr_db: of the reconstruction.
+        effort: above 1 to refine the symbols.
         may_scale_down: whether an image that no quality makes small enough for `target_bytes` is scaled down for it.
         measure: decode the result for its errors, if there is a decoder.
         otherwise: what the vector models have made of it, which is returned or raised if this model's result is no
@@ -47,7 +51,7 @@ def encode_any_size(
         may_scale_down = False
     try:
         if may_scale_down and target_bytes is not None:
-            image, sent = _encode_scaled(sender, image, framing, target_bytes, measure=measure)
+            image, sent = _encode_scaled(sender, image, framing, target_bytes, effort, measure=measure)
         else:
             sent = sender.encode(
                 image.pixels,
@@ -55,6 +59,7 @@ def encode_any_size(
                 quality=quality,
                 target_bytes=target_bytes,
                 min_psnr_db=min_psnr_db,
+                effort=effort,
                 measure=measure,
             )
     except TargetMissed as error:
@@ -86,14 +91,15 @@ def _guarded(sender: AnySizeSender, image: FittedImage, sent: Sent) -> GuardedIm
 
 
 def _encode_scaled(
-    sender: AnySizeSender, image: FittedImage, framing: Framing, target_bytes: int, *, measure: bool
+    sender: AnySizeSender, image: FittedImage, framing: Framing, target_bytes: int, effort: Effort, *, measure: bool
 ) -> tuple[FittedImage, Sent]:
     """Encode an image within `target_bytes`: as it is, or else scaled down; raise `TargetMissed` if nothing fits."""
     height, width, _ = image.pixels.shape
     pixels, wanted = height * width, target_bytes * USUAL_PIXELS_A_BYTE
+    encode = partial(sender.encode, framing=framing, target_bytes=target_bytes, effort=effort, measure=measure)
     if pixels <= target_bytes * MOST_PIXELS_A_BYTE:
         try:
-            return image, sender.encode(image.pixels, framing, target_bytes=target_bytes, measure=measure)
+            return image, encode(image.pixels)
         except TargetMissed:
             wanted = min(wanted, pixels // 2)
     elif (exact := sender.encode_lossless(image.pixels, target_bytes, framing)) is not None:
@@ -104,7 +110,7 @@ def _encode_scaled(
         picture = to_picture(image.pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
         scaled = np.atleast_3d(np.asarray(picture))
         try:
-            sent = sender.encode(scaled, framing, target_bytes=target_bytes, measure=measure)
+            sent = encode(scaled)
         except TargetMissed:
             if size == (1, 1):
                 raise

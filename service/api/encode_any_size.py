@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from latentwire.effort import work_of
 from latentwire.imaging.fitting import FittedImage
 from service.api.encode_options import EncodeOptions
 from service.settings import Settings
@@ -20,7 +21,7 @@ class ForAnySize(Exception):
     Attributes:
         sender: of the model.
         file_bytes: size of the image file.
-        pixels: width × height.
+        pixels: width × height; of an effort above 1 a multiple of that, as the time that it takes.
         read: gives the image.
         otherwise: what the vector models have made of it, which is sent if this model's result is no better.
     """
@@ -49,4 +50,6 @@ def find_any_size(sender: "AnySizeSender", options: EncodeOptions, settings: Set
     """
     options.check_for_any_size(has_decoder=settings.verifies)
     reader = settings.any_size_reader(options.background)
-    return ForAnySize(sender, len(file), reader.pixels_of(file), partial(reader.read, file))
+    # An image that takes longer counts as so many more pixels.
+    pixels = work_of(reader.pixels_of(file), options.effort or 1, settings.max_image_pixels)
+    return ForAnySize(sender, len(file), pixels, partial(reader.read, file))

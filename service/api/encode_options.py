@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from latentwire.effort import Effort, parse_effort
 from latentwire.errors import InvalidParameter, TargetMissed
 from latentwire.imaging.fitting import FittedImage
 from latentwire.options import BACKGROUNDS, FITS, FRAMINGS, ON_OOD, VERIFY, Background, Fit, Framing, OnOod, Verify
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from latentwire.selection.ladder import Ladder
 
 PARAMETERS = frozenset(
-    {"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr", "quality"}
+    {"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr", "quality", "effort"}
 )
 
-# A container has no place for other framings, and a batch no limit of its own.
-BATCH_PARAMETERS = PARAMETERS - {"framing", "max_mse"} | {"verify"}
+# A container has no place for other framings, and a batch no limit of its own, nor is its work admitted by pixels.
+BATCH_PARAMETERS = PARAMETERS - {"framing", "max_mse", "effort"} | {"verify"}
 
 
 class EncodeOptions(NamedTuple):
@@ -38,6 +39,7 @@ class EncodeOptions(NamedTuple):
     target_bytes: int | None
     min_psnr_db: float | None
     quality: float | None
+    effort: Effort | None
     may_scale_down: bool
 
     @property
@@ -68,6 +70,7 @@ class EncodeOptions(NamedTuple):
             quality=self.quality,
             target_bytes=self.target_bytes,
             min_psnr_db=self.min_psnr_db,
+            effort=self.effort or 1,
             may_scale_down=self.may_scale_down,
             measure=measure,
             otherwise=otherwise,
@@ -76,8 +79,9 @@ class EncodeOptions(NamedTuple):
     def check_for_vector(self) -> None:
         """Raise `InvalidParameter` if a vector model has no such option."""
         target = "target_bytes" if self.target_bytes is not None else "min_psnr"
-        if self.quality is not None:
-            raise InvalidParameter("quality is for models for images of any size; leave it out, or name such a model")
+        if self.quality is not None or self.effort is not None:
+            name = "quality" if self.effort is None else "effort"
+            raise InvalidParameter(f"{name} is for models for images of any size; leave it out, or name such a model")
         if self.has_target and self.model is not None:
             raise InvalidParameter(f"{target} chooses the model for the image; leave out model, or {target}")
 
@@ -98,9 +102,10 @@ class EncodeOptions(NamedTuple):
             )
         if self.max_mse is not None:
             raise InvalidParameter("max_mse is for vector models; ask for min_psnr")
-        if self.min_psnr_db is not None and not has_decoder:
+        needing = "min_psnr" if self.min_psnr_db is not None else "effort" if (self.effort or 1) > 1 else None
+        if needing is not None and not has_decoder:
             raise InvalidParameter(
-                "min_psnr needs the decoder of this model; start this sender with --verify-reconstruction"
+                f"{needing} needs the decoder of this model; start this sender with --verify-reconstruction"
             )
 
 
@@ -122,6 +127,7 @@ def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decod
         target_bytes=parse_positive_integer("target_bytes", parameters.get("target_bytes")),
         min_psnr_db=parse_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", maximum=math.inf),
         quality=parse_number("quality", parameters.get("quality"), "from 0 to 100", maximum=100),
+        effort=parse_effort(parameters.get("effort")),
         may_scale_down=parameters.get("fit", "resize") == "resize",
     )
     if sum(wish is not None for wish in (options.quality, options.target_bytes, options.min_psnr_db)) > 1:
@@ -168,7 +174,9 @@ def choose_models(registry: "Registry", options: EncodeOptions, settings: Settin
         ModelNotReady: the model cannot be used.
     """
     any_size = partial(registry.any_size_sender, options.model)
-    is_any_size = options.quality is not None or registry.default == registry.default_any_size
+    is_any_size = (
+        options.quality is not None or options.effort is not None or registry.default == registry.default_any_size
+    )
     if (options.model is not None or is_any_size) and any_size() is not None:
         options.check_for_any_size(has_decoder=settings.verifies)
         return Models(None, None, None, any_size)

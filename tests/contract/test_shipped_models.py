@@ -13,7 +13,7 @@ from latentwire import Codec
 from latentwire.decoder import Decoder
 from latentwire.encoder import Encoder
 from latentwire.imaging import image
-from latentwire.model.any_size_card import ENTROPY_FILE, TABLES_FILE, AnySizeCard, load_any_card
+from latentwire.model.any_size_card import ENTROPY_FILE, REFINER_FILE, TABLES_FILE, AnySizeCard, load_any_card
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, ImageShape, load_card
 from tests.contract.goldens import GOLDENS, MODELS, Goldens, shipped_any_size_models, shipped_models
 from training.data.datasets import load_dataset
@@ -115,6 +115,8 @@ def test_an_any_size_model_is_what_its_card_says(folder: Path) -> None:
         ENTROPY_FILE: card.entropy,
         TABLES_FILE: card.tables,
     }
+    if card.refinement is not None:
+        named[REFINER_FILE] = card.refinement.graph
     assert {name: graph_file(folder / name) for name in named} == named
     assert {path.name for path in folder.iterdir()} == {"README.md", "card.json", *named}
     assert (folder / "README.md").read_text(encoding="utf-8") == write_any_size_readme(card)

@@ -27,6 +27,7 @@ from training.photo.model import LEVELS, thousand_macs
 from training.photo.neighbours import Symbols, saving
 from training.photo.origin import describe_origin
 from training.photo.pictures import Picture, load_split, photo_folder
+from training.photo.refiner import refinement_of
 from training.photo.tables import fitted_tables, hyper_tables
 from training.photo.trainer import COOLDOWN, Loaded, Settings, branch, load_codec, resume, start
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ruling.add_argument("--data", type=Path, help="folder of photographs")
     ruling.add_argument("--pictures", type=int, default=80, help="that the rule is fitted to")
     ruling.add_argument("--threads", type=int, default=1)
-    exporting = commands.add_parser("export", help="write a checkpoint's three graphs and what a card says of them")
+    exporting = commands.add_parser("export", help="write a checkpoint's four graphs and what a card says of them")
     exporting.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
     exporting.add_argument("folder", type=Path)
     exporting.add_argument("--data", type=Path, help="folder of photographs, to fit tables to")
@@ -162,6 +163,7 @@ def _export(given: argparse.Namespace) -> None:
     counts = count_symbols(codec, training_batches(split.training, given.fit))
     for name, tables in {"tables": fitted_tables(counts), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
         report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
+    report["refinement"] = refinement_of(codec, next(iter(training_batches(split.training, 1, seed=2))))
     report["origin"] = describe_origin(loaded.settings, loaded.step, loaded.pixels, photo_folder(given.data))
     (given.folder / "export.json").write_text(json.dumps(report))
     print(f"largest sum {report['worst_sum']} of {report['exact_below']}; bytes {report['bytes']}")

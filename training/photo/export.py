@@ -1,4 +1,4 @@
-"""A trained network -> `encoder.onnx`, `decoder.onnx` and `entropy.onnx`, of pictures of any size.
+"""A trained network -> `encoder.onnx`, `decoder.onnx`, `entropy.onnx` and `refiner.onnx`, of pictures of any size.
 
 A graph has parts that share nothing; each has its own inputs, of its own height and width, and its own output. Who
 wants one part only gives the others' inputs as 1 x 1, which costs nothing.
@@ -10,6 +10,8 @@ wants one part only gives the others' inputs as 1 x 1, which costs nothing.
                    symbols_1 (1, 128, h, w), scales_1 (1, 64, h, w) -> corrections_1 (1, 128, h, w)
                    symbols_2 (1, 128, h, w), scales_2 (1, 256, h, w) -> corrections_2 (1, 384, h, w)
                    symbols_3 (1, 512, h, w), scales_3 (1, 256, h, w) -> corrections_3 (1, 384, h, w)
+    refiner.onnx   latents (1, 256, h, w), after the inverse gain, differences (1, 3, 16 h, 16 w)
+                   -> gradient (1, 256, h, w), which a sender alone may use
 
 All of `entropy.onnx` are integers in float32, and exactly what `numpy_layer` computes in int64: `export` refuses a
 network whose sums can reach 2^24. Means and their corrections are in 1/32, scales in quarter steps of the tables,
@@ -34,6 +36,7 @@ from torch import Tensor, nn
 
 from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_offsets
 from training.photo.model import PhotoCodec
+from training.photo.refiner import Refiner
 
 OPSET = 18
 # Types of kernels in files, the smallest first.
@@ -127,7 +130,7 @@ def round_kernels(codec: PhotoCodec) -> None:
 
 
 def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str, Any]:
-    """Write the three graphs of a network, and return what a model's card says of them.
+    """Write the four graphs of a network, and return what a model's card says of them.
 
     Args:
         codec: the network, in evaluation mode.
@@ -154,6 +157,12 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
             },
             ["means_and_scales", *(f"corrections_{i + 1}" for i in range(len(passes)))],
             together=[("symbols_1", "scales_1"), ("symbols_2", "scales_2"), ("symbols_3", "scales_3")],
+        ),
+        "refiner": to_onnx(
+            Refiner(codec),
+            {"latents": (latents, 1), "differences": (3, 16)},
+            ["gradient"],
+            together=[("latents", "differences")],
         ),
     }
     for name, model in graphs.items():

@@ -20,12 +20,14 @@ from latentwire.errors import InvalidCard
 from latentwire.imaging import image
 from latentwire.model.any_size_card import (
     ENTROPY_FILE,
+    REFINER_FILE,
     TABLES_FILE,
     AnySizeCard,
     AnySizeGolden,
     EntropyTables,
     Exactness,
     Margins,
+    Refinement,
     any_size_id_of,
     load_any_card,
 )
@@ -61,7 +63,7 @@ def publish(
     """Write `models_dir/<name>/` from what `training.photo.export` wrote, replacing a model of that name.
 
     Args:
-        exported: folder with three graphs and `export.json`.
+        exported: folder with four graphs and `export.json`.
         models_dir: folder of models.
         name: of the model.
         description: of the model, for its card.
@@ -78,8 +80,9 @@ def publish(
     origin = {**report.get("origin", {}), **(provenance or {})}
     exactness = Exactness(worst_sum=report["worst_sum"])
     margins = Margins(encoder=ENCODER_MARGIN, decoder=DECODER_MARGIN)
+    graphs = {graph: exported / graph for graph in (*GRAPHS, REFINER_FILE)}
     return write_any_size_model(
-        {graph: exported / graph for graph in GRAPHS},
+        graphs,
         tables,
         exactness,
         margins,
@@ -87,6 +90,7 @@ def publish(
         name,
         description=description,
         provenance=origin,
+        refinement=report["refinement"],
     )
 
 
@@ -134,11 +138,12 @@ def write_any_size_model(
     *,
     description: str = "",
     provenance: dict[str, Any] | None = None,
+    refinement: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `models_dir/<name>/` whole or not at all; return the folder.
 
     Args:
-        graphs: paths of encoder.onnx, decoder.onnx and entropy.onnx.
+        graphs: paths of encoder.onnx, decoder.onnx and entropy.onnx, and of refiner.onnx if symbols can be refined.
         tables: of the entropy model.
         exactness: the bound that the export proved.
         margins: how far the graphs see.
@@ -146,6 +151,7 @@ def write_any_size_model(
         name: of the model.
         description: for the card.
         provenance: for the card.
+        refinement: for the card, without the graph; given if there is that graph.
 
     Raises:
         ModelError: graphs and tables do not agree.
@@ -158,8 +164,10 @@ def write_any_size_model(
         for file, path in graphs.items():
             shutil.copyfile(path, staging / file)
         (staging / TABLES_FILE).write_text(tables.to_json(), encoding="utf-8")
-        files = {file: graph_file(staging / file) for file in (*GRAPHS, TABLES_FILE)}
+        files = {file: graph_file(staging / file) for file in (*graphs, TABLES_FILE)}
+        refining = refinement and Refinement(graph=files[REFINER_FILE], **refinement)
         card = _make_card(staging, files, tables, exactness, margins, name, description, provenance or {})
+        card = card.model_copy(update={"refinement": refining})
         (staging / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
         (staging / README_FILE).write_text(write_any_size_readme(card), encoding="utf-8")
         if target.exists():

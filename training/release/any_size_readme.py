@@ -83,7 +83,10 @@ and flat areas get faint blotches of colour. A reconstruction is no evidence of 
 
 def _files(card: AnySizeCard) -> str:
     files = {"encoder.onnx": card.encoder, "decoder.onnx": card.decoder, "entropy.onnx": card.entropy}
-    rows = "\n".join(f"| `{name}` | {file.bytes:,} |" for name, file in {**files, "tables.json": card.tables}.items())
+    files["tables.json"] = card.tables
+    if card.refinement is not None:
+        files["refiner.onnx"] = card.refinement.graph
+    rows = "\n".join(f"| `{name}` | {file.bytes:,} |" for name, file in files.items())
     return f"""## Files
 
 No sum in `entropy.onnx` exceeds {card.exactness.worst_sum:,} in magnitude, so float32 holds all of them exactly.

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from latentwire.errors import InvalidKeyFile
-from latentwire.model.any_size_card import ENTROPY_FILE, TABLES_FILE, read_any_card
+from latentwire.model.any_size_card import ENTROPY_FILE, REFINER_FILE, TABLES_FILE, read_any_card
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GraphFile, read_card_text
 from latentwire.model.model_files import read_file
 from latentwire.model.signature import SIGNATURE_FILE, read_key_file
@@ -53,6 +53,8 @@ def sign_model(folder: Path, key: Ed25519PrivateKey) -> Path:
     for field, file in _FILES.items():
         if isinstance(expected := getattr(card, field, None), GraphFile):
             read_file(folder / file, expected)
+    if (refinement := getattr(card, "refinement", None)) is not None:
+        read_file(folder / REFINER_FILE, refinement.graph)
     path = folder / SIGNATURE_FILE
     write_atomically(path, key.sign(content))
     return path

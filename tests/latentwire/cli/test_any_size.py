@@ -165,6 +165,8 @@ def test_the_models_of_both_kinds_are_listed(run: Run) -> None:
         ("--quality 101", "not a number from 0 to 100"),
         ("--quality 50 --target-bytes 100", "give one of them"),
         ("--quality 50 --model guarded", "has one quality"),
+        ("--effort 2 --model guarded", "has one quality"),
+        ("--effort 2 --no-verify-reconstruction", "--effort needs the decoder"),
         ("--model tiny-any --fit pad", "leave out --fit"),
         ("--model tiny-any --max-mse 0.1", "--max-mse is for vector models"),
         ("--model tiny-any --min-psnr 30 --no-verify-reconstruction", "needs the decoder"),

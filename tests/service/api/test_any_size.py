@@ -112,6 +112,7 @@ def test_quality_and_targets_choose_the_quality(mixed: Client, codec: Codec) -> 
     png, picture = write_png(drawn_picture(80, 90)), drawn_picture(80, 90)
     for parameters, expected in (
         ({"quality": "33.3"}, codec.encode(picture, quality=33.3)),
+        ({"effort": "2"}, codec.encode(picture, effort=2)),
         ({"quality": "70", "model": "tiny-any"}, codec.encode(picture, quality=70)),
         ({"target_bytes": "600"}, codec.encode(picture, target_bytes=600)),
         ({"target_bytes": "600", "model": "tiny-any"}, codec.encode(picture, target_bytes=600)),

@@ -10,7 +10,7 @@ def parse(on_ood: OnOod = "fallback", has_decoder: bool = True, **parameters: st
 
 
 def test_without_parameters_the_defaults_hold() -> None:
-    assert parse() == EncodeOptions(None, "strict", "auto", "full", "fallback", None, None, None, None, True)
+    assert parse() == EncodeOptions(None, "strict", "auto", "full", "fallback", None, None, None, None, None, True)
     assert parse(on_ood="warn").on_ood == "warn"
 
 
@@ -44,12 +44,23 @@ def test_quality_takes_numbers_from_0_to_100() -> None:
             parse(quality=text)
 
 
+def test_effort_takes_1_2_and_3() -> None:
+    assert [parse(effort=text).effort for text in "123"] == [1, 2, 3]
+    for text in ("", "0", "4", "1.0", "high", "²"):
+        with pytest.raises(InvalidParameter, match="effort takes 1, 2 or 3"):
+            parse(effort=text)
+    with pytest.raises(InvalidParameter, match="effort needs the decoder"):
+        parse(effort="2").check_for_any_size(has_decoder=False)
+    parse(effort="1").check_for_any_size(has_decoder=False)
+
+
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
         ({"target_bytes": "20", "model": "tiny"}, "leave out model, or target_bytes"),
         ({"min_psnr": "20", "model": "tiny"}, "leave out model, or min_psnr"),
         ({"quality": "20", "model": "tiny"}, "models for images of any size"),
+        ({"effort": "2", "model": "tiny"}, "effort is for models for images of any size"),
     ],
 )
 def test_what_chooses_a_quality_does_not_go_with_a_vector_model(parameters: dict[str, str], says: str) -> None:

@@ -13,10 +13,12 @@ from latentwire.errors import InvalidCard
 from latentwire.format.any_size import parts_of, read_payload
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from tests.training.photo.conftest import SMALL
+from training.photo.crops import Batch
 from training.photo.evaluate import to_tensor
 from training.photo.export import export
 from training.photo.integers import to_integers
 from training.photo.model import LEVELS, PhotoCodec
+from training.photo.refiner import refinement_of
 from training.photo.tables import hyper_tables, normal_tables
 from training.release import any_size_model
 from training.release.any_size_model import EXPORT_FILE, add_figures, main, publish
@@ -46,6 +48,9 @@ def exported(codec: PhotoCodec, tmp_path_factory: pytest.TempPathFactory) -> Pat
     report = export(codec, entropy, folder)
     for name, tables in {"tables": normal_tables(), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
         report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
+    pixels = to_tensor(PIXELS)
+    batch = Batch(pixels, torch.ones_like(pixels[:, :1]), torch.tensor([3.0]))
+    report["refinement"] = refinement_of(codec, batch)
     (folder / EXPORT_FILE).write_text(json.dumps(report))
     return folder
 
@@ -78,7 +83,7 @@ def test_a_published_export_is_a_codec(exported: Path, tmp_path: Path) -> None:
     main([str(exported), str(tmp_path / "models"), "photo", "--description", "A small network."])
     codec = Codec.load(tmp_path / "models" / "photo")
     assert codec.card.description == "A small network."
-    assert codec.decode(codec.encode(PIXELS, quality=90).bitstream).shape == PIXELS.shape
+    assert codec.decode(codec.encode(PIXELS, quality=90, effort=2).bitstream).shape == PIXELS.shape
 
 
 def test_figures_are_added_to_card_and_readme(exported: Path, tmp_path: Path, tiny_model: Path) -> None:
