@@ -112,10 +112,7 @@ class Admission:
             self._metrics.update()
 
     async def run_pixels(
-        self,
-        work: Callable[[], Result],
-        pixels: int,
-        wait_for_disconnect: Callable[[], Awaitable[None]],
+        self, work: Callable[[], Result], pixels: int, wait_for_disconnect: Callable[[], Awaitable[None]]
     ) -> Result:
         """Run `work` on an image of so many pixels when its turn has come, and return the result.
 
