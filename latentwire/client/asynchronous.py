@@ -13,7 +13,6 @@ from latentwire.client.exchanges import Exchange, Pause, Step, Work
 from latentwire.client.options import ContainerOptions, EncodeOptions
 from latentwire.client.results import Encoded, EncodedMany, Image, ModelSummary
 from latentwire.client.sources import BitstreamSource, ContainerSource, ImageSource
-from latentwire.imaging.image import Pixels
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -66,7 +65,7 @@ class AsyncClient(ClientBase):
         streams.check_sources(sources)
         return await self._run(self._protocol.encode_container(sources, options))
 
-    async def decode_container(self, source: ContainerSource) -> Pixels:
+    async def decode_container(self, source: ContainerSource) -> list[Image]:
         """Decode all images of a container; see `Client.decode_container`."""
         return await self._run(self._protocol.decode_container(source))
 

@@ -36,7 +36,6 @@ from latentwire.client.sources import (
     prepare,
 )
 from latentwire.errors import CodecError, NotReady
-from latentwire.imaging.image import Pixels
 
 Role = Literal["sender", "receiver"]
 Result = TypeVar("Result")
@@ -168,10 +167,12 @@ class Protocol:
         response = yield from self._send(self._request("sender", "/encode/batch", OCTETS, body, query))
         return responses.read_container(response, len(prepared))
 
-    def decode_container(self, source: ContainerSource) -> Exchange[Pixels]:
+    def decode_container(self, source: ContainerSource) -> Exchange[list[Image]]:
         """Decode all images of a container."""
         container = yield Work(partial(bitstream_of, source))
-        response = yield from self._send(self._request("receiver", "/decode/batch", NPY, Body(container, OCTETS)))
+        # Images of any size are no array.
+        accept = f"{NPY}, {JSON};q=0.5"
+        response = yield from self._send(self._request("receiver", "/decode/batch", accept, Body(container, OCTETS)))
         return responses.read_images(response)
 
     def models(self) -> Exchange[tuple[ModelSummary, ...]]:

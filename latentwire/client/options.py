@@ -44,9 +44,8 @@ class ContainerOptions(TypedDict, total=False):
 
     Attributes:
         model: name of the model; the default model by default.
-        fit: as in `EncodeOptions`.
-        background: as in `EncodeOptions`.
-        on_ood: as in `EncodeOptions`.
+        fit, background, on_ood: as in `EncodeOptions`.
+        quality, target_bytes, min_psnr: as in `EncodeOptions`; of each image, by a model for images of any size.
         verify: `latent`, or `reconstruction` to look at each image as a receiver will see it, which takes longer.
     """
 
@@ -54,6 +53,9 @@ class ContainerOptions(TypedDict, total=False):
     fit: Fit | None
     background: Background | None
     on_ood: OnOod | None
+    quality: float | None
+    target_bytes: int | None
+    min_psnr: float | None
     verify: Verify | None
 
 

@@ -3,19 +3,22 @@
 import json
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from typing import Literal, TypeVar
 
 import httpx
 import numpy as np
+from PIL import Image as Pillow
 from pydantic import TypeAdapter, ValidationError
 
 from latentwire.client.errors import InvalidResponse
 from latentwire.client.results import Encoded, EncodedMany, Finding, Fitted, Image, ModelSummary, Rectangle
+from latentwire.client.sources import NPY
 from latentwire.errors import CodecError
 from latentwire.format.npy import NpyReader
-from latentwire.imaging.image import Pixels
+from latentwire.imaging.image import Pixels, as_pixels
 from latentwire.problems import PROBLEM_MEDIA_TYPE, error_of
 
 Result = TypeVar("Result")
@@ -59,6 +62,11 @@ class _Batch(_Model):
 
 
 @dataclass(kw_only=True)
+class _Images:
+    images: list[str]
+
+
+@dataclass(kw_only=True)
 class _Summary:
     name: str
     model_id: str
@@ -89,6 +97,7 @@ class _Readiness:
 
 _ONE_CODE, _BATCH, _MODELS = TypeAdapter(_OneCode), TypeAdapter(_Batch), TypeAdapter(_Models)
 _READINESS, _PROBLEM = TypeAdapter(_Readiness), TypeAdapter(_ProblemDocument)
+_IMAGES = TypeAdapter(_Images)
 
 
 def refusal(response: httpx.Response) -> CodecError | None:
@@ -139,9 +148,22 @@ def read_image(response: httpx.Response) -> Image:
     return _read(response, read)
 
 
-def read_images(response: httpx.Response) -> Pixels:
-    """Return the result of `/decode/batch`, uint8 (N, H, W, C)."""
-    return _read(response, lambda content: _pixels(content, 4))
+def read_images(response: httpx.Response) -> list[Image]:
+    """Return the result of `/decode/batch`: an array of images, or PNG files of images of any size in JSON."""
+
+    def read(content: bytes) -> list[Image]:
+        if _media_type(response) == NPY:
+            pixels: Iterable[Pixels] = _pixels(content, 4)
+        else:
+            pixels = map(_png, _IMAGES.validate_json(content).images)
+        return [Image(one, *_model_of(response)) for one in pixels]
+
+    return _read(response, read)
+
+
+def _png(base64: str) -> Pixels:
+    with Pillow.open(BytesIO(b64decode(base64)), formats=["PNG"]) as picture:
+        return as_pixels(np.asarray(picture))
 
 
 def read_container(response: httpx.Response, images: int) -> EncodedMany:

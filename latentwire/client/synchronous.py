@@ -15,7 +15,6 @@ from latentwire.client.exchanges import Exchange, Pause, Step, Work
 from latentwire.client.options import ContainerOptions, EncodeOptions
 from latentwire.client.results import Encoded, EncodedMany, Image, ModelSummary
 from latentwire.client.sources import BitstreamSource, ContainerSource, ImageSource
-from latentwire.imaging.image import Pixels
 
 Result = TypeVar("Result")
 
@@ -101,14 +100,11 @@ class Client(ClientBase):
         streams.check_sources(sources)
         return self._run(self._protocol.encode_container(sources, options))
 
-    def decode_container(self, source: ContainerSource) -> Pixels:
-        """Decode all images of a container.
+    def decode_container(self, source: ContainerSource) -> list[Image]:
+        """Decode all images of a container, in their order.
 
         Args:
             source: a container, the path of a file with one, or what `encode_container` has returned.
-
-        Returns:
-            The images, uint8 (N, H, W, C).
 
         Raises:
             CodecError: as `decode`; DamagedChunk if a part of the container is damaged.

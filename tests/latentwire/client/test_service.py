@@ -8,12 +8,13 @@ from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 from prometheus_client.parser import text_string_to_metric_families
 
 from latentwire import errors
-from latentwire.client import Client, ConnectionFailed, Encoded
+from latentwire.client import Client, ConnectionFailed, Encoded, Image
 from latentwire.format.bitstream import write_bitstream
 from latentwire.imaging import image
 from tests.latentwire.client.conftest import KEY, RECEIVER_KEY, SENDER_KEY, MakeClient, drain
@@ -177,27 +178,32 @@ def test_small_images_travel_in_batches(client: Any, service: str) -> None:
     assert batches() - before >= 1
 
 
+def pixels_of(images: list[Image]) -> npt.NDArray[np.uint8]:
+    return np.stack([one.pixels for one in images])
+
+
 def test_many_images_travel_in_one_container(client: Any, tmp_path: Path) -> None:
     images = list(familiar_pixels(30, seed=3))
     images[4] = strange_pixels(1)[0]
     encoded = client.encode_container(images, model="guarded")
     assert (encoded.images, encoded.model) == (30, "guarded")
     assert len(encoded.container) < 30 * len(client.encode(images[0]).bitstream)
-    decoded = client.decode_container(encoded)
-    assert (decoded.dtype, decoded.shape) == (np.uint8, (30, *SHAPE.as_tuple()))
+    decoded = pixels_of(client.decode_container(encoded))
+    assert decoded.shape == (30, *SHAPE.as_tuple())
     assert np.array_equal(decoded[4], images[4])
     (tmp_path / "images.lwb").write_bytes(encoded.container)
-    assert np.array_equal(client.decode_container(tmp_path / "images.lwb"), decoded)
+    assert np.array_equal(pixels_of(client.decode_container(tmp_path / "images.lwb")), decoded)
     files = [image.write_png(images[0]), images[1], Pillow.fromarray(images[2][:, :, 0])]
-    assert np.array_equal(client.decode_container(client.encode_container(files, verify="latent")), decoded[:3])
+    verified = client.encode_container(files, verify="latent")
+    assert np.array_equal(pixels_of(client.decode_container(verified)), decoded[:3])
     with pytest.raises(errors.DamagedChunk, match="the container is cut short"):
         client.decode_container(encoded.container[:-9])
     with pytest.raises(errors.ImageMismatch):
         client.encode_container([*images, np.zeros((3, 3), np.uint8)])
     with pytest.raises(ValueError, match="one or more images"):
         client.encode_container([])
-    with pytest.raises(TypeError, match="the options are model, fit, background, on_ood, verify"):
-        client.encode_container(images, quality=3)
+    with pytest.raises(TypeError, match="the options are model, fit, background, on_ood, quality"):
+        client.encode_container(images, effort=3)
 
 
 def test_the_results_before_an_error_are_given_and_its_index_is_told(client: Any) -> None:
@@ -240,6 +246,10 @@ def test_images_of_any_size_over_tls(make_client: MakeClient, any_size_service: 
     several = [picture, drawn_picture(20, 30), picture]
     for options in ({}, {"model": model.name}):
         assert list(client.encode_many(several, **options)) == [client.encode(one) for one in several]
+    decoded = client.decode_container(client.encode_container(several, quality=60))
+    assert [one.model for one in decoded] == 3 * [model.name]
+    assert np.array_equal(decoded[0].pixels, client.decode(encoded).pixels)
+    assert decoded[1].pixels.shape == several[1].shape
 
     with pytest.raises(ConnectionFailed, match="CERTIFICATE_VERIFY_FAILED"):
         make_client(address, retries=1000).models()
