@@ -12,16 +12,16 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 TIMES_LONGER: dict[Effort, int] = {1: 1, 2: 8, 3: 16}
 
 
-def parse_effort(value: str | None) -> Effort | None:
-    """Return the effort that a query parameter asks for, or None if it is missing.
+def parse_effort(value: str) -> Effort:
+    """Return the effort that a query parameter asks for.
 
     Raises:
         InvalidParameter: there is no such effort.
     """
     efforts = {str(effort): effort for effort in EFFORTS}
-    if value is not None and value not in efforts:
+    if value not in efforts:
         raise InvalidParameter(f"effort takes {', '.join(list(efforts)[:-1])} or {EFFORTS[-1]}, not '{value[:64]}'")
-    return None if value is None else efforts[value]
+    return efforts[value]
 
 
 def work_of(pixels: int, effort: Effort, most: int) -> int:
