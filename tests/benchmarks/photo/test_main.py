@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.photo import classical
+from benchmarks.photo import effort as efforts
 from benchmarks.photo.__main__ import main
 from benchmarks.photo.errors import ms_ssim, psnr_db
 from benchmarks.photo.figures import lead_in_target, rate_against_best
@@ -81,3 +83,14 @@ def test_the_best_rival_counts_at_each_picture_and_quality() -> None:
     other = measured("other", [(200, 100), (400, 200)], (None, 31))
     assert rate_against_best(ours, [one, other]) == pytest.approx(-20)
     assert lead_in_target(ours, [one, other]) == (31, 33)
+
+
+def test_efforts_are_compared(any_size_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photos" / "kodak"
+    folder.mkdir(parents=True)
+    Image.fromarray(PIXELS).save(folder / "1.png")
+    options = ["--data", str(tmp_path), "--qualities", "10", "40"]
+    efforts.main([str(any_size_model), *options])
+    rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [int(row[0]) for row in rows] == [1, 2, 3]
+    assert rows[0][1].strip() == "+0.0 %"
