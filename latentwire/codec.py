@@ -76,7 +76,7 @@ class Codec(Sender, Receiver):
         target_bytes: int | None = None,
         max_mse: float | None = None,
         min_psnr_db: float | None = None,
-        effort: Effort = 1,
+        effort: Effort | None = None,
     ) -> Encoded:
         """Encode one image; see `Sender.encode`.
 
@@ -93,7 +93,8 @@ class Codec(Sender, Receiver):
             min_psnr_db: of a model for images of any size: the lowest quality at which the reconstruction has at least
                 this PSNR, in dB.
             effort: of a model for images of any size: 1; or 2 and 3 to refine the symbols by the decoder's gradient,
-                for fewer bytes at the same PSNR. It takes several times as long, and is never worse.
+                for fewer bytes at the same PSNR. It takes several times as long, and is never worse. By default 2 for
+                images of at most 65,536 pixels, 1 for larger ones.
 
         Raises:
             OSError: the file cannot be read.
@@ -101,7 +102,7 @@ class Codec(Sender, Receiver):
             ValueError: the model has no such option, or the options contradict each other.
         """
         if isinstance(self._half, Guard):
-            refuse_quality(quality, target_bytes, min_psnr_db, None if effort == 1 else effort)
+            refuse_quality(quality, target_bytes, min_psnr_db, effort)
             return self._encode(self._half, source, fit, background, on_ood, framing, max_mse)
         if max_mse is not None:
             raise ValueError("max_mse is for vector models; min_psnr_db asks for a quality of images of any size")

@@ -9,19 +9,19 @@ Effort = Literal[1, 2, 3]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 # How many times longer an image takes, about so.
-TIMES_LONGER: dict[Effort, int] = {1: 1, 2: 8, 3: 16}
+TIMES_LONGER: dict[Effort, int] = {1: 1, 2: 8, 3: 24}
 
 
-def parse_effort(value: str) -> Effort:
-    """Return the effort that a query parameter asks for.
+def parse_effort(value: str | None) -> Effort | None:
+    """Return the effort that a query parameter asks for, or None if it is missing.
 
     Raises:
         InvalidParameter: there is no such effort.
     """
     efforts = {str(effort): effort for effort in EFFORTS}
-    if value not in efforts:
+    if value is not None and value not in efforts:
         raise InvalidParameter(f"effort takes {', '.join(list(efforts)[:-1])} or {EFFORTS[-1]}, not '{value[:64]}'")
-    return efforts[value]
+    return None if value is None else efforts[value]
 
 
 def work_of(pixels: int, effort: Effort, most: int) -> int:

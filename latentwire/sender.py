@@ -213,7 +213,7 @@ class Sender:
         quality: float | None,
         target_bytes: int | None,
         min_psnr_db: float | None = None,
-        effort: Effort = 1,
+        effort: Effort | None = None,
     ) -> Encoded:
         read = _read(source, AnySizeReader(background, formats=installed_formats()))
         guarded = encode_any_size(

@@ -1,6 +1,6 @@
 """`python -m benchmarks.photo models/<name>`: compare a model for images of any size with the classical codecs.
 
-Bytes are whole files and whole bitstreams in the full framing, as a `latentwire.Sender` writes them with its default
+Bytes are whole files and whole bitstreams in the full framing, as a `latentwire.Codec` writes them with its default
 settings; errors are of what a `latentwire.Receiver` decodes from them. Drawings and text, which are made by code, may
 be sent losslessly by default; curves and rates of them are of the model's symbols. The bits that the model needs
 against another codec at equal PSNR are given in percent (BD-rate); below 0, it needs fewer. Test sets whose data are

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import latentwire
 from benchmarks.photo.classical import Codec, lossless_bytes
 from benchmarks.photo.errors import ms_ssim, psnr_db
 from benchmarks.photo.test_sets import DRAWN, SQUARE_NAME, WITH_MS_SSIM, TestSet
@@ -135,8 +136,8 @@ class Model:
         Raises:
             ModelError: the files of the model cannot be used, or it is a vector model.
         """
-        self.sender, self.receiver = Sender.load(folder), Receiver.load(folder)
-        card = self.sender.card
+        self.codec, self.receiver = latentwire.Codec.load(folder), Receiver.load(folder)
+        card = self.codec.card
         if not isinstance(card, AnySizeCard):
             raise InvalidCard(f"{folder} is a model of one image shape")
         self.card = card
@@ -144,7 +145,7 @@ class Model:
 
     def write(self, pixels: Pixels, quality: float) -> bytes:
         """Return a bitstream at default settings."""
-        return self.sender.encode(pixels, quality=quality).bitstream
+        return self.codec.encode(pixels, quality=quality).bitstream
 
     def write_symbols(self, pixels: Pixels, quality: float) -> bytes:
         """Return a bitstream of the model's symbols, even where the lossless image takes fewer bytes."""
@@ -154,7 +155,7 @@ class Model:
 
 def measure_model(model: Model, test_set: TestSet, qualities: Sequence[float]) -> Measured:
     """Measure the model through whole bitstreams: at default settings, and of what no camera took, its symbols."""
-    sender, receiver = model.sender, model.receiver
+    codec, receiver = model.codec, model.receiver
     write = model.write_symbols if test_set.name in DRAWN else model.write
     points = []
     for quality in sorted(qualities):
@@ -164,19 +165,19 @@ def measure_model(model: Model, test_set: TestSet, qualities: Sequence[float]) -
         points.append(_point(quality, test_set, files, sizes, decoded))
     best = None
     if test_set.name == SQUARE_NAME:
-        fitting = [sender.encode(pixels, target_bytes=TARGET_BYTES).bitstream for pixels in test_set.pictures]
+        fitting = [codec.encode(pixels, target_bytes=TARGET_BYTES).bitstream for pixels in test_set.pictures]
         best = tuple(
             psnr_db(pixels, np.asarray(receiver.decode(file)))
             for pixels, file in zip(test_set.pictures, fitting, strict=True)
         )
-    return Measured(OURS, sender.card.full_name, tuple(points), best)
+    return Measured(OURS, codec.card.full_name, tuple(points), best)
 
 
 def measure_served(model: Model, test_set: TestSet, qualities: Sequence[float]) -> list[Served]:
     """Return what default settings make of pictures that may be sent losslessly."""
     rows = []
     for quality in sorted(qualities):
-        encoded = [model.sender.encode(pixels, quality=quality) for pixels in test_set.pictures]
+        encoded = [model.codec.encode(pixels, quality=quality) for pixels in test_set.pictures]
         sizes = [len(one.bitstream) for one in encoded]
         rows.append(Served(quality, float(np.mean(sizes)), sum(one.sent_as != "code" for one in encoded)))
     return rows

@@ -101,7 +101,7 @@ class Choice:
             quality=options.quality,
             target_bytes=options.target_bytes,
             min_psnr_db=options.min_psnr,
-            effort=options.effort or 1,
+            effort=options.effort,
             may_scale_down=options.fit is None,
             otherwise=otherwise,
         )

@@ -23,7 +23,8 @@ class EncodeOptions(TypedDict, total=False):
         quality: of a model for images of any size: from 0, the fewest bytes, to 100.
         target_bytes: the best picture whose bitstream has at most this many bytes.
         min_psnr: the smallest bitstream whose picture has at least this PSNR in dB.
-        effort: of a model for images of any size: 1, or 2 and 3 for fewer bytes at the same PSNR, which takes longer.
+        effort: of a model for images of any size: 1, or 2 and 3 for fewer bytes at the same PSNR, which takes longer;
+            by default 2 for images of at most 65,536 pixels, 1 for larger ones.
 
     An option that is None counts as not given. The service checks the values.
     """

@@ -27,7 +27,7 @@ def encode_any_size(
     quality: float | None = None,
     target_bytes: int | None = None,
     min_psnr_db: float | None = None,
-    effort: Effort = 1,
+    effort: Effort | None = None,
     may_scale_down: bool = False,
     measure: bool = True,
     otherwise: GuardedImage | TargetMissed | None = None,
@@ -41,7 +41,7 @@ def encode_any_size(
         quality: from 0 to 100.
         target_bytes: of the bitstream.
         min_psnr_db: of the reconstruction.
-        effort: above 1 to refine the symbols.
+        effort: above 1 to refine the symbols; by default what suits the size of the image.
         may_scale_down: whether an image that no quality makes small enough for `target_bytes` is scaled down for it.
         measure: decode the result for its errors, if there is a decoder.
         otherwise: what the vector models have made of it, which is returned or raised if this model's result is no
@@ -91,7 +91,13 @@ def _guarded(sender: AnySizeSender, image: FittedImage, sent: Sent) -> GuardedIm
 
 
 def _encode_scaled(
-    sender: AnySizeSender, image: FittedImage, framing: Framing, target_bytes: int, effort: Effort, *, measure: bool
+    sender: AnySizeSender,
+    image: FittedImage,
+    framing: Framing,
+    target_bytes: int,
+    effort: Effort | None,
+    *,
+    measure: bool,
 ) -> tuple[FittedImage, Sent]:
     """Encode an image within `target_bytes`: as it is, or else scaled down; raise `TargetMissed` if nothing fits."""
     height, width, _ = image.pixels.shape

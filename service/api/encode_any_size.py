@@ -51,5 +51,5 @@ def find_any_size(sender: "AnySizeSender", options: EncodeOptions, settings: Set
     options.check_for_any_size(has_decoder=settings.verifies)
     reader = settings.any_size_reader(options.background)
     # An image that takes longer counts as so many more pixels.
-    pixels = work_of(reader.pixels_of(file), options.effort, settings.max_image_pixels)
+    pixels = work_of(reader.pixels_of(file), options.effort or 1, settings.max_image_pixels)
     return ForAnySize(sender, len(file), pixels, partial(reader.read, file))

@@ -39,13 +39,18 @@ class EncodeOptions(NamedTuple):
     target_bytes: int | None
     min_psnr_db: float | None
     quality: float | None
-    effort: Effort
+    effort: Effort | None
     may_scale_down: bool
 
     @property
     def has_target(self) -> bool:
         """Whether a number of bytes or a PSNR is asked for, which chooses the vector model for the image."""
         return self.target_bytes is not None or self.min_psnr_db is not None
+
+    @property
+    def refines(self) -> bool:
+        """Whether an effort above 1 is asked for, which only models for images of any size have."""
+        return self.effort is not None and self.effort > 1
 
     @property
     def may_use_any_size(self) -> bool:
@@ -79,7 +84,7 @@ class EncodeOptions(NamedTuple):
     def check_for_vector(self) -> None:
         """Raise `InvalidParameter` if a vector model has no such option."""
         target = "target_bytes" if self.target_bytes is not None else "min_psnr"
-        if self.quality is not None or self.effort > 1:
+        if self.quality is not None or self.refines:
             name = "effort" if self.quality is None else "quality"
             raise InvalidParameter(f"{name} is for models for images of any size; leave it out, or name such a model")
         if self.has_target and self.model is not None:
@@ -102,7 +107,7 @@ class EncodeOptions(NamedTuple):
             )
         if self.max_mse is not None:
             raise InvalidParameter("max_mse is for vector models; ask for min_psnr")
-        needing = "min_psnr" if self.min_psnr_db is not None else "effort" if self.effort > 1 else None
+        needing = "min_psnr" if self.min_psnr_db is not None else "effort" if self.refines else None
         if needing is not None and not has_decoder:
             raise InvalidParameter(
                 f"{needing} needs the decoder of this model; start this sender with --verify-reconstruction"
@@ -127,7 +132,7 @@ def parse_encode_options(parameters: dict[str, str], on_ood: OnOod, *, has_decod
         target_bytes=parse_positive_integer("target_bytes", parameters.get("target_bytes")),
         min_psnr_db=parse_number("min_psnr", parameters.get("min_psnr"), "of dB, 0 or more", maximum=math.inf),
         quality=parse_number("quality", parameters.get("quality"), "from 0 to 100", maximum=100),
-        effort=parse_effort(parameters.get("effort", "1")),
+        effort=parse_effort(parameters.get("effort")),
         may_scale_down=parameters.get("fit", "resize") == "resize",
     )
     if sum(wish is not None for wish in (options.quality, options.target_bytes, options.min_psnr_db)) > 1:
@@ -174,7 +179,7 @@ def choose_models(registry: "Registry", options: EncodeOptions, settings: Settin
         ModelNotReady: the model cannot be used.
     """
     any_size = partial(registry.any_size_sender, options.model)
-    is_any_size = options.quality is not None or options.effort > 1 or registry.default == registry.default_any_size
+    is_any_size = options.quality is not None or options.refines or registry.default == registry.default_any_size
     if (options.model is not None or is_any_size) and any_size() is not None:
         options.check_for_any_size(has_decoder=settings.verifies)
         return Models(None, None, None, any_size)

@@ -104,6 +104,13 @@ def test_who_cannot_refine_says_so(folder: Path, tiny_model: Path) -> None:
 
 def test_effort_counts_as_pixels_and_has_a_bound() -> None:
     assert work_of(100, 1, 50) == 100
-    assert work_of(100, 3, 1600) == 1600
+    assert work_of(100, 3, 2400) == 2400
     with pytest.raises(ImageTooLarge, match="an effort of 3 is for 99 at most"):
-        work_of(100, 3, 1599)
+        work_of(100, 3, 2399)
+
+
+def test_small_images_are_refined_by_default(codec: Codec) -> None:
+    small, large = drawn_picture(100, 120), drawn_picture(260, 280)
+    assert codec.encode(small).bitstream == codec.encode(small, effort=2).bitstream
+    assert codec.encode(small).bitstream != codec.encode(small, effort=1).bitstream
+    assert codec.encode(large).bitstream == codec.encode(large, effort=1).bitstream

@@ -10,7 +10,7 @@ def parse(on_ood: OnOod = "fallback", has_decoder: bool = True, **parameters: st
 
 
 def test_without_parameters_the_defaults_hold() -> None:
-    assert parse() == EncodeOptions(None, "strict", "auto", "full", "fallback", None, None, None, None, 1, True)
+    assert parse() == EncodeOptions(None, "strict", "auto", "full", "fallback", None, None, None, None, None, True)
     assert parse(on_ood="warn").on_ood == "warn"
 
 
