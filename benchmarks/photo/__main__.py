@@ -113,7 +113,7 @@ def _times(model: Model, test_set: TestSet, measured: Sequence[Measured]) -> lis
         one.codec: min(means(one, test_set), key=lambda point: abs(point.bpp - TIMED_BPP)).quality for one in measured
     }
     quality = nearest[OURS]
-    rows = [measure_times(OURS, lambda pixels: model.write(pixels, quality), model.receiver.decode, pictures)]
+    rows = [measure_times(OURS, lambda pixels: model.write_as_sender(pixels, quality), model.receiver.decode, pictures)]
     for codec in codecs():
         if codec.name in nearest:
             rows.append(measure_times(codec.name, codec.writer(nearest[codec.name]), codec.read, pictures))

@@ -137,6 +137,7 @@ class Model:
             ModelError: the files of the model cannot be used, or it is a vector model.
         """
         self.codec, self.receiver = latentwire.Codec.load(folder), Receiver.load(folder)
+        self.sender = Sender.load(folder)
         card = self.codec.card
         if not isinstance(card, AnySizeCard):
             raise InvalidCard(f"{folder} is a model of one image shape")
@@ -146,6 +147,10 @@ class Model:
     def write(self, pixels: Pixels, quality: float) -> bytes:
         """Return a bitstream at default settings."""
         return self.codec.encode(pixels, quality=quality).bitstream
+
+    def write_as_sender(self, pixels: Pixels, quality: float) -> bytes:
+        """Return what a process without a decoder sends, which does not measure the error."""
+        return self.sender.encode(pixels, quality=quality).bitstream
 
     def write_symbols(self, pixels: Pixels, quality: float) -> bytes:
         """Return a bitstream of the model's symbols, even where the lossless image takes fewer bytes."""

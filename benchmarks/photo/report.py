@@ -177,8 +177,8 @@ def _times_section(times: Sequence[Times]) -> str:
     rows = [[one.codec, f"{one.bytes:,.0f}", f"{one.encode_ms:.0f}", f"{one.decode_ms:.0f}"] for one in times]
     return (
         "### Time on one core, 768 × 512\n\n"
-        "Processor time by the library, median over pictures, at about half a bit a pixel:\n\n"
-        + render(["codec", "bytes", "encode, ms", "decode, ms"], rows)
+        "Processor time by the library, median over pictures, at about half a bit a pixel; to encode as a sender, "
+        "which does not decode for the error:\n\n" + render(["codec", "bytes", "encode, ms", "decode, ms"], rows)
     )
 
 

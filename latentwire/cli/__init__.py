@@ -127,7 +127,7 @@ def _parsers(prog: str) -> tuple[Parser, dict[str, Parser]]:
         type=int,
         choices=EFFORTS,
         help="of images of any size: 1 for one pass, the default over 65,536 pixels; 2, the default below, or 3 "
-        "for fewer bytes at the same PSNR, 7 and 14 times as long",
+        "for fewer bytes at the same PSNR, 7 and 20 times as long",
     )
     command.add_argument(
         "--fit",
