@@ -82,9 +82,9 @@ class AnySizeSender:
             quality: from 0, the fewest bytes, to 100; 50 if no argument asks for anything else.
             target_bytes: the best quality at which the bitstream has at most this many bytes.
             min_psnr_db: the lowest quality at which the reconstruction has at least this PSNR, in dB.
-            effort: 1; or 2 and 3 to refine the symbols, which takes several times as long. By default 2 where an image
-                of at most `SMALL_PIXELS` is measured and the model has a refiner, else 1. A refined result is never
-                worse than that of 1: it has fewer bits and errors together, a lower error in `target_bytes`, or fewer
+            effort: 1; or 2 and 3 to refine the symbols, which takes several times as long. By default 2 for an image
+                of at most `SMALL_PIXELS`, if there are a decoder and a refiner, else 1. A refined result is never worse
+                than that of 1: it has fewer bits and errors together, a lower error in `target_bytes`, or fewer
                 bytes at `min_psnr_db`.
             measure: decode the result for its errors, if there is a decoder.
 
@@ -98,7 +98,7 @@ class AnySizeSender:
         if sum(wish is not None for wish in (quality, target_bytes, min_psnr_db)) > 1:
             raise ValueError("quality, target_bytes and min_psnr_db exclude each other: give one of them")
         self._encoder.header(pixels, 0)  # refuses what the format does not have
-        effort = self._checked_effort(effort, pixels, measure=measure)
+        effort = self._checked_effort(effort, pixels)
         errors = None
         if target_bytes is not None:
             if (exact := self.encode_lossless(pixels, target_bytes, framing)) is not None:
@@ -134,10 +134,10 @@ class AnySizeSender:
         parts = (encoder.encode_part(part, quality) for part in latents)
         return encode_measured(pixels, header, parts, write_alphas(pixels, header), decoder)
 
-    def _checked_effort(self, effort: Effort | None, pixels: Pixels, *, measure: bool) -> Effort:
+    def _checked_effort(self, effort: Effort | None, pixels: Pixels) -> Effort:
         if effort is None:
             is_small = pixels.shape[0] * pixels.shape[1] <= SMALL_PIXELS
-            can_refine = measure and self._decoder is not None and self._encoder.refiner is not None
+            can_refine = self._decoder is not None and self._encoder.refiner is not None
             return 2 if is_small and can_refine else 1
         if effort not in EFFORTS:
             raise ValueError(f"the effort is {effort}; it must be 1, 2 or 3")

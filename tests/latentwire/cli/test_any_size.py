@@ -135,6 +135,7 @@ def test_a_container_of_photographs_of_all_sizes(run: Run, tmp_path: Path) -> No
     code, out, err = run("encode", "photos", *arguments)
     assert (code, out.startswith("all.lwb: 4 images in "), err.count("\n")) == (1, True, 1)
     assert run("decode", "all.lwb", "--names", "all.names", "--out", "back") == (0, "back: 4 images\n", "")
+    # A container is made without decoders.
     plainly = "--quality", "60", "--effort", "1"
     assert run("encode", "photos", "--model", "tiny-any", *plainly, "--out", "alone")[0] == 1
     assert run("decode", "alone", "--out", "alone")[0] == 0

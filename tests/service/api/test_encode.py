@@ -124,7 +124,10 @@ def test_encode_refuses_an_unknown_fit(client: Client, png: bytes, fit: str) -> 
 
 def test_encode_refuses_an_unknown_parameter(client: Client, png: bytes) -> None:
     assert_problem(
-        client.encode(png, fitt="pad"), 400, "invalid-parameter", "it has background, fit, framing, max_mse, min_psnr,"
+        client.encode(png, fitt="pad"),
+        400,
+        "invalid-parameter",
+        "it has background, effort, fit, framing, max_mse, min_psnr,",
     )
 
 
