@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentwire.errors import InvalidCode
 from latentwire.format.any_size import MAX_SIDE
-from latentwire.format.json_object import MAX_WIDE_BYTES, parse_json_object
+from latentwire.format.json_object import MAX_WIDE_BYTES, first_fault, parse_json_object
 from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ModelCard
 
@@ -73,9 +73,7 @@ def parse_code_json(body: bytes) -> CodeJson:
     try:
         code = CodeJson.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:64]
-        raise InvalidCode(f"the JSON is not that of a code: {where}: {first['msg']}") from error
+        raise InvalidCode(f"the JSON is not that of a code: {first_fault(error)}") from error
     if code.bitstream is None and code.code is None:
         raise InvalidCode('the JSON has neither "bitstream" (base64 of the bitstream) nor "code" (a list of numbers)')
     return code

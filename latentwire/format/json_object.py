@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
+
 from latentwire.errors import InvalidJson
 
 # Longer JSON must be ASCII: one character outside the Basic Multilingual Plane makes Python use four bytes for each
@@ -36,6 +38,12 @@ def parse_json_object(body: bytes, *, max_lists_and_objects: int, max_commas: in
     if not isinstance(content, dict):
         raise InvalidJson('the body is not a JSON object, which begins with {"')
     return content
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return which field of an object is wrong first, and why, without its value."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])[:64]}: {first['msg']}"
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

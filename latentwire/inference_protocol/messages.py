@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentwire.errors import BatchTooLarge, InvalidTensor
-from latentwire.format.json_object import parse_json_object
+from latentwire.format.json_object import first_fault, parse_json_object
 from latentwire.inference_protocol.graphs import DATATYPE, Floats, Graph
 
 BINARY_EXTENSION = "binary_tensor_data"
@@ -101,9 +101,7 @@ def infer(graph: Graph, body: bytes, json_length: bytes | None, limits: Limits) 
     try:
         request = _Request.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:64]
-        raise InvalidTensor(f"the JSON is not a request for inference: {where}: {first['msg']}") from error
+        raise InvalidTensor(f"the JSON is not a request for inference: {first_fault(error)}") from error
     is_binary = _wants_binary(graph, request)
     values = _input_of(graph, request.inputs, body[end:], limits, is_binary=is_binary)
     return _response(graph, request.id, graph.infer(values), is_binary=is_binary)
