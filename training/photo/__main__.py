@@ -23,13 +23,13 @@ from training.photo.evaluate import (
 )
 from training.photo.export import export, round_kernels
 from training.photo.integers import IntegerEntropy, to_integers
-from training.photo.model import LEVELS, thousand_macs
+from training.photo.model import LEVELS, PhotoCodec, thousand_macs
 from training.photo.neighbours import Symbols, saving
 from training.photo.origin import describe_origin
 from training.photo.pictures import Picture, load_split, photo_folder
 from training.photo.refiner import refinement_of
 from training.photo.tables import fitted_tables, hyper_tables
-from training.photo.trainer import COOLDOWN, Loaded, Settings, branch, load_codec, resume, start
+from training.photo.trainer import COOLDOWN, Settings, branch, load_codec, resume, start
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -97,7 +97,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     codec, share = loaded.codec, loaded.settings.validation_share
     split = load_split(photo_folder(given.data), share, every=1 if given.images is None else 4)
     if given.integers:
-        _integers(loaded, split.training)
+        _integers(codec, split.training)
     counts = count_symbols(codec, training_batches(split.training, given.fit)) if given.fit else None
     if given.images is None:
         pictures = [middle_of(picture, given.side) for picture in split.validation]
@@ -121,12 +121,10 @@ def _evaluate(given: argparse.Namespace) -> None:
         given.out.write_text(json.dumps(result, indent=1))
 
 
-def _integers(loaded: Loaded, pictures: Sequence[Picture]) -> IntegerEntropy:
-    """Return a network's integers: those it was trained with, or, of a flat run, those that are nearest."""
-    if loaded.entropy is not None:
-        return loaded.entropy
+def _integers(codec: PhotoCodec, pictures: Sequence[Picture]) -> IntegerEntropy:
+    """Make the hyper decoder and the context integer networks, by the activations that a batch has, and return them."""
     batch = next(iter(training_batches(pictures, 1, seed=1)))
-    return to_integers(loaded.codec, batch.pixels, batch.quality)
+    return to_integers(codec, batch.pixels, batch.quality)
 
 
 def _neighbours(given: argparse.Namespace) -> None:
@@ -157,7 +155,7 @@ def _export(given: argparse.Namespace) -> None:
     codec = loaded.codec
     round_kernels(codec)
     split = load_split(photo_folder(given.data), loaded.settings.validation_share, every=4)
-    entropy = _integers(loaded, split.training)
+    entropy = _integers(codec, split.training)
     given.folder.mkdir(parents=True, exist_ok=True)
     report = export(codec, entropy, given.folder)
     counts = count_symbols(codec, training_batches(split.training, given.fit))

@@ -5,11 +5,12 @@ rounded down. Every product and every partial sum, in any order, is an integer b
 so ordinary float32 convolutions compute them, fused or not, vectorised or not, and no rounding ever happens.
 `worst_sums` proves the bound for given weights.
 
-Training can go through the integers, with the gradients of what they round.
+They are made of the trained network, which costs less than 0.1 % of the bits. Training through them costs more than it
+gains (docs/EXPERIMENTS.md).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,6 @@ from training.photo.model import (
     TABLES,
     ContextPass,
     PhotoCodec,
-    bounded,
-    round_through,
 )
 
 EXACT = 1 << 24
@@ -39,16 +38,6 @@ QUALITY_PARTS = 32  # of a level, in which a quality is written down
 ROOM = 1.25  # above the largest activation seen, and above the largest weight
 
 
-class _Floor(torch.autograd.Function):
-    @staticmethod
-    def forward(_: Any, x: Tensor) -> Tensor:
-        return torch.floor(x)
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
 class Input(NamedTuple):
     """One of the convolutions whose sum a layer is; its inputs are multiples of `unit`, at most `limit` of them."""
 
@@ -60,7 +49,7 @@ class Input(NamedTuple):
 class IntegerLayer(nn.Module):
     """Convolutions of integers, their sum divided by 2^shift and rounded to an integer, for each output channel.
 
-    It holds no weights, but makes them of those of the convolutions.
+    It holds no weights, but makes them of those of the convolutions. Gradients do not pass through it.
     """
 
     out_unit: Tensor
@@ -82,36 +71,36 @@ class IntegerLayer(nn.Module):
         self.register_buffer("out_unit", out_unit.clone())
         self.register_buffer("offset", offset.clone())
         self.register_buffer("shift", torch.zeros_like(out_unit))
-        with torch.no_grad():
-            largest = torch.stack([weight.abs().amax((1, 2, 3)) for weight in self._scaled()]).amax(0)
-            finest = torch.floor(torch.log2(WEIGHT_LIMIT / (ROOM * largest.clamp_min(1e-9))))
-            self.shift.copy_(finest.clamp(0, MOST_SHIFT))
-            for _ in range(MOST_SHIFT):
-                over = self.worst_sums() * ROOM >= EXACT
-                self.shift.sub_(over.float()).clamp_min_(0)
+        largest = torch.stack([weight.abs().amax((1, 2, 3)) for weight in self._scaled()]).amax(0)
+        finest = torch.floor(torch.log2(WEIGHT_LIMIT / (ROOM * largest.clamp_min(1e-9))))
+        self.shift.copy_(finest.clamp(0, MOST_SHIFT))
+        for _ in range(MOST_SHIFT):
+            over = self.worst_sums() * ROOM >= EXACT
+            self.shift.sub_(over.float()).clamp_min_(0)
 
+    @torch.no_grad()
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return integers (batch, outputs, h, w) of integers."""
         total = self.bias()[:, None, None]
-        with torch.autocast(inputs[0].device.type, enabled=False):
-            for part, weight, values in zip(self.inputs, self.weights(), inputs, strict=True):
-                total = total + F.conv2d(values, weight, padding=part.conv.padding)
-        shift = torch.exp2(-self.shift)[:, None, None]
-        output: Tensor = _Floor.apply(total * shift)  # type: ignore[no-untyped-call]
-        return bounded(output, 0, ACTIVATION_LIMIT) if self.hidden else output
+        for part, weight, values in zip(self.inputs, self.weights(), inputs, strict=True):
+            total = total + F.conv2d(values, weight, padding=part.conv.padding)
+        output = torch.floor(total * torch.exp2(-self.shift)[:, None, None])
+        return output.clamp(0, ACTIVATION_LIMIT) if self.hidden else output
 
+    @torch.no_grad()
     def weights(self) -> list[Tensor]:
         """Return each convolution's integers (outputs, inputs, rows, columns)."""
         step = torch.exp2(self.shift)[:, None, None, None]
-        return [bounded(round_through(weight * step), -WEIGHT_LIMIT, WEIGHT_LIMIT) for weight in self._scaled()]
+        return [torch.round(weight * step).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT) for weight in self._scaled()]
 
+    @torch.no_grad()
     def bias(self) -> Tensor:
         """Return the integers that are added to the sums, a half of what they are divided by included."""
         total = self.offset
         for part in self.inputs:
             if part.conv.bias is not None:
                 total = total + part.conv.bias
-        return round_through(total / self.out_unit * torch.exp2(self.shift)) + torch.floor(torch.exp2(self.shift - 1))
+        return torch.round(total / self.out_unit * torch.exp2(self.shift)) + torch.floor(torch.exp2(self.shift - 1))
 
     @torch.no_grad()
     def worst_sums(self) -> Tensor:
@@ -190,8 +179,8 @@ class IntegerEntropy(nn.Module):
     def means_and_scales(self, z: Tensor, log_gain: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Do what `PhotoCodec.hyper_synthesise` does."""
         mean, quarters = self.hyper_integers(z)[:, :, :height, :width].chunk(2, 1)
-        quarters = quarters + round_through(log_gain * (4 / TABLE_STEP))
-        return mean * MEAN_UNIT * torch.exp(log_gain), bounded(quarters, 0, QUARTER_LIMIT)
+        quarters = quarters + torch.round(log_gain * (4 / TABLE_STEP))
+        return mean * MEAN_UNIT * torch.exp(log_gain), quarters.clamp(0, QUARTER_LIMIT)
 
     def corrections(self, number: int, squashed: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
         """Do what `ContextPass.forward` does."""
@@ -256,17 +245,6 @@ def to_integers(codec: PhotoCodec, pixels: Tensor, quality: Tensor) -> IntegerEn
     hyper_2 = _unit(largest[id(enlarging[1])], [Input(second, hyper_1, ACTIVATION_LIMIT)])
     passes = [_unit(largest[id(part.last)], _pass_inputs(part)) for part in context_passes(codec)]
     entropy = IntegerEntropy(codec, [hyper_1, hyper_2], passes)
-    entropy.attach(codec)
-    return entropy
-
-
-def integers_of_state(codec: PhotoCodec, state: Mapping[str, Tensor]) -> IntegerEntropy:
-    """Return the integer networks whose units and shifts were saved, and attach them to the network."""
-    device = codec.log_gain.device
-    hyper = [state[f"hyper.{layer}.out_unit"][::4].to(device) for layer in (0, 1)]
-    passes = [state[f"passes.{number}.0.out_unit"].to(device) for number in range(3)]
-    entropy = IntegerEntropy(codec, hyper, passes)
-    entropy.load_state_dict(dict(state))
     entropy.attach(codec)
     return entropy
 

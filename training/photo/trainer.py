@@ -27,14 +27,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from training.photo.crops import Batch, CropSettings, batches, make_batch
 from training.photo.gathered import GatheredPictures
-from training.photo.integers import IntegerEntropy, integers_of_state, to_integers
 from training.photo.klt import start_as_klt
 from training.photo.measure import ValidationSet
 from training.photo.model import LAMBDAS, LEVELS, PhotoCodec, Widths
 from training.photo.optimisation import Average, make_optimizers, set_rate
 from training.photo.pictures import load_split
 
-FORMAT = 1
+FORMAT = 2
 # What a cooldown does otherwise than the flat run that it branches from.
 COOLDOWN: dict[str, Any] = {
     "phase": "cooldown",
@@ -42,7 +41,6 @@ COOLDOWN: dict[str, Any] = {
     "batch_pixels": 262144,
     "average": 0.998,
     "exact_ends": True,
-    "integers": True,
 }
 PARTS = 2  # of a batch, that are computed at one time or another
 MOST_SKIPPED = 10  # steps in a row whose loss or gradient is not finite
@@ -65,7 +63,6 @@ class Settings:
         minutes: the same in time, where it is not known how many steps that is; then nothing is the same to the bit.
         crop: side of crops in pixels.
         batch_pixels: of a step, about.
-        integers: train the hyper decoder and the context as integer networks; only in a cooldown.
         average: decay of the running average of weights.
         clip: of the gradient's norm.
         bf16: compute in bfloat16.
@@ -88,7 +85,6 @@ class Settings:
     minutes: float = 0.0
     crop: int = 128
     batch_pixels: int = 131072
-    integers: bool = False
     average: float = 0.9995
     clip: float = 5.0
     bf16: bool = True
@@ -160,7 +156,6 @@ class Training:
         self.optimizers = make_optimizers(self.codec, settings.optimizer, settings.rate)
         self.average = Average(self.codec, settings.average)
         self.validation = ValidationSet(self.split.validation, device=self.device)
-        self.entropy: IntegerEntropy | None = None
         self.step = 0
         self.pixels = 0
         self.kept = 0
@@ -190,15 +185,6 @@ class Training:
         if not weights_only:
             self.step = content["step"]
             self.kept = content["kept"]
-            if content.get("integers") is not None:
-                self.entropy = integers_of_state(self.codec, content["integers"])
-        elif self.settings.integers:
-            # Units are chosen by averaged weights, at which activations are as they will be.
-            present = {name: value.detach().clone() for name, value in self.codec.named_parameters()}
-            self._put(self.average.values)
-            batch = make_batch(self.split.training, self.crops, LEVELS, (self.settings.seed, 2, 1))
-            self.entropy = to_integers(self.codec, batch.pixels.to(self.device), batch.quality.to(self.device))
-            self._put(present)
 
     def save(self) -> Path:
         """Write a checkpoint; drop those before the last two, but for one each `keep_pixels`."""
@@ -215,7 +201,6 @@ class Training:
             "model": self.codec.state_dict(),
             "average": self.average.values,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "integers": None if self.entropy is None else self.entropy.state_dict(),
         }
         write_atomically(path, content)
         if keep:
@@ -439,13 +424,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class Loaded(NamedTuple):
-    """A network for use, with averaged weights; where it was trained with integers, they are attached to it.
+    """A network for use, with averaged weights.
 
     `step` is of its last phase; `pixels` are those of all phases.
     """
 
     codec: PhotoCodec
-    entropy: IntegerEntropy | None
     settings: Settings
     step: int
     pixels: int
@@ -457,9 +441,7 @@ def load_codec(path: Path) -> Loaded:
     settings = Settings.read(content["settings"])
     codec = PhotoCodec(settings.widths)
     codec.load_state_dict({**content["model"], **content["average"]})
-    state = content.get("integers")
-    entropy = None if state is None else integers_of_state(codec, state)
-    return Loaded(codec.eval().requires_grad_(False), entropy, settings, content["step"], content["pixels"])
+    return Loaded(codec.eval().requires_grad_(False), settings, content["step"], content["pixels"])
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
