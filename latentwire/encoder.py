@@ -80,11 +80,11 @@ class Encoder:
         Raises:
             UncodableImage: the code of an image has a symbol of more than 32 bits.
         """
-        encoded = []
-        for y in self.y(pixels):
-            symbols = quantizer.quantize_vector(y.tolist(), self.card.quantizer)
-            encoded.append(self._frame(y, *self._coder.encode(symbols)))
-        return encoded
+        codes = self.y(pixels)
+        return [
+            self._frame(y, *self._coder.encode(symbols))
+            for y, symbols in zip(codes, quantizer.quantize_lists(codes, self.card.quantizer), strict=True)
+        ]
 
     def encode_lossless(self, pixels: image.Pixels) -> list[EncodedImage]:
         """Encode uint8 (N, H, W, C) pixels of the model's shape losslessly, each image on its own.

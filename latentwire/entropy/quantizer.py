@@ -35,12 +35,19 @@ def quantize(y: npt.NDArray[np.floating], parameters: UniformQuantizer) -> Symbo
     return symbols
 
 
-def quantize_vector(y: Sequence[float], parameters: UniformQuantizer) -> list[int]:
-    """Do as `quantize` for a single code, a list of `code_size` floats, in a fraction of the time.
+def quantize_lists(y: npt.NDArray[np.floating], parameters: UniformQuantizer) -> list[list[int]]:
+    """Do as `quantize`, with lists of Python's integers as the result; for a single code, in a fraction of the time.
 
     Raises:
         UncodableImage: as `quantize`.
     """
+    if len(y) > 1:
+        lists: list[list[int]] = quantize(y, parameters).tolist()
+        return lists
+    return [_quantize_list(values, parameters) for values in y.tolist()]
+
+
+def _quantize_list(y: Sequence[float], parameters: UniformQuantizer) -> list[int]:
     try:
         symbols = [
             round((value - low) / step) for value, low, step in zip(y, parameters.low, parameters.step, strict=True)

@@ -164,7 +164,7 @@ def _encode_pixels(
     if models.ladder is not None:
         results = [_select_model(spec, models.ladder, read.pixels) for _, read in images]
     else:
-        guard, batch = cast("Guard", models.guard), np.stack([read.pixels for _, read in images])
+        guard, batch = cast("Guard", models.guard), np.array([read.pixels for _, read in images])
         results = guard.encode_each(batch, options.on_ood, options.max_mse, models.above)
     for (file_bytes, read), result in zip(images, results, strict=True):
         if isinstance(result, TargetMissed):

@@ -50,13 +50,16 @@ def test_levels_beyond_float32_are_infinite() -> None:
 
 @given(st.lists(st.floats(width=32), min_size=2, max_size=2))
 def test_a_single_code_gets_the_symbols_that_it_gets_among_others(y: list[float]) -> None:
+    codes = np.array([y], np.float32)
     try:
-        among_others = quantizer.quantize(np.array([y]), PARAMETERS).tolist()
+        symbols = quantizer.quantize(codes, PARAMETERS).tolist()
     except UncodableImage:
-        with pytest.raises(UncodableImage, match="more than 32 bits"):
-            quantizer.quantize_vector(y, PARAMETERS)
+        for images in (1, 2):
+            with pytest.raises(UncodableImage, match="more than 32 bits"):
+                quantizer.quantize_lists(codes.repeat(images, 0), PARAMETERS)
     else:
-        assert [quantizer.quantize_vector(y, PARAMETERS)] == among_others
+        assert quantizer.quantize_lists(codes, PARAMETERS) == symbols
+        assert quantizer.quantize_lists(codes.repeat(2, 0), PARAMETERS) == symbols * 2
 
 
 def test_quantisers_are_compared_by_their_levels_also_after_use() -> None:
