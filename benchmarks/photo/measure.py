@@ -241,14 +241,21 @@ def _point(
     )
 
 
-def _best_in_target(codec: Codec, pixels: Pixels) -> float | None:
-    """Return the best PSNR of all qualities whose file fits; files grow with the quality, but not strictly."""
+def best_file(codec: Codec, pixels: Pixels, max_bytes: int) -> bytes | None:
+    """Return the file of at most so many bytes that has the best PSNR of all qualities; None if none fits."""
+    # Files grow with the quality, but not strictly.
     low, high = 0, len(codec.fine)
     while low < high:
         middle = (low + high) // 2
-        if len(codec.write(pixels, codec.fine[middle])) <= TARGET_BYTES:
+        if len(codec.write(pixels, codec.fine[middle])) <= max_bytes:
             low = middle + 1
         else:
             high = middle
     near = [codec.write(pixels, quality) for quality in codec.fine[max(0, low - 4) : low + 4]]
-    return max((psnr_db(pixels, codec.read(file)) for file in near if len(file) <= TARGET_BYTES), default=None)
+    fitting = [file for file in near if len(file) <= max_bytes]
+    return max(fitting, key=lambda file: psnr_db(pixels, codec.read(file)), default=None)
+
+
+def _best_in_target(codec: Codec, pixels: Pixels) -> float | None:
+    file = best_file(codec, pixels, TARGET_BYTES)
+    return None if file is None else psnr_db(pixels, codec.read(file))

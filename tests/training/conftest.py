@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.torch_exporter import share_operators
 from training.data.datasets import Dataset, Images, load_dataset
 from training.loop.trainer import train
 from training.recipe import Recipe, load_recipe
@@ -20,6 +21,11 @@ from training.runs import RunFolder, create_run
 def _one_thread() -> None:
     """Networks this small gain nothing from more threads, and lose much where other work wants the processor."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_exports() -> None:
+    share_operators()
 
 
 @pytest.fixture(scope="session")

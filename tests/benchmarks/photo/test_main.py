@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
-from benchmarks.photo import classical
+from benchmarks.photo import classical, comparison
 from benchmarks.photo import effort as efforts
 from benchmarks.photo.__main__ import main
 from benchmarks.photo.errors import ms_ssim, psnr_db
@@ -94,3 +94,20 @@ def test_efforts_are_compared(any_size_model: Path, tmp_path: Path, capsys: pyte
     rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [int(row[0]) for row in rows] == [1, 2, 3]
     assert rows[0][1].strip() == "+0.0 %"
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_a_photograph_is_shown_beside_others_of_as_many_bytes(
+    any_size_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "photo.png")
+    files = [str(any_size_model), str(tmp_path / "photo.png"), str(tmp_path / "out.jpg")]
+    assert comparison.main([*files, "--bytes", "4000", "--thumbnail-bytes", "1500", "--thumbnail-height", "85"]) == 0
+    captions = capsys.readouterr().out.splitlines()
+    assert [caption.split(":")[0] for caption in captions[1:4]] == [classical.WEBP, classical.AVIF, "Latentwire"]
+    sizes = [int(caption.split()[-4].replace(",", "")) for caption in captions if " bytes" in caption]
+    assert all(0 < size <= limit for size, limit in zip(sizes, [4000] * 3 + [1500] * 3, strict=True))
+    with Image.open(tmp_path / "out.jpg") as sheet:
+        assert sheet.width == 2 * 200 + comparison.GAP
+    with pytest.raises(ValueError, match="no quality of WebP m6 fits in 20 bytes"):
+        comparison.main([*files, "--bytes", "20"])

@@ -1,61 +1,8 @@
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
-import onnx
-import onnx.numpy_helper
-import onnxruntime
-import pytest
 import torch
 
-from tests.training.photo.conftest import make_codec
 from training.photo.crops import Batch
-from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy, round_kernels
-from training.photo.integers import (
-    QUALITY_PARTS,
-    IntegerEntropy,
-    gain_offsets,
-    offset_at,
-    to_integers,
-)
+from training.photo.integers import QUALITY_PARTS, gain_offsets, offset_at, to_integers
 from training.photo.model import LEVELS, TABLE_STEP, PhotoCodec
-
-SIZES = ((1, 1), (5, 3), (12, 7))
-
-
-@pytest.fixture
-def entropy(codec: PhotoCodec, batch: Batch) -> IntegerEntropy:
-    return to_integers(codec, batch.pixels, batch.quality)
-
-
-class Exported(NamedTuple):
-    """A network whose kernels have 16 bits, its integers, the folder of its graphs, and what the export reports."""
-
-    codec: PhotoCodec
-    entropy: IntegerEntropy
-    folder: Path
-    report: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def exported(batch: Batch, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    codec, folder = make_codec(batch), tmp_path_factory.mktemp("exported")
-    entropy = to_integers(codec, batch.pixels, batch.quality)
-    round_kernels(codec)
-    return Exported(codec, entropy, folder, export(codec, entropy, folder))
-
-
-def random_inputs(session: onnxruntime.InferenceSession, height: int, width: int) -> dict[str, npt.NDArray[np.float32]]:
-    random = np.random.default_rng(height)
-    inputs = {}
-    for each in session.get_inputs():
-        low, high = (0, 255) if each.name.startswith("scales") else (-127, 127)
-        shape = (1, each.shape[1], height, width)
-        inputs[each.name] = random.integers(low, high + 1, shape).astype(np.float32)
-    return inputs
 
 
 def test_integers_cost_little(codec: PhotoCodec, batch: Batch) -> None:
@@ -67,68 +14,9 @@ def test_integers_cost_little(codec: PhotoCodec, batch: Batch) -> None:
     assert abs(change - 1) < 0.02
 
 
-@pytest.mark.parametrize("optimised", [False, True])
-def test_onnxruntime_numpy_and_torch_agree_to_the_bit(exported: Exported, optimised: bool) -> None:
-    _, entropy, folder, report = exported
-    assert report["worst_sum"] < report["exact_below"]
-    options = onnxruntime.SessionOptions()
-    levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(folder / "entropy.onnx", options, providers=["CPUExecutionProvider"])
-    assert session.get_inputs()[2].shape[2:] == ["symbols_1_height", "symbols_1_width"]
-    for height, width in SIZES:
-        inputs = random_inputs(session, height, width)
-        by_onnx = session.run(None, inputs)
-        by_numpy = numpy_entropy(entropy, *(values.astype(np.int64) for values in inputs.values()))
-        z, *others = (torch.from_numpy(values) for values in inputs.values())
-        with torch.no_grad():
-            by_torch = [entropy.hyper_integers(z)]
-            by_torch += [entropy.pass_integers(number, *others[2 * number : 2 * number + 2]) for number in range(3)]
-        for one, two, three in zip(by_onnx, by_numpy, by_torch, strict=True):
-            assert np.array_equal(one, two)
-            assert np.array_equal(one, three.numpy())
-
-
-def test_the_other_graphs_are_the_network(
-    exported: Exported,
-) -> None:
-    codec, _, folder, _ = exported
-    for name, size in (("encoder", 2), ("decoder", 2), ("entropy", 1)):
-        stored = map(onnx.numpy_helper.to_array, onnx.load(folder / f"{name}.onnx").graph.initializer)
-        assert max(values.itemsize for values in stored if values.ndim == 4) == size
-    encoder, decoder = (
-        onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
-        for name in ("encoder", "decoder")
-    )
-    gained = np.random.default_rng(0).normal(0, 5, (1, codec.widths.latents, 7, 5)).astype(np.float32)
-    for height, width in ((16, 16), (48, 80)):
-        pixels = np.random.default_rng(1).random((1, 3, height, width), np.float32)
-        latents, hyper = encoder.run(None, {"pixels": pixels, "gained": gained})
-        (decoded,) = decoder.run(None, {"latents": latents})
-        with torch.no_grad():
-            expected = codec.analyse(torch.from_numpy(pixels))
-            assert np.allclose(latents, expected.numpy(), atol=1e-4)
-            assert np.allclose(hyper, codec.hyper_analyse(torch.from_numpy(gained)).numpy(), atol=1e-4)
-            assert np.allclose(decoded, codec.synthesise(torch.from_numpy(latents)).numpy(), atol=1e-4)
-
-
-def test_a_network_whose_sums_can_be_too_large_is_refused(
-    codec: PhotoCodec, entropy: IntegerEntropy, tmp_path: Path
-) -> None:
-    integer_layers(entropy.hyper)[1].offset[3] += 1e7
-    with pytest.raises(InexactNetwork, match=r"hyper\.1: a sum of output 3 can reach"):
-        export(codec, entropy, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_offsets_of_gains_are_those_of_the_network(codec: PhotoCodec) -> None:
     offsets = gain_offsets(codec)
     for quality in range(0, (LEVELS - 1) * QUALITY_PARTS + 1, 5):
         log_gain, _ = codec.gains(torch.tensor([quality / QUALITY_PARTS]))
         expected = log_gain.detach().flatten() * (4 / TABLE_STEP)
         assert float((offset_at(offsets, quality) - expected).abs().max()) <= 0.51
-
-
-def test_export_imports_no_onnxruntime() -> None:
-    code = "import sys, training.photo.export; sys.exit('onnxruntime' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
