@@ -23,7 +23,7 @@ def rungs() -> list[Rung]:
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return Images(*draw_digits(40, seed=11))
+    return Images(*draw_digits(12, seed=11))
 
 
 def test_what_is_served_is_what_the_library_sends(rungs: list[Rung], digits: Images) -> None:
@@ -42,11 +42,15 @@ def test_what_is_served_is_what_the_library_sends(rungs: list[Rung], digits: Ima
             assert np.abs(delivered.astype(int) - served.pixels[index]).max() <= 1
 
 
-def test_the_figures_of_a_model_are_those_of_its_images(rungs: list[Rung], digits: Images) -> None:
+def test_the_figures_of_a_model_are_those_of_its_images(
+    rungs: list[Rung], digits: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.meaning.measure.MARKED_IMAGES", 12)
+    monkeypatch.setattr("benchmarks.meaning.measure.BLENDS", 12)
     known = Images(*draw_digits(300, seed=12))
     judges = [Judge(grey_levels, known.pixels, known.labels)]
     (one,) = measure(rungs, judges, digits, "drawn", chosen=[2])
-    assert (one.ordinary, one.images) == ("drawn", 40)
+    assert (one.ordinary, one.images) == ("drawn", 12)
     assert one.climbed == 0
     assert one.served_bytes >= one.coded_bytes > 1
     assert 0 <= one.flagged_marks <= one.vanished_marks
