@@ -21,7 +21,6 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
 from latentwire.model.card import ImageShape
@@ -135,6 +134,8 @@ class CodebookAutoencoder(Autoencoder):
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
         """Set the pictures from training images, float32 (N, C, H, W): k-means of the residuals of earlier paths."""
+        from sklearn.cluster import MiniBatchKMeans  # takes a second to load, and only this step needs it
+
         left = x.flatten(1).float().cpu().clone()
         for path in self.encoder.paths:
             clustering = MiniBatchKMeans(

@@ -8,7 +8,6 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.lines import Line2D
-from sklearn.decomposition import KernelPCA
 
 from training.data.datasets import Dataset
 from training.plots.canvas import BLUE, CLASS_COLOURS, GREY, ORANGE, figure, save
@@ -117,6 +116,8 @@ def plot_histograms(folder: Path, dataset: Dataset, out: Path) -> None:
 
 def kernel_pca(y: Points, components: int = 3) -> Points:
     """Return the first components, (N, components), of codes (N, code size) by kernel PCA with a Gaussian kernel."""
+    from sklearn.decomposition import KernelPCA  # takes a second to load, and other pictures do not need it
+
     spread = y.std(axis=0)
     scaled = (y - y.mean(axis=0)) / np.where(spread > 0, spread, 1)
     method = KernelPCA(min(components, len(y)), kernel="rbf", gamma=1 / y.shape[1], random_state=0)
