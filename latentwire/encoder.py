@@ -21,6 +21,7 @@ from latentwire.model.card import ModelCard, load_card
 from latentwire.model.onnx_session import OnnxModel, open_half
 from latentwire.model.signature import Signers
 from latentwire.options import Fit
+from latentwire.timing import timed_stage
 
 # Floating point differs a little between processors; a wrong graph differs by far more.
 GOLDEN_SYMBOL_TOLERANCE = 1
@@ -80,11 +81,7 @@ class Encoder:
         Raises:
             UncodableImage: the code of an image has a symbol of more than 32 bits.
         """
-        codes = self.y(pixels)
-        return [
-            self._frame(y, *self._coder.encode(symbols))
-            for y, symbols in zip(codes, quantizer.quantize_lists(codes, self.card.quantizer), strict=True)
-        ]
+        return self._code(self.y(pixels))
 
     def encode_lossless(self, pixels: image.Pixels) -> list[EncodedImage]:
         """Encode uint8 (N, H, W, C) pixels of the model's shape losslessly, each image on its own.
@@ -151,6 +148,13 @@ class Encoder:
         symbols = quantizer.quantize(self.y(pixels[None]), self.card.quantizer)[0]
         if np.abs(symbols - np.array(golden.symbols)).max() > GOLDEN_SYMBOL_TOLERANCE:
             raise GoldenMismatch(f"the encoder of model '{self.card.name}' does not give its golden symbols")
+
+    @timed_stage("entropy")
+    def _code(self, codes: npt.NDArray[np.float32]) -> list[EncodedImage]:
+        return [
+            self._frame(y, *self._coder.encode(symbols))
+            for y, symbols in zip(codes, quantizer.quantize_lists(codes, self.card.quantizer), strict=True)
+        ]
 
     def _frame(self, y: npt.NDArray[np.float32], payload: bytes, ideal_bits: float) -> EncodedImage:
         return EncodedImage(y, payload, bitstream.write_bitstream(payload, self.card.fingerprint), ideal_bits)

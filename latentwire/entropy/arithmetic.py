@@ -54,7 +54,6 @@ class ArithmeticCoder:
         longest_bits = FREQUENCY_BITS + len(self._tables) * (FREQUENCY_BITS + _MAX_CODEWORD_BITS)
         self.max_payload_bytes = math.ceil(longest_bits / 8)
 
-    @timed_stage("entropy")
     def encode(self, symbols: Sequence[int]) -> tuple[bytes, float]:
         """Code the symbols of one image, a list of `code_size` integers.
 

@@ -27,6 +27,7 @@ from latentwire.imaging.fitting import FittedImage, Pixels
 from latentwire.imaging.reader import ImageReader
 from latentwire.options import OnOod
 from latentwire.selection.json_fields import code_fields
+from latentwire.timing import timed_stage
 from service.api.bodies.read_body import read_body, wait_for_disconnect
 from service.api.bodies.send_content import send_content
 from service.api.encode_any_size import ForAnySize, find_any_size
@@ -126,11 +127,18 @@ def _encode_images(
     bodies: Sequence[bytes],
 ) -> list[_Encoded | Exception]:
     """Encode the image in each body; an error takes the place of its own result only."""
+    images = _read_images(spec, content_type, models, settings, bodies)
+    return map_ok(images, partial(_encode_pixels, spec, models))
+
+
+@timed_stage("image")
+def _read_images(
+    spec: _RequestSpec, content_type: bytes, models: Models, settings: Settings, bodies: Sequence[bytes]
+) -> list[tuple[int, FittedImage] | Exception]:
     reader = None
     if models.guard is not None:
         reader = settings.image_reader(models.guard.card.image, spec.options.fit, spec.options.background)
-    images = [_read_image(spec, content_type, models, settings, reader, body) for body in bodies]
-    return map_ok(images, partial(_encode_pixels, spec, models))
+    return [_read_image(spec, content_type, models, settings, reader, body) for body in bodies]
 
 
 def _read_image(
