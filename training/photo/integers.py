@@ -5,8 +5,8 @@ rounded down. Every product and every partial sum, in any order, is an integer b
 so ordinary float32 convolutions compute them, fused or not, vectorised or not, and no rounding ever happens.
 `worst_sums` proves the bound for given weights.
 
-They are made of the trained network, which costs less than 0.1 % of the bits. Training through them costs more than it
-gains (docs/EXPERIMENTS.md).
+They are made of the trained network, which costs 0.1 % of the bytes. Training through them cost more than it gained
+(docs/adr/0014-integers-after-training.md).
 """
 
 from collections.abc import Sequence
