@@ -99,8 +99,7 @@ class Replica:
         return Server(*self._flags, "--port", port, log=log)
 
     def _check_log(self) -> None:
-        output = self.server.output()
-        self.faults += [f"the log of {self.name} has a line with {word}" for word in LOG_FAULTS if word in output]
+        self.faults += _faulty_lines(f"the log of {self.name}", self.server.output(), LOG_FAULTS)
 
     def _not_released(self) -> list[str]:
         deadline = time.monotonic() + RELEASE_TIMEOUT_S
@@ -133,7 +132,7 @@ class Service:
         for edge in self.edges:
             if (code := edge.process.poll()) is not None:
                 faults.append(f"an edge has ended with exit code {code}")
-            faults += [f"the edge's log has a line with {word}" for word in EDGE_LOG_FAULTS if word in edge.output()]
+            faults += _faulty_lines("the edge's log", edge.output(), EDGE_LOG_FAULTS)
             # New nginx processes have no idle connections to the replicas, which would count as open files.
             edge.reload()
         allowed = files_before + SPARE_FILES * len(self._pids())
@@ -236,3 +235,9 @@ def _open_files(pid: int) -> int:
         return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
     except OSError:  # it has ended
         return 0
+
+
+def _faulty_lines(log: str, output: str, words: tuple[str, ...]) -> list[str]:
+    """Return a sentence for each of these words that is in a log, with the first line that has it."""
+    first = {word: next((line for line in output.splitlines() if word in line), None) for word in words}
+    return [f"{log} has a line with {word}: {line[:500]}" for word, line in first.items() if line is not None]

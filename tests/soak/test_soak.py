@@ -75,7 +75,7 @@ def test_wrong_responses_and_tracebacks_in_the_log_are_found(models_dir: Path, t
         report = soak(service, tmp_path, SHORT)
     assert not report.good
     assert report.tally.failures
-    assert "the log of both-0 has a line with Traceback" in report.faults
+    assert "the log of both-0 has a line with Traceback: Traceback" in report.faults
     assert "NOT GOOD" in report.text()
     assert any("model_id" in message for message in report.tally.messages)
 
