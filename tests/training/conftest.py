@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.torch_exporter import share_operators
+from tests.training.torch_exporter import share_operators
 from training.data.datasets import Dataset, Images, load_dataset
 from training.loop.trainer import train
 from training.recipe import Recipe, load_recipe
