@@ -40,11 +40,11 @@ def server(launch_server: LaunchServer, models_dir: Path) -> Server:
 def requests(models_dir: Path) -> dict[str, bytes]:
     """One good request to each route, whole, with an answer that is worth leaving."""
     encoder = Encoder.open(models_dir / "tiny")
-    pixels = strange_pixels(2000)
+    pixels = strange_pixels(600)
     array = io.BytesIO()
     np.save(array, pixels)
     # It takes its time to be unpacked and made small.
-    large = save(Image.new("L", (2000, 2000), 100), "PNG")
+    large = save(Image.new("L", (1200, 1200), 100), "PNG")
     container = b"".join(encoder.encode_batch([pixels], announced=len(pixels)))
     return {
         "encode": whole("/encode?fit=resize", "image/png", large),

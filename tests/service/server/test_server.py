@@ -1,6 +1,7 @@
 """The real server, in its own process."""
 
 import json
+import logging
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from latentwire.imaging import image
 from latentwire.model.card import CARD_FILE, DECODER_FILE, ENCODER_FILE, ImageShape
+from service.__main__ import main
 from service.server.server import listen
 from tests.service.client import JSON, OCTETS, assert_problem
 from tests.service.hostile import png_that_claims
@@ -236,12 +238,40 @@ REFUSED: dict[str, tuple[Callable[[Path], object], tuple[str, ...], str]] = {
 }
 
 
+@pytest.fixture
+def run_in_vain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> Iterator[Callable[..., str]]:
+    """Do within this process what `start_in_vain` does in one of its own, which takes most of a second."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setattr("service.server.server.log_config", lambda _: None)
+    caplog.set_level(logging.INFO)
+
+    def run(models_dir: Path, *flags: str) -> str:
+        assert main(["--models-dir", str(models_dir), *flags]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert caplog.messages == []
+        assert printed.err.startswith("latentwire: ")
+        assert printed.err.count("\n") == 1, printed.err
+        return printed.err
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(("damage", "flags", "says"), REFUSED.values(), ids=REFUSED)
 def test_startup_is_refused_with_one_sentence(
-    own_models_dir: Path, damage: Callable[[Path], object], flags: tuple[str, ...], says: str
+    own_models_dir: Path,
+    run_in_vain: Callable[..., str],
+    damage: Callable[[Path], object],
+    flags: tuple[str, ...],
+    says: str,
 ) -> None:
     damage(own_models_dir / "tiny")
-    assert says in start_in_vain(own_models_dir, *flags)
+    assert says in run_in_vain(own_models_dir, *flags)
 
 
 def test_startup_is_refused_when_the_port_is_taken(own_models_dir: Path) -> None:
