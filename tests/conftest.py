@@ -6,6 +6,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+# numpy and torch read these when they are imported. On matrices as small as here, a second thread mostly waits for the
+# first, and does so with the processor that another test could use: eigenvectors take ten times as long.
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
 import pytest
 from hypothesis import settings
 
