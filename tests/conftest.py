@@ -1,10 +1,14 @@
 """Fixtures of several packages' tests."""
 
+import gc
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+
+# torch and its exporter make millions of objects, few of them in circles.
+gc.set_threshold(50_000)
 
 # numpy and torch read these when they are imported. On matrices as small as here, a second thread mostly waits for the
 # first, and does so with the processor that another test could use: eigenvectors take ten times as long.
@@ -33,6 +37,11 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None  # xdist reads it
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, 3 * cores // 2)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the modules and tests, which stay."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
