@@ -13,6 +13,9 @@ SERVE := .venv-serve
 LOWEST := .venv-lowest
 INSTALL := bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Tests start many processes, each of which would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-lowest coverage soak quality check bench format docs train data image image-check sbom lock lock-images audit clean
 

@@ -7,9 +7,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-# torch and its exporter make millions of objects, few of them in circles.
-gc.set_threshold(50_000)
-
 # numpy and torch read these when they are imported. On matrices as small as here, a second thread mostly waits for the
 # first, and does so with the processor that another test could use: eigenvectors take ten times as long.
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -20,6 +17,9 @@ from hypothesis import settings
 from tests.tiny_any_size_model import publish_tiny_any_size_model
 from tests.tiny_model import publish_guarded_model, publish_tiny_model
 from training.data.datasets import default_data_dir
+
+# torch and its exporter make millions of objects, few of them in circles.
+gc.set_threshold(50_000)
 
 # The services that tests start see no setting of the shell that runs the tests.
 for _name in [name for name in os.environ if name == "PORT" or name.startswith("LATENTWIRE_")]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.made_once import made_once
 from tests.training.torch_exporter import share_operators
 from training.data.datasets import Dataset, Images, load_dataset
 from training.loop.trainer import train
@@ -53,11 +54,14 @@ def tiny() -> Recipe:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe, dataset: Dataset) -> RunFolder:
     """A trained, exported and calibrated run. Not to be written to: copy it."""
-    run = create_run(tiny, tmp_path_factory.mktemp("finished") / "run")
-    train(tiny, dataset, run)
-    export_run(run, dataset)
-    calibrate_run(run, dataset)
-    return run
+
+    def finish(folder: Path) -> None:
+        run = create_run(tiny, folder / "run")
+        train(tiny, dataset, run)
+        export_run(run, dataset)
+        calibrate_run(run, dataset)
+
+    return RunFolder(made_once(tmp_path_factory, "finished", finish) / "run")
 
 
 @pytest.fixture
@@ -70,5 +74,5 @@ def no_exporter(monkeypatch: pytest.MonkeyPatch, finished_run: RunFolder) -> Non
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory, finished_run: RunFolder, dataset: Dataset) -> Path:
     """The folder of the model that the finished run was published as. Not to be written to: copy it."""
-    models = tmp_path_factory.mktemp("models")
-    return models / publish_run(finished_run, dataset, models).name
+    models = made_once(tmp_path_factory, "published", lambda folder: publish_run(finished_run, dataset, folder))
+    return models / finished_run.recipe().name

@@ -42,12 +42,14 @@ def draw_digits(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     pen = random.uniform(0.07, 0.12, (count, 1))
 
     axis = np.linspace(-1, 1, SIDE)
-    pixels = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    nearest = np.full((count, len(pixels)), np.inf)
+    rows, columns = (side.ravel() for side in np.meshgrid(axis, axis, indexing="ij"))
+    nearest = np.full((count, SIDE**2), np.inf)
     for stroke, (start, end) in enumerate(_STROKES):
-        a, b = corners[:, start, None], corners[:, end, None]
-        along = ((pixels - a) * (b - a)).sum(-1) / ((b - a) ** 2).sum(-1)
-        distance = np.hypot(*np.moveaxis(pixels - a - np.clip(along, 0, 1)[..., None] * (b - a), -1, 0))
-        nearest = np.minimum(nearest, np.where(_LIT[labels, stroke, None], distance, np.inf))
+        lit = _LIT[labels, stroke]
+        down, right = (rows - corners[lit, start, :1]), (columns - corners[lit, start, 1:])
+        length_down, length_right = (corners[lit, end] - corners[lit, start]).T[..., None]
+        along = ((down * length_down + right * length_right) / (length_down**2 + length_right**2)).clip(0, 1)
+        distance = np.hypot(down - along * length_down, right - along * length_right)
+        nearest[lit] = np.minimum(nearest[lit], distance)
     ink = 1 / (1 + np.exp((nearest - pen) / 0.03))
     return np.rint(255 * ink).astype(np.uint8).reshape(count, SIDE, SIDE, 1), labels.astype(np.uint8)

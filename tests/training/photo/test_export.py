@@ -1,5 +1,6 @@
 """The graphs that `export` writes: of the network that was trained, of integers, and in tiles."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
-from tests.training.photo.conftest import make_codec
+from tests.training.photo.conftest import SMALL, make_codec
 from training.photo.crops import Batch
 from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy, round_kernels
 from training.photo.integers import IntegerEntropy, to_integers
@@ -123,6 +125,24 @@ def test_the_other_graphs_are_the_network(
             assert np.allclose(latents, expected.numpy(), atol=1e-4)
             assert np.allclose(hyper, codec.hyper_analyse(torch.from_numpy(gained)).numpy(), atol=1e-4)
             assert np.allclose(decoded, codec.synthesise(torch.from_numpy(latents)).numpy(), atol=1e-4)
+
+
+def test_the_refiner_gives_the_decoders_gradient(exported: Exported) -> None:
+    # That of a decoder whose kernels have 8 bits.
+    codec = copy.deepcopy(exported.codec)
+    with torch.no_grad():
+        for layer in (*codec.decoder_first.modules(), *codec.decoder.modules()):
+            if isinstance(layer, nn.Conv2d):
+                scale = layer.weight.abs().amax((1, 2, 3), keepdim=True) / 127
+                layer.weight.copy_(torch.round(layer.weight / scale) * scale)
+    latents = 3 * torch.randn(1, SMALL.latents, 5, 7, generator=torch.Generator().manual_seed(1))
+    latents.requires_grad_(True)
+    differences = torch.randn(1, 3, 80, 112, generator=torch.Generator().manual_seed(2))
+    (expected,) = torch.autograd.grad(codec.synthesise(latents), latents, differences)
+    session = onnxruntime.InferenceSession(exported.folder / "refiner.onnx", providers=["CPUExecutionProvider"])
+    values = {"latents": latents.detach().numpy(), "differences": differences.numpy()}
+    (found,) = session.run(["gradient"], values)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("tile", [5, 8])

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
@@ -130,8 +131,23 @@ def test_batches_of_a_device_train_too(settings: Settings, tmp_path: Path, monke
     assert read_checkpoint(last_checkpoint(tmp_path / "run"))["step"] == settings.steps
 
 
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let an export take graphs that do nothing, as torch's exporter takes seconds; collect whose are asked for."""
+    asked = []
+
+    def make_graph(module: object, inputs: object, outputs: object, together: object = ()) -> onnx.ModelProto:
+        asked.append(type(module).__name__)
+        x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "same", [x], [y])
+        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+    monkeypatch.setattr("training.photo.export.to_onnx", make_graph)
+    return asked
+
+
 def test_the_command_line_trains_and_evaluates(
-    photo_folder: Path, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photo_folder: Path, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], exported: list[str]
 ) -> None:
     start(settings, tmp_path / "run")
     change(tmp_path / "run", steps=7)
@@ -148,7 +164,8 @@ def test_the_command_line_trains_and_evaluates(
     main(["neighbours", str(tmp_path / "run"), "--data", str(photo_folder), "--pictures", "4"])
     assert len(capsys.readouterr().out.splitlines()) == 6
     main(["export", str(tmp_path / "run"), str(tmp_path / "model"), "--data", str(photo_folder), "--fit", "2"])
-    assert (tmp_path / "model" / "entropy.onnx").exists()
+    assert exported == ["Encoder", "Decoder", "Entropy", "Refiner"]
+    assert all((tmp_path / "model" / f"{name.lower()}.onnx").exists() for name in exported)
     card = json.loads((tmp_path / "model" / "export.json").read_text())
     assert [len(card[name]) for name in ("tables", "hyper_tables")] == [64, SMALL.hyper_latents]
     assert card["origin"]["training"]["last_phase_steps"] == 7
