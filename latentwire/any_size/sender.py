@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from latentwire.any_size.encoder import AnySizeEncoder, CodedImage, CodedPart
 from latentwire.any_size.rate_control import Errors, RateControl, encode_measured, reconstruction_errors
 from latentwire.any_size.transparency import clear_transparent
-from latentwire.effort import EFFORTS, Effort
+from latentwire.effort import EFFORTS, FITTING_INDICES, REACHING_INDICES, Effort
 from latentwire.errors import InvalidParameter, TargetMissed
 from latentwire.format import any_size_lossless
 from latentwire.format.alpha import write_alphas
@@ -25,11 +25,6 @@ DEFAULT_QUALITY = 50.0
 SMALL_PIXELS = 1 << 16
 # Passes of the refiner for each part, by effort.
 PASSES: dict[Effort, int] = {1: 0, 2: 4, 3: 20}
-# A refined image has up to 1.3 % more bytes, and 0.1 to 0.4 dB more, than the plain one of its quality index; an index
-# is 1 to 1.5 % of bytes and 0.05 dB. So within a number of bytes these are tried, below the plain image's index, ...
-FITTING_INDICES = (0, 1)
-# ... and for a PSNR these.
-REACHING_INDICES = (6, 4, 2)
 
 # Parts that are encoded to see whether a large drawing takes fewer bytes losslessly.
 SAMPLED_PARTS = 3

@@ -212,6 +212,7 @@ class AnySizeBatch:
         images: ImageSource,
         reader: AnySizeReader,
         encode: Callable[[FittedImage], GuardedImage],
+        work_of: Callable[[int], int],
         form: Literal["container", "json"],
     ) -> None:
         """Encode images.
@@ -221,10 +222,11 @@ class AnySizeBatch:
             images: to encode.
             reader: of the images.
             encode: encodes one image by the model.
+            work_of: gives how many pixels an image of so many counts as, or raises `ImageTooLarge`.
             form: `container`, or `json` with one entry per image.
         """
         self.card = card
-        self._source, self._reader, self._encode = images, reader, encode
+        self._source, self._reader, self._encode, self._work_of = images, reader, encode, work_of
         self._is_json = form == "json"
         self._found: OneImage | None = None
         self._images = self.next_pixels = 0
@@ -244,7 +246,7 @@ class AnySizeBatch:
             self._images += 1
         with naming_image(self._images):
             self._found = self._source.take_one(self._reader)
-        self.next_pixels = self._found.pixels if self._found else 0
+            self.next_pixels = self._work_of(self._found.pixels) if self._found else 0
         return encoded, self._found is not None
 
     def finish(self) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from latentwire.effort import work_of
 from latentwire.imaging.fitting import FittedImage
 from service.api.encode_options import EncodeOptions
 from service.settings import Settings
@@ -50,6 +49,5 @@ def find_any_size(sender: "AnySizeSender", options: EncodeOptions, settings: Set
     """
     options.check_for_any_size(has_decoder=settings.verifies)
     reader = settings.any_size_reader(options.background)
-    # An image that takes longer counts as so many more pixels.
-    pixels = work_of(reader.pixels_of(file), options.effort or 1, settings.max_image_pixels)
+    pixels = options.work_of(reader.pixels_of(file), settings)
     return ForAnySize(sender, len(file), pixels, partial(reader.read, file))

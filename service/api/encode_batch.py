@@ -99,4 +99,5 @@ def _open(
     images.check_first(any_size_reader)
     sender = cast("AnySizeSender", models.any_size())
     encode = partial(options.encode_any_size, sender, measure=form == "json")
-    return AnySizeBatch(sender.card, images, any_size_reader, encode, form)
+    work_of = partial(options.work_of, settings=settings)
+    return AnySizeBatch(sender.card, images, any_size_reader, encode, work_of, form)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from latentwire.effort import Effort, parse_effort
+from latentwire.effort import Effort, parse_effort, work_of
 from latentwire.errors import InvalidParameter, TargetMissed
 from latentwire.imaging.fitting import FittedImage
 from latentwire.options import BACKGROUNDS, FITS, FRAMINGS, ON_OOD, VERIFY, Background, Fit, Framing, OnOod, Verify
@@ -23,8 +23,8 @@ PARAMETERS = frozenset(
     {"model", "fit", "background", "framing", "on_ood", "max_mse", "target_bytes", "min_psnr", "quality", "effort"}
 )
 
-# A container has no place for other framings, and a batch no limit of its own, nor is its work admitted by pixels.
-BATCH_PARAMETERS = PARAMETERS - {"framing", "max_mse", "effort"} | {"verify"}
+# A container has no place for other framings, and a batch no limit of its own.
+BATCH_PARAMETERS = PARAMETERS - {"framing", "max_mse"} | {"verify"}
 
 
 class EncodeOptions(NamedTuple):
@@ -56,6 +56,15 @@ class EncodeOptions(NamedTuple):
     def may_use_any_size(self) -> bool:
         """Whether the default model for images of any size may take an image that no vector model is for."""
         return self.model is None and self.framing == "full" and self.fit == "strict" and self.max_mse is None
+
+    def work_of(self, pixels: int, settings: Settings) -> int:
+        """Return how many pixels an image of any size counts as, more than it has if it takes longer.
+
+        Raises:
+            ImageTooLarge: it takes too long.
+        """
+        most = settings.max_image_pixels
+        return work_of(pixels, self.effort or 1, most, target_bytes=self.target_bytes, min_psnr_db=self.min_psnr_db)
 
     def encode_any_size(
         self,

@@ -107,6 +107,10 @@ def test_effort_counts_as_pixels_and_has_a_bound() -> None:
     assert work_of(100, 3, 2400) == 2400
     with pytest.raises(ImageTooLarge, match="an effort of 3 is for 99 at most"):
         work_of(100, 3, 2399)
+    # A target repeats the refinement.
+    assert work_of(100, 2, 2400, target_bytes=500) == 1600
+    assert work_of(100, 2, 2400, min_psnr_db=30) == 2400
+    assert work_of(100, 1, 2400, min_psnr_db=30) == 100
 
 
 def test_small_images_are_refined_by_default(codec: Codec) -> None:

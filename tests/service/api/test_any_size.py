@@ -221,12 +221,13 @@ def test_a_batch_holds_images_of_any_size(mixed: Client, codec: Codec) -> None:
 
 
 def test_a_batch_of_any_size_tells_of_each_image_what_a_single_request_does(mixed: Client) -> None:
-    query = {"model": "tiny-any", "target_bytes": "300"}
-    answer = encode_form(mixed, MIXED, JSON, **query).json()
-    assert (list(answer), answer["shape"]) == (["model", "model_id", "shape", "images"], None)
-    for one, entry in zip(MIXED, answer["images"], strict=True):
-        alone = mixed.encode(write_png(one), **query).json()
-        assert entry == {name: alone[name] for name in alone if not name.startswith("model")}
+    for wish in ({"target_bytes": "300"}, {"effort": "1"}, {"effort": "3"}):
+        query = {"model": "tiny-any", **wish}
+        answer = encode_form(mixed, MIXED, JSON, **query).json()
+        assert (list(answer), answer["shape"]) == (["model", "model_id", "shape", "images"], None)
+        for one, entry in zip(MIXED, answer["images"], strict=True):
+            alone = mixed.encode(write_png(one), **query).json()
+            assert entry == {name: alone[name] for name in alone if not name.startswith("model")}
 
 
 def test_the_first_image_of_a_batch_without_a_model_decides(mixed: Client, codec: Codec) -> None:
@@ -248,6 +249,9 @@ def test_a_large_image_of_a_batch_is_admitted_by_its_pixels(
     expected = [codec.decode(codec.encode(PICTURE).bitstream), codec.decode(large_bitstream)]
     found = images_of(mixed, container)
     assert all(np.array_equal(*pair) for pair in zip(found, [*expected, expected[0]], strict=True))
+    # 1.4 megapixels at an effort of 3, for three qualities, take as long as 99.
+    answer = encode_form(mixed, [large], min_psnr="30", effort="3")
+    assert_problem(answer, 413, "image-too-large", "image 0: the image has 1,378,000 pixels")
 
 
 def test_one_bad_image_of_a_batch_is_named(mixed: Client, codec: Codec) -> None:
