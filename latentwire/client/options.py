@@ -46,7 +46,7 @@ class ContainerOptions(TypedDict, total=False):
     Attributes:
         model: name of the model; the default model by default.
         fit, background, on_ood: as in `EncodeOptions`.
-        quality, target_bytes, min_psnr, effort: as in `EncodeOptions`; of each image, by a model for images of any size.
+        quality, target_bytes, min_psnr, effort: as in `EncodeOptions`; of each image, by a model for any size.
         verify: `latent`, or `reconstruction` to look at each image as a receiver will see it, which takes longer.
     """
 

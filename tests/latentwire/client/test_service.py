@@ -203,7 +203,7 @@ def test_many_images_travel_in_one_container(client: Any, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="one or more images"):
         client.encode_container([])
     with pytest.raises(TypeError, match="the options are model, fit, background, on_ood, quality"):
-        client.encode_container(images, effort=3)
+        client.encode_container(images, max_mse=1)
 
 
 def test_the_results_before_an_error_are_given_and_its_index_is_told(client: Any) -> None:
