@@ -54,24 +54,44 @@ class CodedPart(NamedTuple):
     latents: Floats
 
 
-class Quantized(NamedTuple):
+class SymbolMaps(NamedTuple):
     """The symbols of one part, and how they are coded.
 
     Attributes:
         symbols: int64 (latents, h, w).
         tables: number of the scale table of each symbol, of the same shape.
         coded: which of them are coded; the others are 0.
-        latents: what a receiver gets, float32 of the same shape, in quantization steps.
-        writer: has been given z and the symbols.
-        check: of all scale tables' numbers.
     """
 
     symbols: Integers
     tables: Integers
     coded: npt.NDArray[np.bool_]
+
+
+class Quantized(NamedTuple):
+    """The symbols of one part, written, and what a receiver gets by them.
+
+    Attributes:
+        passes: each, and its symbols, int64 (channels × squares).
+        latents: what a receiver gets, float32 (latents, h, w), in quantization steps.
+        writer: has been given z and the symbols.
+        check: of all scale tables' numbers.
+    """
+
+    passes: list[tuple[Pass, Integers]]
     latents: Floats
     writer: SymbolWriter
     check: int
+
+    def maps(self) -> SymbolMaps:
+        """Return the symbols of all passes by their places."""
+        shape = self.latents.shape
+        maps = SymbolMaps(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.bool_))
+        for asked, symbols in self.passes:
+            place = asked.channels, *np.divmod(asked.squares, shape[2])
+            for whole, values in zip(maps, (symbols, asked.tables, asked.coded), strict=True):
+                whole[place] = values.reshape(whole[place].shape)
+        return maps
 
 
 class CodedImage(NamedTuple):
@@ -215,9 +235,8 @@ class AnySizeEncoder:
             quality: index, 0 to 255.
         """
         entropy, (_, height, width) = self.entropy, y.shape
-        every, tables = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
-        coded = np.zeros(y.shape, np.bool_)
         y = y.reshape(len(y), -1)
+        passes = []
         writer = SymbolWriter(entropy.coder_tables)
         writer.write(entropy.hyper_numbers(*z.shape[1:]), z.ravel())
 
@@ -226,18 +245,16 @@ class AnySizeEncoder:
             symbols: Integers = np.clip(np.rint(rest), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int64)
             symbols *= asked.coded
             writer.write(asked.tables[asked.coded], symbols[asked.coded])
-            place = asked.channels, *np.divmod(asked.squares, width)
-            for whole, values in ((every, symbols), (tables, asked.tables), (coded, asked.coded)):
-                whole[place] = values.reshape(whole[place].shape)
+            passes.append((asked, symbols))
             return symbols
 
         walked = entropy.walk(z, quality, height, width, exchange)
-        return Quantized(every, tables, coded, walked.latents, writer, walked.check)
+        return Quantized(passes, walked.latents, writer, walked.check)
 
     @staticmethod
     def finish(quantized: Quantized, *, only_measure: bool = False) -> CodedPart:
         """Code symbols; without a body if only the ideal code length is asked for."""
-        _, height, width = quantized.symbols.shape
+        _, height, width = quantized.latents.shape
         body = b"" if only_measure else _body(quantized.writer, quantized.check, Part(0, 0, height, width))
         return CodedPart(body, quantized.writer.ideal_bits, quantized.latents)
 

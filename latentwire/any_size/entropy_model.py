@@ -133,9 +133,9 @@ class EntropyModel:
                 means += chosen[0] * MEAN_UNIT
                 quarter += chosen[1]
                 np.clip(quarter, 0, MAX_QUARTERS, out=quarter)
-            numbers = (quarter.ravel().astype(np.int64) + 2) >> 2
-            np.minimum(numbers, SCALE_TABLES - 1, out=numbers)
-            checks = binascii.crc_hqx(numbers.astype(np.uint8).tobytes(), checks)
+            nearest = np.minimum(quarter.ravel() + 2, MAX_QUARTERS).astype(np.uint8) >> 2
+            checks = binascii.crc_hqx(nearest, checks)
+            numbers = nearest.astype(np.int64)
             asked = Pass(channels, squares, numbers, numbers >= self.tables.skip_below, means.ravel())
             found = exchange(asked).reshape(means.shape)
             symbols[channels, squares] = found
@@ -183,15 +183,16 @@ def squash(symbols: Integers) -> Floats:
     The first half are 16 log2(1 + |symbol|), rounded, at most 127, with the sign of the symbol; the second half are
     their magnitudes.
     """
-    sizes = _SQUASHED[np.minimum(np.abs(symbols), len(_SQUASHED) - 1)]
-    return np.concatenate([np.sign(symbols) * sizes, sizes], 1).astype(np.float32)
+    most = len(_SQUASHED) // 2
+    signed = _SQUASHED[np.clip(symbols, -most, most)]
+    return np.concatenate([signed, np.abs(signed)], 1)
 
 
-def _squash_table() -> Integers:
+def _squash_table() -> Floats:
     # 16 log2(1 + n) is never halfway between two integers, and from 240 on at least 127.
-    sizes: Integers = np.rint(16 * np.log2(1 + np.arange(256))).astype(np.int64)
-    sizes[sizes > SQUASHED_LIMIT] = SQUASHED_LIMIT
-    return sizes
+    sizes = np.minimum(np.rint(16 * np.log2(1 + np.arange(256))), SQUASHED_LIMIT).astype(np.float32)
+    # Negative symbols count from the end of the table.
+    return np.concatenate([sizes, -sizes[:0:-1]])
 
 
 _SQUASHED = _squash_table()

@@ -24,7 +24,7 @@ from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
 
 if TYPE_CHECKING:
     from latentwire.any_size.decoder import AnySizeDecoder
-    from latentwire.any_size.encoder import AnySizeEncoder, CodedPart, Quantized
+    from latentwire.any_size.encoder import AnySizeEncoder, CodedPart, SymbolMaps
 
 # How many times the curvature of the error is expected, for the neighbours that move too; and how that goes on.
 CARE, LESS_CARE, MORE_CARE = 2.0, 0.9, 1.5
@@ -121,27 +121,27 @@ class Refiner:
                     gradient = 2 * step * slopes[0, :, rows, columns]
             else:
                 care *= MORE_CARE
-            move = self._move(best, gradient, care * curvature / 2)
+            move = self._move(best.maps(), gradient, care * curvature / 2)
             if number == passes or not move.is_any:
                 break
             # Means follow the symbols, so what is rounded is what a receiver has now, and the change.
             tried = encoder.quantize(best.latents + move.changes.astype(np.float32), z, quality)
         return encoder.finish(best)
 
-    def _move(self, quantized: "Quantized", gradient: Floats, penalty: npt.NDArray[np.float64]) -> Move:
+    def _move(self, maps: "SymbolMaps", gradient: Floats, penalty: npt.NDArray[np.float64]) -> Move:
         """Return the changes that promise most.
 
         Args:
-            quantized: the symbols as they are.
+            maps: the symbols as they are.
             gradient: of the cost of the error, in bits, by each latent in quantization steps.
             penalty: what a change costs beside its gradient.
         """
-        symbols, tables = quantized.symbols, quantized.tables
+        symbols, tables = maps.symbols, maps.tables
         place = np.clip(symbols, 1 - LARGEST, LARGEST - 1) + LARGEST
         up = self._rises[tables, place] + gradient
         down = -self._rises[tables, place - 1] - gradient
         gain = np.minimum(up, down) + penalty
-        gain[~quantized.coded | (np.abs(symbols) >= LARGEST - 1)] = 0
+        gain[~maps.coded | (np.abs(symbols) >= LARGEST - 1)] = 0
         moved = (gain < 0) & (gain == gain.min(0))
         return Move(np.where(moved, np.where(up < down, 1, -1), 0), bool(moved.any()))
 
