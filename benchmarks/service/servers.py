@@ -73,6 +73,15 @@ class Server:
         """Return the resident memory of the process and its workers."""
         return sum(_resident_bytes(pid) for pid in self._pids())
 
+    def peak_bytes(self) -> int:
+        """Return the most resident memory of the process and its workers since `forget_peak`, each at its own time."""
+        return sum(_peak_bytes(pid) for pid in self._pids())
+
+    def forget_peak(self) -> None:
+        """Begin to look for the most resident memory anew."""
+        for pid in self._pids():
+            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
     def cpu_s(self) -> float:
         """Return the processor time that the process and its workers have used, in seconds."""
         return sum(_cpu_s(pid) for pid in self._pids())
@@ -147,6 +156,11 @@ def free_port() -> int:
 def _resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _cpu_s(pid: int) -> float:

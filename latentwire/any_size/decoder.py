@@ -228,7 +228,7 @@ class AnySizeDecoder:
             yield area, _with_alpha(colours, alpha) if header.has_alpha else colours
 
     def synthesize(self, header: Header, latents: Iterable[Floats | None]) -> Iterator[Area]:
-        """Make an image, without its alpha, of its quantized latents, with three rows of parts in memory at a time.
+        """Make an image, without its alpha, of its quantized latents, with two rows of parts in memory at a time.
 
         Args:
             header: of its payload.
@@ -257,7 +257,8 @@ class AnySizeDecoder:
             below = band(rows[number + 1]) if number + 1 < len(rows) else None
             for part in row:
                 yield self._synthesize_part(header, part, above, here, below)
-            above, here = here, below if below is not None else here
+            if below is not None:
+                above, here = here[:, -self.card.margins.decoder :].copy(), below
 
     def run(self, latents: Floats) -> Floats:
         """Return pixels (1, 3, 16 h, 16 w), not clipped, of latents (1, latents, h, w) after the inverse gain."""
@@ -271,7 +272,7 @@ class AnySizeDecoder:
         columns = tile.outer[1]
         pieces = [here[:, :, columns]]
         if above is not None:
-            pieces.insert(0, above[:, above.shape[1] - margin :, columns])
+            pieces.insert(0, above[:, :, columns])
         if below is not None:
             pieces.append(below[:, :margin, columns])
         x_hat = self.run(np.concatenate(pieces, 1)[None])

@@ -142,7 +142,7 @@ def encode_measured(
     alphas: Iterable[bytes],
     decoder: "AnySizeDecoder",
 ) -> tuple[CodedImage, Errors]:
-    """Encode an image, and decode it meanwhile, with three rows of parts in memory at a time.
+    """Encode an image, and decode it meanwhile, with two rows of parts in memory at a time.
 
     Args:
         pixels: uint8 (H, W, C).

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from benchmarks.photo import classical, comparison
+from benchmarks.photo import classical, comparison, large
 from benchmarks.photo import effort as efforts
 from benchmarks.photo.__main__ import main
 from benchmarks.photo.errors import ms_ssim, psnr_db
@@ -94,6 +94,22 @@ def test_efforts_are_compared(any_size_model: Path, tmp_path: Path, capsys: pyte
     rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [int(row[0]) for row in rows] == [1, 2, 3]
     assert rows[0][1].strip() == "+0.0 %"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
+def test_a_large_photograph_goes_through_the_service(
+    any_size_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos" / "kodak"
+    folder.mkdir(parents=True)
+    for name, pixels in (("1", PIXELS[:60, :80]), ("2", PIXELS[:80, :60])):
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    large.main([str(any_size_model), "--data", str(tmp_path)])
+    first, *table = capsys.readouterr().out.splitlines()
+    assert first.startswith("480 × 300 pixels, ")
+    both, decoded, sender = ([cell.strip() for cell in row.split("|")[1:-1]] for row in table[3:])
+    assert both[1] == sender[1] != decoded[1]
+    assert all(float(row[3]) > 0 for row in (both, decoded, sender))
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
