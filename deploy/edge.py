@@ -30,8 +30,8 @@ CHECK_TIMEOUT_S = 2.0
 NGINX_WORKERS = 2
 # An nginx process opens files that are not connections: logs, the listening socket, long request bodies.
 SPARE_FILES = 256
-# --queue-timeout-s and the longest work on one image, with a wide margin.
-RESPONSE_TIMEOUT_S = 60
+# --queue-timeout-s and the longest work on one image, with a wide margin: 50 megapixels take 80 s of one core.
+RESPONSE_TIMEOUT_S = 300
 # nginx takes a request's headers in up to four buffers, and each line in one.
 HEADER_BUFFERS = 4
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.server.shutdown import DUMP_S, HUNG_S
 from tests.contract.goldens import REPOSITORY
 
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -50,7 +51,14 @@ def test_only_edges_are_reached_from_outside_and_each_leads_to_a_service() -> No
         else:
             assert "ports" not in service
             # Uvicorn takes the client's address from the edge.
-            assert service["environment"] == {"FORWARDED_ALLOW_IPS": "*"}
+            assert service["environment"]["FORWARDED_ALLOW_IPS"] == "*"
+
+
+@each_service
+def test_a_container_is_killed_only_after_it_should_have_ended_by_itself(name: str) -> None:
+    service = COMPOSE["services"][name]
+    timeout_s = int(service["environment"].get("LATENTWIRE_GRACEFUL_SHUTDOWN_TIMEOUT_S", 0))
+    assert int(service["stop_grace_period"].removesuffix("s")) > timeout_s + HUNG_S + DUMP_S
 
 
 @pytest.mark.parametrize("stage", ["base", "edge"])

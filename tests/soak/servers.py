@@ -180,7 +180,8 @@ def serve(
         def start(role: Role, folder: Path) -> tuple[Target, Registry]:
             given = ["--role", role, "--models-dir", str(folder), "--default-model", default, *flags]
             if replicas:
-                given += ["--drain-period-s", "1"]
+                # A large image takes more than the default time to stop on a machine as busy as this one.
+                given += ["--drain-period-s", "1", "--graceful-shutdown-timeout-s", "60"]
             own = []
             for number in range(max(1, replicas)):
                 own.append(Replica(f"{role}-{number}", given, scratch))
