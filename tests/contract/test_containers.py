@@ -46,7 +46,7 @@ def test_only_edges_are_reached_from_outside_and_each_leads_to_a_service() -> No
     for service in COMPOSE["services"].values():
         if service["build"]["target"] == "edge":
             (upstream,) = service["depends_on"]
-            assert service["environment"] == {"LATENTWIRE_EDGE_UPSTREAMS": f"{upstream}:8000"}
+            assert service["environment"]["LATENTWIRE_EDGE_UPSTREAMS"] == f"{upstream}:8000"
             assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         else:
             assert "ports" not in service
@@ -57,7 +57,7 @@ def test_only_edges_are_reached_from_outside_and_each_leads_to_a_service() -> No
 @each_service
 def test_a_container_is_killed_only_after_it_should_have_ended_by_itself(name: str) -> None:
     service = COMPOSE["services"][name]
-    timeout_s = int(service["environment"].get("LATENTWIRE_GRACEFUL_SHUTDOWN_TIMEOUT_S", 0))
+    timeout_s = int(service["environment"]["LATENTWIRE_GRACEFUL_SHUTDOWN_TIMEOUT_S"])
     assert int(service["stop_grace_period"].removesuffix("s")) > timeout_s + HUNG_S + DUMP_S
 
 
