@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(Path("models").resolve(), given.default_model, Cores.of_machine(), given.rounds, 1)
     folder = plan.models_dir / plan.default_model
     try:
-        images = encode_requests(InProcessModel(folder, images_for(folder, None)[0]))
+        images = encode_requests(folder.name, InProcessModel(folder, images_for(folder, None)[0]).files)
         print(table(measure(plan, given.folders, images, given.flag)))
     except (ModelError, RuntimeError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

@@ -80,7 +80,7 @@ def routes(
     models = scratch / "dense"
     dense.publish_dense(models, scratch)
     here = {plan.cores.measured}
-    images, codes = encode_requests(in_process), decode_requests(in_process.codes)
+    images, codes = encode_requests(in_process.card.name, in_process.files), decode_requests(in_process.codes)
     rounds = []
     for _ in range(plan.rounds):
         # New processes in each round: memory layout makes each process a few percent faster or slower.
@@ -98,7 +98,7 @@ def routes(
                 BASELINE: (base, [request._replace(path="/baseline") for request in images]),
                 ENCODE: (both, images),
                 ENCODE_ALONE: (sender, images),
-                ENCODE_DENSE: (small, images),
+                ENCODE_DENSE: (small, encode_requests(dense.NAME, in_process.files)),
                 ENCODE_JSON: (both, [request._replace(headers={"Content-Type": PNG}) for request in images]),
                 BASELINE_CODE: (base, [request._replace(path="/baseline") for request in codes]),
                 DECODE: (both, codes),
@@ -127,7 +127,7 @@ class Stages(NamedTuple):
 def stages(plan: Plan, in_process: InProcessModel, connections: Sequence[int]) -> dict[tuple[str, int], Stages]:
     """Measure how the time of a request divides into stages, and how large the micro-batches are."""
     found = {}
-    images, codes = encode_requests(in_process), decode_requests(in_process.codes)
+    images, codes = encode_requests(in_process.card.name, in_process.files), decode_requests(in_process.codes)
     with plan.serve() as both, plan.serve("--role", "sender") as sender:
         for name, server, requests in (ENCODE_ALONE, sender, images), (ENCODE, both, images), (DECODE, both, codes):
             for count in connections:
@@ -216,7 +216,7 @@ class WorkersRound(NamedTuple):
 
 def workers(plan: Plan, in_process: InProcessModel, counts: Sequence[int] = (1, 2)) -> list[WorkersRound]:
     """Measure /encode by the number of workers, on all cores, which the load generator shares."""
-    requests = encode_requests(in_process)
+    requests = encode_requests(in_process.card.name, in_process.files)
     rounds = []
     with ExitStack() as stack:
         cores = set(plan.cores)
@@ -228,13 +228,12 @@ def workers(plan: Plan, in_process: InProcessModel, counts: Sequence[int] = (1, 
     return rounds
 
 
-def encode_requests(in_process: InProcessModel) -> list[Request]:
+def encode_requests(model: str, files: Sequence[bytes]) -> list[Request]:
     """Return requests of /encode, image files to bitstreams.
 
     They name the model, so that none is sent by a better one, and all do the same work.
     """
-    path = f"/encode?model={in_process.card.name}"
-    return [Request(path, file, {"Content-Type": PNG, "Accept": OCTETS}) for file in in_process.files]
+    return [Request(f"/encode?model={model}", file, {"Content-Type": PNG, "Accept": OCTETS}) for file in files]
 
 
 def decode_requests(bitstreams: Sequence[bytes]) -> list[Request]:
