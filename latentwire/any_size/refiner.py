@@ -109,7 +109,7 @@ class Refiner:
         curvature = 2 * worth * self._sensitivity[:, None, None] * np.square(inverse)
 
         best, best_cost, gradient = encoder.quantize(y, z, quality), np.inf, np.zeros_like(y)
-        tried, care = best, CARE
+        tried, maps, care = best, best.maps(), CARE
         for number in range(passes + 1):
             received[:, rows, columns] = tried.latents * inverse
             differences = (_shown(decoder, received[None], header) - original) * counted
@@ -118,11 +118,10 @@ class Refiner:
                 best, best_cost, care = tried, cost, max(1.0, care * LESS_CARE)
                 if number < passes:
                     slopes = self._graph.run("gradient", latents=received[None], differences=differences)
-                    gradient = 2 * step * slopes[0, :, rows, columns]
+                    gradient, maps = 2 * step * slopes[0, :, rows, columns], best.maps()
             else:
                 care *= MORE_CARE
-            move = self._move(best.maps(), gradient, care * curvature / 2)
-            if number == passes or not move.is_any:
+            if number == passes or not (move := self._move(maps, gradient, care * curvature / 2)).is_any:
                 break
             # Means follow the symbols, so what is rounded is what a receiver has now, and the change.
             tried = encoder.quantize(best.latents + move.changes.astype(np.float32), z, quality)
