@@ -29,7 +29,7 @@ from training.photo.origin import describe_origin
 from training.photo.pictures import Picture, load_split, photo_folder
 from training.photo.refiner import refinement_of
 from training.photo.tables import fitted_tables, hyper_tables
-from training.photo.trainer import COOLDOWN, Settings, branch, load_codec, resume, start
+from training.photo.trainer import COOLDOWN, SHRINK, Settings, branch, load_codec, resume, start
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     branching.add_argument("checkpoint", type=Path, help="of a run, or its folder")
     branching.add_argument("folder", type=Path)
     _add_settings(branching)
+    shrinking = commands.add_parser("shrink", help="train a smaller encoder for a network's receivers")
+    shrinking.add_argument("checkpoint", type=Path, help="of a run that has cooled down, or its folder")
+    shrinking.add_argument("folder", type=Path)
+    shrinking.add_argument("--encoder-quarter-inner", type=int, required=True, help="channels")
+    shrinking.add_argument("--encoder-blocks", type=int, required=True, help="residual blocks at an eighth of the size")
+    _add_settings(shrinking)
     evaluating = commands.add_parser("evaluate", help="measure a checkpoint on whole pictures")
     evaluating.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
     evaluating.add_argument("--images", type=Path, help="folder of pictures; without one, the validation photographs")
@@ -87,6 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         resume(given.folder, given.threads)
     elif given.command == "cooldown":
         branch(given.checkpoint, given.folder, {**COOLDOWN, **changes})
+    elif given.command == "shrink":
+        widths = load_codec(given.checkpoint).settings.widths._replace(
+            encoder_quarter_inner=given.encoder_quarter_inner, encoder_blocks=given.encoder_blocks
+        )
+        branch(given.checkpoint, given.folder, {**SHRINK, "widths": widths, **changes})
     else:
         branch(given.checkpoint, given.folder, changes)
 
@@ -170,7 +181,7 @@ def _export(given: argparse.Namespace) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(Settings):
         name = "--" + field.name.replace("_", "-")
-        if field.name in ("data", "phase", "widths"):
+        if field.name in ("data", "phase", "trained", "widths"):
             continue
         if field.type is bool:
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None)

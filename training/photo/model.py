@@ -36,14 +36,19 @@ TABLE_STEP = math.log(HIGHEST_SCALE / LOWEST_SCALE) / (TABLES - 1)
 
 
 class Widths(NamedTuple):
-    """Channels of each part, but `encoder_kernel`, the rows and columns of the kernels that make latents.
+    """Channels of each part, but for two.
+
+    `encoder_kernel` is the rows and columns of the kernels that make latents, `encoder_blocks` the number of residual
+    blocks at an eighth of the size.
 
     Latents are what limits the best quality: 192 principal components of 16 x 16 pixels leave 33 dB of thumbnails and
     40 dB of photographs at full size, 256 leave 36 and 44 dB.
     """
 
     encoder_quarter: int = 96
+    encoder_quarter_inner: int = 96
     encoder_eighth: int = 144
+    encoder_blocks: int = 2
     encoder_inner: int = 128
     encoder_kernel: int = 3
     latents: int = 256
@@ -274,16 +279,18 @@ class Coded(NamedTuple):
 class PhotoCodec(nn.Module):
     """All parts, and how they are trained together."""
 
+    SENDERS_PARTS = ("encoder", "encoder_last", "hyper_encoder")
+    ENCODER_BLOCKS = 3  # the place in `encoder` from where the residual blocks at an eighth of the size stand
+
     def __init__(self, widths: Widths | None = None) -> None:
         super().__init__()
         self.widths = widths = widths or Widths()
         quarter, eighth, latents = widths.encoder_quarter, widths.encoder_eighth, widths.latents
         self.encoder = nn.Sequential(
             nn.Conv2d(3, quarter, 8, 4, 2),
-            Residual(quarter),
+            Residual(quarter, widths.encoder_quarter_inner),
             convolution(quarter, eighth, 5, 2),
-            Residual(eighth),
-            Residual(eighth),
+            *(Residual(eighth) for _ in range(widths.encoder_blocks)),
         )
         self.encoder_last = nn.Sequential(
             convolution(eighth, latents, widths.encoder_kernel, 2), Residual(latents, widths.encoder_inner)
