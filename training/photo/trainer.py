@@ -190,15 +190,16 @@ class Training:
         content = read_checkpoint(path)
         before = Settings.read(content["settings"])
         model, average = content["model"], content["average"]
+        if before.trained != self.settings.trained:
+            # The averages are what receivers hold, and what their parts stay at.
+            model = {**model, **average}
         if before.widths != self.settings.widths:
             model, average = (shrink_encoder(each, before.widths, self.settings.widths) for each in (model, average))
         self.codec.load_state_dict(model)
         with torch.no_grad():
             for name, value in average.items():
                 self.average.values[name].copy_(value)
-        same = all(
-            getattr(before, name) == getattr(self.settings, name) for name in ("optimizer", "widths", "trained")
-        )
+        same = all(getattr(before, name) == getattr(self.settings, name) for name in ("optimizer", "widths", "trained"))
         states = content["optimizers"] if same else []
         for optimizer, state in zip(self.optimizers, states, strict=bool(states)):
             full = [group["full_lr"] for group in optimizer.param_groups]

@@ -13,6 +13,7 @@ from training.photo.pictures import Picture, load_split
 
 SMALL = Widths(
     encoder_quarter=12,
+    encoder_quarter_inner=12,
     encoder_eighth=16,
     encoder_inner=12,
     latents=24,

@@ -16,13 +16,15 @@ from training.photo.__main__ import main
 from training.photo.bd_rate import bd_rate
 from training.photo.crops import Batch
 from training.photo.gathered import GatheredPictures
-from training.photo.model import LEVELS
+from training.photo.model import LEVELS, PhotoCodec, thousand_macs
 from training.photo.trainer import (
     COOLDOWN,
+    SHRINK,
     Settings,
     Training,
     branch,
     last_checkpoint,
+    load_codec,
     progress,
     rate_factor,
     read_checkpoint,
@@ -87,6 +89,29 @@ def test_a_cooldown_goes_on_to_the_bit(settings: Settings, tmp_path: Path) -> No
     assert not torch.equal(before["encoder.0.weight"], weights(tmp_path / "whole")["encoder.0.weight"])
 
 
+def test_a_smaller_encoder_is_trained_for_receivers_that_stay(settings: Settings, tmp_path: Path) -> None:
+    start(settings, tmp_path / "large")
+    small = SMALL._replace(encoder_quarter_inner=5, encoder_blocks=1)
+    changes = {**SHRINK, "widths": small, "crop": 64, "batch_pixels": 16384, "steps": 4, "save_minutes": 0}
+    branch(tmp_path / "large", tmp_path / "small", changes)
+    before, after = weights(tmp_path / "large"), weights(tmp_path / "small")
+    for name in after:
+        part = name.removeprefix("average.").split(".")[0]
+        is_sent = part in PhotoCodec.SENDERS_PARTS
+        assert is_sent or torch.equal(before[f"average.{name.removeprefix('average.')}"], after[name])
+        if is_sent and "average" not in name and before[name].shape == after[name].shape:
+            assert not torch.equal(before[name], after[name])
+    codec = load_codec(tmp_path / "small").codec
+    assert thousand_macs(codec)["encoder"] < thousand_macs(load_codec(tmp_path / "large").codec)["encoder"]
+    # Go on from the middle, as if it had been stopped there.
+    middle = sorted((tmp_path / "small").glob("checkpoint-*.pt"))[0]
+    (tmp_path / "again").mkdir()
+    for path in (middle, tmp_path / "small" / "settings.json"):
+        (tmp_path / "again" / path.name).write_bytes(path.read_bytes())
+    resume(tmp_path / "again")
+    assert all(torch.equal(value, weights(tmp_path / "again")[name]) for name, value in after.items())
+
+
 def test_sigterm_saves_and_ends(settings: Settings, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     timer = threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -113,11 +138,13 @@ def test_the_last_two_checkpoints_are_kept_and_one_for_each_so_many_pixels(setti
 def test_rates_rise_then_stay_and_fall_in_a_cooldown(settings: Settings) -> None:
     assert [round(rate_factor(settings, step), 3) for step in (0, 1, 2, 3, 1000)] == [0.333, 0.667, 1, 1, 1]
     cooling = dataclasses.replace(settings, phase="cooldown", steps=100)
-    assert [round(rate_factor(cooling, step), 3) for step in (0, 50, 100)] == [1, 0.505, 0.01]
+    at_once = dataclasses.replace(cooling, warmup=1)
+    assert [round(rate_factor(at_once, step), 3) for step in (0, 50, 100)] == [1, 0.505, 0.01]
+    assert [round(rate_factor(cooling, step), 3) for step in (0, 1, 50)] == [0.333, 0.667, 0.505]
 
 
 def test_a_cooldown_can_be_told_its_minutes(settings: Settings) -> None:
-    cooling = dataclasses.replace(settings, phase="cooldown", steps=0, minutes=10)
+    cooling = dataclasses.replace(settings, phase="cooldown", steps=0, minutes=10, warmup=1)
     assert [round(rate_factor(cooling, 7, minutes), 3) for minutes in (0, 5, 10, 11)] == [1, 0.505, 0.01, 0.01]
     assert progress(dataclasses.replace(settings, steps=0), 1000, 1000) == 0
 
