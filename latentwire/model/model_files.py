@@ -1,7 +1,6 @@
 """Files of a model -> their bytes, checked against the size and the SHA-256 in the model card."""
 
 import hashlib
-import re
 from pathlib import Path
 
 from latentwire.errors import InvalidGraph, MissingGraph
@@ -9,7 +8,7 @@ from latentwire.model.card import GraphFile
 
 # onnxruntime would read such a file relative to the current folder, and no SHA-256 covers it. The key `location` of its
 # path is a string of 8 bytes, and so follows the last byte of that length.
-_EXTERNAL_DATA = re.compile(rb"[\x08\x00]location")
+_EXTERNAL_DATA = (b"\x08location", b"\x00location")
 
 
 def read_file(path: Path, expected: GraphFile) -> bytes:
@@ -26,7 +25,7 @@ def read_file(path: Path, expected: GraphFile) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise MissingGraph(f"{what} cannot be read: {error.strerror}") from error
-    if _EXTERNAL_DATA.search(data):
+    if any(key in data for key in _EXTERNAL_DATA):  # a regular expression takes ten times as long
         raise InvalidGraph(f"{what} keeps weights in a file outside itself; export it with all weights inside")
     if hashlib.sha256(data).hexdigest() != expected.sha256:
         raise InvalidGraph(f"{what} does not match the SHA-256 in its card")
