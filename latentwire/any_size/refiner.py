@@ -7,6 +7,8 @@ of neighbours do not add up. Where bits and error together come out worse, the p
 more careful.
 """
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -16,11 +18,12 @@ import numpy.typing as npt
 from latentwire.any_size.tiles import Tile, tile_x, with_margin
 from latentwire.any_size.transparency import has_alpha
 from latentwire.entropy.lanes import Tables
+from latentwire.errors import InvalidGraph, ModelNotReady
 from latentwire.format.any_size import STRIDE, Header, Part
 from latentwire.imaging.image import Pixels
 from latentwire.model.any_size_card import QUALITY_PARTS, REFINER_FILE, SCALE_TABLES, AnySizeCard, Refinement
 from latentwire.model.card import FREQUENCY_BITS
-from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
+from latentwire.model.onnx_session import Floats, MapGraph, check_map_graph
 
 if TYPE_CHECKING:
     from latentwire.any_size.decoder import AnySizeDecoder
@@ -44,24 +47,32 @@ class Move(NamedTuple):
 class Refiner:
     """Refines the symbols of parts. Several threads may use one."""
 
-    def __init__(self, refinement: Refinement, tables: Tables, graph: MapGraph) -> None:
+    def __init__(self, refinement: Refinement, tables: Tables, open_graph: Callable[[], MapGraph]) -> None:
         self._sensitivity = np.array(refinement.sensitivity)
         self._bits_per_error = np.log(refinement.bits_per_error)
         self._rises = np.diff(_costs(tables), axis=1)
-        self._graph = graph
+        self._open_graph = open_graph
+
+    @cached_property
+    def _graph(self) -> MapGraph:
+        # Opened when it is first used: many processes never refine, and it would be a fifteenth of the service's start.
+        try:
+            return self._open_graph()
+        except InvalidGraph as error:
+            raise ModelNotReady(str(error)) from error
 
     @classmethod
     def open(cls, folder: Path, card: AnySizeCard, latents: int, tables: Tables, threads: int = 1) -> Self | None:
-        """Open `refiner.onnx`; return None if the card has none.
+        """Check `refiner.onnx`; return None if the card has none.
 
         Raises:
-            ModelError: the file is missing, or is not what the card says.
+            ModelError: the file is missing, or is not the one in the card.
         """
         if (refinement := card.refinement) is None:
             return None
         inputs, outputs = {"latents": latents, "differences": 3}, {"gradient": latents}
         return cls(
-            refinement, tables, open_map_graph(folder / REFINER_FILE, refinement.graph, inputs, outputs, threads)
+            refinement, tables, check_map_graph(folder / REFINER_FILE, refinement.graph, inputs, outputs, threads)
         )
 
     def bits_per_error(self, quality: int) -> float:
@@ -90,6 +101,7 @@ class Refiner:
 
         Raises:
             ImageError: as `AnySizeEncoder.encode`.
+            ModelNotReady: the graph cannot be opened.
             Cancelled: the work that this is a step of was given up.
         """
         quality = header.quality

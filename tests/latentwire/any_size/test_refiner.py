@@ -1,3 +1,5 @@
+import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,9 +11,11 @@ from latentwire.any_size.encoder import AnySizeEncoder
 from latentwire.any_size.sender import AnySizeSender
 from latentwire.cancelling import Cancelled, cancelled_by
 from latentwire.effort import work_of
-from latentwire.errors import ImageTooLarge, InvalidParameter
-from latentwire.model.any_size_card import AnySizeCard, load_any_card
+from latentwire.errors import ImageTooLarge, InvalidGraph, InvalidParameter, ModelNotReady
+from latentwire.model.any_size_card import REFINER_FILE, AnySizeCard, load_any_card
+from latentwire.model.card import CARD_FILE, DECODER_FILE
 from tests.tiny_any_size_model import drawn_logo, drawn_picture, publish_tiny_any_size_model
+from training.release.model_dir import graph_file
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,20 @@ def test_who_cannot_refine_says_so(folder: Path, tiny_model: Path) -> None:
         sender.encode(pixels, effort=4)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one quality"):
         Codec.load(tiny_model).encode(np.zeros((28, 28), np.uint8), effort=2)
+
+
+def test_a_refiner_is_checked_at_once_and_opened_when_it_is_used(folder: Path, tmp_path: Path) -> None:
+    changed = Path(shutil.copytree(folder, tmp_path / folder.name))
+    (changed / REFINER_FILE).write_bytes((changed / DECODER_FILE).read_bytes())
+    with pytest.raises(InvalidGraph, match="its card says"):
+        Codec.load(changed)
+    card = json.loads((changed / CARD_FILE).read_text())
+    card["refinement"]["graph"] = graph_file(changed / REFINER_FILE).model_dump()
+    (changed / CARD_FILE).write_text(json.dumps(card))
+    codec, pixels = Codec.load(changed), drawn_picture(64, 64)
+    assert codec.encode(pixels, effort=1).psnr_db is not None
+    with pytest.raises(ModelNotReady, match=f"{REFINER_FILE} of model '{folder.name}' has the inputs"):
+        codec.encode(pixels, effort=2)
 
 
 def test_effort_counts_as_pixels_and_has_a_bound() -> None:
