@@ -1,5 +1,6 @@
 """`python -m service`: flags and environment enter, a running server leaves, or a sentence on why it cannot start."""
 
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"latentwire {__version__}")
         return 0
     _open_closed_streams()
+    # A start leaves little garbage, and much that the collector would look at again and again.
+    gc.disable()
     # The kernel does not end the first process of a container by a signal without a handler. When uvicorn has stopped,
     # it puts these handlers back, and sends the signal again.
     for number in (signal.SIGTERM, signal.SIGINT):

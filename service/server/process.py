@@ -62,6 +62,7 @@ class ServingProcess:
             self._tasks.append(asyncio.get_running_loop().create_task(certificate.keep_current()))
         # What has been opened stays; the garbage collector need not look at it again.
         gc.freeze()
+        gc.enable()
         return app
 
     def make_protocol(self, **of_uvicorn: Any) -> asyncio.Protocol:

@@ -1,5 +1,6 @@
 """The service as one process, or as a parent and its workers: settings enter, an exit code leaves."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -47,6 +48,7 @@ def serve(settings: Settings, announce: Announce) -> int:
     process = ServingProcess(settings)
     config = _uvicorn_config(settings, process)  # this also configures logging
     if settings.workers > 1:
+        gc.enable()
         return _serve_with_workers(settings, config, announce)
     registry = open_registry(settings)
     process.open(registry)
