@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_offsets
 from training.photo.model import PhotoCodec
 from training.photo.refiner import Refiner
+from training.photo.tiles import DECODER_MARGIN, encoder_margin
 
 OPSET = 18
 # Types of kernels in files, the smallest first.
@@ -171,6 +172,7 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
     return {
         "opset": OPSET,
         "first_group": first,
+        "margins": {"encoder": encoder_margin(widths), "decoder": DECODER_MARGIN},
         "gain_offsets": gain_offsets(codec).tolist(),
         "log_gain": codec.log_gain.tolist(),
         "log_inverse": codec.log_inverse.tolist(),

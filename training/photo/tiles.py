@@ -10,20 +10,24 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from training.photo.model import Widths
+
 Floats = npt.NDArray[np.float32]
 
-# In latents (16 pixels): how far a value sees, over the layers of `model`.
-#   encoder: 8 x 8 at 1 (4 px), two 3 x 3 at 4 (8), 5 x 5 at 4 (8), four 3 x 3 at 8 (32), 3 x 3 at 8 (8),
-#            two 3 x 3 at 16 (32)
-#   decoder: 3 x 3 at 16 (16), two 3 x 3 at 8 (16), 3 x 3 at 8 (8), two 3 x 3 at 4 (8), 3 x 3 at 4 (4)
-#   hyper encoder, in its 64 pixels: 3 x 3 at 16, 5 x 5 at 16, 5 x 5 at 32 (16 + 32 + 64 px)
-ENCODER_MARGIN = 6  # 92 px
+# In latents (16 pixels): how far a pixel sees, over the layers of `model`:
+# 3 x 3 at 16 (16 px), two 3 x 3 at 8 (16), 3 x 3 at 8 (8), two 3 x 3 at 4 (8), 3 x 3 at 4 (4)
 DECODER_MARGIN = 4  # 52 px
 
 
-def encode_in_tiles(
-    compute: Callable[[Floats], Floats], pixels: Floats, tile: int, margin: int = ENCODER_MARGIN
-) -> Floats:
+def encoder_margin(widths: Widths) -> int:
+    """Return how far a latent sees, in latents, rounded up."""
+    # 8 x 8 at 1 (4 px), two 3 x 3 at 4 (8), 5 x 5 at 4 (8); two 3 x 3 at 8 in each block (16);
+    # and for latents a kernel at 8, and two 3 x 3 at 16 (32)
+    seen = 4 + 8 + 8 + 16 * widths.encoder_blocks + 8 * (widths.encoder_kernel // 2) + 32
+    return -(-seen // 16)
+
+
+def encode_in_tiles(compute: Callable[[Floats], Floats], pixels: Floats, tile: int, margin: int) -> Floats:
     """Return the latents of a picture.
 
     Args:

@@ -42,7 +42,6 @@ from latentwire.model.card import (
 )
 from latentwire.model.onnx_session import open_map_graph
 from training.atomic import write_atomically
-from training.photo.tiles import DECODER_MARGIN, ENCODER_MARGIN
 from training.release.any_size_readme import write_any_size_readme
 from training.release.model_dir import draw_golden_image, graph_file
 
@@ -79,7 +78,7 @@ def publish(
     tables = tables_of(report)
     origin = {**report.get("origin", {}), **(provenance or {})}
     exactness = Exactness(worst_sum=report["worst_sum"])
-    margins = Margins(encoder=ENCODER_MARGIN, decoder=DECODER_MARGIN)
+    margins = Margins(**report["margins"])
     graphs = {graph: exported / graph for graph in (*GRAPHS, REFINER_FILE)}
     return write_any_size_model(
         graphs,

@@ -20,7 +20,7 @@ from training.photo.crops import Batch
 from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy, round_kernels
 from training.photo.integers import IntegerEntropy, to_integers
 from training.photo.model import PhotoCodec
-from training.photo.tiles import Floats, decode_in_tiles, encode_in_tiles
+from training.photo.tiles import Floats, decode_in_tiles, encode_in_tiles, encoder_margin
 
 SIZES = ((1, 1), (5, 3), (12, 7))
 
@@ -149,8 +149,23 @@ def test_the_refiner_gives_the_decoders_gradient(exported: Exported) -> None:
 def test_tiles_give_the_same_as_the_whole(sessions: Sessions, tile: int) -> None:
     pixels = np.random.default_rng(0).random((1, 3, 16 * 19, 16 * 22), np.float32)
     latents = sessions.encode(pixels)
-    assert np.array_equal(encode_in_tiles(sessions.encode, pixels, tile), latents)
+    assert np.array_equal(encode_in_tiles(sessions.encode, pixels, tile, encoder_margin(SMALL)), latents)
     assert np.array_equal(decode_in_tiles(sessions.decode, latents, tile), sessions.decode(latents))
+
+
+@pytest.mark.parametrize(("blocks", "margin"), [(1, 5), (2, 6), (3, 7)])
+def test_an_encoder_of_more_blocks_sees_further(blocks: int, margin: int) -> None:
+    torch.manual_seed(3)
+    codec = PhotoCodec(SMALL._replace(encoder_blocks=blocks)).eval()
+    assert encoder_margin(codec.widths) == margin
+    pixels = np.random.default_rng(0).random((1, 3, 16 * 22, 16 * 17), np.float32)
+
+    def analyse(values: Floats) -> Floats:
+        with torch.no_grad():
+            latents: Floats = codec.analyse(torch.from_numpy(values)).numpy()
+        return latents
+
+    np.testing.assert_allclose(encode_in_tiles(analyse, pixels, 5, margin), analyse(pixels), atol=1e-6)
 
 
 def test_no_margin_would_not_do(sessions: Sessions) -> None:

@@ -3,12 +3,14 @@ import torch
 
 from tests.training.photo.conftest import SMALL
 from training.photo.crops import Batch
-from training.photo.model import PhotoCodec, Widths
+from training.photo.model import PhotoCodec, Residual, Widths
 from training.photo.shrink import shrink_encoder
 
 
 def test_inner_channels_that_do_nothing_are_dropped_without_a_trace(codec: PhotoCodec, batch: Batch) -> None:
     block = codec.encoder[1]
+    assert isinstance(block, Residual)
+    assert block.a.bias is not None
     with torch.no_grad():
         torch.nn.init.normal_(block.b.weight, std=0.1)
         block.b.weight[:, [0, 3, 7]] = 0
