@@ -28,6 +28,7 @@ from training.photo.neighbours import Symbols, saving
 from training.photo.origin import describe_origin
 from training.photo.pictures import Picture, load_split, photo_folder
 from training.photo.refiner import refinement_of
+from training.photo.shrink import SHRINKABLE
 from training.photo.tables import fitted_tables, hyper_tables
 from training.photo.trainer import COOLDOWN, SHRINK, Settings, branch, load_codec, resume, start
 
@@ -51,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     branching.add_argument("checkpoint", type=Path, help="of a run, or its folder")
     branching.add_argument("folder", type=Path)
     _add_settings(branching)
-    shrinking = commands.add_parser("shrink", help="train a smaller encoder for a network's receivers")
+    shrinking = commands.add_parser("shrink", help="train a smaller network that begins as a larger one")
     shrinking.add_argument("checkpoint", type=Path, help="of a run that has cooled down, or its folder")
     shrinking.add_argument("folder", type=Path)
-    shrinking.add_argument("--encoder-quarter-inner", type=int, required=True, help="channels")
-    shrinking.add_argument("--encoder-blocks", type=int, required=True, help="residual blocks at an eighth of the size")
+    for name in SHRINKABLE:
+        shrinking.add_argument(f"--{name.replace('_', '-')}", type=int, help="instead of the larger network's")
     _add_settings(shrinking)
     evaluating = commands.add_parser("evaluate", help="measure a checkpoint on whole pictures")
     evaluating.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
@@ -94,9 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif given.command == "cooldown":
         branch(given.checkpoint, given.folder, {**COOLDOWN, **changes})
     elif given.command == "shrink":
-        widths = load_codec(given.checkpoint).settings.widths._replace(
-            encoder_quarter_inner=given.encoder_quarter_inner, encoder_blocks=given.encoder_blocks
-        )
+        fewer = {name: value for name in SHRINKABLE if (value := getattr(given, name)) is not None}
+        widths = load_codec(given.checkpoint).settings.widths._replace(**fewer)
         branch(given.checkpoint, given.folder, {**SHRINK, "widths": widths, **changes})
     else:
         branch(given.checkpoint, given.folder, changes)
@@ -181,7 +181,7 @@ def _export(given: argparse.Namespace) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(Settings):
         name = "--" + field.name.replace("_", "-")
-        if field.name in ("data", "phase", "trained", "widths"):
+        if field.name in ("data", "phase", "widths"):
             continue
         if field.type is bool:
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None)

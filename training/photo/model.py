@@ -53,7 +53,9 @@ class Widths(NamedTuple):
     encoder_kernel: int = 3
     latents: int = 256
     decoder_eighth: int = 120
+    decoder_eighth_inner: int = 120
     decoder_quarter: int = 64
+    decoder_quarter_inner: int = 64
     hyper_latents: int = 48
     hyper: int = 96
     first_group: int = 64
@@ -279,7 +281,6 @@ class Coded(NamedTuple):
 class PhotoCodec(nn.Module):
     """All parts, and how they are trained together."""
 
-    SENDERS_PARTS = ("encoder", "encoder_last", "hyper_encoder")
     ENCODER_BLOCKS = 3  # the place in `encoder` from where the residual blocks at an eighth of the size stand
 
     def __init__(self, widths: Widths | None = None) -> None:
@@ -297,9 +298,9 @@ class PhotoCodec(nn.Module):
         )
         self.decoder_first = Enlarge(latents, widths.decoder_eighth)
         self.decoder = nn.Sequential(
-            Residual(widths.decoder_eighth),
+            Residual(widths.decoder_eighth, widths.decoder_eighth_inner),
             Enlarge(widths.decoder_eighth, widths.decoder_quarter),
-            Residual(widths.decoder_quarter),
+            Residual(widths.decoder_quarter, widths.decoder_quarter_inner),
             Enlarge(widths.decoder_quarter, 3, 4),
         )
         self.hyper_encoder = nn.Sequential(

@@ -1,7 +1,4 @@
-"""The weights of a network -> those of one whose encoder is smaller, to begin training it from.
-
-A receiver's parts are taken over as they are, so an encoder can be trained for a decoder that is there already.
-"""
+"""The weights of a network -> those of a smaller one, to begin training it from."""
 
 from collections.abc import Mapping
 
@@ -10,37 +7,49 @@ from torch import Tensor
 
 from training.photo.model import PhotoCodec, Widths
 
+# Where the inner channels of a residual block can be fewer: the name of the width, and that of the block.
+_INNER = {
+    "encoder_quarter_inner": "encoder.1",
+    "decoder_eighth_inner": "decoder.0",
+    "decoder_quarter_inner": "decoder.2",
+}
+SHRINKABLE = ("encoder_blocks", *_INNER)
 
-def shrink_encoder(weights: Mapping[str, Tensor], before: Widths, after: Widths) -> dict[str, Tensor]:
-    """Return weights of widths `after` that come nearest to those of widths `before`.
 
-    Of the residual blocks at an eighth of the size, the last ones stay. Of the inner channels at a quarter of the size,
-    those stay whose kernels, of all that leads in times all that leads out, are largest.
+def shrink(weights: Mapping[str, Tensor], before: Widths, after: Widths) -> dict[str, Tensor]:
+    """Return weights of widths `after` that come near to those of widths `before`.
+
+    Of the encoder's blocks at an eighth of the size, the last ones stay. Of a block's inner channels, those stay whose
+    kernels are largest: the norm of what leads in times the norm of what leads out.
 
     Args:
         weights: by their names in `PhotoCodec`.
         before: widths that they have.
-        after: the same, but for `encoder_quarter_inner` and `encoder_blocks`, which may be less.
+        after: the same, but for those of `SHRINKABLE`, which may be less.
 
     Raises:
         ValueError: the widths differ in anything else, or are more.
     """
-    same = before._replace(encoder_quarter_inner=after.encoder_quarter_inner, encoder_blocks=after.encoder_blocks)
-    dropped, inner = before.encoder_blocks - after.encoder_blocks, after.encoder_quarter_inner
-    if same != after or dropped < 0 or inner > before.encoder_quarter_inner:
-        raise ValueError("only encoder_quarter_inner and encoder_blocks can be less than in the checkpoint")
-    blocks = PhotoCodec.ENCODER_BLOCKS
-    kept = {}
+    same = before._replace(**{name: getattr(after, name) for name in SHRINKABLE})
+    if same != after or any(getattr(after, name) > getattr(before, name) for name in SHRINKABLE):
+        raise ValueError(f"only {', '.join(SHRINKABLE)} can be less than those of the checkpoint, and nothing more")
+    kept = _drop_blocks(weights, before.encoder_blocks - after.encoder_blocks)
+    for width, block in _INNER.items():
+        leads_in, leads_out = kept[f"{block}.a.weight"], kept[f"{block}.b.weight"]
+        size = leads_in.flatten(1).norm(dim=1) * leads_out.transpose(0, 1).flatten(1).norm(dim=1)
+        chosen = torch.sort(torch.topk(size, getattr(after, width)).indices).values
+        kept[f"{block}.a.weight"], kept[f"{block}.b.weight"] = leads_in[chosen], leads_out[:, chosen]
+        kept[f"{block}.a.bias"] = kept[f"{block}.a.bias"][chosen]
+    return kept
+
+
+def _drop_blocks(weights: Mapping[str, Tensor], dropped: int) -> dict[str, Tensor]:
+    first, kept = PhotoCodec.ENCODER_BLOCKS, {}
     for name, value in weights.items():
-        part, _, rest = name.partition(".")
-        number, _, which = rest.partition(".")
-        if part != "encoder" or int(number) < blocks:
+        part, _, inside = name.partition(".")
+        number, _, rest = inside.partition(".")
+        if part != "encoder" or int(number) < first:
             kept[name] = value
-        elif int(number) >= blocks + dropped:
-            kept[f"encoder.{int(number) - dropped}.{which}"] = value
-    leads_in, leads_out = kept["encoder.1.a.weight"], kept["encoder.1.b.weight"]
-    size = leads_in.flatten(1).norm(dim=1) * leads_out.transpose(0, 1).flatten(1).norm(dim=1)
-    chosen = torch.sort(torch.topk(size, inner).indices).values
-    kept["encoder.1.a.weight"], kept["encoder.1.a.bias"] = leads_in[chosen], kept["encoder.1.a.bias"][chosen]
-    kept["encoder.1.b.weight"] = leads_out[:, chosen]
+        elif int(number) >= first + dropped:
+            kept[f"encoder.{int(number) - dropped}.{rest}"] = value
     return kept

@@ -3,8 +3,8 @@
 A run is a folder of `settings.json`, `log.txt`, TensorBoard's files and `checkpoint-<step>.pt`. Everything random in a
 step comes from the seed, the phase and the step's number, so a run that was stopped goes on exactly as if it had not
 been. A cooldown is another run, which starts from the weights of a checkpoint and lowers the rates to 1 %; the flat run
-can go on meanwhile, and be cooled down again later from where it is then. A smaller encoder for the receivers of a
-network that is there is a cooldown too, of the sender's parts alone.
+can go on meanwhile, and be cooled down again later from where it is then. A smaller network begins as a cooldown of a
+larger one.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from training.photo.measure import ValidationSet
 from training.photo.model import LAMBDAS, LEVELS, PhotoCodec, Widths
 from training.photo.optimisation import Average, make_optimizers, set_rate
 from training.photo.pictures import load_split
-from training.photo.shrink import shrink_encoder
+from training.photo.shrink import shrink
 
 FORMAT = 2
 # What a cooldown does otherwise than the flat run that it branches from.
@@ -45,8 +45,8 @@ COOLDOWN: dict[str, Any] = {
     "average": 0.998,
     "exact_ends": True,
 }
-# The same for a smaller encoder, whose first steps have no momenta yet.
-SHRINK: dict[str, Any] = {**COOLDOWN, "trained": "sender", "warmup": 200}
+# The same for a smaller network, whose first steps have no momenta yet.
+SHRINK: dict[str, Any] = {**COOLDOWN, "warmup": 200}
 PARTS = 2  # of a batch, that are computed at one time or another
 MOST_SKIPPED = 10  # steps in a row whose loss or gradient is not finite
 START_CROPS = 256  # that the first weights are fitted to
@@ -61,7 +61,6 @@ class Settings:
         device: cpu, or cuda, where batches are made on it too.
         seed: of weights, batches and noise.
         phase: flat, or cooldown.
-        trained: all parts, or only those of a sender.
         optimizer: muon or adam.
         rate: of the kernels, as in `make_optimizers`.
         warmup: steps in which rates rise.
@@ -84,7 +83,6 @@ class Settings:
     device: str = "cpu"
     seed: int = 0
     phase: Literal["flat", "cooldown"] = "flat"
-    trained: Literal["all", "sender"] = "all"
     optimizer: str = "muon"
     rate: float = 0.02
     warmup: int = 200
@@ -161,12 +159,6 @@ class Training:
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.codec.exact_ends = settings.exact_ends
-        if settings.trained == "sender":
-            for name, part in self.codec.named_children():
-                part.requires_grad_(name in PhotoCodec.SENDERS_PARTS)
-            self.codec.log_gain.requires_grad_(False)
-            self.codec.log_inverse.requires_grad_(False)
-        self.trained = [weight for weight in self.codec.parameters() if weight.requires_grad]
         self.optimizers = make_optimizers(self.codec, settings.optimizer, settings.rate)
         self.average = Average(self.codec, settings.average)
         self.validation = ValidationSet(self.split.validation, device=self.device)
@@ -185,21 +177,18 @@ class Training:
     def load(self, path: Path, weights_only: bool = False) -> None:
         """Take over a checkpoint: all of it, or its weights, averages and momenta for another run.
 
-        Momenta are taken over where the same weights are trained in the same way.
+        Of a larger network, the weights are taken that come nearest. Momenta are those of the same weights only.
         """
         content = read_checkpoint(path)
         before = Settings.read(content["settings"])
         model, average = content["model"], content["average"]
-        if before.trained != self.settings.trained:
-            # The averages are what receivers hold, and what their parts stay at.
-            model = {**model, **average}
         if before.widths != self.settings.widths:
-            model, average = (shrink_encoder(each, before.widths, self.settings.widths) for each in (model, average))
+            model, average = (shrink(each, before.widths, self.settings.widths) for each in (model, average))
         self.codec.load_state_dict(model)
         with torch.no_grad():
             for name, value in average.items():
                 self.average.values[name].copy_(value)
-        same = all(getattr(before, name) == getattr(self.settings, name) for name in ("optimizer", "widths", "trained"))
+        same = all(getattr(before, name) == getattr(self.settings, name) for name in ("optimizer", "widths"))
         states = content["optimizers"] if same else []
         for optimizer, state in zip(self.optimizers, states, strict=bool(states)):
             full = [group["full_lr"] for group in optimizer.param_groups]
@@ -325,9 +314,9 @@ class Training:
         gradients = done[0][0]
         for more, _ in done[1:]:
             torch._foreach_add_(gradients, more)
-        for weight, gradient in zip(self.trained, gradients, strict=True):
+        for weight, gradient in zip(self.codec.parameters(), gradients, strict=True):
             weight.grad = gradient
-        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
         if torch.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -345,7 +334,7 @@ class Training:
         bits = (coded.latent_bits + coded.hyper_bits) / area
         weight = LAMBDAS[0] * torch.exp2(part.quality)
         loss = ((bits + weight * 65025 * error) * level_weight(weight)).sum() / count
-        gradients = torch.autograd.grad(loss, self.trained)
+        gradients = torch.autograd.grad(loss, list(self.codec.parameters()))
         shares = [bits.detach().sum(), (coded.hyper_bits.detach() / area).sum(), error.detach().sum()]
         return list(gradients), torch.stack([loss.detach(), *(share / count for share in shares)])
 
