@@ -28,7 +28,13 @@ from latentwire.model.model_files import read_file
 from latentwire.timing import timed_stage
 
 Floats = npt.NDArray[np.float32]
-_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+# Of glibc's malloc.h: from how many bytes on a block is given back to the system by itself, and how many free ones
+# among smaller blocks stay. New memory costs time: an eighth of a photograph's.
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 4 << 20
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 16 << 20
+# The memory for a run of a graph of feature maps stays with the graph, up to an input of so many values: those of a
+# picture of 362 × 362 pixels. Tiles of large pictures take 100 MB and more.
+_MOST_KEPT_VALUES = 3 << 17
 Half = Literal["encoder", "decoder"]
 
 
@@ -112,8 +118,8 @@ class MapGraph:
         """
         check_cancelled()
         options = onnxruntime.RunOptions()
-        # Tiles take 100 MB and more, which would stay with the graph.
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        if max(values.size for values in inputs.values()) > _MOST_KEPT_VALUES:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         result: Floats = self._session.run([output], {**self._nothing, **inputs}, options)[0]
         return result
 
@@ -172,13 +178,15 @@ def check_map_graph(
 
 @cache
 def _give_back_large_blocks() -> None:
-    """Have blocks of 1 MiB and more given back to the system once they are free, as large images take many of them.
+    """Have large blocks given back to the system once they are free, as large images take many of them.
 
     glibc by itself gives back less and less: it keeps blocks of up to 32 MiB, 100 MB and more in all.
     """
     # Other C libraries have no such function, or do nothing.
     with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
 def _open_session(what: str, data: bytes, threads: int, memory_pattern: bool = True) -> onnxruntime.InferenceSession:
