@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.photo.classical import codecs
+from benchmarks.photo.core_speed import measure_core
 from benchmarks.photo.figures import means
 from benchmarks.photo.measure import (
     OURS,
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     vector_model, cifar = given.model.parent / VECTOR_MODEL, [one for one in sets if one.name == CIFAR_NAME]
     beside = measure_vector_model(vector_model, cifar[0]) if cifar and vector_model.is_dir() else None
     served = {one.name: measure_served(model, one, given.qualities) for one in sets if one.name in DRAWN}
-    results = Results(model.card.full_name, sets, measured, times, lossless, served, beside)
+    core = measure_core() if times else 0.0
+    results = Results(model.card.full_name, sets, measured, times, core, lossless, served, beside)
     _write(results, given.out, given.text)
     if given.card:
         add_figures(given.model, card_figures(results))

@@ -31,6 +31,7 @@ class Results:
         sets: in the order of the tables.
         measured: of each set by its name: the model first.
         times: of all codecs on one core; empty without Kodak's pictures.
+        core: what that core computes, of `measure_core`; 0 without times.
         lossless: mean bytes of a lossless WebP file, by set, of those that no camera took.
         served: of these sets, what default settings make of them.
         beside: the vector model for images of CIFAR-10 on these; None if it is not there.
@@ -40,6 +41,7 @@ class Results:
     sets: Sequence[TestSet]
     measured: Mapping[str, Sequence[Measured]]
     times: Sequence[Times]
+    core: float
     lossless: Mapping[str, float]
     served: Mapping[str, Sequence[Served]]
     beside: Measured | None
@@ -81,6 +83,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "bd_rate": {kind: rates(results, kind) for kind in ("files", "data", "ms-ssim")},
         "lossless_webp_bytes": dict(results.lossless),
         "served": {name: [row._asdict() for row in rows] for name, rows in results.served.items()},
+        "multiplications_per_s_of_the_core": results.core * 1e9,
         "times": [
             {"codec": one.codec, "encode_ms": one.encode_ms, "decode_ms": one.decode_ms} for one in results.times
         ],
@@ -119,7 +122,7 @@ def full_text(results: Results) -> str:
     if SQUARE_NAME in names:
         sections.append(_target_section(results.measured[SQUARE_NAME]))
     if results.times:
-        sections.append(_times_section(results.times))
+        sections.append(_times_section(results.times, results.core))
     libraries = {measured.library for measured in results.measured[names[0]][1:]}
     sections.append(f"Libraries: {'; '.join(sorted(libraries))}.")
     return "\n\n".join(sections)
@@ -173,12 +176,13 @@ def _target_section(all_measured: Sequence[Measured]) -> str:
     )
 
 
-def _times_section(times: Sequence[Times]) -> str:
+def _times_section(times: Sequence[Times], core: float) -> str:
     rows = [[one.codec, f"{one.bytes:,.0f}", f"{one.encode_ms:.0f}", f"{one.decode_ms:.0f}"] for one in times]
     return (
         "### Time on one core, 768 × 512\n\n"
         "Processor time by the library, median over pictures, at about half a bit a pixel; to encode as a sender, "
-        "which does not decode for the error:\n\n" + render(["codec", "bytes", "encode, ms", "decode, ms"], rows)
+        f"which does not decode for the error. This core computes {core:.0f} thousand million multiplications a second "
+        "in convolutions of float32:\n\n" + render(["codec", "bytes", "encode, ms", "decode, ms"], rows)
     )
 
 
