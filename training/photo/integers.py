@@ -35,7 +35,7 @@ QUARTER_LIMIT = 4 * TABLES - 1
 LEAST_SHIFT, MOST_SHIFT = 3, 14
 OFFSET_PARTS = 256  # of a quarter step, in which gains are written down
 QUALITY_PARTS = 32  # of a level, in which a quality is written down
-ROOM = 1.25  # above the largest activation seen, and above the largest weight
+ROOM = 1.25  # above the largest activation seen
 
 
 class Input(NamedTuple):
@@ -72,10 +72,10 @@ class IntegerLayer(nn.Module):
         self.register_buffer("offset", offset.clone())
         self.register_buffer("shift", torch.zeros_like(out_unit))
         largest = torch.stack([weight.abs().amax((1, 2, 3)) for weight in self._scaled()]).amax(0)
-        finest = torch.floor(torch.log2(WEIGHT_LIMIT / (ROOM * largest.clamp_min(1e-9))))
+        finest = torch.floor(torch.log2(WEIGHT_LIMIT / largest.clamp_min(1e-9)))
         self.shift.copy_(finest.clamp(0, MOST_SHIFT))
         for _ in range(MOST_SHIFT):
-            over = self.worst_sums() * ROOM >= EXACT
+            over = self.worst_sums() >= EXACT
             self.shift.sub_(over.float()).clamp_min_(0)
 
     @torch.no_grad()
@@ -262,7 +262,7 @@ def _unit(seen: Tensor, inputs: Sequence[Input]) -> Tensor:
             sums = sums + part.conv.bias.abs()
     # Several outputs of an enlarging convolution are one channel.
     parts = len(largest) // len(unit)
-    least = torch.maximum(largest * (ROOM * 2**LEAST_SHIFT / WEIGHT_LIMIT), sums * (2 * ROOM * 2**LEAST_SHIFT / EXACT))
+    least = torch.maximum(largest * (2**LEAST_SHIFT / WEIGHT_LIMIT), sums * (2 * 2**LEAST_SHIFT / EXACT))
     return torch.maximum(unit, least.view(-1, parts).amax(1))
 
 
