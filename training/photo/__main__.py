@@ -21,7 +21,7 @@ from training.photo.evaluate import (
     to_tensor,
     training_batches,
 )
-from training.photo.export import export, round_kernels
+from training.photo.export import EXPORT_FILE, export, export_encoder, round_kernels
 from training.photo.integers import IntegerEntropy, to_integers
 from training.photo.model import LEVELS, PhotoCodec, thousand_macs
 from training.photo.neighbours import Symbols, saving
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shrinking.add_argument("folder", type=Path)
     for name in SHRINKABLE:
         shrinking.add_argument(f"--{name.replace('_', '-')}", type=int, help="instead of the larger network's")
+    shrinking.add_argument("--trained", choices=("all", "sender"), help="parts; receivers of sender's stay as they are")
     _add_settings(shrinking)
     evaluating = commands.add_parser("evaluate", help="measure a checkpoint on whole pictures")
     evaluating.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     exporting.add_argument("folder", type=Path)
     exporting.add_argument("--data", type=Path, help="folder of photographs, to fit tables to")
     exporting.add_argument("--fit", type=int, default=40, help="batches that tables are fitted to")
+    exporting.add_argument("--receivers", type=Path, help="earlier export, of which all but the encoder is taken over")
     given = parser.parse_args(arguments)
     others = {"evaluate": _evaluate, "neighbours": _neighbours, "export": _export}
     if given.command in others:
@@ -165,23 +167,25 @@ def _export(given: argparse.Namespace) -> None:
     loaded = load_codec(given.checkpoint)
     codec = loaded.codec
     round_kernels(codec)
-    split = load_split(photo_folder(given.data), loaded.settings.validation_share, every=4)
-    entropy = _integers(codec, split.training)
     given.folder.mkdir(parents=True, exist_ok=True)
-    report = export(codec, entropy, given.folder)
-    counts = count_symbols(codec, training_batches(split.training, given.fit))
-    for name, tables in {"tables": fitted_tables(counts), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
-        report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
-    report["refinement"] = refinement_of(codec, next(iter(training_batches(split.training, 1, seed=2))))
+    if given.receivers is not None:
+        report = export_encoder(codec, given.receivers, given.folder)
+    else:
+        split = load_split(photo_folder(given.data), loaded.settings.validation_share, every=4)
+        report = export(codec, _integers(codec, split.training), given.folder)
+        counts = count_symbols(codec, training_batches(split.training, given.fit))
+        for name, tables in {"tables": fitted_tables(counts), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
+            report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
+        report["refinement"] = refinement_of(codec, next(iter(training_batches(split.training, 1, seed=2))))
     report["origin"] = describe_origin(loaded.settings, loaded.step, loaded.pixels, photo_folder(given.data))
-    (given.folder / "export.json").write_text(json.dumps(report))
+    (given.folder / EXPORT_FILE).write_text(json.dumps(report))
     print(f"largest sum {report['worst_sum']} of {report['exact_below']}; bytes {report['bytes']}")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(Settings):
         name = "--" + field.name.replace("_", "-")
-        if field.name in ("data", "phase", "widths"):
+        if field.name in ("data", "phase", "trained", "widths"):
             continue
         if field.type is bool:
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None)

@@ -18,8 +18,10 @@ network whose sums can reach 2^24. Means and their corrections are in 1/32, scal
 symbols as `squash_symbols` makes them, in 1/16.
 """
 
+import json
 import logging
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,11 +37,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_offsets
-from training.photo.model import PhotoCodec
+from training.photo.model import PhotoCodec, Widths
 from training.photo.refiner import Refiner
 from training.photo.tiles import DECODER_MARGIN, encoder_margin
 
 OPSET = 18
+EXPORT_FILE = "export.json"  # what a card says, beside the graphs
 # Types of kernels in files, the smallest first.
 _STORED = (np.int8, np.float16)
 Integers = npt.NDArray[np.int64]
@@ -148,8 +151,8 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
     here = [first, latents, latents]
     passes = [(f"symbols_{i + 1}", n, f"scales_{i + 1}", h) for i, (n, h) in enumerate(zip(near, here, strict=True))]
     graphs = {
-        "encoder": to_onnx(Encoder(codec), {"pixels": (3, 16), "gained": (latents, 1)}, ["latents", "hyper"]),
-        "decoder": to_onnx(Decoder(codec), {"latents": (latents, 1)}, ["pixels"]),
+        "encoder": encoder_graph(codec),
+        "decoder": decoder_graph(codec),
         "entropy": to_onnx(
             Entropy(entropy),
             {
@@ -167,12 +170,11 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
         ),
     }
     for name, model in graphs.items():
-        _store_small(model)
-        (folder / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
+        (folder / f"{name}.onnx").write_bytes(_file_of(model))
     return {
         "opset": OPSET,
         "first_group": first,
-        "margins": {"encoder": encoder_margin(widths), "decoder": DECODER_MARGIN},
+        "margins": margins_of(widths),
         "gain_offsets": gain_offsets(codec).tolist(),
         "log_gain": codec.log_gain.tolist(),
         "log_inverse": codec.log_inverse.tolist(),
@@ -181,6 +183,48 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
         "worst_sums": bounds,
         "bytes": {name: (folder / f"{name}.onnx").stat().st_size for name in graphs},
     }
+
+
+def export_encoder(codec: PhotoCodec, receivers: Path, folder: Path) -> dict[str, Any]:
+    """Write the encoder of a network, and beside it what an earlier export holds of its receivers.
+
+    Args:
+        codec: the network, in evaluation mode; its sender's parts alone were trained since that export.
+        receivers: folder of that export, with `export.json`.
+        folder: where to; it is there.
+
+    Returns:
+        What that export says, with margins and sizes as they are now.
+
+    Raises:
+        ValueError: the network has another decoder, or other gains; nothing is written.
+    """
+    report: dict[str, Any] = json.loads((receivers / EXPORT_FILE).read_text())
+    same = report["log_gain"] == codec.log_gain.tolist() and report["log_inverse"] == codec.log_inverse.tolist()
+    if not same or _file_of(decoder_graph(codec)) != (receivers / "decoder.onnx").read_bytes():
+        raise ValueError(f"{receivers} holds the decoder of another network")
+    (folder / "encoder.onnx").write_bytes(_file_of(encoder_graph(codec)))
+    for name in ("decoder", "entropy", "refiner"):
+        shutil.copyfile(receivers / f"{name}.onnx", folder / f"{name}.onnx")
+    report["margins"] = margins_of(codec.widths)
+    report["bytes"]["encoder"] = (folder / "encoder.onnx").stat().st_size
+    return report
+
+
+def encoder_graph(codec: PhotoCodec) -> onnx.ModelProto:
+    """Return the graph of `encoder.onnx`."""
+    inputs = {"pixels": (3, 16), "gained": (codec.widths.latents, 1)}
+    return to_onnx(Encoder(codec), inputs, ["latents", "hyper"])
+
+
+def decoder_graph(codec: PhotoCodec) -> onnx.ModelProto:
+    """Return the graph of `decoder.onnx`."""
+    return to_onnx(Decoder(codec), {"latents": (codec.widths.latents, 1)}, ["pixels"])
+
+
+def margins_of(widths: Widths) -> dict[str, int]:
+    """Return how far values see, in latents, as a card has it."""
+    return {"encoder": encoder_margin(widths), "decoder": DECODER_MARGIN}
 
 
 def integer_layers(modules: Any) -> list[IntegerLayer]:
@@ -300,6 +344,12 @@ def _name_sides(graph: onnx.GraphProto) -> None:
         for side in value.type.tensor_type.shape.dim:
             if side.dim_param:
                 side.dim_param = re.sub(r"s\d+", lambda found: names.get(found[0], found[0]), side.dim_param)
+
+
+def _file_of(model: onnx.ModelProto) -> bytes:
+    _store_small(model)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _store_small(model: onnx.ModelProto) -> None:

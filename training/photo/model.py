@@ -281,6 +281,7 @@ class Coded(NamedTuple):
 class PhotoCodec(nn.Module):
     """All parts, and how they are trained together."""
 
+    SENDERS_PARTS = ("encoder", "encoder_last", "hyper_encoder")
     ENCODER_BLOCKS = 3  # the place in `encoder` from where the residual blocks at an eighth of the size stand
 
     def __init__(self, widths: Widths | None = None) -> None:

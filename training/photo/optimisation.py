@@ -57,11 +57,11 @@ def make_optimizers(codec: PhotoCodec, kind: str, rate: float) -> list[torch.opt
     """Return the optimisers of a network; each group keeps its own rate as `full_lr`.
 
     Args:
-        codec: to train.
+        codec: to train; weights that need no gradient are left out.
         kind: muon, or adam.
         rate: of the kernels. Muon: the step's spectral norm. Adam: over the inputs of a kernel.
     """
-    layers = [layer for layer in codec.modules() if isinstance(layer, nn.Conv2d)]
+    layers = [layer for layer in codec.modules() if isinstance(layer, nn.Conv2d) and layer.weight.requires_grad]
     transforms = (codec.encoder, codec.encoder_last, codec.decoder_first, codec.decoder)
     turned = {
         id(layer.weight)
@@ -74,8 +74,8 @@ def make_optimizers(codec: PhotoCodec, kind: str, rate: float) -> list[torch.opt
     base = 1e-3
     groups: list[dict[str, Any]] = [
         {"params": biases, "lr": base},
-        {"params": list(codec.hyper_prior.parameters()), "lr": 5 * base},
-        {"params": [codec.log_gain, codec.log_inverse], "lr": base},
+        {"params": [weight for weight in codec.hyper_prior.parameters() if weight.requires_grad], "lr": 5 * base},
+        {"params": [weight for weight in (codec.log_gain, codec.log_inverse) if weight.requires_grad], "lr": base},
     ]
     optimizers: list[torch.optim.Optimizer] = []
     if kind == "muon":

@@ -61,6 +61,7 @@ class Settings:
         device: cpu, or cuda, where batches are made on it too.
         seed: of weights, batches and noise.
         phase: flat, or cooldown.
+        trained: all parts, or only those of a sender, for receivers that stay as they are.
         optimizer: muon or adam.
         rate: of the kernels, as in `make_optimizers`.
         warmup: steps in which rates rise.
@@ -83,6 +84,7 @@ class Settings:
     device: str = "cpu"
     seed: int = 0
     phase: Literal["flat", "cooldown"] = "flat"
+    trained: Literal["all", "sender"] = "all"
     optimizer: str = "muon"
     rate: float = 0.02
     warmup: int = 200
@@ -159,6 +161,10 @@ class Training:
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.codec.exact_ends = settings.exact_ends
+        if settings.trained == "sender":
+            for name, weight in self.codec.named_parameters():
+                weight.requires_grad_(name.split(".")[0] in PhotoCodec.SENDERS_PARTS)
+        self.trained = [weight for weight in self.codec.parameters() if weight.requires_grad]
         self.optimizers = make_optimizers(self.codec, settings.optimizer, settings.rate)
         self.average = Average(self.codec, settings.average)
         self.validation = ValidationSet(self.split.validation, device=self.device)
@@ -182,13 +188,16 @@ class Training:
         content = read_checkpoint(path)
         before = Settings.read(content["settings"])
         model, average = content["model"], content["average"]
+        if before.trained != self.settings.trained:
+            # The averages are what receivers hold, and what their parts stay at.
+            model = {**model, **average}
         if before.widths != self.settings.widths:
             model, average = (shrink(each, before.widths, self.settings.widths) for each in (model, average))
         self.codec.load_state_dict(model)
         with torch.no_grad():
             for name, value in average.items():
                 self.average.values[name].copy_(value)
-        same = all(getattr(before, name) == getattr(self.settings, name) for name in ("optimizer", "widths"))
+        same = all(getattr(before, name) == getattr(self.settings, name) for name in ("optimizer", "trained", "widths"))
         states = content["optimizers"] if same else []
         for optimizer, state in zip(self.optimizers, states, strict=bool(states)):
             full = [group["full_lr"] for group in optimizer.param_groups]
@@ -314,9 +323,9 @@ class Training:
         gradients = done[0][0]
         for more, _ in done[1:]:
             torch._foreach_add_(gradients, more)
-        for weight, gradient in zip(self.codec.parameters(), gradients, strict=True):
+        for weight, gradient in zip(self.trained, gradients, strict=True):
             weight.grad = gradient
-        norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         if torch.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -334,7 +343,7 @@ class Training:
         bits = (coded.latent_bits + coded.hyper_bits) / area
         weight = LAMBDAS[0] * torch.exp2(part.quality)
         loss = ((bits + weight * 65025 * error) * level_weight(weight)).sum() / count
-        gradients = torch.autograd.grad(loss, list(self.codec.parameters()))
+        gradients = torch.autograd.grad(loss, self.trained)
         shares = [bits.detach().sum(), (coded.hyper_bits.detach() / area).sum(), error.detach().sum()]
         return list(gradients), torch.stack([loss.detach(), *(share / count for share in shares)])
 

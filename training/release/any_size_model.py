@@ -42,6 +42,7 @@ from latentwire.model.card import (
 )
 from latentwire.model.onnx_session import open_map_graph
 from training.atomic import write_atomically
+from training.photo.export import EXPORT_FILE
 from training.release.any_size_readme import write_any_size_readme
 from training.release.model_dir import draw_golden_image, graph_file
 
@@ -51,7 +52,7 @@ GOLDEN_QUALITY = 60
 # Symbols of tables in which 0 has at least this share are not coded.
 SKIPPED_SHARE = 0.985
 
-EXPORT_FILE, README_FILE = "export.json", "README.md"
+README_FILE = "README.md"
 DESCRIPTION = "A codec for photographs of any size, at any rate, trained for the squared error."
 GRAPHS = (ENCODER_FILE, DECODER_FILE, ENTROPY_FILE)
 

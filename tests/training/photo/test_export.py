@@ -1,6 +1,7 @@
 """The graphs that `export` writes: of the network that was trained, of integers, and in tiles."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,18 @@ from torch import nn
 
 from tests.training.photo.conftest import SMALL, make_codec
 from training.photo.crops import Batch
-from training.photo.export import InexactNetwork, export, integer_layers, numpy_entropy, round_kernels
+from training.photo.export import (
+    EXPORT_FILE,
+    InexactNetwork,
+    export,
+    export_encoder,
+    integer_layers,
+    numpy_entropy,
+    round_kernels,
+)
 from training.photo.integers import IntegerEntropy, to_integers
-from training.photo.model import PhotoCodec
+from training.photo.model import PhotoCodec, Residual
+from training.photo.shrink import shrink
 from training.photo.tiles import Floats, decode_in_tiles, encode_in_tiles, encoder_margin
 
 SIZES = ((1, 1), (5, 3), (12, 7))
@@ -45,6 +55,30 @@ def exported(batch: Batch, tmp_path_factory: pytest.TempPathFactory) -> Exported
     entropy = to_integers(codec, batch.pixels, batch.quality)
     round_kernels(codec)
     return Exported(codec, entropy, folder, export(codec, entropy, folder))
+
+
+def test_a_new_encoder_is_exported_beside_the_receivers_of_an_earlier_export(
+    exported: Exported, tmp_path: Path
+) -> None:
+    (exported.folder / EXPORT_FILE).write_text(json.dumps({**exported.report, "tables": "kept"}))
+    codec = PhotoCodec(SMALL._replace(encoder_blocks=1)).eval()
+    codec.load_state_dict(shrink(exported.codec.state_dict(), SMALL, codec.widths))
+    report = export_encoder(codec, exported.folder, tmp_path)
+    assert report["margins"] == {"encoder": 5, "decoder": 4}
+    assert report["tables"] == "kept"
+    assert (
+        report["bytes"]["encoder"] == (tmp_path / "encoder.onnx").stat().st_size < exported.report["bytes"]["encoder"]
+    )
+    for name in ("decoder", "entropy", "refiner"):
+        assert (tmp_path / f"{name}.onnx").read_bytes() == (exported.folder / f"{name}.onnx").read_bytes()
+    block = codec.decoder[0]
+    assert isinstance(block, Residual)
+    with torch.no_grad():
+        block.a.weight[0] += 1
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="another network"):
+        export_encoder(codec, exported.folder, tmp_path / "other")
+    assert not list((tmp_path / "other").iterdir())
 
 
 class Sessions:

@@ -16,7 +16,7 @@ from training.photo.__main__ import main
 from training.photo.bd_rate import bd_rate
 from training.photo.crops import Batch
 from training.photo.gathered import GatheredPictures
-from training.photo.model import LEVELS, thousand_macs
+from training.photo.model import LEVELS, PhotoCodec, thousand_macs
 from training.photo.trainer import (
     COOLDOWN,
     SHRINK,
@@ -105,6 +105,26 @@ def test_a_smaller_network_is_trained_from_a_larger_one(settings: Settings, tmp_
         for line in [(tmp_path / folder / "validation.jsonl").read_text().splitlines()[at]]
     ]
     assert scores[1] == pytest.approx(scores[0], abs=0.05)  # little is lost by dropping what does the least
+
+
+def test_a_senders_parts_are_trained_for_receivers_that_stay(settings: Settings, tmp_path: Path) -> None:
+    start(settings, tmp_path / "large")
+    small = SMALL._replace(encoder_quarter_inner=5, encoder_blocks=1)
+    changes = {**SHRINK, "trained": "sender", "widths": small, "crop": 64, "batch_pixels": 16384, "steps": 4}
+    branch(tmp_path / "large", tmp_path / "small", {**changes, "save_minutes": 0})
+    before, after = weights(tmp_path / "large"), weights(tmp_path / "small")
+    for name in after:
+        is_sent = name.removeprefix("average.").split(".")[0] in PhotoCodec.SENDERS_PARTS
+        assert is_sent or torch.equal(before[f"average.{name.removeprefix('average.')}"], after[name])
+        if is_sent and "average" not in name and before[name].shape == after[name].shape:
+            assert not torch.equal(before[name], after[name])
+    # Go on from the middle, as if it had been stopped there.
+    middle = sorted((tmp_path / "small").glob("checkpoint-*.pt"))[0]
+    (tmp_path / "again").mkdir()
+    for path in (middle, tmp_path / "small" / "settings.json"):
+        (tmp_path / "again" / path.name).write_bytes(path.read_bytes())
+    resume(tmp_path / "again")
+    assert all(torch.equal(value, weights(tmp_path / "again")[name]) for name, value in after.items())
 
 
 def test_sigterm_saves_and_ends(settings: Settings, tmp_path: Path) -> None:

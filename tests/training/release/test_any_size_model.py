@@ -15,13 +15,13 @@ from latentwire.model.any_size_card import AnySizeCard, load_any_card
 from tests.training.photo.conftest import SMALL
 from training.photo.crops import Batch
 from training.photo.evaluate import to_tensor
-from training.photo.export import export
+from training.photo.export import EXPORT_FILE, export
 from training.photo.integers import to_integers
 from training.photo.model import LEVELS, PhotoCodec
 from training.photo.refiner import refinement_of
 from training.photo.tables import hyper_tables, normal_tables
 from training.release import any_size_model
-from training.release.any_size_model import EXPORT_FILE, add_figures, main, publish
+from training.release.any_size_model import add_figures, main, publish
 from training.release.model_dir import find_vector_models
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (7, 9, 3), np.uint8).repeat(16, 0).repeat(16, 1)[:100, :130]
