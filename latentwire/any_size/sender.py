@@ -24,7 +24,7 @@ DEFAULT_QUALITY = 50.0
 # Images of at most so many pixels are refined unless an effort is asked for, as that takes about a tenth of a second.
 SMALL_PIXELS = 1 << 16
 # Passes of the refiner for each part, by effort.
-PASSES: dict[Effort, int] = {1: 0, 2: 4, 3: 20}
+PASSES: dict[Effort, int] = {1: 0, 2: 4, 3: 32}
 
 # Parts that are encoded to see whether a large drawing takes fewer bytes losslessly.
 SAMPLED_PARTS = 3

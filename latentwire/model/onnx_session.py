@@ -30,8 +30,8 @@ from latentwire.timing import timed_stage
 Floats = npt.NDArray[np.float32]
 # Of glibc's malloc.h: from how many bytes on a block is given back to the system by itself, and how many free ones
 # among smaller blocks stay. New memory costs time: an eighth of a photograph's.
-_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 4 << 20
-_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 16 << 20
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 2 << 20
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 8 << 20
 # The memory for a run of a graph of feature maps stays with the graph, up to an input of so many values: those of a
 # picture of 362 × 362 pixels. Tiles of large pictures take 100 MB and more.
 _MOST_KEPT_VALUES = 3 << 17
