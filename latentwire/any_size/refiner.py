@@ -8,7 +8,7 @@ more careful.
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -18,12 +18,13 @@ import numpy.typing as npt
 from latentwire.any_size.tiles import Tile, tile_x, with_margin
 from latentwire.any_size.transparency import has_alpha
 from latentwire.entropy.lanes import Tables
-from latentwire.errors import InvalidGraph, ModelNotReady
+from latentwire.errors import ModelError, ModelNotReady
 from latentwire.format.any_size import STRIDE, Header, Part
 from latentwire.imaging.image import Pixels
 from latentwire.model.any_size_card import QUALITY_PARTS, REFINER_FILE, SCALE_TABLES, AnySizeCard, Refinement
 from latentwire.model.card import FREQUENCY_BITS
-from latentwire.model.onnx_session import Floats, MapGraph, check_map_graph
+from latentwire.model.model_files import read_file
+from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
 
 if TYPE_CHECKING:
     from latentwire.any_size.decoder import AnySizeDecoder
@@ -58,7 +59,7 @@ class Refiner:
         # Opened when it is first used: many processes never refine, and it would be a fifteenth of the service's start.
         try:
             return self._open_graph()
-        except InvalidGraph as error:
+        except ModelError as error:
             raise ModelNotReady(str(error)) from error
 
     @classmethod
@@ -70,10 +71,10 @@ class Refiner:
         """
         if (refinement := card.refinement) is None:
             return None
+        read_file(folder / REFINER_FILE, refinement.graph)
         inputs, outputs = {"latents": latents, "differences": 3}, {"gradient": latents}
-        return cls(
-            refinement, tables, check_map_graph(folder / REFINER_FILE, refinement.graph, inputs, outputs, threads)
-        )
+        graph = partial(open_map_graph, folder / REFINER_FILE, refinement.graph, inputs, outputs, threads)
+        return cls(refinement, tables, graph)
 
     def bits_per_error(self, quality: int) -> float:
         """Return how many bits a squared error of 1, summed over values in [0, 1], is worth at a quality index."""

@@ -7,7 +7,7 @@ with a free batch axis; those of a model for images of any size have named input
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -134,23 +134,6 @@ def open_map_graph(
 ) -> MapGraph:
     """Open a graph of feature maps after checking its hash and its signature.
 
-    See `check_map_graph`, which returns what this does at once.
-    """
-    return check_map_graph(path, expected, inputs, outputs, threads, side)()
-
-
-def check_map_graph(
-    path: Path,
-    expected: GraphFile,
-    inputs: Mapping[str, int],
-    outputs: Mapping[str, int],
-    threads: int = 1,
-    side: int = 1,
-) -> Callable[[], MapGraph]:
-    """Check the hash of a graph of feature maps, and return what opens it, for one that may never be used.
-
-    Opening it checks its signature, and raises `InvalidGraph` if it has other inputs and outputs than these.
-
     Args:
         path: the ONNX file.
         expected: its hash and size, from the card.
@@ -161,19 +144,15 @@ def check_map_graph(
 
     Raises:
         MissingGraph: the file is missing.
-        InvalidGraph: the file is not the one in the card.
+        InvalidGraph: the file is not the one in the card, or has other inputs and outputs than these.
     """
+    _give_back_large_blocks()
     data = read_file(path, expected)
     what = f"{path.name} of model '{path.parent.name}'"
-
-    def open_graph() -> MapGraph:
-        _give_back_large_blocks()
-        session = _open_session(what, data, threads, memory_pattern=False)
-        _check_maps(what, "inputs", session.get_inputs(), inputs)
-        _check_maps(what, "outputs", session.get_outputs(), outputs)
-        return MapGraph(session, inputs, side)
-
-    return open_graph
+    session = _open_session(what, data, threads, memory_pattern=False)
+    _check_maps(what, "inputs", session.get_inputs(), inputs)
+    _check_maps(what, "outputs", session.get_outputs(), outputs)
+    return MapGraph(session, inputs, side)
 
 
 @cache
