@@ -30,7 +30,7 @@ from training.photo.pictures import Picture, load_split, photo_folder
 from training.photo.refiner import refinement_of
 from training.photo.shrink import SHRINKABLE
 from training.photo.tables import fitted_tables, hyper_tables
-from training.photo.trainer import COOLDOWN, SHRINK, Settings, branch, load_codec, resume, start
+from training.photo.trainer import COOLDOWN, EIGHT_BITS, SHRINK, Settings, branch, load_codec, resume, start
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shrinking.add_argument(f"--{name.replace('_', '-')}", type=int, help="instead of the larger network's")
     shrinking.add_argument("--trained", choices=("all", "sender"), help="parts; receivers of sender's stay as they are")
     _add_settings(shrinking)
+    rounding = commands.add_parser("eight-bits", help="go on training with encoder and decoder of 8-bit integers")
+    rounding.add_argument("checkpoint", type=Path, help="of a run that has cooled down, or its folder")
+    rounding.add_argument("folder", type=Path)
+    _add_settings(rounding)
     evaluating = commands.add_parser("evaluate", help="measure a checkpoint on whole pictures")
     evaluating.add_argument("checkpoint", type=Path, help="a file, or a run for its last one")
     evaluating.add_argument("--images", type=Path, help="folder of pictures; without one, the validation photographs")
@@ -96,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         resume(given.folder, given.threads)
     elif given.command == "cooldown":
         branch(given.checkpoint, given.folder, {**COOLDOWN, **changes})
+    elif given.command == "eight-bits":
+        branch(given.checkpoint, given.folder, {**EIGHT_BITS, **changes})
     elif given.command == "shrink":
         fewer = {name: value for name in SHRINKABLE if (value := getattr(given, name)) is not None}
         widths = load_codec(given.checkpoint).settings.widths._replace(**fewer)
@@ -185,7 +191,7 @@ def _export(given: argparse.Namespace) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(Settings):
         name = "--" + field.name.replace("_", "-")
-        if field.name in ("data", "phase", "trained", "widths"):
+        if field.name in ("data", "phase", "trained", "eight_bits", "widths"):
             continue
         if field.type is bool:
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None)

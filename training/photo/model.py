@@ -24,6 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.photo import eight_bits as eight_bit
+from training.photo.rounding import bounded, in_float32, round_through
+
 LOWEST_LAMBDA = 0.0003
 LEVELS = 9
 # Weight of the squared error (in grey levels) against bits a pixel, doubled from level to level.
@@ -92,43 +95,6 @@ class Enlarge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the enlarged tensor."""
         return F.pixel_shuffle(self.conv(x), self.factor)
-
-
-class _Round(torch.autograd.Function):
-    @staticmethod
-    def forward(_: Any, x: Tensor) -> Tensor:
-        return torch.round(x)
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-def round_through(x: Tensor) -> Tensor:
-    """Round, with the gradient of the identity."""
-    rounded: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
-    return rounded
-
-
-class _Bounded(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, x: Tensor, low: float, high: float) -> Tensor:
-        context.save_for_backward(x)
-        context.bounds = low, high
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = context.saved_tensors
-        low, high = context.bounds
-        back = ((x >= low) | (gradient < 0)) & ((x <= high) | (gradient > 0))
-        return gradient * back, None, None
-
-
-def bounded(x: Tensor, low: float, high: float) -> Tensor:
-    """Clamp, with a gradient that can lead back into the bounds."""
-    inside: Tensor = _Bounded.apply(x, low, high)  # type: ignore[no-untyped-call]
-    return inside
 
 
 def compress(x: Tensor) -> Tensor:
@@ -282,11 +248,14 @@ class PhotoCodec(nn.Module):
     """All parts, and how they are trained together."""
 
     SENDERS_PARTS = ("encoder", "encoder_last", "hyper_encoder")
+    DECODER_PARTS = ("decoder_first", "decoder")
     ENCODER_BLOCKS = 3  # the place in `encoder` from where the residual blocks at an eighth of the size stand
 
-    def __init__(self, widths: Widths | None = None) -> None:
+    def __init__(self, widths: Widths | None = None, eight_bits: bool = False) -> None:
+        """Make a network; with `eight_bits`, encoder and decoder compute with integers of 8 bits."""
         super().__init__()
         self.widths = widths = widths or Widths()
+        self.eight_bits = eight_bit.EightBits(widths) if eight_bits else None
         quarter, eighth, latents = widths.encoder_quarter, widths.encoder_eighth, widths.latents
         self.encoder = nn.Sequential(
             nn.Conv2d(3, quarter, 8, 4, 2),
@@ -330,7 +299,7 @@ class PhotoCodec(nn.Module):
 
     def _ends(self, x: Tensor) -> AbstractContextManager[None]:
         """Return where the parts that means, scales and symbols come from are computed: with autocast, or never."""
-        return _in_float32(x) if self.exact_ends else nullcontext()
+        return in_float32(x) if self.exact_ends else nullcontext()
 
     def gains(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logarithms of gain and inverse gain, each (batch, latents, 1, 1), between levels linearly.
@@ -346,6 +315,8 @@ class PhotoCodec(nn.Module):
 
     def analyse(self, pixels: Tensor) -> Tensor:
         """Return latents (batch, latents, h, w) before the gain, of pixels in [0, 1]."""
+        if self.eight_bits is not None:
+            return eight_bit.analyse(self.eight_bits, self, pixels)
         features = self.encoder(pixels - 0.5)
         with self._ends(pixels):
             latents: Tensor = self.encoder_last(features.float() if self.exact_ends else features)
@@ -353,6 +324,8 @@ class PhotoCodec(nn.Module):
 
     def synthesise(self, latents: Tensor) -> Tensor:
         """Return pixels, not clipped, of latents (batch, latents, h, w) after the inverse gain."""
+        if self.eight_bits is not None:
+            return eight_bit.synthesise(self.eight_bits, self, latents)
         with self._ends(latents):
             features = self.decoder_first(latents)
         pixels: Tensor = self.decoder(features)
@@ -360,7 +333,7 @@ class PhotoCodec(nn.Module):
 
     def hyper_analyse(self, latents: Tensor) -> Tensor:
         """Return z before rounding, (batch, hyper latents, h / 4, w / 4), of latents after the gain."""
-        with _in_float32(latents):
+        with in_float32(latents):
             z: Tensor = self.hyper_encoder(compress(latents))
         return z
 
@@ -371,7 +344,7 @@ class PhotoCodec(nn.Module):
         """
         if self.hyper_in_integers is not None:
             return self.hyper_in_integers(z, log_gain, height, width)
-        with _in_float32(z):
+        with in_float32(z):
             mean, scale = self.hyper_decoder(z)[:, :, :height, :width].chunk(2, 1)
         quarters = (scale + log_gain - math.log(LOWEST_SCALE)) * (4 / TABLE_STEP)
         return mean * torch.exp(log_gain), bounded(quarters, 0, 4 * TABLES - 1)
@@ -436,16 +409,6 @@ def symbol_bits(symbols: Tensor, quarters: Tensor) -> Tensor:
     size = torch.abs(symbols)
     share = torch.special.ndtr((0.5 - size) / scale) - torch.special.ndtr((-0.5 - size) / scale)
     return -torch.log2(share.clamp_min(1e-9))
-
-
-def _in_float32(x: Tensor) -> AbstractContextManager[None]:
-    """Return where autocast is off.
-
-    The hyperprior's convolutions always need it: in bfloat16, oneDNN's gradient of 5 x 5 kernels at a stride of 2 reads
-    memory that nobody has written where its output is one wide, as of small pictures.
-    """
-    without: AbstractContextManager[None] = torch.autocast(x.device.type, enabled=False)
-    return without
 
 
 def thousand_macs(codec: PhotoCodec) -> dict[str, float]:

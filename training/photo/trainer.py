@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from training.photo.crops import Batch, CropSettings, batches, make_batch
+from training.photo.eight_bits import begin_eight_bits
+from training.photo.evaluate import training_batches
 from training.photo.gathered import GatheredPictures
 from training.photo.klt import start_as_klt
 from training.photo.measure import ValidationSet
@@ -47,6 +49,9 @@ COOLDOWN: dict[str, Any] = {
 }
 # The same for a smaller network, whose first steps have no momenta yet.
 SHRINK: dict[str, Any] = {**COOLDOWN, "warmup": 200}
+# The same for a network that begins to round to 8 bits. What receivers need to find symbols stays as it is.
+EIGHT_BITS: dict[str, Any] = {**SHRINK, "eight_bits": True, "trained": "transforms"}
+UNIT_BATCHES = 16  # that units of 8 bits are chosen by
 PARTS = 2  # of a batch, that are computed at one time or another
 MOST_SKIPPED = 10  # steps in a row whose loss or gradient is not finite
 START_CROPS = 256  # that the first weights are fitted to
@@ -61,7 +66,9 @@ class Settings:
         device: cpu, or cuda, where batches are made on it too.
         seed: of weights, batches and noise.
         phase: flat, or cooldown.
-        trained: all parts, or only those of a sender, for receivers that stay as they are.
+        trained: all parts; or only those of a sender, for receivers that stay as they are; or transforms: these and the
+            decoder.
+        eight_bits: encoder and decoder compute with integers of 8 bits.
         optimizer: muon or adam.
         rate: of the kernels, as in `make_optimizers`.
         warmup: steps in which rates rise.
@@ -84,7 +91,8 @@ class Settings:
     device: str = "cpu"
     seed: int = 0
     phase: Literal["flat", "cooldown"] = "flat"
-    trained: Literal["all", "sender"] = "all"
+    trained: Literal["all", "sender", "transforms"] = "all"
+    eight_bits: bool = False
     optimizer: str = "muon"
     rate: float = 0.02
     warmup: int = 200
@@ -156,14 +164,15 @@ class Training:
             # Integers of 8 bits are exact in tf32 too.
             torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
             torch.backends.cuda.matmul.allow_tf32 = True
-        self.codec = PhotoCodec(settings.widths).to(self.device)
+        self.codec = PhotoCodec(settings.widths, settings.eight_bits).to(self.device)
         for layer in self.codec.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.codec.exact_ends = settings.exact_ends
-        if settings.trained == "sender":
+        if settings.trained != "all":
+            parts = PhotoCodec.SENDERS_PARTS + (PhotoCodec.DECODER_PARTS if settings.trained == "transforms" else ())
             for name, weight in self.codec.named_parameters():
-                weight.requires_grad_(name.split(".")[0] in PhotoCodec.SENDERS_PARTS)
+                weight.requires_grad_(name.split(".")[0] in parts)
         self.trained = [weight for weight in self.codec.parameters() if weight.requires_grad]
         self.optimizers = make_optimizers(self.codec, settings.optimizer, settings.rate)
         self.average = Average(self.codec, settings.average)
@@ -193,10 +202,15 @@ class Training:
             model = {**model, **average}
         if before.widths != self.settings.widths:
             model, average = (shrink(each, before.widths, self.settings.widths) for each in (model, average))
-        self.codec.load_state_dict(model)
+        begins_to_round = self.settings.eight_bits and not before.eight_bits
+        self.codec.load_state_dict(model, strict=not begins_to_round)
         with torch.no_grad():
             for name, value in average.items():
                 self.average.values[name].copy_(value)
+        if begins_to_round:
+            self._put(self.average.values)
+            begin_eight_bits(self.codec, training_batches(self.split.training, UNIT_BATCHES, seed=self.settings.seed))
+            self.average = Average(self.codec, self.settings.average)
         same = all(getattr(before, name) == getattr(self.settings, name) for name in ("optimizer", "trained", "widths"))
         states = content["optimizers"] if same else []
         for optimizer, state in zip(self.optimizers, states, strict=bool(states)):
@@ -462,7 +476,7 @@ def load_codec(path: Path) -> Loaded:
     """Return the network of a checkpoint, or of a run's last one."""
     content = read_checkpoint(last_checkpoint(path) if path.is_dir() else path)
     settings = Settings.read(content["settings"])
-    codec = PhotoCodec(settings.widths)
+    codec = PhotoCodec(settings.widths, settings.eight_bits)
     codec.load_state_dict({**content["model"], **content["average"]})
     return Loaded(codec.eval().requires_grad_(False), settings, content["step"], content["pixels"])
 
