@@ -21,7 +21,7 @@ from training.photo.evaluate import (
     to_tensor,
     training_batches,
 )
-from training.photo.export import EXPORT_FILE, export, export_encoder, round_kernels
+from training.photo.export import EXPORT_FILE, export, export_transforms, round_kernels, tables_as_json
 from training.photo.integers import IntegerEntropy, to_integers
 from training.photo.model import LEVELS, PhotoCodec, thousand_macs
 from training.photo.neighbours import Symbols, saving
@@ -29,7 +29,7 @@ from training.photo.origin import describe_origin
 from training.photo.pictures import Picture, load_split, photo_folder
 from training.photo.refiner import refinement_of
 from training.photo.shrink import SHRINKABLE
-from training.photo.tables import fitted_tables, hyper_tables
+from training.photo.tables import fitted_tables
 from training.photo.trainer import COOLDOWN, EIGHT_BITS, SHRINK, Settings, branch, load_codec, resume, start
 
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     exporting.add_argument("folder", type=Path)
     exporting.add_argument("--data", type=Path, help="folder of photographs, to fit tables to")
     exporting.add_argument("--fit", type=int, default=40, help="batches that tables are fitted to")
-    exporting.add_argument("--receivers", type=Path, help="earlier export, of which all but the encoder is taken over")
+    exporting.add_argument("--entropy", type=Path, help="earlier export, of which the entropy model is taken over")
     given = parser.parse_args(arguments)
     others = {"evaluate": _evaluate, "neighbours": _neighbours, "export": _export}
     if given.command in others:
@@ -174,15 +174,15 @@ def _export(given: argparse.Namespace) -> None:
     codec = loaded.codec
     round_kernels(codec)
     given.folder.mkdir(parents=True, exist_ok=True)
-    if given.receivers is not None:
-        report = export_encoder(codec, given.receivers, given.folder)
+    split = load_split(photo_folder(given.data), loaded.settings.validation_share, every=4)
+    if given.entropy is not None:
+        report = export_transforms(codec, given.entropy, given.folder)
     else:
-        split = load_split(photo_folder(given.data), loaded.settings.validation_share, every=4)
         report = export(codec, _integers(codec, split.training), given.folder)
-        counts = count_symbols(codec, training_batches(split.training, given.fit))
-        for name, tables in {"tables": fitted_tables(counts), "hyper_tables": hyper_tables(codec.hyper_prior)}.items():
-            report[name] = [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
-        report["refinement"] = refinement_of(codec, next(iter(training_batches(split.training, 1, seed=2))))
+        report["tables"] = tables_as_json(
+            fitted_tables(count_symbols(codec, training_batches(split.training, given.fit)))
+        )
+    report["refinement"] = refinement_of(codec, next(iter(training_batches(split.training, 1, seed=2))))
     report["origin"] = describe_origin(loaded.settings, loaded.step, loaded.pixels, photo_folder(given.data))
     (given.folder / EXPORT_FILE).write_text(json.dumps(report))
     print(f"largest sum {report['worst_sum']} of {report['exact_below']}; bytes {report['bytes']}")

@@ -13,8 +13,8 @@ wants one part only gives the others' inputs as 1 x 1, which costs nothing.
     refiner.onnx   latents (1, 256, h, w), after the inverse gain, differences (1, 3, 16 h, 16 w)
                    -> gradient (1, 256, h, w), which a sender alone may use
 
-All of `entropy.onnx` are integers in float32, and exactly what `numpy_layer` computes in int64: `export` refuses a
-network whose sums can reach 2^24. Means and their corrections are in 1/32, scales in quarter steps of the tables,
+All values of `entropy.onnx` are integers, and exactly what `numpy_layer` computes in int64: `export` refuses a network
+whose sums can reach 2^24. Means and their corrections are in 1/32, scales in quarter steps of the tables,
 symbols as `squash_symbols` makes them, in 1/16.
 """
 
@@ -31,14 +31,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.compose
 import onnx.numpy_helper
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_offsets
+from training.photo import eight_bit_graph
+from training.photo.entropy_graph import entropy_graph
+from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_offsets, integer_layers
 from training.photo.model import PhotoCodec, Widths
 from training.photo.refiner import Refiner
+from training.photo.tables import Table, hyper_tables
 from training.photo.tiles import DECODER_MARGIN, encoder_margin
 
 OPSET = 18
@@ -64,6 +67,18 @@ class Encoder(nn.Module):
         return self.codec.analyse(pixels), self.codec.hyper_analyse(gained)
 
 
+class HyperEncoder(nn.Module):
+    """The part of `encoder.onnx` that is of float in networks of 8 bits."""
+
+    def __init__(self, codec: PhotoCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, gained: Tensor) -> Tensor:
+        """Return z."""
+        return self.codec.hyper_analyse(gained)
+
+
 class Decoder(nn.Module):
     """What `decoder.onnx` holds."""
 
@@ -74,52 +89,6 @@ class Decoder(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Return pixels."""
         return self.codec.synthesise(latents)
-
-
-class FrozenLayer(nn.Module):
-    """An integer layer whose weights are final."""
-
-    def __init__(self, layer: IntegerLayer) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList()
-        for weight in layer.weights():
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
-            conv.weight = nn.Parameter(weight.detach().clone())
-            conv.bias = nn.Parameter(torch.zeros(len(weight)))
-            self.convs.append(conv)
-        first = self.convs[0]
-        assert isinstance(first, nn.Conv2d)  # noqa: S101
-        first.bias = nn.Parameter(layer.bias().detach().clone())
-        self.step = nn.Parameter(torch.exp2(-layer.shift)[:, None, None].clone())
-        self.hidden = layer.hidden
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return integers of integers."""
-        total = self.convs[0](inputs[0])
-        for conv, values in zip(list(self.convs)[1:], inputs[1:], strict=True):
-            total = total + conv(values)
-        output = torch.floor(total * self.step)
-        return output.clamp(0, 255) if self.hidden else output
-
-
-class Entropy(nn.Module):
-    """What `entropy.onnx` holds."""
-
-    def __init__(self, entropy: IntegerEntropy) -> None:
-        super().__init__()
-        self.hyper = nn.ModuleList(FrozenLayer(layer) for layer in integer_layers(entropy.hyper))
-        self.passes = nn.ModuleList(
-            nn.ModuleList(FrozenLayer(layer) for layer in integer_layers(layers)) for layers in entropy.passes
-        )
-
-    def forward(self, z: Tensor, *near_and_here: Tensor) -> tuple[Tensor, ...]:
-        """Return means and scales, and the corrections of each pass."""
-        hidden = F.pixel_shuffle(self.hyper[0](z), 2)
-        results = [self.hyper[2](F.pixel_shuffle(self.hyper[1](hidden), 2))]
-        for layers, near, here in zip(self.passes, near_and_here[::2], near_and_here[1::2], strict=True):
-            assert isinstance(layers, nn.ModuleList)  # noqa: S101
-            results.append(layers[1](layers[0](near, here)))
-        return tuple(results)
 
 
 @torch.no_grad()
@@ -145,39 +114,18 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
         InexactNetwork: a sum can reach 2^24; nothing is written.
     """
     bounds = prove_exact(entropy)
-    widths = codec.widths
-    latents, first = widths.latents, widths.first_group
-    near = [2 * first, 2 * first, 2 * latents]
-    here = [first, latents, latents]
-    passes = [(f"symbols_{i + 1}", n, f"scales_{i + 1}", h) for i, (n, h) in enumerate(zip(near, here, strict=True))]
     graphs = {
         "encoder": encoder_graph(codec),
         "decoder": decoder_graph(codec),
-        "entropy": to_onnx(
-            Entropy(entropy),
-            {
-                "z": (widths.hyper_latents, 1),
-                **{name: size for a, n, b, h in passes for name, size in ((a, (n, 1)), (b, (h, 1)))},
-            },
-            ["means_and_scales", *(f"corrections_{i + 1}" for i in range(len(passes)))],
-            together=[("symbols_1", "scales_1"), ("symbols_2", "scales_2"), ("symbols_3", "scales_3")],
-        ),
-        "refiner": to_onnx(
-            Refiner(codec),
-            {"latents": (latents, 1), "differences": (3, 16)},
-            ["gradient"],
-            together=[("latents", "differences")],
-        ),
+        "entropy": entropy_graph(entropy, OPSET),
+        "refiner": refiner_graph(codec),
     }
     for name, model in graphs.items():
         (folder / f"{name}.onnx").write_bytes(_file_of(model))
     return {
         "opset": OPSET,
-        "first_group": first,
-        "margins": margins_of(widths),
-        "gain_offsets": gain_offsets(codec).tolist(),
-        "log_gain": codec.log_gain.tolist(),
-        "log_inverse": codec.log_inverse.tolist(),
+        "margins": margins_of(codec.widths),
+        **_of_entropy(codec),
         "exact_below": EXACT,
         "worst_sum": max(max(sums) for sums in bounds.values()),
         "worst_sums": bounds,
@@ -185,51 +133,77 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
     }
 
 
-def export_encoder(codec: PhotoCodec, receivers: Path, folder: Path) -> dict[str, Any]:
-    """Write the encoder of a network, and beside it what an earlier export holds of its receivers.
+def export_transforms(codec: PhotoCodec, earlier: Path, folder: Path) -> dict[str, Any]:
+    """Write encoder, decoder and refiner of a network, and beside them the entropy model of an earlier export.
 
     Args:
-        codec: the network, in evaluation mode; its sender's parts alone were trained since that export.
-        receivers: folder of that export, with `export.json`.
+        codec: the network, in evaluation mode; its encoder and decoder alone were trained since that export.
+        earlier: folder of that export, with `export.json`.
         folder: where to; it is there.
 
     Returns:
         What that export says, with margins and sizes as they are now.
 
     Raises:
-        ValueError: the network has another decoder, or other gains; nothing is written.
+        ValueError: the network has other gains, or another distribution of z; nothing is written.
     """
-    report: dict[str, Any] = json.loads((receivers / EXPORT_FILE).read_text())
-    same = report["log_gain"] == codec.log_gain.tolist() and report["log_inverse"] == codec.log_inverse.tolist()
-    if not same or _file_of(decoder_graph(codec)) != (receivers / "decoder.onnx").read_bytes():
-        raise ValueError(f"{receivers} holds the decoder of another network")
-    (folder / "encoder.onnx").write_bytes(_file_of(encoder_graph(codec)))
-    for name in ("decoder", "entropy", "refiner"):
-        shutil.copyfile(receivers / f"{name}.onnx", folder / f"{name}.onnx")
+    report: dict[str, Any] = json.loads((earlier / EXPORT_FILE).read_text())
+    if any(report[name] != value for name, value in _of_entropy(codec).items()):
+        raise ValueError(f"{earlier} holds the entropy model of another network")
+    graphs = {"encoder": encoder_graph(codec), "decoder": decoder_graph(codec), "refiner": refiner_graph(codec)}
+    for name, model in graphs.items():
+        (folder / f"{name}.onnx").write_bytes(_file_of(model))
+        report["bytes"][name] = (folder / f"{name}.onnx").stat().st_size
+    shutil.copyfile(earlier / "entropy.onnx", folder / "entropy.onnx")
     report["margins"] = margins_of(codec.widths)
-    report["bytes"]["encoder"] = (folder / "encoder.onnx").stat().st_size
     return report
+
+
+def _of_entropy(codec: PhotoCodec) -> dict[str, Any]:
+    """Return what a card says of a network's entropy model, but for what is fitted to its symbols."""
+    return {
+        "first_group": codec.widths.first_group,
+        "gain_offsets": gain_offsets(codec).tolist(),
+        "log_gain": codec.log_gain.tolist(),
+        "log_inverse": codec.log_inverse.tolist(),
+        "hyper_tables": tables_as_json(hyper_tables(codec.hyper_prior)),
+    }
+
+
+def tables_as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Return tables as `export.json` has them."""
+    return [{"first": table.first, "frequencies": table.frequencies.tolist()} for table in tables]
 
 
 def encoder_graph(codec: PhotoCodec) -> onnx.ModelProto:
     """Return the graph of `encoder.onnx`."""
-    inputs = {"pixels": (3, 16), "gained": (codec.widths.latents, 1)}
-    return to_onnx(Encoder(codec), inputs, ["latents", "hyper"])
+    pixels, gained = {"pixels": (3, 16)}, {"gained": (codec.widths.latents, 1)}
+    if codec.eight_bits is None:
+        return to_onnx(Encoder(codec), pixels | gained, ["latents", "hyper"])
+    hyper = to_onnx(HyperEncoder(codec), gained, ["hyper"])
+    return onnx.compose.merge_models(eight_bit_graph.encoder_graph(codec, OPSET), hyper, [])
 
 
 def decoder_graph(codec: PhotoCodec) -> onnx.ModelProto:
     """Return the graph of `decoder.onnx`."""
+    if codec.eight_bits is not None:
+        return eight_bit_graph.decoder_graph(codec, OPSET)
     return to_onnx(Decoder(codec), {"latents": (codec.widths.latents, 1)}, ["pixels"])
+
+
+def refiner_graph(codec: PhotoCodec) -> onnx.ModelProto:
+    """Return the graph of `refiner.onnx`."""
+    return to_onnx(
+        Refiner(codec),
+        {"latents": (codec.widths.latents, 1), "differences": (3, 16)},
+        ["gradient"],
+        together=[("latents", "differences")],
+    )
 
 
 def margins_of(widths: Widths) -> dict[str, int]:
     """Return how far values see, in latents, as a card has it."""
     return {"encoder": encoder_margin(widths), "decoder": DECODER_MARGIN}
-
-
-def integer_layers(modules: Any) -> list[IntegerLayer]:
-    """Return the integer layers of a list of modules."""
-    return [module for module in modules if isinstance(module, IntegerLayer)]
 
 
 def prove_exact(entropy: IntegerEntropy) -> dict[str, list[int]]:
@@ -308,14 +282,13 @@ def to_onnx(
         examples.append(torch.zeros(1, channels, side * (3 + size), side * (4 + size)))
         shapes.append({2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC})
     with _without_third_party_noise():
-        variadic = isinstance(module, Entropy)
         program = torch.onnx.export(
             module.eval(),
             tuple(examples),
             dynamo=True,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=(shapes[0], tuple(shapes[1:])) if variadic else tuple(shapes),
+            dynamic_shapes=tuple(shapes),
             opset_version=OPSET,
             verbose=False,
         )

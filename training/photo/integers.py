@@ -10,7 +10,7 @@ They are made of the trained network, which costs 0.1 % of the bytes. Training t
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -191,6 +191,11 @@ class IntegerEntropy(nn.Module):
         """Return the largest magnitude that any sum in any layer can have; exact below 2^24."""
         layers = [layer for layer in self.modules() if isinstance(layer, IntegerLayer)]
         return int(max(float(layer.worst_sums().max()) for layer in layers))
+
+
+def integer_layers(modules: Any) -> list[IntegerLayer]:
+    """Return the integer layers of a list of modules."""
+    return [module for module in modules if isinstance(module, IntegerLayer)]
 
 
 def gain_offsets(codec: PhotoCodec) -> Tensor:

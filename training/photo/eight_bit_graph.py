@@ -1,0 +1,116 @@
+"""The walk through a network of 8 bits -> nodes of an ONNX graph.
+
+Integers are stored as uint8, with 128 for 0, and weights as int8. All units are folded into the weights: a convolution
+is a `QLinearConv` whose inputs and outputs have a scale of 1. Leaky ReLU and sums stand between `DequantizeLinear` and
+`QuantizeLinear` of a scale of 1, which onnxruntime makes integer operations too.
+"""
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from training.photo import eight_bits
+from training.photo.eight_bits import PIXEL_UNIT, SLOPE, EightBits, IntegerConv, Value, integer_conv
+from training.photo.model import PhotoCodec
+from training.photo.onnx_nodes import OnnxNodes
+
+ZERO = 128
+# Pixels -128/255 .. 127/255 around the middle one, as integers around 0, are 0 .. 255 with half a step for 0.5.
+HALF = 255 / 2
+
+
+def encoder_graph(codec: PhotoCodec, opset: int) -> onnx.ModelProto:
+    """Return pixels (1, 3, 16 h, 16 w) in [0, 1] -> latents (1, 256, h, w), before the gain."""
+    nodes = _Nodes(codec)
+    nodes.name_output(eight_bits.analyse(nodes, codec, "pixels"), "latents")
+    return nodes.model(opset, {"pixels": (3, "pixels")}, {"latents": (codec.widths.latents, "{pixels}//16")})
+
+
+def decoder_graph(codec: PhotoCodec, opset: int) -> onnx.ModelProto:
+    """Return latents (1, 256, h, w), after the inverse gain -> pixels (1, 3, 16 h, 16 w), of 256 levels in [0, 1]."""
+    nodes = _Nodes(codec)
+    nodes.name_output(eight_bits.synthesise(nodes, codec, "latents"), "pixels")
+    return nodes.model(opset, {"latents": (codec.widths.latents, "latents")}, {"pixels": (3, "{latents}*16")})
+
+
+class _Nodes(OnnxNodes):
+    """Arithmetic on the names of tensors: uint8 of integers, float32 of others."""
+
+    def __init__(self, codec: PhotoCodec) -> None:
+        super().__init__()
+        assert codec.eight_bits is not None  # noqa: S101
+        self._units: EightBits = codec.eight_bits
+        self._layers = {id(layer): name for name, layer in codec.named_modules()}
+        self._one = self.constant("one", np.float32(1))
+        self._zero = self.constant("zero", np.uint8(ZERO))
+
+    def start(self, pixels: str) -> Value[str]:
+        scale = self.constant("pixel_scale", np.float32(PIXEL_UNIT))
+        lowest = self.constant("pixel_zero", np.uint8(0))
+        return Value(self.node("QuantizeLinear", pixels, scale, lowest), torch.full((3,), PIXEL_UNIT))
+
+    def round(self, name: str, values: str) -> Value[str]:
+        unit = self._units.get_buffer(name)
+        return Value(self.node("QuantizeLinear", values, *self._per_channel(name, unit), axis=1), unit)
+
+    def conv(self, layer: nn.Conv2d, x: Value[str], name: str, factor: int = 1) -> Value[str]:
+        unit = self._units.get_buffer(name)
+        integers = integer_conv(layer, x.unit, unit.repeat_interleave(factor**2))
+        y = self._integer_conv(layer, x, integers, integers.bias, self._zero)
+        return Value(self._enlarge(y, factor), unit)
+
+    def float_conv(self, layer: nn.Conv2d, x: Value[str]) -> str:
+        name = self._layers[id(layer)]
+        values = self.node("DequantizeLinear", x.data, *self._per_channel(f"{name}.inputs", x.unit), axis=1)
+        weight = self.constant(f"{name}.weight", layer.weight.detach().numpy())
+        assert layer.bias is not None  # noqa: S101
+        bias = self.constant(f"{name}.bias", layer.bias.detach().numpy())
+        return self.node("Conv", values, weight, bias, **_shape(layer))
+
+    def pixels(self, layer: nn.Conv2d, x: Value[str], factor: int) -> str:
+        integers = integer_conv(layer, x.unit, torch.full((layer.out_channels,), PIXEL_UNIT))
+        lowest = self.constant("pixel_zero", np.uint8(0))
+        y = self._enlarge(self._integer_conv(layer, x, integers, integers.bias + HALF, lowest), factor)
+        return self.node("DequantizeLinear", y, self.constant("pixel_scale", np.float32(PIXEL_UNIT)), lowest)
+
+    def leaky(self, x: Value[str]) -> Value[str]:
+        return x._replace(data=self._rounded(self.node("LeakyRelu", self._float(x.data), alpha=SLOPE)))
+
+    def add(self, x: Value[str], y: Value[str], name: str) -> Value[str]:
+        return x._replace(data=self._rounded(self.node("Add", self._float(x.data), self._float(y.data))))
+
+    def float_add(self, x: str, y: Value[str]) -> str:
+        return self.node("Add", x, self.node("DequantizeLinear", y.data, *self._per_channel("sum", y.unit), axis=1))
+
+    def _integer_conv(self, layer: nn.Conv2d, x: Value[str], integers: IntegerConv, bias: Tensor, zero: str) -> str:
+        name = self._layers[id(layer)]
+        step = integers.step
+        weight = torch.round(integers.weight / step[:, None, None, None])
+        return self.node(
+            "QLinearConv",
+            *(x.data, self._one, self._zero),
+            self.constant(f"{name}.weight", weight.detach().numpy().astype(np.int8)),
+            self.constant(f"{name}.step", step.detach().numpy()),
+            *(self.constant(f"{name}.weight_zero", np.int8(0)), self._one, zero),
+            self.constant(f"{name}.bias", torch.round(bias.double() / step).detach().numpy().astype(np.int32)),
+            **_shape(layer),
+        )
+
+    def _enlarge(self, x: str, factor: int) -> str:
+        return self.node("DepthToSpace", x, blocksize=factor, mode="CRD") if factor > 1 else x
+
+    def _float(self, x: str) -> str:
+        return self.node("DequantizeLinear", x, self._one, self._zero)
+
+    def _rounded(self, x: str) -> str:
+        return self.node("QuantizeLinear", x, self._one, self._zero)
+
+    def _per_channel(self, name: str, unit: Tensor) -> tuple[str, str]:
+        zeros = self.constant(f"{name}.zeros", np.full(len(unit), ZERO, np.uint8))
+        return self.constant(f"{name}.units", unit.numpy()), zeros
+
+
+def _shape(layer: nn.Conv2d) -> dict[str, list[int]]:
+    (rows, columns), (above, before) = layer.kernel_size, layer.padding
+    return {"kernel_shape": [rows, columns], "strides": list(layer.stride), "pads": [above, before, above, before]}

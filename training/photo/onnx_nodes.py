@@ -1,0 +1,61 @@
+"""Nodes of an ONNX graph, one after the other."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+
+Constant = npt.NDArray[np.generic] | np.generic
+
+
+class OnnxNodes:
+    """A graph that is being written; tensors have names."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, values: Constant) -> str:
+        """Return the name of a constant, which has these values wherever it is used."""
+        self._constants.setdefault(name, onnx.numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def node(self, kind: str, *inputs: str, **attributes: int | float | str | list[int]) -> str:
+        """Add a node; return the name of its output."""
+        output = f"{kind.lower()}_{len(self._nodes)}"
+        self._nodes.append(onnx.helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def name_output(self, output: str, name: str) -> None:
+        """Give the output of a node another name; nothing else may use it."""
+        (node,) = (node for node in self._nodes if node.output[0] == output)
+        node.output[0] = name
+
+    def model(
+        self, opset: int, inputs: Mapping[str, tuple[int, str]], outputs: Mapping[str, tuple[int, str]]
+    ) -> onnx.ModelProto:
+        """Return the model of all nodes; inputs and outputs are float32 (1, channels, height, width).
+
+        Args:
+            opset: version of ONNX's operators.
+            inputs: (channels, what names height and width before `_height` and `_width`) of each.
+            outputs: the same, with `{}` for height and width: `{z}*4` is four times those of z.
+        """
+        graph = onnx.helper.make_graph(
+            self._nodes,
+            "main_graph",
+            [_maps(name, channels, "{" + sides + "}") for name, (channels, sides) in inputs.items()],
+            [_maps(name, channels, sides) for name, (channels, sides) in outputs.items()],
+            list(self._constants.values()),
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def _maps(name: str, channels: int, sides: str) -> onnx.ValueInfoProto:
+    shape = [1, channels, *(sides.replace("{", "").replace("}", f"_{side}") for side in ("height", "width"))]
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
