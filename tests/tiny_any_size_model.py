@@ -69,11 +69,14 @@ class _Graph:
         return self.add("Clip", [floor, self.constant(0), self.constant(255)])
 
     def write(self, path: Path, inputs: dict[str, int], outputs: dict[str, tuple[str, int]]) -> None:
+        def info(name: str, channels: int) -> onnx.ValueInfoProto:
+            sides = [f"{name}_h", f"{name}_w"]
+            if name == "pixels":
+                return helper.make_tensor_value_info(name, TensorProto.UINT8, [1, *sides, channels])
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, *sides])
+
         def infos(channels_of: dict[str, int]) -> list[onnx.ValueInfoProto]:
-            return [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, f"{name}_h", f"{name}_w"])
-                for name, channels in channels_of.items()
-            ]
+            return [info(name, channels) for name, channels in channels_of.items()]
 
         named = [helper.make_node("Identity", [value], [name]) for name, (value, _) in outputs.items()]
         made = infos({name: channels for name, (_, channels) in outputs.items()})
@@ -155,7 +158,8 @@ def _near_identity(random: np.random.Generator, channels: int) -> NDArray[np.flo
 
 def _write_encoder(path: Path, random: np.random.Generator, near: NDArray[np.float32]) -> None:
     graph = _Graph()
-    centred = graph.add("Sub", ["pixels", graph.constant(0.5)])
+    maps = graph.add("Transpose", [graph.add("Cast", ["pixels"], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
+    centred = graph.add("Sub", [graph.add("Mul", [maps, graph.constant(1 / 255)]), graph.constant(0.5)])
     seen = graph.convolve(centred, _near_identity(random, 3))
     latents = graph.convolve(graph.convolve(seen, _dct(), 16, 0), near)
     halved = graph.convolve("gained", random.normal(0, 0.05, (HIDDEN, LATENTS, 5, 5)).astype(np.float32), 2)
@@ -173,7 +177,11 @@ def _write_decoder(path: Path, last: NDArray[np.float32], near: NDArray[np.float
     graph = _Graph()
     spread = graph.convolve("latents", _inverse(near))
     large = graph.add("ConvTranspose", [spread, graph.constant(_dct())], strides=[16, 16])
-    pixels = graph.add("Add", [graph.convolve(large, last), graph.constant(0.5)])
+    levels = graph.add(
+        "Mul", [graph.add("Add", [graph.convolve(large, last), graph.constant(0.5)]), graph.constant(255)]
+    )
+    shown = graph.add("Round", [graph.add("Clip", [levels, graph.constant(0), graph.constant(255)])])
+    pixels = graph.add("Transpose", [graph.add("Cast", [shown], to=TensorProto.UINT8)], perm=[0, 2, 3, 1])
     graph.write(path, {"latents": LATENTS}, {"pixels": (pixels, 3)})
 
 

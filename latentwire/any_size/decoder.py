@@ -37,7 +37,7 @@ from latentwire.imaging import image
 from latentwire.imaging.reader import ANY_SIZE_MAX_PIXELS, AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import DECODER_FILE, check_fingerprint
-from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
+from latentwire.model.onnx_session import PIXELS, Floats, MapGraph, open_map_graph
 
 # 67 million pixels take 200 MB as RGB.
 DEFAULT_MAX_PIXELS = ANY_SIZE_MAX_PIXELS
@@ -97,7 +97,7 @@ class AnySizeDecoder:
         """
         entropy = entropy or EntropyModel.open(folder, card, threads)
         channels = entropy.tables.latents
-        graph = open_map_graph(folder / DECODER_FILE, card.decoder, {"latents": channels}, {"pixels": 3}, threads)
+        graph = open_map_graph(folder / DECODER_FILE, card.decoder, {"latents": channels}, {PIXELS: 3}, threads)
         return cls(card, entropy, graph)
 
     def payload_of(self, bitstream: bytes) -> bytes:
@@ -238,7 +238,6 @@ class AnySizeDecoder:
             The areas of the image.
 
         Raises:
-            InvalidCode: a value of the decoder's output is not finite.
         """
         inverse = self.entropy.tables.gains(header.quality)[1][:, None, None]
         rows = [list(row) for _, row in groupby(parts_of(header), attrgetter("top"))]
@@ -260,9 +259,10 @@ class AnySizeDecoder:
             if below is not None:
                 above, here = here[:, -self.card.margins.decoder :].copy(), below
 
-    def run(self, latents: Floats) -> Floats:
-        """Return pixels (1, 3, 16 h, 16 w), not clipped, of latents (1, latents, h, w) after the inverse gain."""
-        return self._graph.run("pixels", latents=latents)
+    def run(self, latents: Floats) -> image.Pixels:
+        """Return pixels, uint8 (1, 16 h, 16 w, 3), of latents, float32 (1, latents, h, w), after the inverse gain."""
+        pixels: image.Pixels = self._graph.run(PIXELS, latents=latents)
+        return pixels
 
     def _synthesize_part(
         self, header: Header, part: Part, above: Floats | None, here: Floats, below: Floats | None
@@ -275,15 +275,13 @@ class AnySizeDecoder:
             pieces.insert(0, above[:, :, columns])
         if below is not None:
             pieces.append(below[:, :margin, columns])
-        x_hat = self.run(np.concatenate(pieces, 1)[None])
-        rows, columns = (slice(side.start * STRIDE, side.stop * STRIDE) for side in tile.inner)
-        inner = x_hat[:, :, rows, columns]
-        if not np.isfinite(inner).all():
-            raise InvalidCode("the decoder's output is not finite for these symbols")
-        if header.colours == 1:
-            inner = inner.mean(1, keepdims=True)
+        decoded = self.run(np.concatenate(pieces, 1)[None])[0]
         area = pixels_of(part, header)
-        return area, image.to_pixels(inner)[0, : area.height, : area.width]
+        top, left = (side.start * STRIDE for side in tile.inner)
+        inner = decoded[top : top + area.height, left : left + area.width]
+        if header.colours == 1:
+            inner = ((inner.sum(2, dtype=np.uint16, keepdims=True) + 1) // 3).astype(np.uint8)
+        return area, inner
 
     def decode_batch(self, stream: Iterable[bytes]) -> Iterator[image.Pixels]:
         """Decode a container, with one chunk in memory at a time.

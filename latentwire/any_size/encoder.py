@@ -11,7 +11,7 @@ import numpy.typing as npt
 from latentwire.any_size.entropy_model import HYPER_LIMIT, EntropyModel, Pass
 from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.refiner import Refiner
-from latentwire.any_size.tiles import tile_x, with_margin
+from latentwire.any_size.tiles import tile_pixels, with_margin
 from latentwire.entropy.lanes import Integers, SymbolWriter, best_lanes
 from latentwire.errors import GoldenMismatch, ImageMismatch, UncodableImage
 from latentwire.format.alpha import write_alphas
@@ -29,7 +29,7 @@ from latentwire.imaging import image
 from latentwire.imaging.reader import AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard
 from latentwire.model.card import ENCODER_FILE
-from latentwire.model.onnx_session import Floats, MapGraph, open_map_graph
+from latentwire.model.onnx_session import PIXELS, Floats, MapGraph, open_map_graph
 from latentwire.timing import timed_stage
 
 MAX_SYMBOL = 32_000
@@ -134,7 +134,7 @@ class AnySizeEncoder:
         """
         entropy = entropy or EntropyModel.open(folder, card, threads)
         tables = entropy.tables
-        inputs, outputs = {"pixels": 3, "gained": tables.latents}, {"latents": tables.latents}
+        inputs, outputs = {PIXELS: 3, "gained": tables.latents}, {"latents": tables.latents}
         outputs["hyper"] = tables.hyper_latents
         graph = open_map_graph(folder / ENCODER_FILE, card.encoder, inputs, outputs, threads, STRIDE)
         return cls(card, entropy, graph, Refiner.open(folder, card, tables.latents, entropy.coder_tables, threads))
@@ -193,7 +193,7 @@ class AnySizeEncoder:
             UncodableImage: a latent is not finite.
         """
         tile = with_margin(part, header, self.card.margins.encoder)
-        latents = self._graph.run("latents", pixels=tile_x(pixels, tile))[0]
+        latents = self._graph.run("latents", pixels=tile_pixels(pixels, tile))[0]
         inner: Floats = latents[:, tile.inner[0], tile.inner[1]]
         if not np.isfinite(inner).all():
             raise UncodableImage(NOT_FINITE)

@@ -122,10 +122,10 @@ class EntropyModel:
         is_white = (np.arange(height)[:, None] + np.arange(width)) % 2 == 1
         black, white = np.flatnonzero(~is_white), np.flatnonzero(is_white)
 
-        symbols = np.zeros((latents, height * width), np.int64)
+        seen = np.zeros((latents, height * width), np.float32)
         checks = 0xFFFF
 
-        def code(channels: slice, squares: Integers, corrections: Floats | None) -> None:
+        def code(channels: slice, squares: Integers, corrections: Floats | None) -> Integers:
             nonlocal checks
             means, quarter = mean[channels].take(squares, 1), quarters[channels].take(squares, 1)
             if corrections is not None:
@@ -138,20 +138,24 @@ class EntropyModel:
             numbers = nearest.astype(np.int64)
             asked = Pass(channels, squares, numbers, numbers >= self.tables.skip_below, means.ravel())
             found = exchange(asked).reshape(means.shape)
-            symbols[channels, squares] = found
-            mean[channels, squares] = means + found
+            means += found
+            mean[channels, squares] = means
+            return found
 
-        def squashed(channels: slice) -> Floats:
-            return squash(symbols[channels].reshape(1, -1, height, width))
+        def near(channels: slice, squares: Integers, found: Integers) -> Floats:
+            """Return what the context sees of all symbols of these channels, with those that were found now."""
+            seen[channels, squares] = squash(found)
+            signed = seen[channels].reshape(1, -1, height, width)
+            return np.concatenate([signed, np.abs(signed)], 1)
 
         leading, others = slice(0, first), slice(first, latents)
-        code(leading, black, None)
-        near = squashed(leading)
-        code(leading, white, self._graph.run("corrections_1", symbols_1=near, scales_1=scales[:, :first]))
-        near = squashed(leading)
-        code(others, black, self._graph.run("corrections_2", symbols_2=near, scales_2=scales))
-        near = np.concatenate([near, squashed(others)], 1)
-        code(others, white, self._graph.run("corrections_3", symbols_3=near, scales_3=scales))
+        around = near(leading, black, code(leading, black, None))
+        corrections = self._graph.run("corrections_1", symbols_1=around, scales_1=scales[:, :first])
+        around = near(leading, white, code(leading, white, corrections))
+        corrections = self._graph.run("corrections_2", symbols_2=around, scales_2=scales)
+        around = np.concatenate([around, near(others, black, code(others, black, corrections))], 1)
+        corrections = self._graph.run("corrections_3", symbols_3=around, scales_3=scales)
+        code(others, white, corrections)
         return Walked(mean.reshape(latents, height, width), checks)
 
     def golden_sha256(self) -> str:
@@ -178,14 +182,13 @@ def entropy_signature(tables: EntropyTables) -> tuple[dict[str, int], dict[str, 
 
 
 def squash(symbols: Integers) -> Floats:
-    """Return what the context sees of symbols (1, channels, h, w): float32 (1, 2 channels, h, w) of integers.
+    """Return 16 log2(1 + |symbol|), rounded, at most 127, with the sign of the symbol: float32 of symbols' shape.
 
-    The first half are 16 log2(1 + |symbol|), rounded, at most 127, with the sign of the symbol; the second half are
-    their magnitudes.
+    The context sees these and their magnitudes.
     """
     most = len(_SQUASHED) // 2
-    signed = _SQUASHED[np.clip(symbols, -most, most)]
-    return np.concatenate([signed, np.abs(signed)], 1)
+    signed: Floats = _SQUASHED[np.clip(symbols, -most, most)]
+    return signed
 
 
 def _squash_table() -> Floats:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.any_size.tiles import Tile, tile_x, with_margin
+from latentwire.any_size.tiles import Tile, as_maps, tile_pixels, with_margin
 from latentwire.any_size.transparency import has_alpha
 from latentwire.entropy.lanes import Tables
 from latentwire.errors import ModelError, ModelNotReady
@@ -116,7 +116,7 @@ class Refiner:
         y = analysed[:, rows, columns] * gain
         z = encoder.hyper(y)
         received = analysed * (gain * inverse)
-        original, counted = tile_x(pixels, tile), _counted(pixels, tile, reach)
+        original, counted = as_maps(tile_pixels(pixels, tile)), _counted(pixels, tile, reach)
         worth = self.bits_per_error(quality)
         step = worth * inverse
         curvature = 2 * worth * self._sensitivity[:, None, None] * np.square(inverse)
@@ -172,11 +172,11 @@ def _costs(tables: Tables) -> Floats:
 
 
 def _shown(decoder: "AnySizeDecoder", received: Floats, header: Header) -> Floats:
-    """Return what a receiver sees of latents, before it is rounded: float32 (1, 3, h, w), grey if the image is."""
-    shown = decoder.run(received)
+    """Return what a receiver sees of latents: float32 (1, 3, h, w) in [0, 1], grey if the image is."""
+    shown = as_maps(decoder.run(received))
     if header.colours == 1:
         shown[:] = shown.mean(1, keepdims=True)
-    return np.clip(shown, 0, 1, out=shown)
+    return shown
 
 
 def _counted(pixels: Pixels, tile: Tile, reach: int) -> npt.NDArray[np.float32]:

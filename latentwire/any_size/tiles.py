@@ -46,8 +46,8 @@ def with_margin(part: Part, header: Header, margin: int) -> Tile:
     )
 
 
-def tile_x(pixels: Pixels, tile: Tile) -> Floats:
-    """Return a tile's pixels as x, float32 (1, 3, h, w) in [0, 1]; sides that are no multiple of 16 are filled up.
+def tile_pixels(pixels: Pixels, tile: Tile) -> Pixels:
+    """Return a tile's pixels, uint8 (1, h, w, 3); sides that are no multiple of 16 are filled up.
 
     The last row and column are repeated. Grey becomes three equal channels. Alpha is left out; the colours of
     transparent pixels, which nobody sees, are filled in from around them, so that they cost next to nothing.
@@ -60,7 +60,12 @@ def tile_x(pixels: Pixels, tile: Tile) -> Floats:
     seen = pixels[tile.top * STRIDE : tile.bottom * STRIDE, tile.left * STRIDE : tile.right * STRIDE]
     if has_alpha(seen):
         seen = fill_transparent(seen)
-    filled = np.pad(seen, ((0, height - seen.shape[0]), (0, width - seen.shape[1]), (0, 0)), "edge")
-    x = filled.transpose(2, 0, 1)[None].astype(np.float32)
-    x /= np.float32(255)
-    return np.repeat(x, 3, 1) if x.shape[1] == 1 else x
+    filled = np.pad(seen, ((0, height - seen.shape[0]), (0, width - seen.shape[1]), (0, 0)), "edge")[None]
+    return np.repeat(filled, 3, 3) if filled.shape[3] == 1 else filled
+
+
+def as_maps(pixels: Pixels) -> Floats:
+    """Return pixels, uint8 (1, h, w, 3), as feature maps, float32 (1, 3, h, w) in [0, 1]."""
+    maps = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+    maps /= np.float32(255)
+    return maps

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -22,6 +22,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from latentwire.cancelling import check_cancelled
+from latentwire.cpus import has_vnni
 from latentwire.errors import InvalidGraph
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GraphFile, ModelCard
 from latentwire.model.model_files import read_file
@@ -36,6 +37,9 @@ _M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 8 << 20
 # picture of 362 × 362 pixels. Tiles of large pictures take 100 MB and more.
 _MOST_KEPT_VALUES = 3 << 17
 Half = Literal["encoder", "decoder"]
+# The name of those feature maps that are an image.
+PIXELS = "pixels"
+Maps = Floats | npt.NDArray[np.uint8]
 
 
 class OnnxModel:
@@ -101,17 +105,22 @@ def open_onnx(
 class MapGraph:
     """An opened graph of feature maps, float32 (1, channels, h, w) each, with named inputs and outputs.
 
-    Several threads may run it at once.
+    Those with the name `PIXELS` are uint8 (1, h, w, 3). Several threads may run it at once.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, inputs: Mapping[str, int], side: int) -> None:
         self._session = session
         # Parts of a graph share nothing; those that a run is not about get the smallest input.
-        self._nothing = {name: np.zeros((1, channels, side, side), np.float32) for name, channels in inputs.items()}
+        self._nothing = {
+            name: np.zeros((1, side, side, 3), np.uint8)
+            if name == PIXELS
+            else np.zeros((1, channels, side, side), np.float32)
+            for name, channels in inputs.items()
+        }
 
     @timed_stage("infer")
-    def run(self, output: str, **inputs: Floats) -> Floats:
-        """Return one output; inputs that are not given do not bear on it.
+    def run(self, output: str, **inputs: Maps) -> Any:
+        """Return one output, float32 or uint8; inputs that are not given do not bear on it.
 
         Raises:
             Cancelled: the work that this is a step of was given up.
@@ -120,8 +129,7 @@ class MapGraph:
         options = onnxruntime.RunOptions()
         if max(values.size for values in inputs.values()) > _MOST_KEPT_VALUES:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        result: Floats = self._session.run([output], {**self._nothing, **inputs}, options)[0]
-        return result
+        return self._session.run([output], {**self._nothing, **inputs}, options)[0]
 
 
 def open_map_graph(
@@ -175,6 +183,9 @@ def _open_session(what: str, data: bytes, threads: int, memory_pattern: bool = T
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Other x86 processors add pairs of products of bytes in 16 bits, which is inexact beyond 32,767. By this option,
+    # onnxruntime takes instructions that are exact, and slower, whatever the processor is.
+    options.add_session_config_entry("session.x64quantprecision", "0" if has_vnni() else "1")
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except MemoryError:
@@ -185,18 +196,22 @@ def _open_session(what: str, data: bytes, threads: int, memory_pattern: bool = T
 
 def _check_maps(what: str, side: str, arguments: Sequence[onnxruntime.NodeArg], expected: Mapping[str, int]) -> None:
     found = {argument.name: (argument.type, argument.shape) for argument in arguments}
-    sound = found.keys() == expected.keys() and all(
-        kind == "tensor(float)"
-        and len(shape) == 4
-        and shape[:2] == [1, expected[name]]
-        and not any(isinstance(size, int) for size in shape[2:])
-        for name, (kind, shape) in found.items()
-    )
-    if not sound:
+    if found.keys() != expected.keys() or not all(_is_map(name, *found[name], expected[name]) for name in found):
         raise InvalidGraph(
-            f"{what} has the {side} {found}; its tables require float32 (1, channels, height, width) with these "
-            f"channels: {dict(expected)}"
+            f"{what} has the {side} {found}; its tables require float32 (1, channels, height, width), and of {PIXELS} "
+            f"uint8 (1, height, width, channels), with these channels: {dict(expected)}"
         )
+
+
+def _is_map(name: str, kind: str, shape: Sequence[object], channels: int) -> bool:
+    if len(shape) != 4:
+        return False
+    if name == PIXELS:
+        one, height, width, found = shape
+    else:
+        one, found, height, width = shape
+    is_free = not isinstance(height, int) and not isinstance(width, int)
+    return kind == f"tensor({'uint8' if name == PIXELS else 'float'})" and (one, found) == (1, channels) and is_free
 
 
 def _check_signature(

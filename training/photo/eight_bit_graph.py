@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training.photo import eight_bits
 from training.photo.eight_bits import PIXEL_UNIT, SLOPE, EightBits, IntegerConv, Value, integer_conv
 from training.photo.model import PhotoCodec
-from training.photo.onnx_nodes import OnnxNodes
+from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, OnnxNodes
 
 ZERO = 128
 # Pixels -128/255 .. 127/255 around the middle one, as integers around 0, are 0 .. 255 with half a step for 0.5.
@@ -21,21 +21,21 @@ HALF = 255 / 2
 
 
 def encoder_graph(codec: PhotoCodec, opset: int) -> onnx.ModelProto:
-    """Return pixels (1, 3, 16 h, 16 w) in [0, 1] -> latents (1, 256, h, w), before the gain."""
+    """Return pixels, uint8 (1, 16 h, 16 w, 3) -> latents (1, 256, h, w), before the gain."""
     nodes = _Nodes(codec)
     nodes.name_output(eight_bits.analyse(nodes, codec, "pixels"), "latents")
     return nodes.model(opset, {"pixels": (3, "pixels")}, {"latents": (codec.widths.latents, "{pixels}//16")})
 
 
 def decoder_graph(codec: PhotoCodec, opset: int) -> onnx.ModelProto:
-    """Return latents (1, 256, h, w), after the inverse gain -> pixels (1, 3, 16 h, 16 w), of 256 levels in [0, 1]."""
+    """Return latents (1, 256, h, w), after the inverse gain -> pixels, uint8 (1, 16 h, 16 w, 3)."""
     nodes = _Nodes(codec)
     nodes.name_output(eight_bits.synthesise(nodes, codec, "latents"), "pixels")
     return nodes.model(opset, {"latents": (codec.widths.latents, "latents")}, {"pixels": (3, "{latents}*16")})
 
 
 class _Nodes(OnnxNodes):
-    """Arithmetic on the names of tensors: uint8 of integers, float32 of others."""
+    """Arithmetic on the names of tensors: uint8 (1, channels, h, w) of integers, float32 of others."""
 
     def __init__(self, codec: PhotoCodec) -> None:
         super().__init__()
@@ -46,9 +46,7 @@ class _Nodes(OnnxNodes):
         self._zero = self.constant("zero", np.uint8(ZERO))
 
     def start(self, pixels: str) -> Value[str]:
-        scale = self.constant("pixel_scale", np.float32(PIXEL_UNIT))
-        lowest = self.constant("pixel_zero", np.uint8(0))
-        return Value(self.node("QuantizeLinear", pixels, scale, lowest), torch.full((3,), PIXEL_UNIT))
+        return Value(self.node("Transpose", pixels, perm=NHWC_TO_NCHW), torch.full((3,), PIXEL_UNIT))
 
     def round(self, name: str, values: str) -> Value[str]:
         unit = self._units.get_buffer(name)
@@ -57,8 +55,11 @@ class _Nodes(OnnxNodes):
     def conv(self, layer: nn.Conv2d, x: Value[str], name: str, factor: int = 1) -> Value[str]:
         unit = self._units.get_buffer(name)
         integers = integer_conv(layer, x.unit, unit.repeat_interleave(factor**2))
-        y = self._integer_conv(layer, x, integers, integers.bias, self._zero)
-        return Value(self._enlarge(y, factor), unit)
+        if factor == 1:
+            return Value(self._integer_conv(layer, x, integers, self._zero), unit)
+        return Value(
+            self.node("Transpose", self._enlarged(layer, x, integers, self._zero, factor), perm=NHWC_TO_NCHW), unit
+        )
 
     def float_conv(self, layer: nn.Conv2d, x: Value[str]) -> str:
         name = self._layers[id(layer)]
@@ -70,9 +71,8 @@ class _Nodes(OnnxNodes):
 
     def pixels(self, layer: nn.Conv2d, x: Value[str], factor: int) -> str:
         integers = integer_conv(layer, x.unit, torch.full((layer.out_channels,), PIXEL_UNIT))
-        lowest = self.constant("pixel_zero", np.uint8(0))
-        y = self._enlarge(self._integer_conv(layer, x, integers, integers.bias + HALF, lowest), factor)
-        return self.node("DequantizeLinear", y, self.constant("pixel_scale", np.float32(PIXEL_UNIT)), lowest)
+        integers = integers._replace(bias=integers.bias + HALF / integers.step)
+        return self._enlarged(layer, x, integers, self.constant("pixel_zero", np.uint8(0)), factor)
 
     def leaky(self, x: Value[str]) -> Value[str]:
         return x._replace(data=self._rounded(self.node("LeakyRelu", self._float(x.data), alpha=SLOPE)))
@@ -83,22 +83,40 @@ class _Nodes(OnnxNodes):
     def float_add(self, x: str, y: Value[str]) -> str:
         return self.node("Add", x, self.node("DequantizeLinear", y.data, *self._per_channel("sum", y.unit), axis=1))
 
-    def _integer_conv(self, layer: nn.Conv2d, x: Value[str], integers: IntegerConv, bias: Tensor, zero: str) -> str:
+    def _integer_conv(self, layer: nn.Conv2d, x: Value[str], integers: IntegerConv, zero: str) -> str:
         name = self._layers[id(layer)]
-        step = integers.step
-        weight = torch.round(integers.weight / step[:, None, None, None])
+        weight, bias = (torch.round(values).detach().numpy() for values in (integers.weight, integers.bias))
         return self.node(
             "QLinearConv",
             *(x.data, self._one, self._zero),
-            self.constant(f"{name}.weight", weight.detach().numpy().astype(np.int8)),
-            self.constant(f"{name}.step", step.detach().numpy()),
+            self.constant(f"{name}.weight", weight.astype(np.int8)),
+            self.constant(f"{name}.step", integers.step.numpy()),
             *(self.constant(f"{name}.weight_zero", np.int8(0)), self._one, zero),
-            self.constant(f"{name}.bias", torch.round(bias.double() / step).detach().numpy().astype(np.int32)),
+            self.constant(f"{name}.bias", bias.astype(np.int32)),
             **_shape(layer),
         )
 
-    def _enlarge(self, x: str, factor: int) -> str:
-        return self.node("DepthToSpace", x, blocksize=factor, mode="CRD") if factor > 1 else x
+    def _enlarged(self, layer: nn.Conv2d, x: Value[str], integers: IntegerConv, zero: str, factor: int) -> str:
+        """Convolve, and make factor^2 channels pixels: uint8 (1, factor h, factor w, channels).
+
+        `DepthToSpace` would take several times as long. So outputs are ordered by row, column and channel, and only
+        rows of one channel after the other change their places.
+        """
+        channels = layer.out_channels // factor**2
+        order = torch.arange(layer.out_channels).view(channels, factor**2).T.flatten()
+        y = self._integer_conv(layer, x, IntegerConv(*(values[order] for values in integers)), zero)
+        y = self.node("Transpose", y, perm=NCHW_TO_NHWC)
+        small = self.node("Slice", self.node("Shape", y), self._sizes("one_size", 1), self._sizes("three_sizes", 3))
+        large = self.node("Mul", small, self._sizes(f"factor_{factor}", factor))
+        parts = self._sizes(f"parts_{channels}", 0, 0, 0, factor, factor * channels)
+        y = self.node("Transpose", self.node("Reshape", y, parts), perm=[0, 1, 3, 2, 4])
+        whole = self.node(
+            "Concat", self._sizes("one_size", 1), large, self._sizes(f"channels_{channels}", channels), axis=0
+        )
+        return self.node("Reshape", y, whole)
+
+    def _sizes(self, name: str, *values: int) -> str:
+        return self.constant(name, np.array(values, np.int64))
 
     def _float(self, x: str) -> str:
         return self.node("DequantizeLinear", x, self._one, self._zero)

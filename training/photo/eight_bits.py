@@ -111,14 +111,14 @@ def _change(at: Arithmetic[T], block: "Residual", x: Value[T], inner: str, outer
 
 
 class IntegerConv(NamedTuple):
-    """A convolution from integers to integers: `weight` / `step`, rounded, are integers; `step` and `bias` (outputs,).
+    """A convolution from integers to integers; weights and biases are to be rounded.
 
-    Sums of integers times `step`, and `bias`, are in the result's units.
+    Sums times `step`, (outputs,), are in the result's units.
     """
 
     weight: Tensor
-    step: Tensor
     bias: Tensor
+    step: Tensor
 
 
 def integer_conv(layer: nn.Conv2d, unit: Tensor, out_unit: Tensor) -> IntegerConv:
@@ -126,7 +126,7 @@ def integer_conv(layer: nn.Conv2d, unit: Tensor, out_unit: Tensor) -> IntegerCon
     assert layer.bias is not None  # noqa: S101
     weight = layer.weight * (unit[None, :, None, None] / out_unit[:, None, None, None])
     step = weight.detach().abs().amax((1, 2, 3)).clamp_min(1e-12) / WEIGHT_LIMIT
-    return IntegerConv(weight, step, layer.bias / out_unit)
+    return IntegerConv(weight / step[:, None, None, None], layer.bias / (out_unit * step), step)
 
 
 class _ToGrid(torch.autograd.Function):
@@ -188,9 +188,9 @@ class EightBits(nn.Module):
         return x + y.data.float() * y.unit[:, None, None]
 
     def _conv(self, layer: nn.Conv2d, x: Value[Tensor], out_unit: Tensor) -> Tensor:
-        weight, step, bias = integer_conv(layer, x.unit, out_unit)
-        step = step[:, None, None, None]
-        return F.conv2d(x.data, round_through(weight / step) * step, bias, layer.stride, layer.padding)
+        integers = integer_conv(layer, x.unit, out_unit)
+        weight, bias = round_through(integers.weight), round_through(integers.bias)
+        return F.conv2d(x.data, weight, bias, layer.stride, layer.padding) * integers.step[:, None, None]
 
 
 class _Looking:

@@ -13,11 +13,10 @@ import numpy.typing as npt
 import onnx
 
 from training.photo.integers import ACTIVATION_LIMIT, IntegerEntropy, IntegerLayer, integer_layers
-from training.photo.onnx_nodes import OnnxNodes
+from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, OnnxNodes
 
 Integers = npt.NDArray[np.int64]
 ZERO = 128
-NCHW_TO_NHWC, NHWC_TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 class _Input(NamedTuple):

@@ -3,9 +3,9 @@
 A graph has parts that share nothing; each has its own inputs, of its own height and width, and its own output. Who
 wants one part only gives the others' inputs as 1 x 1, which costs nothing.
 
-    encoder.onnx   pixels (1, 3, 16 h, 16 w) in [0, 1] -> latents (1, 256, h, w), before the gain
+    encoder.onnx   pixels, uint8 (1, 16 h, 16 w, 3) -> latents (1, 256, h, w), before the gain
                    gained (1, 256, h, w), latents after the gain -> hyper (1, 48, h / 4, w / 4, rounded up)
-    decoder.onnx   latents (1, 256, h, w), after the inverse gain -> pixels (1, 3, 16 h, 16 w), not clipped
+    decoder.onnx   latents (1, 256, h, w), after the inverse gain -> pixels, uint8 (1, 16 h, 16 w, 3)
     entropy.onnx   z (1, 48, a, b) -> means_and_scales (1, 512, 4 a, 4 b)
                    symbols_1 (1, 128, h, w), scales_1 (1, 64, h, w) -> corrections_1 (1, 128, h, w)
                    symbols_2 (1, 128, h, w), scales_2 (1, 256, h, w) -> corrections_2 (1, 384, h, w)
@@ -40,6 +40,7 @@ from training.photo import eight_bit_graph
 from training.photo.entropy_graph import entropy_graph
 from training.photo.integers import EXACT, IntegerEntropy, IntegerLayer, gain_offsets, integer_layers
 from training.photo.model import PhotoCodec, Widths
+from training.photo.onnx_nodes import PIXELS
 from training.photo.refiner import Refiner
 from training.photo.tables import Table, hyper_tables
 from training.photo.tiles import DECODER_MARGIN, encoder_margin
@@ -64,7 +65,7 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor, gained: Tensor) -> tuple[Tensor, Tensor]:
         """Return latents and z."""
-        return self.codec.analyse(pixels), self.codec.hyper_analyse(gained)
+        return self.codec.analyse(pixels.permute(0, 3, 1, 2) / 255), self.codec.hyper_analyse(gained)
 
 
 class HyperEncoder(nn.Module):
@@ -88,7 +89,7 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return pixels."""
-        return self.codec.synthesise(latents)
+        return torch.round(255 * self.codec.synthesise(latents).clamp(0, 1)).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 @torch.no_grad()
@@ -271,7 +272,7 @@ def to_onnx(
 
     Args:
         module: takes the inputs in their order.
-        inputs: (channels, what the sides are multiples of) of each.
+        inputs: (channels, what the sides are multiples of) of each; `pixels` are uint8 (1, height, width, 3).
         outputs: names.
         together: names of inputs of one height and width; others are free of each other.
     """
@@ -279,8 +280,11 @@ def to_onnx(
     same = {second: first for first, second in together}
     for number, (name, (channels, side)) in enumerate(inputs.items()):
         size = number if name not in same else list(inputs).index(same[name])
-        examples.append(torch.zeros(1, channels, side * (3 + size), side * (4 + size)))
-        shapes.append({2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC})
+        example, sides = torch.zeros(1, channels, side * (3 + size), side * (4 + size)), (2, 3)
+        if name == PIXELS:
+            example, sides = example.permute(0, 2, 3, 1).to(torch.uint8), (1, 2)
+        examples.append(example)
+        shapes.append(dict.fromkeys(sides, torch.export.Dim.DYNAMIC))
     with _without_third_party_noise():
         program = torch.onnx.export(
             module.eval(),
@@ -310,7 +314,8 @@ def _name_sides(graph: onnx.GraphProto) -> None:
     """Name free heights and widths after the input that has them, in place of the exporter's numbers."""
     names: dict[str, str] = {}
     for value in graph.input:
-        sides = list(value.type.tensor_type.shape.dim)[2:]
+        shape = list(value.type.tensor_type.shape.dim)
+        sides = shape[1:3] if value.name == PIXELS else shape[2:]
         for side, what in zip(sides, ("height", "width"), strict=True):
             names.setdefault(side.dim_param, f"{value.name}_{what}")
     for value in (*graph.input, *graph.output):

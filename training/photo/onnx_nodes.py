@@ -8,6 +8,8 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 
+PIXELS = "pixels"
+NCHW_TO_NHWC, NHWC_TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 Constant = npt.NDArray[np.generic] | np.generic
 
 
@@ -37,7 +39,9 @@ class OnnxNodes:
     def model(
         self, opset: int, inputs: Mapping[str, tuple[int, str]], outputs: Mapping[str, tuple[int, str]]
     ) -> onnx.ModelProto:
-        """Return the model of all nodes; inputs and outputs are float32 (1, channels, height, width).
+        """Return the model of all nodes.
+
+        Inputs and outputs are float32 (1, channels, height, width), but for `pixels`: uint8 (1, height, width, 3).
 
         Args:
             opset: version of ONNX's operators.
@@ -57,5 +61,7 @@ class OnnxNodes:
 
 
 def _maps(name: str, channels: int, sides: str) -> onnx.ValueInfoProto:
-    shape = [1, channels, *(sides.replace("{", "").replace("}", f"_{side}") for side in ("height", "width"))]
-    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    height, width = (sides.replace("{", "").replace("}", f"_{side}") for side in ("height", "width"))
+    if name == PIXELS:
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [1, height, width, channels])
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, height, width])
