@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.photo import eight_bits
-from training.photo.eight_bits import PIXEL_UNIT, SLOPE, EightBits, IntegerConv, Value, integer_conv
+from training.photo.eight_bits import FINER, PIXEL_UNIT, SLOPE, EightBits, IntegerConv, Value, finer, integer_conv
 from training.photo.model import PhotoCodec
 from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, OnnxNodes
 
@@ -52,9 +52,18 @@ class _Nodes(OnnxNodes):
         unit = self._units.get_buffer(name)
         return Value(self.node("QuantizeLinear", values, *self._per_channel(name, unit), axis=1), unit)
 
+    def round_finely(self, name: str, values: str) -> Value[str]:
+        rounded, fine = self.round(name, values), self._units.get_buffer(f"{name}_fine")
+        back = self.node("DequantizeLinear", rounded.data, *self._per_channel(name, rounded.unit), axis=1)
+        chosen = self.constant(f"{name}.fine", fine.numpy())
+        left = self.node("Gather", self.node("Sub", values, back), chosen, axis=1)
+        units = self._per_channel(f"{name}.fine", rounded.unit[fine] / FINER)
+        more = self.node("QuantizeLinear", left, *units, axis=1)
+        return finer(rounded, self.node("Concat", rounded.data, more, axis=1), fine)
+
     def conv(self, layer: nn.Conv2d, x: Value[str], name: str, factor: int = 1) -> Value[str]:
         unit = self._units.get_buffer(name)
-        integers = integer_conv(layer, x.unit, unit.repeat_interleave(factor**2))
+        integers = integer_conv(layer, x, unit.repeat_interleave(factor**2))
         if factor == 1:
             return Value(self._integer_conv(layer, x, integers, self._zero), unit)
         return Value(
@@ -70,7 +79,7 @@ class _Nodes(OnnxNodes):
         return self.node("Conv", values, weight, bias, **_shape(layer))
 
     def pixels(self, layer: nn.Conv2d, x: Value[str], factor: int) -> str:
-        integers = integer_conv(layer, x.unit, torch.full((layer.out_channels,), PIXEL_UNIT))
+        integers = integer_conv(layer, x, torch.full((layer.out_channels,), PIXEL_UNIT))
         integers = integers._replace(bias=integers.bias + HALF / integers.step)
         return self._enlarged(layer, x, integers, self.constant("pixel_zero", np.uint8(0)), factor)
 

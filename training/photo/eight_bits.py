@@ -26,15 +26,22 @@ LOWEST, HIGHEST = -128, 127  # of activations
 WEIGHT_LIMIT = 127
 SLOPE = 0.1  # of leaky ReLU below 0
 PIXEL_UNIT = 1 / 255
+# Of the latents that a decoder gets, those with the largest values are rounded a second time, 16 times as finely.
+FINE_CHANNELS, FINER = 64, 16
+LATENTS_ROOM = 1.4  # above the largest latents seen, as some are larger
 MIDDLE = 128 * PIXEL_UNIT  # the pixel that is 0 as an integer
 T = TypeVar("T")
 
 
 class Value(NamedTuple, Generic[T]):
-    """Activations, and the unit (channels,) that they are multiples of."""
+    """Activations, and the unit (channels,) that they are multiples of; `of` says which inputs of a layer they add to.
+
+    Without it, they are the layer's inputs in their order.
+    """
 
     data: T
     unit: Tensor
+    of: Tensor | None = None
 
 
 class Arithmetic(Protocol[T]):
@@ -45,6 +52,9 @@ class Arithmetic(Protocol[T]):
 
     def round(self, name: str, values: T) -> Value[T]:
         """Round float activations to the units of this name."""
+
+    def round_finely(self, name: str, values: T) -> Value[T]:
+        """Round float activations to the units of this name, and what is left of some channels to finer ones."""
 
     def conv(self, layer: nn.Conv2d, x: Value[T], name: str, factor: int = 1) -> Value[T]:
         """Convolve integers, make factor^2 channels pixels, and round to the units of this name."""
@@ -99,7 +109,7 @@ def analyse(at: Arithmetic[T], codec: "PhotoCodec", pixels: T) -> T:
 def synthesise(at: Arithmetic[T], codec: "PhotoCodec", latents: T) -> T:
     """Return pixels of latents after the inverse gain."""
     eighth, double, quarter, last = codec.decoder
-    x = at.conv(codec.decoder_first.conv, at.round("decoded", latents), "decoded_eighth", codec.decoder_first.factor)
+    x = at.conv(codec.decoder_first.conv, at.round_finely("decoded", latents), "decoded_eighth", 2)
     x = at.add(x, _change(at, eighth, x, "decoded_eighth_inner", "decoded_eighth"), "decoded_eighth")
     x = at.conv(double.conv, x, "decoded_quarter", double.factor)
     x = at.add(x, _change(at, quarter, x, "decoded_quarter_inner", "decoded_quarter"), "decoded_quarter")
@@ -108,6 +118,12 @@ def synthesise(at: Arithmetic[T], codec: "PhotoCodec", latents: T) -> T:
 
 def _change(at: Arithmetic[T], block: "Residual", x: Value[T], inner: str, outer: str) -> Value[T]:
     return at.conv(block.b, at.leaky(at.conv(block.a, at.leaky(x), inner)), outer)
+
+
+def finer(rounded: Value[Any], data: T, fine: Tensor) -> Value[T]:
+    """Return integers to which those of finer units of some channels, `fine`, have been put at the end of `data`."""
+    unit = torch.cat([rounded.unit, rounded.unit[fine] / FINER])
+    return Value(data, unit, torch.cat([torch.arange(len(rounded.unit), device=fine.device), fine]))
 
 
 class IntegerConv(NamedTuple):
@@ -121,10 +137,11 @@ class IntegerConv(NamedTuple):
     step: Tensor
 
 
-def integer_conv(layer: nn.Conv2d, unit: Tensor, out_unit: Tensor) -> IntegerConv:
-    """Return a layer between integers; `unit` (inputs,) is theirs, `out_unit` (outputs,) that of the result."""
+def integer_conv(layer: nn.Conv2d, x: Value[Any], out_unit: Tensor) -> IntegerConv:
+    """Return a layer from integers to integers in units of `out_unit`, (outputs,)."""
     assert layer.bias is not None  # noqa: S101
-    weight = layer.weight * (unit[None, :, None, None] / out_unit[:, None, None, None])
+    weight = layer.weight if x.of is None else layer.weight[:, x.of]
+    weight = weight * (x.unit[None, :, None, None] / out_unit[:, None, None, None])
     step = weight.detach().abs().amax((1, 2, 3)).clamp_min(1e-12) / WEIGHT_LIMIT
     return IntegerConv(weight / step[:, None, None, None], layer.bias / (out_unit * step), step)
 
@@ -156,6 +173,7 @@ class EightBits(nn.Module):
         super().__init__()
         for name, channels in unit_names(widths).items():
             self.register_buffer(name, torch.ones(channels))
+        self.register_buffer("decoded_fine", torch.arange(min(FINE_CHANNELS, widths.latents)))
 
     def start(self, pixels: Tensor) -> Value[Tensor]:
         return Value(255 * pixels - 128, torch.full((3,), PIXEL_UNIT, device=pixels.device))
@@ -163,6 +181,11 @@ class EightBits(nn.Module):
     def round(self, name: str, values: Tensor) -> Value[Tensor]:
         unit = self.get_buffer(name)
         return Value(to_grid(values / unit[:, None, None]), unit)
+
+    def round_finely(self, name: str, values: Tensor) -> Value[Tensor]:
+        rounded, unit, fine = self.round(name, values), self.get_buffer(name), self.get_buffer(f"{name}_fine")
+        left = (values / unit[:, None, None] - rounded.data)[:, fine]
+        return finer(rounded, torch.cat([rounded.data, to_grid(left * FINER)], 1), fine)
 
     def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str, factor: int = 1) -> Value[Tensor]:
         unit = self.get_buffer(name)
@@ -188,7 +211,7 @@ class EightBits(nn.Module):
         return x + y.data.float() * y.unit[:, None, None]
 
     def _conv(self, layer: nn.Conv2d, x: Value[Tensor], out_unit: Tensor) -> Tensor:
-        integers = integer_conv(layer, x.unit, out_unit)
+        integers = integer_conv(layer, x, out_unit)
         weight, bias = round_through(integers.weight), round_through(integers.bias)
         return F.conv2d(x.data, weight, bias, layer.stride, layer.padding) * integers.step[:, None, None]
 
@@ -206,6 +229,9 @@ class _Looking:
         seen = values.abs().amax((0, 2, 3))
         self.largest[name] = torch.maximum(self.largest.get(name, seen), seen)
         return Value(values, torch.ones_like(seen))
+
+    def round_finely(self, name: str, values: Tensor) -> Value[Tensor]:
+        return self.round(name, values)
 
     def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str, factor: int = 1) -> Value[Tensor]:
         return self.round(name, F.pixel_shuffle(layer(x.data), factor))
@@ -241,4 +267,7 @@ def begin_eight_bits(codec: "PhotoCodec", batches: Iterable["Batch"]) -> None:
         sent = codec.send(analyse(looking, codec, batch.pixels), batch.quality)
         synthesise(looking, codec, sent.latents)
     for name, largest in looking.largest.items():
-        units.get_buffer(name).copy_(largest.clamp_min(1e-6) / HIGHEST)
+        room = LATENTS_ROOM if name == "decoded" else 1.0
+        units.get_buffer(name).copy_(room * largest.clamp_min(1e-6) / HIGHEST)
+    fine = units.get_buffer("decoded_fine")
+    fine.copy_(torch.topk(units.get_buffer("decoded"), len(fine)).indices.sort().values)
