@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from training.photo import eight_bits
-from training.photo.eight_bits import FINER, PIXEL_UNIT, SLOPE, EightBits, IntegerConv, Value, finer, integer_conv
-from training.photo.model import PhotoCodec
+from training.photo.eight_bits import PIXEL_UNIT, SLOPE, EightBits, Value, integer_conv
+from training.photo.model import Enlarge, PhotoCodec
 from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, OnnxNodes
 
 ZERO = 128
@@ -52,36 +52,21 @@ class _Nodes(OnnxNodes):
         unit = self._units.get_buffer(name)
         return Value(self.node("QuantizeLinear", values, *self._per_channel(name, unit), axis=1), unit)
 
-    def round_finely(self, name: str, values: str) -> Value[str]:
-        rounded, fine = self.round(name, values), self._units.get_buffer(f"{name}_fine")
-        back = self.node("DequantizeLinear", rounded.data, *self._per_channel(name, rounded.unit), axis=1)
-        chosen = self.constant(f"{name}.fine", fine.numpy())
-        left = self.node("Gather", self.node("Sub", values, back), chosen, axis=1)
-        units = self._per_channel(f"{name}.fine", rounded.unit[fine] / FINER)
-        more = self.node("QuantizeLinear", left, *units, axis=1)
-        return finer(rounded, self.node("Concat", rounded.data, more, axis=1), fine)
-
-    def conv(self, layer: nn.Conv2d, x: Value[str], name: str, factor: int = 1) -> Value[str]:
+    def conv(self, layer: nn.Conv2d, x: Value[str], name: str) -> Value[str]:
         unit = self._units.get_buffer(name)
-        integers = integer_conv(layer, x, unit.repeat_interleave(factor**2))
-        if factor == 1:
-            return Value(self._integer_conv(layer, x, integers, self._zero), unit)
-        return Value(
-            self.node("Transpose", self._enlarged(layer, x, integers, self._zero, factor), perm=NHWC_TO_NCHW), unit
-        )
-
-    def float_conv(self, layer: nn.Conv2d, x: Value[str]) -> str:
+        integers = integer_conv(layer, x, unit)
+        weight, bias = (torch.round(values).detach().numpy() for values in (integers.weight, integers.bias))
         name = self._layers[id(layer)]
-        values = self.node("DequantizeLinear", x.data, *self._per_channel(f"{name}.inputs", x.unit), axis=1)
-        weight = self.constant(f"{name}.weight", layer.weight.detach().numpy())
-        assert layer.bias is not None  # noqa: S101
-        bias = self.constant(f"{name}.bias", layer.bias.detach().numpy())
-        return self.node("Conv", values, weight, bias, **_shape(layer))
-
-    def pixels(self, layer: nn.Conv2d, x: Value[str], factor: int) -> str:
-        integers = integer_conv(layer, x, torch.full((layer.out_channels,), PIXEL_UNIT))
-        integers = integers._replace(bias=integers.bias + HALF / integers.step)
-        return self._enlarged(layer, x, integers, self.constant("pixel_zero", np.uint8(0)), factor)
+        y = self.node(
+            "QLinearConv",
+            *(x.data, self._one, self._zero),
+            self.constant(f"{name}.weight", weight.astype(np.int8)),
+            self.constant(f"{name}.step", integers.step.numpy()),
+            *(self.constant(f"{name}.weight_zero", np.int8(0)), self._one, self._zero),
+            self.constant(f"{name}.bias", bias.astype(np.int32)),
+            **_shape(layer),
+        )
+        return Value(y, unit)
 
     def leaky(self, x: Value[str]) -> Value[str]:
         return x._replace(data=self._rounded(self.node("LeakyRelu", self._float(x.data), alpha=SLOPE)))
@@ -89,43 +74,30 @@ class _Nodes(OnnxNodes):
     def add(self, x: Value[str], y: Value[str], name: str) -> Value[str]:
         return x._replace(data=self._rounded(self.node("Add", self._float(x.data), self._float(y.data))))
 
-    def float_add(self, x: str, y: Value[str]) -> str:
-        return self.node("Add", x, self.node("DequantizeLinear", y.data, *self._per_channel("sum", y.unit), axis=1))
-
-    def _integer_conv(self, layer: nn.Conv2d, x: Value[str], integers: IntegerConv, zero: str) -> str:
+    def float_conv(self, layer: nn.Conv2d, x: Value[str]) -> str:
         name = self._layers[id(layer)]
-        weight, bias = (torch.round(values).detach().numpy() for values in (integers.weight, integers.bias))
-        return self.node(
-            "QLinearConv",
-            *(x.data, self._one, self._zero),
-            self.constant(f"{name}.weight", weight.astype(np.int8)),
-            self.constant(f"{name}.step", integers.step.numpy()),
-            *(self.constant(f"{name}.weight_zero", np.int8(0)), self._one, zero),
-            self.constant(f"{name}.bias", bias.astype(np.int32)),
-            **_shape(layer),
-        )
+        values = self.node("DequantizeLinear", x.data, *self._per_channel(f"{name}.inputs", x.unit), axis=1)
+        return self._float_conv(layer, values)
 
-    def _enlarged(self, layer: nn.Conv2d, x: Value[str], integers: IntegerConv, zero: str, factor: int) -> str:
-        """Convolve, and make factor^2 channels pixels: uint8 (1, factor h, factor w, channels).
+    def float_enlarge(self, layer: Enlarge, x: str, exact: bool = False) -> str:
+        return self.node("DepthToSpace", self._float_conv(layer.conv, x), blocksize=layer.factor, mode="CRD")
 
-        `DepthToSpace` would take several times as long. So outputs are ordered by row, column and channel, and only
-        rows of one channel after the other change their places.
-        """
-        channels = layer.out_channels // factor**2
-        order = torch.arange(layer.out_channels).view(channels, factor**2).T.flatten()
-        y = self._integer_conv(layer, x, IntegerConv(*(values[order] for values in integers)), zero)
-        y = self.node("Transpose", y, perm=NCHW_TO_NHWC)
-        small = self.node("Slice", self.node("Shape", y), self._sizes("one_size", 1), self._sizes("three_sizes", 3))
-        large = self.node("Mul", small, self._sizes(f"factor_{factor}", factor))
-        parts = self._sizes(f"parts_{channels}", 0, 0, 0, factor, factor * channels)
-        y = self.node("Transpose", self.node("Reshape", y, parts), perm=[0, 1, 3, 2, 4])
-        whole = self.node(
-            "Concat", self._sizes("one_size", 1), large, self._sizes(f"channels_{channels}", channels), axis=0
-        )
-        return self.node("Reshape", y, whole)
+    def float_add(self, x: str, y: Value[str]) -> str:
+        name = f"change_{len(y.unit)}"
+        return self.node("Add", x, self.node("DequantizeLinear", y.data, *self._per_channel(name, y.unit), axis=1))
 
-    def _sizes(self, name: str, *values: int) -> str:
-        return self.constant(name, np.array(values, np.int64))
+    def pixels(self, x: str) -> str:
+        levels, half = self.constant("levels", np.float32(255)), self.constant("half", np.float32(127.5))
+        shown = self.node("Add", self.node("Mul", x, levels), half)
+        least, most = self.constant("least", np.float32(0)), self.constant("most", np.float32(255))
+        rounded = self.node("Round", self.node("Clip", shown, least, most))
+        return self.node("Transpose", self.node("Cast", rounded, to=onnx.TensorProto.UINT8), perm=NCHW_TO_NHWC)
+
+    def _float_conv(self, layer: nn.Conv2d, x: str) -> str:
+        name = self._layers[id(layer)]
+        weight = self.constant(f"{name}.weight", layer.weight.detach().numpy())
+        assert layer.bias is not None  # noqa: S101
+        return self.node("Conv", x, weight, self.constant(f"{name}.bias", layer.bias.detach().numpy()), **_shape(layer))
 
     def _float(self, x: str) -> str:
         return self.node("DequantizeLinear", x, self._one, self._zero)

@@ -10,6 +10,7 @@ Source: Jacob et al. 2018 (arXiv:1712.05877).
 """
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -20,32 +21,25 @@ from training.photo.rounding import in_float32, round_through
 
 if TYPE_CHECKING:
     from training.photo.crops import Batch
-    from training.photo.model import PhotoCodec, Residual, Widths
+    from training.photo.model import Enlarge, PhotoCodec, Residual, Widths
 
 LOWEST, HIGHEST = -128, 127  # of activations
 WEIGHT_LIMIT = 127
 SLOPE = 0.1  # of leaky ReLU below 0
 PIXEL_UNIT = 1 / 255
-# Of the latents that a decoder gets, those with the largest values are rounded a second time, 16 times as finely.
-FINE_CHANNELS, FINER = 64, 16
-LATENTS_ROOM = 1.4  # above the largest latents seen, as some are larger
 MIDDLE = 128 * PIXEL_UNIT  # the pixel that is 0 as an integer
 T = TypeVar("T")
 
 
 class Value(NamedTuple, Generic[T]):
-    """Activations, and the unit (channels,) that they are multiples of; `of` says which inputs of a layer they add to.
-
-    Without it, they are the layer's inputs in their order.
-    """
+    """Activations, and the unit (channels,) that they are multiples of."""
 
     data: T
     unit: Tensor
-    of: Tensor | None = None
 
 
 class Arithmetic(Protocol[T]):
-    """What the layers are made of. `T` holds activations: in integers, or where units play no part in float."""
+    """What the layers are made of. `T` holds activations: integers in a `Value`, otherwise float."""
 
     def start(self, pixels: T) -> Value[T]:
         """Return the integers of pixels in [0, 1]."""
@@ -53,17 +47,8 @@ class Arithmetic(Protocol[T]):
     def round(self, name: str, values: T) -> Value[T]:
         """Round float activations to the units of this name."""
 
-    def round_finely(self, name: str, values: T) -> Value[T]:
-        """Round float activations to the units of this name, and what is left of some channels to finer ones."""
-
-    def conv(self, layer: nn.Conv2d, x: Value[T], name: str, factor: int = 1) -> Value[T]:
-        """Convolve integers, make factor^2 channels pixels, and round to the units of this name."""
-
-    def float_conv(self, layer: nn.Conv2d, x: Value[T]) -> T:
-        """Convolve integers, with float weights and a float result."""
-
-    def pixels(self, layer: nn.Conv2d, x: Value[T], factor: int) -> T:
-        """Convolve integers, make factor^2 channels pixels, and return them in [0, 1], or beyond if not yet clipped."""
+    def conv(self, layer: nn.Conv2d, x: Value[T], name: str) -> Value[T]:
+        """Convolve integers, and round to the units of this name."""
 
     def leaky(self, x: Value[T]) -> Value[T]:
         """Return leaky ReLU, in the same units."""
@@ -71,8 +56,17 @@ class Arithmetic(Protocol[T]):
     def add(self, x: Value[T], y: Value[T], name: str) -> Value[T]:
         """Add integers of the units of this name."""
 
+    def float_conv(self, layer: nn.Conv2d, x: Value[T]) -> T:
+        """Convolve integers, with float weights and a float result."""
+
+    def float_enlarge(self, layer: "Enlarge", x: T, exact: bool = False) -> T:
+        """Enlarge float values; in training those that must be `exact` are computed in float32."""
+
     def float_add(self, x: T, y: Value[T]) -> T:
         """Add integers to float values, with a float result."""
+
+    def pixels(self, x: T) -> T:
+        """Return the pixels of values around 0."""
 
 
 def unit_names(widths: "Widths") -> dict[str, int]:
@@ -85,11 +79,12 @@ def unit_names(widths: "Widths") -> dict[str, int]:
         "latents": widths.latents,
         "latents_inner": widths.encoder_inner,
         "latents_change": widths.latents,
-        "decoded": widths.latents,
         "decoded_eighth": widths.decoder_eighth,
         "decoded_eighth_inner": widths.decoder_eighth_inner,
+        "decoded_eighth_change": widths.decoder_eighth,
         "decoded_quarter": widths.decoder_quarter,
         "decoded_quarter_inner": widths.decoder_quarter_inner,
+        "decoded_quarter_change": widths.decoder_quarter,
     }
 
 
@@ -102,28 +97,25 @@ def analyse(at: Arithmetic[T], codec: "PhotoCodec", pixels: T) -> T:
     for number, block in enumerate(eighth):
         x = at.add(x, _change(at, block, x, f"eighth_inner_{number}", "eighth"), "eighth")
     last, block = codec.encoder_last
-    latents = at.float_conv(last, x)
-    return at.float_add(latents, _change(at, block, at.round("latents", latents), "latents_inner", "latents_change"))
+    return _changed(at, block, at.float_conv(last, x), "latents")
 
 
 def synthesise(at: Arithmetic[T], codec: "PhotoCodec", latents: T) -> T:
     """Return pixels of latents after the inverse gain."""
     eighth, double, quarter, last = codec.decoder
-    x = at.conv(codec.decoder_first.conv, at.round_finely("decoded", latents), "decoded_eighth", 2)
-    x = at.add(x, _change(at, eighth, x, "decoded_eighth_inner", "decoded_eighth"), "decoded_eighth")
-    x = at.conv(double.conv, x, "decoded_quarter", double.factor)
-    x = at.add(x, _change(at, quarter, x, "decoded_quarter_inner", "decoded_quarter"), "decoded_quarter")
-    return at.pixels(last.conv, x, last.factor)
+    x = _changed(at, eighth, at.float_enlarge(codec.decoder_first, latents, exact=True), "decoded_eighth")
+    x = _changed(at, quarter, at.float_enlarge(double, x), "decoded_quarter")
+    return at.pixels(at.float_enlarge(last, x))
+
+
+def _changed(at: Arithmetic[T], block: "Residual", x: T, name: str) -> T:
+    """Return a residual block of float values, with integers in its branch."""
+    return at.float_add(x, _change(at, block, at.round(name, x), f"{name}_inner", f"{name}_change"))
 
 
 def _change(at: Arithmetic[T], block: "Residual", x: Value[T], inner: str, outer: str) -> Value[T]:
+    """Return the branch of a residual block."""
     return at.conv(block.b, at.leaky(at.conv(block.a, at.leaky(x), inner)), outer)
-
-
-def finer(rounded: Value[Any], data: T, fine: Tensor) -> Value[T]:
-    """Return integers to which those of finer units of some channels, `fine`, have been put at the end of `data`."""
-    unit = torch.cat([rounded.unit, rounded.unit[fine] / FINER])
-    return Value(data, unit, torch.cat([torch.arange(len(rounded.unit), device=fine.device), fine]))
 
 
 class IntegerConv(NamedTuple):
@@ -140,8 +132,7 @@ class IntegerConv(NamedTuple):
 def integer_conv(layer: nn.Conv2d, x: Value[Any], out_unit: Tensor) -> IntegerConv:
     """Return a layer from integers to integers in units of `out_unit`, (outputs,)."""
     assert layer.bias is not None  # noqa: S101
-    weight = layer.weight if x.of is None else layer.weight[:, x.of]
-    weight = weight * (x.unit[None, :, None, None] / out_unit[:, None, None, None])
+    weight = layer.weight * (x.unit[None, :, None, None] / out_unit[:, None, None, None])
     step = weight.detach().abs().amax((1, 2, 3)).clamp_min(1e-12) / WEIGHT_LIMIT
     return IntegerConv(weight / step[:, None, None, None], layer.bias / (out_unit * step), step)
 
@@ -173,7 +164,6 @@ class EightBits(nn.Module):
         super().__init__()
         for name, channels in unit_names(widths).items():
             self.register_buffer(name, torch.ones(channels))
-        self.register_buffer("decoded_fine", torch.arange(min(FINE_CHANNELS, widths.latents)))
 
     def start(self, pixels: Tensor) -> Value[Tensor]:
         return Value(255 * pixels - 128, torch.full((3,), PIXEL_UNIT, device=pixels.device))
@@ -182,24 +172,12 @@ class EightBits(nn.Module):
         unit = self.get_buffer(name)
         return Value(to_grid(values / unit[:, None, None]), unit)
 
-    def round_finely(self, name: str, values: Tensor) -> Value[Tensor]:
-        rounded, unit, fine = self.round(name, values), self.get_buffer(name), self.get_buffer(f"{name}_fine")
-        left = (values / unit[:, None, None] - rounded.data)[:, fine]
-        return finer(rounded, torch.cat([rounded.data, to_grid(left * FINER)], 1), fine)
-
-    def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str, factor: int = 1) -> Value[Tensor]:
+    def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str) -> Value[Tensor]:
         unit = self.get_buffer(name)
-        y = self._conv(layer, x, unit.repeat_interleave(factor**2))
-        return Value(to_grid(F.pixel_shuffle(y, factor) if factor > 1 else y), unit)
-
-    def float_conv(self, layer: nn.Conv2d, x: Value[Tensor]) -> Tensor:
-        with in_float32(x.data):
-            weight = layer.weight * x.unit[:, None, None]
-            return F.conv2d(x.data.float(), weight, layer.bias, layer.stride, layer.padding)
-
-    def pixels(self, layer: nn.Conv2d, x: Value[Tensor], factor: int) -> Tensor:
-        unit = torch.full((layer.out_channels,), PIXEL_UNIT, device=x.unit.device)
-        return F.pixel_shuffle(self._conv(layer, x, unit), factor).float() * PIXEL_UNIT + 0.5
+        integers = integer_conv(layer, x, unit)
+        weight, bias = round_through(integers.weight), round_through(integers.bias)
+        y = F.conv2d(x.data, weight, bias, layer.stride, layer.padding) * integers.step[:, None, None]
+        return Value(to_grid(y), unit)
 
     def leaky(self, x: Value[Tensor]) -> Value[Tensor]:
         return x._replace(data=to_grid(F.leaky_relu(x.data, SLOPE)))
@@ -207,13 +185,21 @@ class EightBits(nn.Module):
     def add(self, x: Value[Tensor], y: Value[Tensor], name: str) -> Value[Tensor]:
         return x._replace(data=to_grid(x.data + y.data))
 
+    def float_conv(self, layer: nn.Conv2d, x: Value[Tensor]) -> Tensor:
+        with in_float32(x.data):
+            weight = layer.weight * x.unit[:, None, None]
+            return F.conv2d(x.data.float(), weight, layer.bias, layer.stride, layer.padding)
+
+    def float_enlarge(self, layer: "Enlarge", x: Tensor, exact: bool = False) -> Tensor:
+        with in_float32(x) if exact else nullcontext():
+            y: Tensor = layer(x)
+        return y
+
     def float_add(self, x: Tensor, y: Value[Tensor]) -> Tensor:
         return x + y.data.float() * y.unit[:, None, None]
 
-    def _conv(self, layer: nn.Conv2d, x: Value[Tensor], out_unit: Tensor) -> Tensor:
-        integers = integer_conv(layer, x, out_unit)
-        weight, bias = round_through(integers.weight), round_through(integers.bias)
-        return F.conv2d(x.data, weight, bias, layer.stride, layer.padding) * integers.step[:, None, None]
+    def pixels(self, x: Tensor) -> Tensor:
+        return x.float() + 0.5
 
 
 class _Looking:
@@ -230,18 +216,8 @@ class _Looking:
         self.largest[name] = torch.maximum(self.largest.get(name, seen), seen)
         return Value(values, torch.ones_like(seen))
 
-    def round_finely(self, name: str, values: Tensor) -> Value[Tensor]:
-        return self.round(name, values)
-
-    def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str, factor: int = 1) -> Value[Tensor]:
-        return self.round(name, F.pixel_shuffle(layer(x.data), factor))
-
-    def float_conv(self, layer: nn.Conv2d, x: Value[Tensor]) -> Tensor:
-        y: Tensor = layer(x.data)
-        return y
-
-    def pixels(self, layer: nn.Conv2d, x: Value[Tensor], factor: int) -> Tensor:
-        return F.pixel_shuffle(self.float_conv(layer, x), factor) + 0.5
+    def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str) -> Value[Tensor]:
+        return self.round(name, layer(x.data))
 
     def leaky(self, x: Value[Tensor]) -> Value[Tensor]:
         return x._replace(data=F.leaky_relu(x.data, SLOPE))
@@ -249,8 +225,19 @@ class _Looking:
     def add(self, x: Value[Tensor], y: Value[Tensor], name: str) -> Value[Tensor]:
         return self.round(name, x.data + y.data)
 
+    def float_conv(self, layer: nn.Conv2d, x: Value[Tensor]) -> Tensor:
+        y: Tensor = layer(x.data)
+        return y
+
+    def float_enlarge(self, layer: "Enlarge", x: Tensor, exact: bool = False) -> Tensor:
+        y: Tensor = layer(x)
+        return y
+
     def float_add(self, x: Tensor, y: Value[Tensor]) -> Tensor:
         return x + y.data
+
+    def pixels(self, x: Tensor) -> Tensor:
+        return x + 0.5
 
 
 @torch.no_grad()
@@ -267,7 +254,4 @@ def begin_eight_bits(codec: "PhotoCodec", batches: Iterable["Batch"]) -> None:
         sent = codec.send(analyse(looking, codec, batch.pixels), batch.quality)
         synthesise(looking, codec, sent.latents)
     for name, largest in looking.largest.items():
-        room = LATENTS_ROOM if name == "decoded" else 1.0
-        units.get_buffer(name).copy_(room * largest.clamp_min(1e-6) / HIGHEST)
-    fine = units.get_buffer("decoded_fine")
-    fine.copy_(torch.topk(units.get_buffer("decoded"), len(fine)).indices.sort().values)
+        units.get_buffer(name).copy_(largest.clamp_min(1e-6) / HIGHEST)

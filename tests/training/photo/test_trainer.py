@@ -206,7 +206,7 @@ def test_the_command_line_trains_and_evaluates(
     main(["neighbours", str(tmp_path / "run"), "--data", str(photo_folder), "--pictures", "4"])
     assert len(capsys.readouterr().out.splitlines()) == 6
     main(["export", str(tmp_path / "run"), str(tmp_path / "model"), "--data", str(photo_folder), "--fit", "2"])
-    assert exported == ["Encoder", "Decoder", "Entropy", "Refiner"]
+    assert exported == ["Encoder", "Decoder", "Refiner"]
     assert all((tmp_path / "model" / f"{name.lower()}.onnx").exists() for name in exported)
     card = json.loads((tmp_path / "model" / "export.json").read_text())
     assert [len(card[name]) for name in ("tables", "hyper_tables")] == [64, SMALL.hyper_latents]
