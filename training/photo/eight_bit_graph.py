@@ -16,8 +16,7 @@ from training.photo.model import Enlarge, PhotoCodec
 from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, OnnxNodes
 
 ZERO = 128
-# Pixels -128/255 .. 127/255 around the middle one, as integers around 0, are 0 .. 255 with half a step for 0.5.
-HALF = 255 / 2
+HIGHEST_LEVEL = 255
 
 
 def encoder_graph(codec: PhotoCodec, opset: int) -> onnx.ModelProto:
@@ -71,7 +70,7 @@ class _Nodes(OnnxNodes):
     def leaky(self, x: Value[str]) -> Value[str]:
         return x._replace(data=self._rounded(self.node("LeakyRelu", self._float(x.data), alpha=SLOPE)))
 
-    def add(self, x: Value[str], y: Value[str], name: str) -> Value[str]:
+    def add(self, x: Value[str], y: Value[str], name: str) -> Value[str]:  # noqa: ARG002
         return x._replace(data=self._rounded(self.node("Add", self._float(x.data), self._float(y.data))))
 
     def float_conv(self, layer: nn.Conv2d, x: Value[str]) -> str:
@@ -79,7 +78,7 @@ class _Nodes(OnnxNodes):
         values = self.node("DequantizeLinear", x.data, *self._per_channel(f"{name}.inputs", x.unit), axis=1)
         return self._float_conv(layer, values)
 
-    def float_enlarge(self, layer: Enlarge, x: str, exact: bool = False) -> str:
+    def float_enlarge(self, layer: Enlarge, x: str, exact: bool = False) -> str:  # noqa: ARG002
         return self.node("DepthToSpace", self._float_conv(layer.conv, x), blocksize=layer.factor, mode="CRD")
 
     def float_add(self, x: str, y: Value[str]) -> str:
@@ -87,9 +86,12 @@ class _Nodes(OnnxNodes):
         return self.node("Add", x, self.node("DequantizeLinear", y.data, *self._per_channel(name, y.unit), axis=1))
 
     def pixels(self, x: str) -> str:
-        levels, half = self.constant("levels", np.float32(255)), self.constant("half", np.float32(127.5))
+        levels, half = (
+            self.constant("levels", np.float32(HIGHEST_LEVEL)),
+            self.constant("half", np.float32(HIGHEST_LEVEL / 2)),
+        )
         shown = self.node("Add", self.node("Mul", x, levels), half)
-        least, most = self.constant("least", np.float32(0)), self.constant("most", np.float32(255))
+        least, most = self.constant("least", np.float32(0)), self.constant("most", np.float32(HIGHEST_LEVEL))
         rounded = self.node("Round", self.node("Clip", shown, least, most))
         return self.node("Transpose", self.node("Cast", rounded, to=onnx.TensorProto.UINT8), perm=NCHW_TO_NHWC)
 
@@ -111,5 +113,5 @@ class _Nodes(OnnxNodes):
 
 
 def _shape(layer: nn.Conv2d) -> dict[str, list[int]]:
-    (rows, columns), (above, before) = layer.kernel_size, layer.padding
-    return {"kernel_shape": [rows, columns], "strides": list(layer.stride), "pads": [above, before, above, before]}
+    assert not isinstance(layer.padding, str)  # noqa: S101
+    return {"kernel_shape": list(layer.kernel_size), "strides": list(layer.stride), "pads": 2 * list(layer.padding)}

@@ -90,22 +90,26 @@ def unit_names(widths: "Widths") -> dict[str, int]:
 
 def analyse(at: Arithmetic[T], codec: "PhotoCodec", pixels: T) -> T:
     """Return latents, float, of pixels in [0, 1]."""
-    first, quarter, down, *eighth = codec.encoder
+    first, quarter, down, *eighth = _layers(codec.encoder)
     x = at.conv(first, at.start(pixels), "quarter")
     x = at.add(x, _change(at, quarter, x, "quarter_inner", "quarter"), "quarter")
     x = at.conv(down, x, "eighth")
     for number, block in enumerate(eighth):
         x = at.add(x, _change(at, block, x, f"eighth_inner_{number}", "eighth"), "eighth")
-    last, block = codec.encoder_last
+    last, block = _layers(codec.encoder_last)
     return _changed(at, block, at.float_conv(last, x), "latents")
 
 
 def synthesise(at: Arithmetic[T], codec: "PhotoCodec", latents: T) -> T:
     """Return pixels of latents after the inverse gain."""
-    eighth, double, quarter, last = codec.decoder
+    eighth, double, quarter, last = _layers(codec.decoder)
     x = _changed(at, eighth, at.float_enlarge(codec.decoder_first, latents, exact=True), "decoded_eighth")
     x = _changed(at, quarter, at.float_enlarge(double, x), "decoded_quarter")
     return at.pixels(at.float_enlarge(last, x))
+
+
+def _layers(part: nn.Sequential) -> list[Any]:
+    return list(part)
 
 
 def _changed(at: Arithmetic[T], block: "Residual", x: T, name: str) -> T:
@@ -148,7 +152,8 @@ class _ToGrid(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
         (x,) = context.saved_tensors
-        return gradient * (((x >= LOWEST) | (gradient < 0)) & ((x <= HIGHEST) | (gradient > 0)))
+        led_back: Tensor = gradient * (((x >= LOWEST) | (gradient < 0)) & ((x <= HIGHEST) | (gradient > 0)))
+        return led_back
 
 
 def to_grid(x: Tensor) -> Tensor:
@@ -158,22 +163,37 @@ def to_grid(x: Tensor) -> Tensor:
 
 
 class EightBits(nn.Module):
-    """The units of a network, and arithmetic on tensors (batch, channels, h, w) with them."""
+    """The units of a network, buffers (channels,) by their names."""
 
     def __init__(self, widths: "Widths") -> None:
         super().__init__()
         for name, channels in unit_names(widths).items():
             self.register_buffer(name, torch.ones(channels))
 
+    def analyse(self, codec: "PhotoCodec", pixels: Tensor) -> Tensor:
+        """Return the latents of pixels (batch, 3, height, width) in [0, 1]."""
+        return analyse(_Rounding(self), codec, pixels)
+
+    def synthesise(self, codec: "PhotoCodec", latents: Tensor) -> Tensor:
+        """Return the pixels of latents (batch, latents, h, w) after the inverse gain."""
+        return synthesise(_Rounding(self), codec, latents)
+
+
+class _Rounding:
+    """Arithmetic on tensors (batch, channels, h, w)."""
+
+    def __init__(self, units: EightBits) -> None:
+        self._units = units
+
     def start(self, pixels: Tensor) -> Value[Tensor]:
         return Value(255 * pixels - 128, torch.full((3,), PIXEL_UNIT, device=pixels.device))
 
     def round(self, name: str, values: Tensor) -> Value[Tensor]:
-        unit = self.get_buffer(name)
+        unit = self._units.get_buffer(name)
         return Value(to_grid(values / unit[:, None, None]), unit)
 
     def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str) -> Value[Tensor]:
-        unit = self.get_buffer(name)
+        unit = self._units.get_buffer(name)
         integers = integer_conv(layer, x, unit)
         weight, bias = round_through(integers.weight), round_through(integers.bias)
         y = F.conv2d(x.data, weight, bias, layer.stride, layer.padding) * integers.step[:, None, None]
@@ -182,7 +202,7 @@ class EightBits(nn.Module):
     def leaky(self, x: Value[Tensor]) -> Value[Tensor]:
         return x._replace(data=to_grid(F.leaky_relu(x.data, SLOPE)))
 
-    def add(self, x: Value[Tensor], y: Value[Tensor], name: str) -> Value[Tensor]:
+    def add(self, x: Value[Tensor], y: Value[Tensor], name: str) -> Value[Tensor]:  # noqa: ARG002
         return x._replace(data=to_grid(x.data + y.data))
 
     def float_conv(self, layer: nn.Conv2d, x: Value[Tensor]) -> Tensor:
@@ -229,7 +249,7 @@ class _Looking:
         y: Tensor = layer(x.data)
         return y
 
-    def float_enlarge(self, layer: "Enlarge", x: Tensor, exact: bool = False) -> Tensor:
+    def float_enlarge(self, layer: "Enlarge", x: Tensor, exact: bool = False) -> Tensor:  # noqa: ARG002
         y: Tensor = layer(x)
         return y
 
@@ -246,7 +266,7 @@ def begin_eight_bits(codec: "PhotoCodec", batches: Iterable["Batch"]) -> None:
 
     Its first layer takes pixels less 128/255 from now on, as integers do, in place of those less 0.5.
     """
-    units, first = codec.eight_bits, codec.encoder[0]
+    units, first = codec.eight_bits, _layers(codec.encoder)[0]
     assert units is not None  # noqa: S101
     first.bias += first.weight.sum((1, 2, 3)) * (MIDDLE - 0.5)
     looking = _Looking()

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.photo import eight_bits as eight_bit
+from training.photo.eight_bits import EightBits
 from training.photo.rounding import bounded, in_float32, round_through
 
 LOWEST_LAMBDA = 0.0003
@@ -255,7 +255,7 @@ class PhotoCodec(nn.Module):
         """Make a network; with `eight_bits`, encoder and decoder compute with integers of 8 bits."""
         super().__init__()
         self.widths = widths = widths or Widths()
-        self.eight_bits = eight_bit.EightBits(widths) if eight_bits else None
+        self.eight_bits = EightBits(widths) if eight_bits else None
         quarter, eighth, latents = widths.encoder_quarter, widths.encoder_eighth, widths.latents
         self.encoder = nn.Sequential(
             nn.Conv2d(3, quarter, 8, 4, 2),
@@ -316,7 +316,7 @@ class PhotoCodec(nn.Module):
     def analyse(self, pixels: Tensor) -> Tensor:
         """Return latents (batch, latents, h, w) before the gain, of pixels in [0, 1]."""
         if self.eight_bits is not None:
-            return eight_bit.analyse(self.eight_bits, self, pixels)
+            return self.eight_bits.analyse(self, pixels)
         features = self.encoder(pixels - 0.5)
         with self._ends(pixels):
             latents: Tensor = self.encoder_last(features.float() if self.exact_ends else features)
@@ -325,7 +325,7 @@ class PhotoCodec(nn.Module):
     def synthesise(self, latents: Tensor) -> Tensor:
         """Return pixels, not clipped, of latents (batch, latents, h, w) after the inverse gain."""
         if self.eight_bits is not None:
-            return eight_bit.synthesise(self.eight_bits, self, latents)
+            return self.eight_bits.synthesise(self, latents)
         with self._ends(latents):
             features = self.decoder_first(latents)
         pixels: Tensor = self.decoder(features)

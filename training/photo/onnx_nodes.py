@@ -28,7 +28,9 @@ class OnnxNodes:
     def node(self, kind: str, *inputs: str, **attributes: int | float | str | list[int]) -> str:
         """Add a node; return the name of its output."""
         output = f"{kind.lower()}_{len(self._nodes)}"
-        self._nodes.append(onnx.helper.make_node(kind, inputs, [output], **attributes))
+        node = onnx.helper.make_node(kind, inputs, [output])
+        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in attributes.items())
+        self._nodes.append(node)
         return output
 
     def name_output(self, output: str, name: str) -> None:

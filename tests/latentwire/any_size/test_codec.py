@@ -40,7 +40,7 @@ from latentwire.imaging import image
 from latentwire.imaging.fitting import Fitting
 from latentwire.imaging.reader import AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
-from latentwire.model.onnx_session import Floats, MapGraph
+from latentwire.model.onnx_session import Floats, MapGraph, Maps
 from tests.tiny_any_size_model import drawn_logo, drawn_picture, publish_tiny_any_size_model
 
 SIDES_OF_MANY_PARTS = (1060, 1300)
@@ -489,7 +489,7 @@ def test_latents_that_are_no_numbers_are_refused(any_size_model: Path) -> None:
         def __init__(self) -> None:
             pass
 
-        def run(self, output: str, **inputs: Floats) -> Floats:
+        def run(self, output: str, **inputs: Maps) -> Floats:
             of_output = {"latents": 12, "hyper": 4}
             return np.full((1, of_output[output], 160, 160), np.nan * len(inputs), np.float32)
 

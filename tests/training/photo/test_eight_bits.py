@@ -86,13 +86,12 @@ def test_graphs_compute_the_same_integers(rounded: PhotoCodec, optimised: bool) 
             expected = rounded.analyse(torch.from_numpy(image).permute(0, 3, 1, 2) / 255).numpy()
             shown = rounded.synthesise(torch.from_numpy(2 * latents)).permute(0, 2, 3, 1)
         np.testing.assert_allclose(latents, expected, atol=1e-4)
-        # The last bias has another rounding, with half of the levels in it.
-        assert np.abs(decoded - 255 * shown.clamp(0, 1).numpy()).max() < 0.6
+        assert np.abs(decoded - 255 * shown.clamp(0, 1).numpy()).max() < 0.51
         assert 10 < decoded.std()
 
 
 def test_weights_are_stored_as_bytes(rounded: PhotoCodec, tmp_path: Path) -> None:
-    for graph, floats in ((encoder_graph, 4), (decoder_graph, 0)):
+    for graph, floats in ((encoder_graph, 4), (decoder_graph, 3)):
         (tmp_path / "graph.onnx").write_bytes(_file_of(graph(rounded)))
         stored = [onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / "graph.onnx").graph.initializer]
         kernels = [values for values in stored if values.ndim == 4]

@@ -4,7 +4,8 @@ import torch
 from tests.training.photo.conftest import SMALL
 from training.photo.crops import Batch
 from training.photo.klt import start_as_klt
-from training.photo.model import LEVELS, PhotoCodec, bounded, round_through, squash_symbols, thousand_macs
+from training.photo.model import LEVELS, PhotoCodec, squash_symbols, thousand_macs
+from training.photo.rounding import bounded, round_through
 
 
 def test_the_budget_holds() -> None:
