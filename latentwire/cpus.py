@@ -1,4 +1,4 @@
-"""How many processors this process may use, by its CPU affinity and by the quota of its control groups; what they can.
+"""How many processors this process may use, by its CPU affinity and by the quota of its control groups.
 
 A container sees all processors of its host. The kernel's control groups (cgroups, versions 1 and 2) limit how many of
 them it may use.
@@ -7,13 +7,11 @@ them it may use.
 import math
 import os
 from collections.abc import Iterator
-from functools import cache
 from itertools import product
 from pathlib import Path
 
 OWN_GROUPS = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def usable_cpus(own_groups: Path = OWN_GROUPS, groups: Path = GROUPS) -> int:
@@ -26,17 +24,6 @@ def usable_cpus(own_groups: Path = OWN_GROUPS, groups: Path = GROUPS) -> int:
     # macOS and Windows lack sched_getaffinity.
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min([affinity, *_quotas(own_groups, groups)])))
-
-
-@cache
-def has_vnni(cpu_info: Path = CPU_INFO) -> bool:
-    """Return whether this is known to be an x86 processor with VNNI: instructions that add products of bytes exactly.
-
-    Args:
-        cpu_info: file of Linux that lists what processors can.
-    """
-    flags = next((line for line in _read(cpu_info).splitlines() if line.startswith("flags")), "").split()
-    return "avx512_vnni" in flags or "avx_vnni" in flags
 
 
 def _quotas(own_groups: Path, groups: Path) -> Iterator[float]:

@@ -236,8 +236,6 @@ class AnySizeDecoder:
 
         Yields:
             The areas of the image.
-
-        Raises:
         """
         inverse = self.entropy.tables.gains(header.quality)[1][:, None, None]
         rows = [list(row) for _, row in groupby(parts_of(header), attrgetter("top"))]

@@ -7,6 +7,7 @@ with a free batch axis; those of a model for images of any size have named input
 
 import ctypes
 import os
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -22,7 +23,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from latentwire.cancelling import check_cancelled
-from latentwire.cpus import has_vnni
 from latentwire.errors import InvalidGraph
 from latentwire.model.card import DECODER_FILE, ENCODER_FILE, GraphFile, ModelCard
 from latentwire.model.model_files import read_file
@@ -36,6 +36,11 @@ _M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 8 << 20
 # The memory for a run of a graph of feature maps stays with the graph, up to an input of so many values: those of a
 # picture of 362 × 362 pixels. Tiles of large pictures take 100 MB and more.
 _MOST_KEPT_VALUES = 3 << 17
+# A graph of one `MatMulInteger`, version 10: a, uint8 (m, k), b, int8 (k, n) -> y, int32 (m, n).
+_PRODUCT = b64decode(
+    "CAg6YgoYCgFhCgFiEgF5Ig1NYXRNdWxJbnRlZ2VyEgFnWhUKAWESEAoOCAISCgoDEgFtCgMSAWtaFQoBYhIQCg4IAxIKCgMSAWsKAxIBbmIVCgF5"
+    "EhAKDggGEgoKAxIBbQoDEgFuQgQKABAK"
+)
 Half = Literal["encoder", "decoder"]
 # The name of those feature maps that are an image.
 PIXELS = "pixels"
@@ -157,7 +162,7 @@ def open_map_graph(
     _give_back_large_blocks()
     data = read_file(path, expected)
     what = f"{path.name} of model '{path.parent.name}'"
-    session = _open_session(what, data, threads, memory_pattern=False)
+    session = _open_session(what, data, threads, maps=True)
     _check_maps(what, "inputs", session.get_inputs(), inputs)
     _check_maps(what, "outputs", session.get_outputs(), outputs)
     return MapGraph(session, inputs, side)
@@ -176,16 +181,29 @@ def _give_back_large_blocks() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
-def _open_session(what: str, data: bytes, threads: int, memory_pattern: bool = True) -> onnxruntime.InferenceSession:
-    """Open a graph; a memory pattern is kept for each shape of the inputs, and is for graphs of one shape."""
+@cache
+def multiplies_bytes_exactly() -> bool:
+    """Return whether onnxruntime's fastest products of integers of 8 bits are exact on this processor.
+
+    Those of x86 processors without VNNI add pairs of products in 16 bits, which is wrong beyond 32,767. There, the
+    option `session.x64quantprecision` takes exact ones, which are slower.
+    """
+    session = onnxruntime.InferenceSession(_PRODUCT, providers=["CPUExecutionProvider"])
+    largest = np.full((8, 64), 255, np.uint8), np.full((64, 16), 127, np.int8)
+    products = session.run(None, dict(zip("ab", largest, strict=True)))[0]
+    return bool((products == 64 * 255 * 127).all())
+
+
+def _open_session(what: str, data: bytes, threads: int, maps: bool = False) -> onnxruntime.InferenceSession:
+    """Open a graph; one of feature maps has inputs of any size, and may have products of integers of 8 bits."""
     options = onnxruntime.SessionOptions()
-    options.enable_mem_pattern = memory_pattern
+    # A memory pattern is kept for each shape of the inputs, and is for graphs of one shape.
+    options.enable_mem_pattern = not maps
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Other x86 processors add pairs of products of bytes in 16 bits, which is inexact beyond 32,767. By this option,
-    # onnxruntime takes instructions that are exact, and slower, whatever the processor is.
-    options.add_session_config_entry("session.x64quantprecision", "0" if has_vnni() else "1")
+    if maps:
+        options.add_session_config_entry("session.x64quantprecision", "0" if multiplies_bytes_exactly() else "1")
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except MemoryError:

@@ -89,7 +89,8 @@ def _files(card: AnySizeCard) -> str:
     rows = "\n".join(f"| `{name}` | {file.bytes:,} |" for name, file in files.items())
     return f"""## Files
 
-No sum in `entropy.onnx` exceeds {card.exactness.worst_sum:,} in magnitude, so float32 holds all of them exactly.
+All values of `entropy.onnx` are integers, the same on every machine; no sum exceeds {card.exactness.worst_sum:,} in
+magnitude.
 
 | file | bytes |
 |---|---|
@@ -111,8 +112,8 @@ def _making(name: str, origin: Mapping[str, Any]) -> str:
 
 Trained on {training["megapixels"]:,} megapixels of crops, at scales of 0.1 to 1, of {data["pictures"]:,} openly
 licensed photographs; {data["validation_pictures"]:,} others, chosen by picture, only measured. The weights are those of
-step {training["last_phase_steps"]:,} of the last phase ({training["phase"]}), averaged. Those of encoder and decoder
-are rounded to 16 bits, those of the entropy model to 8. No picture is in the files.
+step {training["last_phase_steps"]:,} of the last phase ({training["phase"]}), averaged.
+{_bits(training)} No picture is in the files.
 
 Licence of the model: {origin["licence"]}. {made}
 
@@ -120,9 +121,29 @@ To train such a model:
 
     python -m training.photo train runs/flat --data photos/train
     python -m training.photo cooldown runs/flat runs/{name}
-    python -m training.photo export runs/{name} exported --data photos/train
-    python -m training.release.any_size_model exported models {name}
+{_last_commands(name, training)}    python -m training.release.any_size_model exported models {name}
 {sources and table}"""
+
+
+def _bits(training: Mapping[str, Any]) -> str:
+    if training.get("eight_bits"):
+        return (
+            "Weights and activations of the encoder and of the decoder's residual branches have 8 bits and are trained "
+            "so; those of the entropy model are rounded to 8 bits, and the weights of the decoder's main path to 16."
+        )
+    return "Those of encoder and decoder are rounded to 16 bits, those of the entropy model to 8."
+
+
+def _last_commands(name: str, training: Mapping[str, Any]) -> str:
+    export = "    python -m training.photo export {} {} --data photos/train"
+    if not training.get("eight_bits"):
+        return export.format(f"runs/{name}", "exported") + "\n"
+    commands = [
+        export.format(f"runs/{name}", "float"),
+        f"    python -m training.photo eight-bits runs/{name} runs/{name}-8",
+        export.format(f"runs/{name}-8", "exported") + " --entropy float",
+    ]
+    return "\n".join(commands) + "\n"
 
 
 def _percent(value: float | None) -> str:

@@ -5,13 +5,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
 from latentwire.errors import InvalidGraph, MissingGraph
+from latentwire.model import onnx_session
 from latentwire.model.card import ENCODER_FILE, ModelCard, load_card
-from latentwire.model.onnx_session import OnnxModel, open_onnx
+from latentwire.model.onnx_session import OnnxModel, multiplies_bytes_exactly, open_map_graph, open_onnx
 from training.release.model_dir import graph_file
 
 
@@ -137,3 +139,39 @@ def test_models_of_the_same_bytes_share_their_graph(folder: Path, tmp_path: Path
     (other / ENCODER_FILE).write_bytes(b"damaged")
     with pytest.raises(InvalidGraph, match="bytes; its card says"):
         open_encoder(other, card)
+
+
+def test_the_probing_graph_is_one_product_of_bytes() -> None:
+    shapes = {"a": (TensorProto.UINT8, ["m", "k"]), "b": (TensorProto.INT8, ["k", "n"])}
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "b"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, ["m", "n"])],
+    )
+    assert onnx.load_from_string(onnx_session._PRODUCT).graph == graph
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_sums_of_products_of_bytes_are_exact(exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whatever this processor is, it also has to compute as one without VNNI does.
+    monkeypatch.setattr(onnx_session, "multiplies_bytes_exactly", lambda: exact and multiplies_bytes_exactly())
+    nodes = [
+        helper.make_node("Cast", ["values"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("Transpose", ["bytes"], ["rows"], perm=[0, 2, 3, 1]),
+        helper.make_node("MatMulInteger", ["rows", "weight"], ["products"]),
+        helper.make_node("Transpose", ["products"], ["maps"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["maps"], ["sums"], to=TensorProto.FLOAT),
+    ]
+    weight = np.where(np.arange(64)[:, None] % 4 < 2, 127, -127) * np.ones((64, 16), np.int8)
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, f"{name}_h", f"{name}_w"])]
+        for name, channels in (("values", 64), ("sums", 16))
+    )
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(weight.astype(np.int8), "weight")])
+    path = tmp_path / "entropy.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    opened = open_map_graph(path, graph_file(path), {"values": 64}, {"sums": 16})
+    values = np.where(np.arange(64) % 4 < 2, 255, 0).astype(np.float32)[None, :, None, None] * np.ones((1, 1, 3, 5))
+    sums = opened.run("sums", values=values.astype(np.float32))
+    assert (sums == 32 * 255 * 127).all()
