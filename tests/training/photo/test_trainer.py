@@ -19,6 +19,7 @@ from training.photo.gathered import GatheredPictures
 from training.photo.model import LEVELS, PhotoCodec, thousand_macs
 from training.photo.trainer import (
     COOLDOWN,
+    EIGHT_BITS,
     SHRINK,
     Settings,
     Training,
@@ -125,6 +126,24 @@ def test_a_senders_parts_are_trained_for_receivers_that_stay(settings: Settings,
         (tmp_path / "again" / path.name).write_bytes(path.read_bytes())
     resume(tmp_path / "again")
     assert all(torch.equal(value, weights(tmp_path / "again")[name]) for name, value in after.items())
+
+
+def test_training_goes_on_in_8_bits(settings: Settings, tmp_path: Path) -> None:
+    start(settings, tmp_path / "float")
+    changes = {**EIGHT_BITS, "crop": 64, "batch_pixels": 16384, "steps": 3, "save_minutes": 0}
+    branch(tmp_path / "float", tmp_path / "bytes", changes)
+    before, after = weights(tmp_path / "float"), weights(tmp_path / "bytes")
+    units = [name for name in after if name.startswith("eight_bits.")]
+    assert len(units) == 14
+    assert all(bool((after[name] > 0).all()) for name in units)
+    for name in before:
+        if "average" not in name and name.split(".")[0] in ("hyper_decoder", "context", "hyper_prior", "log_gain"):
+            assert torch.equal(after[name], before[f"average.{name}"])
+    loaded = load_codec(tmp_path / "bytes")
+    assert loaded.codec.eight_bits is not None
+    # Units are chosen once, and go with the weights.
+    resume(tmp_path / "bytes")
+    assert all(torch.equal(after[name], weights(tmp_path / "bytes")[name]) for name in units)
 
 
 def test_sigterm_saves_and_ends(settings: Settings, tmp_path: Path) -> None:
