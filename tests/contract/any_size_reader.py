@@ -50,10 +50,9 @@ class AnySizeReader:
             part = self.part(body, quality, rows[1] - rows[0], columns[1] - columns[0])
             whole[0, :, rows[0] : rows[1], columns[0] : columns[1]] = part
         (output,) = self.decoder.run(None, {"latents": whole})
-        pixels = np.asarray(output)[0, :, :height, :width]
+        shown = np.asarray(output)[0, :height, :width]
         if colours % 2 == 0:
-            pixels = pixels.mean(0, keepdims=True)
-        shown = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+            shown = np.rint(shown.mean(2, keepdims=True)).astype(np.uint8)
         if colours < 2:
             return shown
         shown[alpha == 0] = 0
