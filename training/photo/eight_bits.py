@@ -2,7 +2,7 @@
 
 An activation is an integer -128 .. 127 times the unit of its channel, a weight an integer -127 .. 127 times a step of
 its output. Units are fixed by the largest values seen; training goes on through the rounding, whose gradient is that of
-the identity, so that weights adapt to it. Float are only the latents: what makes them, and what is added last.
+the identity, so that weights adapt to it. What makes the latents, and the main path of the decoder, are in float.
 
 The same walk through the layers computes with tensors, looks for the largest values, and writes graphs (`Arithmetic`).
 

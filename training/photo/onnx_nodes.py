@@ -21,9 +21,12 @@ class OnnxNodes:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, name: str, values: Constant) -> str:
-        """Return the name of a constant, which has these values wherever it is used."""
-        self._constants.setdefault(name, onnx.numpy_helper.from_array(np.asarray(values), name))
-        return name
+        """Return the name of a constant with these values: the one asked for, with a number if others have it."""
+        tensor = onnx.numpy_helper.from_array(np.asarray(values), name)
+        while self._constants.setdefault(tensor.name, tensor) != tensor:
+            base, _, number = tensor.name.partition("#")
+            tensor.name = f"{base}#{int(number or 1) + 1}"
+        return tensor.name
 
     def node(self, kind: str, *inputs: str, **attributes: int | float | str | list[int]) -> str:
         """Add a node; return the name of its output."""

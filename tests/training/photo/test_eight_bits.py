@@ -16,6 +16,7 @@ from training.photo.crops import Batch
 from training.photo.eight_bits import begin_eight_bits, to_grid
 from training.photo.export import _file_of, decoder_graph, encoder_graph
 from training.photo.model import PhotoCodec
+from training.photo.onnx_nodes import OnnxNodes
 
 
 @pytest.fixture
@@ -88,6 +89,12 @@ def test_graphs_compute_the_same_integers(rounded: PhotoCodec, optimised: bool) 
         np.testing.assert_allclose(latents, expected, atol=1e-4)
         assert np.abs(decoded - 255 * shown.clamp(0, 1).numpy()).max() < 0.51
         assert decoded.std() > 10
+
+
+def test_constants_of_one_name_and_other_values_stay_apart() -> None:
+    nodes = OnnxNodes()
+    names = [nodes.constant("scale", np.float32(value)) for value in (1, 2, 1, 3, 2)]
+    assert names == ["scale", "scale#2", "scale", "scale#3", "scale#2"]
 
 
 def test_weights_are_stored_as_bytes(rounded: PhotoCodec, tmp_path: Path) -> None:
