@@ -128,7 +128,7 @@ def test_an_any_size_model_is_what_its_card_says(folder: Path) -> None:
     pixels = draw_golden_image(ImageShape(height=45, width=70, channels=3))
     encoded = codec.encode(pixels, quality=80)
     assert encoded.psnr_db is not None
-    assert encoded.psnr_db > 28
+    assert encoded.psnr_db > 27
     assert codec.decode(encoded.bitstream).shape == pixels.shape
 
 
