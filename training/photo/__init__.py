@@ -4,6 +4,9 @@
     crops         a step's number -> its batch, always the same one
     gathered      the same on a device that is too fast for that
     model         encoder, shallow decoder, hyperprior, context, gains for all rates
+    rounding      roundings and bounds that let weights learn
+    eight_bits    encoder and decoder through weights and activations of 8 bits
+    shrink        the weights of a smaller network, from those of a larger one
     klt           the weights that training starts from
     optimisation  rates, Muon, averaged weights
     trainer       the flat phase that never ends, and the cooldown that can start from any of its checkpoints
@@ -14,7 +17,10 @@
     bd_rate       two curves -> one percentage
     neighbours    a rule that corrects tables without a network
     tiles         pictures of any size in bounded memory
-    export        the three graphs, and the proof that the integer one is exact
+    refiner       the decoder's gradient, by which a sender improves symbols
+    export        the four graphs, and the proof that the integer one is exact
+    onnx_nodes, eight_bit_graph, entropy_graph    nodes of a graph, and the graphs made of them
+    origin        where a model comes from, for its card
 
 `python -m training.photo --help` has the commands.
 """

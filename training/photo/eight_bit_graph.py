@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from training.photo import eight_bits
 from training.photo.eight_bits import PIXEL_UNIT, SLOPE, EightBits, Value, integer_conv
 from training.photo.model import Enlarge, PhotoCodec
-from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, OnnxNodes
+from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, ZERO, OnnxNodes
 
-ZERO = 128
 HIGHEST_LEVEL = 255
 
 
@@ -55,14 +54,14 @@ class _Nodes(OnnxNodes):
         unit = self._units.get_buffer(name)
         integers = integer_conv(layer, x, unit)
         weight, bias = (torch.round(values).detach().numpy() for values in (integers.weight, integers.bias))
-        name = self._layers[id(layer)]
+        path = self._layers[id(layer)]
         y = self.node(
             "QLinearConv",
             *(x.data, self._one, self._zero),
-            self.constant(f"{name}.weight", weight.astype(np.int8)),
-            self.constant(f"{name}.step", integers.step.numpy()),
-            *(self.constant(f"{name}.weight_zero", np.int8(0)), self._one, self._zero),
-            self.constant(f"{name}.bias", bias.astype(np.int32)),
+            self.constant(f"{path}.weight", weight.astype(np.int8)),
+            self.constant(f"{path}.step", integers.step.numpy()),
+            *(self.constant(f"{path}.weight_zero", np.int8(0)), self._one, self._zero),
+            self.constant(f"{path}.bias", bias.astype(np.int32)),
             **_shape(layer),
         )
         return Value(y, unit)
@@ -86,10 +85,8 @@ class _Nodes(OnnxNodes):
         return self.node("Add", x, self.node("DequantizeLinear", y.data, *self._per_channel(name, y.unit), axis=1))
 
     def pixels(self, x: str) -> str:
-        levels, half = (
-            self.constant("levels", np.float32(HIGHEST_LEVEL)),
-            self.constant("half", np.float32(HIGHEST_LEVEL / 2)),
-        )
+        levels = self.constant("levels", np.float32(HIGHEST_LEVEL))
+        half = self.constant("half", np.float32(HIGHEST_LEVEL / 2))
         shown = self.node("Add", self.node("Mul", x, levels), half)
         least, most = self.constant("least", np.float32(0)), self.constant("most", np.float32(HIGHEST_LEVEL))
         rounded = self.node("Round", self.node("Clip", shown, least, most))

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import onnx
 
 from training.photo.integers import ACTIVATION_LIMIT, IntegerEntropy, IntegerLayer, integer_layers
-from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, OnnxNodes
+from training.photo.onnx_nodes import NCHW_TO_NHWC, NHWC_TO_NCHW, ZERO, OnnxNodes
 
 Integers = npt.NDArray[np.int64]
-ZERO = 128
 
 
 class _Input(NamedTuple):

@@ -9,6 +9,7 @@ import onnx.helper
 import onnx.numpy_helper
 
 PIXELS = "pixels"
+ZERO = 128  # what stands for 0 among integers that are stored as uint8
 NCHW_TO_NHWC, NHWC_TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 Constant = npt.NDArray[np.generic] | np.generic
 
