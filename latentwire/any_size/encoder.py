@@ -12,7 +12,8 @@ from latentwire.any_size.entropy_model import HYPER_LIMIT, EntropyModel, Pass
 from latentwire.any_size.part_reader import read_part
 from latentwire.any_size.refiner import Refiner
 from latentwire.any_size.tiles import tile_pixels, with_margin
-from latentwire.entropy.lanes import Integers, SymbolWriter, best_lanes
+from latentwire.entropy.coder_tables import Integers
+from latentwire.entropy.lanes import SymbolWriter, best_lanes
 from latentwire.errors import GoldenMismatch, ImageMismatch, UncodableImage
 from latentwire.format.alpha import write_alphas
 from latentwire.format.any_size import (

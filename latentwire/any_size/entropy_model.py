@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.entropy.lanes import Integers, Tables
+from latentwire.entropy.coder_tables import Integers, Tables
 from latentwire.errors import GoldenMismatch
 from latentwire.model.any_size_card import (
     ENTROPY_FILE,

@@ -3,7 +3,8 @@
 import numpy as np
 
 from latentwire.any_size.entropy_model import HYPER_LIMIT, EntropyModel, Pass
-from latentwire.entropy.lanes import Integers, open_reader
+from latentwire.entropy.coder_tables import Integers
+from latentwire.entropy.lanes import open_reader
 from latentwire.errors import InvalidCode
 from latentwire.format.any_size import HYPER_STRIDE, Part, has_lanes_byte
 from latentwire.model.onnx_session import Floats
@@ -29,8 +30,6 @@ def read_part(entropy: EntropyModel, body: bytes, part: Part, quality: int, bits
         if not body:
             raise InvalidCode("the bitstream is cut short: a part has no body")
         lanes, body = body[0], body[1:]
-        if not lanes:
-            raise InvalidCode("the bitstream is damaged: a part has no lanes")
     reader = open_reader(entropy.coder_tables, body, lanes)
     height, width = (-(-side // HYPER_STRIDE) for side in (part.height, part.width))
     z = reader.read(entropy.hyper_numbers(height, width)).reshape(-1, height, width)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from latentwire.any_size.tiles import Tile, as_maps, tile_pixels, with_margin
 from latentwire.any_size.transparency import has_alpha
-from latentwire.entropy.lanes import Tables
+from latentwire.entropy.coder_tables import Tables
 from latentwire.errors import ModelError, ModelNotReady
 from latentwire.format.any_size import STRIDE, Header, Part
 from latentwire.imaging.image import Pixels

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,41 +134,87 @@ class AnySizeReader:
 
 class Lanes:
     def __init__(self, body: bytes, lanes: int) -> None:
-        if lanes == 1:
-            length = 5 if len(body) % 2 else 4
-            self.states = [int.from_bytes(body[:length], "big")]
-            if length == 5 and self.states[0] < 2**32:
-                raise Damaged("state")
-        else:
-            length = 5 * lanes
-            self.states = [int.from_bytes(body[5 * lane : 5 * lane + 5], "big") for lane in range(lanes)]
+        if lanes == 0 or (lanes > 1 and lanes % 2):
+            raise Damaged("lanes")
+        length = 5 if len(body) % 2 else 4
+        self.lanes, self.left, self.is_first = lanes, 0, False
+        # S, and then the lanes.
+        self.states = [int.from_bytes(body[:length], "big")]
+        if len(body) < 4 or (length == 5 and self.states[0] < 2**32):
+            raise Damaged("state")
         self.words = [int.from_bytes(body[at : at + 2], "big") for at in range(length, len(body), 2)]
+        if lanes > 1:
+            self.begin()
 
-    def step(self, lane: int, start: int, frequency: int) -> None:
-        x = self.states[lane]
+    def begin(self) -> None:
+        if self.states[0] < 2**24:
+            raise Damaged("state")
+        upper, lower = (self.bits(0, 15) for _ in range(2))
+        lengths = [self.bits(0, 4) for _ in range(self.lanes)]
+        a, b, c = ([self.bits(0, count) for count in counts] for counts in (lengths, *[[12] * self.lanes] * 2))
+        if self.states[0] < 2**24:
+            raise Damaged("state")
+        self.states += [
+            2 ** (24 + length) + 2**24 * a[lane] + 2**12 * b[lane] + c[lane] for lane, length in enumerate(lengths)
+        ]
+        self.left = 2**15 * upper + lower
+        if not self.left:
+            self.rest()
+
+    def rest(self) -> None:
+        if self.words or any(state >= 2**25 for state in self.states[1:]):
+            raise Damaged("lanes")
+        hidden = b"".join((state - 2**24).to_bytes(3, "big") for state in self.states[1:])
+        self.words = [int.from_bytes(hidden[at : at + 2], "big") for at in range(0, len(hidden), 2)]
+        self.is_first = True
+
+    def step(self, at: int, start: int, frequency: int) -> None:
+        x = self.states[at]
         x = frequency * (x // 65536) + x % 65536 - start
-        if x < 2**24 and (len(self.states) > 1 or self.words):
+        takes = x < 2**24 and (at > 0 or bool(self.words))
+        if takes:
             if not self.words:
                 raise Damaged("words")
             x = 65536 * x + self.words.pop(0)
-        self.states[lane] = x
+        self.states[at] = x
+        if at == 0 and self.is_first and not takes:
+            raise Damaged("the first symbol after the lanes")
+        self.is_first = self.is_first and at > 0
+
+    def places(self, count: int) -> Iterator[tuple[int, int]]:
+        """Yield each symbol of a group, in the order in which they are read, and which state it comes from."""
+        for number in range(count):
+            symbol = number if self.lanes == 1 else count - 1 - number
+            if self.left:
+                yield symbol, 1 + number % self.lanes
+                self.left -= 1
+                if not self.left:
+                    self.rest()
+            else:
+                yield symbol, 0
+
+    def bits(self, at: int, count: int) -> int:
+        size: int = 2 ** (16 - count)
+        value = self.states[at] % 65536 // size
+        self.step(at, value * size, size)
+        return value
 
     def group(self, tables: list[Any]) -> list[int]:
-        symbols: list[int] = []
+        symbols = [0] * len(tables)
         escapes: list[int] = []
-        for number, table in enumerate(tables):
-            lane, start = number % len(self.states), 0
-            slot = self.states[lane] % 65536
+        for number, at in self.places(len(tables)):
+            table, start = tables[number], 0
+            slot = self.states[at] % 65536
             frequencies, entry = [*table["frequencies"], table["escape"]], 0
             while slot >= start + frequencies[entry]:
                 start += frequencies[entry]
                 entry += 1
-            frequency = frequencies[entry]
-            self.step(lane, start, frequency)
-            symbols.append(table["first"] + entry)
+            self.step(at, start, frequencies[entry])
+            symbols[number] = table["first"] + entry
             if entry == len(table["frequencies"]):
                 escapes.append(number)
         if escapes:
+            escapes.sort()
             lengths = self.uniform([4] * len(escapes))
             for number, length, rest in zip(escapes, lengths, self.uniform(lengths), strict=True):
                 distance = 2**length + rest - 1
@@ -177,16 +224,13 @@ class Lanes:
         return symbols
 
     def uniform(self, bits: list[int]) -> list[int]:
-        values = []
-        for number, count in enumerate(bits):
-            lane, size = number % len(self.states), 2 ** (16 - count)
-            values.append(self.states[lane] % 65536 // size)
-            self.step(lane, values[-1] * size, size)
+        values = [0] * len(bits)
+        for number, at in self.places(len(bits)):
+            values[number] = self.bits(at, bits[number])
         return values
 
     def end(self, check: int) -> None:
-        expected = (2**16 if len(self.states) == 1 else 2**24) + check
-        if self.words or any(state != expected for state in self.states):
+        if self.words or self.left or self.states[0] != 2**16 + check:
             raise Damaged("check")
 
 

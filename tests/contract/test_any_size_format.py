@@ -11,10 +11,12 @@ import pytest
 
 from latentwire import Codec, CodeError, DamagedChunk
 from latentwire.any_size.transparency import clear_transparent
-from latentwire.entropy.lanes import SymbolWriter, Tables
+from latentwire.entropy import lanes
+from latentwire.entropy.coder_tables import Tables
+from latentwire.entropy.lanes import SymbolWriter
 from latentwire.format import any_size_lossless
 from latentwire.format.alpha import read_alpha, write_alpha
-from latentwire.format.any_size import Header, read_header
+from latentwire.format.any_size import Header, read_header, read_payload
 from latentwire.format.any_size_container import PayloadContainerWriter, read_payloads
 from latentwire.format.container import Frame
 from latentwire.format.container_reader import FrameReader
@@ -55,12 +57,12 @@ def test_the_headers_of_the_document(row: list[str]) -> None:
 @pytest.mark.parametrize("row", rows("symbols | K | check | bytes after K"), ids=lambda row: f"{row[0]}-{row[1]}")
 def test_the_symbols_of_the_document(row: list[str]) -> None:
     symbols = [] if row[0] == "none" else json.loads(f"[{row[0]}]")
-    lanes, check, data = int(row[1]), int(row[2], 16), bytes.fromhex(row[3])
+    count, check, data = int(row[1]), int(row[2], 16), bytes.fromhex(row[3])
     numbers = np.arange(len(symbols)) % len(TABLES)
     writer = SymbolWriter(Tables(TABLES))
     writer.write(numbers, np.array(symbols, np.int64))
-    assert writer.finish(check, lanes) == data
-    second = Lanes(data, lanes)
+    assert writer.finish(check, count) == data
+    second = Lanes(data, count)
     assert second.group([TABLES[number].model_dump() for number in numbers]) == symbols
     second.end(check)
 
@@ -85,9 +87,13 @@ def test_the_second_reader_reads_what_the_codec_writes(
     assert np.abs(AnySizeReader(any_size_model).read(payload) - received).max() <= 1
 
 
-def test_the_second_reader_reads_many_parts_and_many_lanes(codec: Codec, any_size_model: Path) -> None:
+def test_the_second_reader_reads_many_parts_and_many_lanes(
+    codec: Codec, any_size_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (70, 1050, 3), np.uint8)
+    monkeypatch.setattr(lanes, "MIN_LANES", 2)
     payload = codec.encode(noise, quality=100, framing="raw").bitstream
+    assert all(body and body[0] > 1 for body in read_payload(payload).bodies)
     received = codec.decode(payload, framing="raw").astype(np.int16)
     assert np.abs(AnySizeReader(any_size_model).read(payload) - received).max() <= 1
 
@@ -164,3 +170,30 @@ def test_no_damage_to_a_bitstream_goes_unseen(codec: Codec) -> None:
         for data in damaged(bitstream):
             with pytest.raises(CodeError):
                 codec.decode(data)
+
+
+def test_no_damage_to_a_bitstream_of_many_lanes_goes_unseen(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MIN_LANES", 2)
+    pixels = np.random.default_rng(0).integers(0, 256, (140, 150, 3), np.uint8)
+    encoded = codec.encode(pixels, quality=10)
+    assert encoded.quality is not None
+    for data in damaged(encoded.bitstream):
+        with pytest.raises(CodeError):
+            codec.decode(data)
+
+
+def test_damage_that_a_checksum_would_find_is_refused_or_decoded(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MIN_LANES", 2)
+    pixels = np.random.default_rng(0).integers(0, 256, (140, 150, 3), np.uint8)
+    payload = codec.encode(pixels, quality=10, framing="raw").bitstream
+    (body,) = read_payload(payload).bodies
+    assert body
+    assert body[0] > 1
+    refused = 0
+    changes = damaged(payload)[::5]
+    for data in changes:
+        try:
+            codec.decode(data, framing="raw")
+        except CodeError:
+            refused += 1
+    assert refused > 0.95 * len(changes)

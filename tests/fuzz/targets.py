@@ -15,7 +15,8 @@ from PIL import Image
 
 from latentwire.decoder import Decoder
 from latentwire.entropy.arithmetic import ArithmeticCoder
-from latentwire.entropy.lanes import SymbolWriter, Tables, open_reader
+from latentwire.entropy.coder_tables import Tables
+from latentwire.entropy.lanes import SymbolWriter, open_reader
 from latentwire.entropy.symbols import Symbols
 from latentwire.errors import CodeError, DamagedChunk, ImageError, InvalidCard, InvalidCode
 from latentwire.format import any_size, lossless
@@ -124,8 +125,8 @@ def fuzz_any_size(data: bytes) -> None:
     bodies = [body for body in parsed.bodies if body is not None]
     _expect(any_size.write_payload(parsed.header, bodies) == data, "two payloads of the same parts")
     _expect(len(bodies) == len(any_size.parts_of(parsed.header)), "another number of parts")
-    lanes = 1 + parsed.header.quality % 3
     numbers = np.arange(parsed.header.height % 64) % len(_CARD.tables)
+    lanes = _any_size_lanes(len(numbers))
     try:
         reader = open_reader(_LANE_TABLES, bodies[0], lanes)
         symbols = reader.read(numbers)
@@ -176,9 +177,13 @@ def _any_size_payload(height: int) -> bytes:
     """Return a payload whose parts all have the same symbols, as many as the height says."""
     header = any_size.Header(height, 20, 3, height % 256)
     symbols = np.random.default_rng(height).integers(-3, 50, height % 64)
-    return any_size.write_payload(
-        header, [_any_size_body(symbols, 1 + header.quality % 3)] * any_size.part_count(header)
-    )
+    body = _any_size_body(symbols, _any_size_lanes(len(symbols)))
+    return any_size.write_payload(header, [body] * any_size.part_count(header))
+
+
+def _any_size_lanes(count: int) -> int:
+    """Return a number of lanes for which so many symbols of a payload have enough bits."""
+    return (1, 2, 4)[count // 22]
 
 
 def _any_size_body(symbols: Symbols, lanes: int) -> bytes:
