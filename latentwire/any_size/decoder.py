@@ -22,6 +22,7 @@ from latentwire.format.any_size import (
     Parsed,
     Part,
     Rectangle,
+    ends_row,
     parts_of,
     pixels_of,
     read_header,
@@ -257,9 +258,12 @@ class AnySizeDecoder:
             if below is not None:
                 above, here = here[:, -self.card.margins.decoder :].copy(), below
 
-    def run(self, latents: Floats) -> image.Pixels:
-        """Return pixels, uint8 (1, 16 h, 16 w, 3), of latents, float32 (1, latents, h, w), after the inverse gain."""
-        pixels: image.Pixels = self._graph.run(PIXELS, latents=latents)
+    def run(self, latents: Floats, *, keep_memory: bool = False) -> image.Pixels:
+        """Return pixels, uint8 (1, 16 h, 16 w, 3), of latents, float32 (1, latents, h, w), after the inverse gain.
+
+        `keep_memory` as of `MapGraph.run`.
+        """
+        pixels: image.Pixels = self._graph.run(PIXELS, keep_memory=keep_memory, latents=latents)
         return pixels
 
     def _synthesize_part(
@@ -273,7 +277,7 @@ class AnySizeDecoder:
             pieces.insert(0, above[:, :, columns])
         if below is not None:
             pieces.append(below[:, :margin, columns])
-        decoded = self.run(np.concatenate(pieces, 1)[None])[0]
+        decoded = self.run(np.concatenate(pieces, 1)[None], keep_memory=not ends_row(part, header))[0]
         area = pixels_of(part, header)
         top, left = (side.start * STRIDE for side in tile.inner)
         inner = decoded[top : top + area.height, left : left + area.width]

@@ -21,6 +21,7 @@ from latentwire.format.any_size import (
     STRIDE,
     Header,
     Part,
+    ends_row,
     has_lanes_byte,
     parts_of,
     read_payload,
@@ -194,7 +195,8 @@ class AnySizeEncoder:
             UncodableImage: a latent is not finite.
         """
         tile = with_margin(part, header, self.card.margins.encoder)
-        latents = self._graph.run("latents", pixels=tile_pixels(pixels, tile))[0]
+        keep_memory = not ends_row(part, header)
+        latents = self._graph.run("latents", keep_memory=keep_memory, pixels=tile_pixels(pixels, tile))[0]
         inner: Floats = latents[:, tile.inner[0], tile.inner[1]]
         if not np.isfinite(inner).all():
             raise UncodableImage(NOT_FINITE)
@@ -221,7 +223,7 @@ class AnySizeEncoder:
         Raises:
             UncodableImage: a latent is too large.
         """
-        hyper = self._graph.run("hyper", gained=y[None])[0]
+        hyper = self._graph.run("hyper", keep_memory=True, gained=y[None])[0]
         if not np.isfinite(hyper).all():
             raise UncodableImage(NOT_FINITE)
         z: Integers = np.rint(np.clip(hyper, -HYPER_LIMIT, HYPER_LIMIT)).astype(np.int64)

@@ -150,9 +150,9 @@ class EntropyModel:
 
         leading, others = slice(0, first), slice(first, latents)
         around = near(leading, black, code(leading, black, None))
-        corrections = self._graph.run("corrections_1", symbols_1=around, scales_1=scales[:, :first])
+        corrections = self._graph.run("corrections_1", keep_memory=True, symbols_1=around, scales_1=scales[:, :first])
         around = near(leading, white, code(leading, white, corrections))
-        corrections = self._graph.run("corrections_2", symbols_2=around, scales_2=scales)
+        corrections = self._graph.run("corrections_2", keep_memory=True, symbols_2=around, scales_2=scales)
         around = np.concatenate([around, near(others, black, code(others, black, corrections))], 1)
         corrections = self._graph.run("corrections_3", symbols_3=around, scales_3=scales)
         code(others, white, corrections)
@@ -167,7 +167,7 @@ class EntropyModel:
         values = {name: _golden_input(name, channels) for name, channels in inputs.items()}
         digest = hashlib.sha256()
         for output in outputs:
-            digest.update(np.rint(self._graph.run(output, **values)).astype("<i4").tobytes())
+            digest.update(np.rint(self._graph.run(output, keep_memory=False, **values)).astype("<i4").tobytes())
         return digest.hexdigest()
 
 

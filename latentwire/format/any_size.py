@@ -145,6 +145,11 @@ def read_header(payload: bytes) -> tuple[Header, int]:
     return header, length
 
 
+def ends_row(part: Part, header: Header) -> bool:
+    """Return whether a part is the last one of its row of parts."""
+    return part.left + part.width == header.latent_width
+
+
 def parts_of(header: Header) -> list[Part]:
     """Return an image's parts, row by row: as even as they can be, in whole values of z."""
     rows, columns = (list(_cuts(side)) for side in (header.latent_height, header.latent_width))

@@ -31,8 +31,8 @@ from latentwire.timing import timed_stage
 Floats = npt.NDArray[np.float32]
 # Of glibc's malloc.h: from how many bytes on a block is given back to the system by itself, and how many free ones
 # among smaller blocks stay. New memory costs time: an eighth of a photograph's.
-_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 2 << 20
-_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 8 << 20
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 32 << 20
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 64 << 20
 # The memory for a run of a graph of feature maps stays with the graph, up to an input of so many values: those of a
 # picture of 362 × 362 pixels. Tiles of large pictures take 100 MB and more.
 _MOST_KEPT_VALUES = 3 << 17
@@ -124,15 +124,20 @@ class MapGraph:
         }
 
     @timed_stage("infer")
-    def run(self, output: str, **inputs: Maps) -> Any:
+    def run(self, output: str, *, keep_memory: bool = False, **inputs: Maps) -> Any:
         """Return one output, float32 or uint8; inputs that are not given do not bear on it.
+
+        Args:
+            output: its name.
+            keep_memory: a run of as large inputs follows soon.
+            inputs: values by the names of inputs.
 
         Raises:
             Cancelled: the work that this is a step of was given up.
         """
         check_cancelled()
         options = onnxruntime.RunOptions()
-        if max(values.size for values in inputs.values()) > _MOST_KEPT_VALUES:
+        if not keep_memory and max(values.size for values in inputs.values()) > _MOST_KEPT_VALUES:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return self._session.run([output], {**self._nothing, **inputs}, options)[0]
 

@@ -489,7 +489,7 @@ def test_latents_that_are_no_numbers_are_refused(any_size_model: Path) -> None:
         def __init__(self) -> None:
             pass
 
-        def run(self, output: str, **inputs: Maps) -> Floats:
+        def run(self, output: str, *, keep_memory: bool = False, **inputs: Maps) -> Floats:  # noqa: ARG002
             of_output = {"latents": 12, "hyper": 4}
             return np.full((1, of_output[output], 160, 160), np.nan * len(inputs), np.float32)
 
