@@ -2,7 +2,10 @@
 
 An activation is an integer -128 .. 127 times the unit of its channel, a weight an integer -127 .. 127 times a step of
 its output. Units are fixed by the largest values seen; training goes on through the rounding, whose gradient is that of
-the identity, so that weights adapt to it. What makes the latents, and the main path of the decoder, are in float.
+the identity, so that weights adapt to it. What makes the latents is in float.
+
+The main path of the decoder bears on pixels the most. Its sums are in float, and so is the middle of its kernels, which
+has the largest weights. What is around the middle, eight ninths of the products, is in integers.
 
 The same walk through the layers computes with tensors, looks for the largest values, and writes graphs (`Arithmetic`).
 
@@ -10,7 +13,6 @@ Source: Jacob et al. 2018 (arXiv:1712.05877).
 """
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = -128, 127  # of activations
 WEIGHT_LIMIT = 127
+BIAS_LIMIT = 2**24
 SLOPE = 0.1  # of leaky ReLU below 0
 PIXEL_UNIT = 1 / 255
 MIDDLE = 128 * PIXEL_UNIT  # the pixel that is 0 as an integer
+# Around the middle of kernels, the largest values are cut off: finer steps are worth more.
+OF_AROUND, KEPT_AROUND = ("_sum", "_around"), 0.85
+PIXEL_OFFSET = 0.5 - MIDDLE  # what a value of 0 is as a pixel, from that middle
 T = TypeVar("T")
 
 
@@ -59,14 +65,14 @@ class Arithmetic(Protocol[T]):
     def float_conv(self, layer: nn.Conv2d, x: Value[T]) -> T:
         """Convolve integers, with float weights and a float result."""
 
-    def float_enlarge(self, layer: "Enlarge", x: T, exact: bool = False) -> T:
-        """Enlarge float values; in training those that must be `exact` are computed in float32."""
+    def float_enlarge(self, layer: "Enlarge", x: T, name: str) -> T:
+        """Enlarge float values; around the middle of kernels, by integers of the units of this name."""
 
     def float_add(self, x: T, y: Value[T]) -> T:
         """Add integers to float values, with a float result."""
 
-    def pixels(self, x: T) -> T:
-        """Return the pixels of values around 0."""
+    def pixels(self, layer: "Enlarge", x: T, name: str) -> T:
+        """Enlarge float values to pixels, in the same way."""
 
 
 def unit_names(widths: "Widths") -> dict[str, int]:
@@ -79,13 +85,24 @@ def unit_names(widths: "Widths") -> dict[str, int]:
         "latents": widths.latents,
         "latents_inner": widths.encoder_inner,
         "latents_change": widths.latents,
+        "decoded": widths.latents,
+        "decoded_around": widths.decoder_eighth,
         "decoded_eighth": widths.decoder_eighth,
         "decoded_eighth_inner": widths.decoder_eighth_inner,
         "decoded_eighth_change": widths.decoder_eighth,
+        "decoded_eighth_sum": widths.decoder_eighth,
+        "decoded_eighth_sum_around": widths.decoder_quarter,
         "decoded_quarter": widths.decoder_quarter,
         "decoded_quarter_inner": widths.decoder_quarter_inner,
         "decoded_quarter_change": widths.decoder_quarter,
+        "decoded_quarter_sum": widths.decoder_quarter,
+        "decoded_quarter_sum_around": 1,
     }
+
+
+def around_name(name: str) -> str:
+    """Return the name of the units of what is around a kernel's middle, for inputs of the units `name`."""
+    return f"{name}_around"
 
 
 def analyse(at: Arithmetic[T], codec: "PhotoCodec", pixels: T) -> T:
@@ -103,9 +120,9 @@ def analyse(at: Arithmetic[T], codec: "PhotoCodec", pixels: T) -> T:
 def synthesise(at: Arithmetic[T], codec: "PhotoCodec", latents: T) -> T:
     """Return pixels of latents after the inverse gain."""
     eighth, double, quarter, last = _layers(codec.decoder)
-    x = _changed(at, eighth, at.float_enlarge(codec.decoder_first, latents, exact=True), "decoded_eighth")
-    x = _changed(at, quarter, at.float_enlarge(double, x), "decoded_quarter")
-    return at.pixels(at.float_enlarge(last, x))
+    x = _changed(at, eighth, at.float_enlarge(codec.decoder_first, latents, "decoded"), "decoded_eighth")
+    x = _changed(at, quarter, at.float_enlarge(double, x, "decoded_eighth_sum"), "decoded_quarter")
+    return at.pixels(last, x, "decoded_quarter_sum")
 
 
 def _layers(part: nn.Sequential) -> list[Any]:
@@ -136,9 +153,43 @@ class IntegerConv(NamedTuple):
 def integer_conv(layer: nn.Conv2d, x: Value[Any], out_unit: Tensor) -> IntegerConv:
     """Return a layer from integers to integers in units of `out_unit`, (outputs,)."""
     assert layer.bias is not None  # noqa: S101
-    weight = layer.weight * (x.unit[None, :, None, None] / out_unit[:, None, None, None])
-    step = weight.detach().abs().amax((1, 2, 3)).clamp_min(1e-12) / WEIGHT_LIMIT
-    return IntegerConv(weight / step[:, None, None, None], layer.bias / (out_unit * step), step)
+    return _integer_conv(layer.weight, layer.bias, x.unit, out_unit)
+
+
+def _integer_conv(weight: Tensor, bias: Tensor, unit: Tensor, out_unit: Tensor) -> IntegerConv:
+    weight = weight * (unit[None, :, None, None] / out_unit[:, None, None, None])
+    bias = bias / out_unit
+    step = weight.detach().abs().amax((1, 2, 3)) / WEIGHT_LIMIT
+    step = torch.maximum(step, bias.detach().abs() / BIAS_LIMIT).clamp_min(1e-12)
+    return IntegerConv(weight / step[:, None, None, None], bias / step, step)
+
+
+def around_conv(conv: nn.Conv2d, unit: Tensor, out_unit: Tensor, offset: float = 0.0) -> IntegerConv:
+    """Return a layer from integers to integers, without the middle of its kernels of 3 x 3.
+
+    Args:
+        conv: the layer.
+        unit: of its inputs, (inputs,).
+        out_unit: of its outputs, (n,), each for as many of them.
+        offset: is added to the results.
+    """
+    assert conv.bias is not None  # noqa: S101
+    return _integer_conv(_around(conv), conv.bias + offset, unit, unit_of_outputs(conv, out_unit))
+
+
+def unit_of_outputs(conv: nn.Conv2d, unit: Tensor) -> Tensor:
+    """Return the unit of each output, (outputs,), by units (n,), each for as many of them."""
+    return unit.repeat_interleave(conv.out_channels // len(unit))
+
+
+def middle_of(conv: nn.Conv2d) -> Tensor:
+    """Return the middle of kernels of 3 x 3, (outputs, inputs, 1, 1)."""
+    return conv.weight[:, :, 1:2, 1:2]
+
+
+def _around(conv: nn.Conv2d) -> Tensor:
+    """Return kernels of 3 x 3 with 0 in the middle."""
+    return conv.weight - F.pad(middle_of(conv), (1, 1, 1, 1))
 
 
 class _ToGrid(torch.autograd.Function):
@@ -194,10 +245,7 @@ class _Rounding:
 
     def conv(self, layer: nn.Conv2d, x: Value[Tensor], name: str) -> Value[Tensor]:
         unit = self._units.get_buffer(name)
-        integers = integer_conv(layer, x, unit)
-        weight, bias = round_through(integers.weight), round_through(integers.bias)
-        y = F.conv2d(x.data, weight, bias, layer.stride, layer.padding) * integers.step[:, None, None]
-        return Value(to_grid(y), unit)
+        return Value(_convolve(layer, integer_conv(layer, x, unit), x.data), unit)
 
     def leaky(self, x: Value[Tensor]) -> Value[Tensor]:
         return x._replace(data=to_grid(F.leaky_relu(x.data, SLOPE)))
@@ -210,16 +258,27 @@ class _Rounding:
             weight = layer.weight * x.unit[:, None, None]
             return F.conv2d(x.data.float(), weight, layer.bias, layer.stride, layer.padding)
 
-    def float_enlarge(self, layer: "Enlarge", x: Tensor, exact: bool = False) -> Tensor:
-        with in_float32(x) if exact else nullcontext():
-            y: Tensor = layer(x)
-        return y
+    def float_enlarge(self, layer: "Enlarge", x: Tensor, name: str) -> Tensor:
+        return self._enlarge(layer, x, name)
 
     def float_add(self, x: Tensor, y: Value[Tensor]) -> Tensor:
         return x + y.data.float() * y.unit[:, None, None]
 
-    def pixels(self, x: Tensor) -> Tensor:
-        return x.float() + 0.5
+    def pixels(self, layer: "Enlarge", x: Tensor, name: str) -> Tensor:
+        return self._enlarge(layer, x, name, PIXEL_OFFSET) + MIDDLE
+
+    def _enlarge(self, layer: "Enlarge", x: Tensor, name: str, offset: float = 0.0) -> Tensor:
+        conv, nearest, unit = layer.conv, self.round(name, x), self._units.get_buffer(around_name(name))
+        around = _convolve(conv, around_conv(conv, nearest.unit, unit, offset), nearest.data)
+        with in_float32(x):
+            sums = F.conv2d(x.float(), middle_of(conv)) + around.float() * unit_of_outputs(conv, unit)[:, None, None]
+            return F.pixel_shuffle(sums, layer.factor)
+
+
+def _convolve(layer: nn.Conv2d, integers: IntegerConv, x: Tensor) -> Tensor:
+    weight, bias = round_through(integers.weight), round_through(integers.bias)
+    y = F.conv2d(x, weight, bias, layer.stride, layer.padding)
+    return to_grid(y * integers.step[:, None, None])
 
 
 class _Looking:
@@ -249,15 +308,21 @@ class _Looking:
         y: Tensor = layer(x.data)
         return y
 
-    def float_enlarge(self, layer: "Enlarge", x: Tensor, exact: bool = False) -> Tensor:  # noqa: ARG002
+    def float_enlarge(self, layer: "Enlarge", x: Tensor, name: str) -> Tensor:
+        self.round(name, x)
+        around = F.conv2d(x, _around(layer.conv), layer.conv.bias, padding=layer.conv.padding)
+        self.round(around_name(name), F.pixel_shuffle(around, layer.factor))
         y: Tensor = layer(x)
         return y
 
     def float_add(self, x: Tensor, y: Value[Tensor]) -> Tensor:
         return x + y.data
 
-    def pixels(self, x: Tensor) -> Tensor:
-        return x + 0.5
+    def pixels(self, layer: "Enlarge", x: Tensor, name: str) -> Tensor:
+        y = self.float_enlarge(layer, x, name)
+        # The three colours have one unit.
+        self.largest[around_name(name)] = self.largest[around_name(name)].amax(0, keepdim=True)
+        return y + 0.5
 
 
 @torch.no_grad()
@@ -274,4 +339,5 @@ def begin_eight_bits(codec: "PhotoCodec", batches: Iterable["Batch"]) -> None:
         sent = codec.send(analyse(looking, codec, batch.pixels), batch.quality)
         synthesise(looking, codec, sent.latents)
     for name, largest in looking.largest.items():
-        units.get_buffer(name).copy_(largest.clamp_min(1e-6) / HIGHEST)
+        kept = KEPT_AROUND if name.endswith(OF_AROUND) else 1.0
+        units.get_buffer(name).copy_(kept * largest.clamp_min(1e-6) / HIGHEST)

@@ -127,9 +127,11 @@ To train such a model:
 
 def _bits(training: Mapping[str, Any]) -> str:
     if training.get("eight_bits"):
+        when = f", {training['main_path']}" if "main_path" in training else ""
         return (
             "Weights and activations of the encoder and of the decoder's residual branches have 8 bits and are trained "
-            "so; those of the entropy model are rounded to 8 bits, and the weights of the decoder's main path to 16."
+            f"so. Those of the decoder's main path have 8 bits around the middle of kernels{when}; those of the "
+            "entropy model are rounded to 8 bits."
         )
     return "Those of encoder and decoder are rounded to 16 bits, those of the entropy model to 8."
 

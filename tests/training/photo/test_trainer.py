@@ -134,7 +134,7 @@ def test_training_goes_on_in_8_bits(settings: Settings, tmp_path: Path) -> None:
     branch(tmp_path / "float", tmp_path / "bytes", changes)
     before, after = weights(tmp_path / "float"), weights(tmp_path / "bytes")
     units = [name for name in after if name.startswith("eight_bits.")]
-    assert len(units) == 14
+    assert len(units) == 20
     assert all(bool((after[name] > 0).all()) for name in units)
     for name in before:
         if "average" not in name and name.split(".")[0] in ("hyper_decoder", "context", "hyper_prior", "log_gain"):
