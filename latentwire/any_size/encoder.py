@@ -244,10 +244,13 @@ class AnySizeEncoder:
         writer.write(entropy.hyper_numbers(*z.shape[1:]), z.ravel())
 
         def exchange(asked: Pass) -> Integers:
-            rest = y[asked.channels].take(asked.squares, 1).ravel() - asked.mean
-            symbols: Integers = np.clip(np.rint(rest), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int64)
-            symbols *= asked.coded
-            writer.write(asked.tables[asked.coded], symbols[asked.coded])
+            rest = y[asked.channels].take(asked.squares, 1).ravel()
+            rest -= asked.mean
+            np.rint(rest, out=rest)
+            np.clip(rest, -MAX_SYMBOL, MAX_SYMBOL, out=rest)
+            rest *= asked.coded
+            symbols: Integers = rest.astype(np.int64)
+            writer.write(asked.coded_tables, symbols[asked.coded])
             passes.append((asked, symbols))
             return symbols
 

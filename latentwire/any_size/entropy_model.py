@@ -44,16 +44,21 @@ class Pass(NamedTuple):
     Attributes:
         channels: of the latents.
         squares: positions of the pass, among rows × columns.
-        tables: number of the scale table of each symbol, int64 (channels × squares).
+        tables: number of the scale table of each symbol, uint8 (channels × squares).
         coded: which of them are coded; the others are 0.
         mean: float32 (channels × squares), in quantization steps.
     """
 
     channels: slice
     squares: Integers
-    tables: Integers
+    tables: npt.NDArray[np.uint8]
     coded: npt.NDArray[np.bool_]
     mean: Floats
+
+    @property
+    def coded_tables(self) -> Integers:
+        """The numbers of those that are coded, int64 (n)."""
+        return self.tables[self.coded].astype(np.int64)
 
 
 # A sender quantizes and writes the symbols of a pass, a receiver reads them: int64 (channels × squares).
@@ -135,8 +140,7 @@ class EntropyModel:
                 np.clip(quarter, 0, MAX_QUARTERS, out=quarter)
             nearest = np.minimum(quarter.ravel() + 2, MAX_QUARTERS).astype(np.uint8) >> 2
             checks = binascii.crc_hqx(nearest, checks)
-            numbers = nearest.astype(np.int64)
-            asked = Pass(channels, squares, numbers, numbers >= self.tables.skip_below, means.ravel())
+            asked = Pass(channels, squares, nearest, nearest >= self.tables.skip_below, means.ravel())
             found = exchange(asked).reshape(means.shape)
             means += found
             mean[channels, squares] = means

@@ -38,7 +38,7 @@ def read_part(entropy: EntropyModel, body: bytes, part: Part, quality: int, bits
 
     def exchange(asked: Pass) -> Integers:
         symbols = np.zeros(len(asked.tables), np.int64)
-        numbers = asked.tables[asked.coded]
+        numbers = asked.coded_tables
         symbols[asked.coded] = reader.read(numbers)
         if bits is not None:
             squares = np.tile(asked.squares, len(symbols) // max(1, len(asked.squares)))[asked.coded]
