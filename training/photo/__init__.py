@@ -20,6 +20,7 @@
     refiner       the decoder's gradient, by which a sender improves symbols
     export        the four graphs, and the proof that the integer one is exact
     onnx_nodes, eight_bit_graph, entropy_graph    nodes of a graph, and the graphs made of them
+    published     encoder and decoder of a published model, where its checkpoint is lost
     origin        where a model comes from, for its card
 
 `python -m training.photo --help` has the commands.

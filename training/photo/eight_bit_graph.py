@@ -109,7 +109,7 @@ class _Nodes(OnnxNodes):
     def _sums(self, layer: Enlarge, x: str, name: str, out_unit: Tensor, offset: float = 0.0) -> str:
         """Return what is to be enlarged, (h w, rows columns outputs), in units of the outputs."""
         unit, conv = self._units.get_buffer(name), layer.conv
-        order = torch.arange(conv.out_channels).reshape(-1, layer.factor**2).T.flatten()
+        order = order_of_outputs(layer)
         integers = IntegerConv(*(values[order] for values in around_conv(conv, unit, out_unit, offset)))
         around = self._convolve(conv, integers, self.round(name, x).data)
         around = self._float(self.node("Transpose", around, perm=NCHW_TO_NHWC))
@@ -160,6 +160,11 @@ class _Nodes(OnnxNodes):
 
     def _rounded(self, x: str) -> str:
         return self.node("QuantizeLinear", x, self._one, self._zero)
+
+
+def order_of_outputs(layer: Enlarge) -> Tensor:
+    """Return which output of a layer's convolution each one of the graph is: rows, columns, and channels."""
+    return torch.arange(layer.conv.out_channels).reshape(-1, layer.factor**2).T.flatten()
 
 
 def _shape(layer: nn.Conv2d) -> dict[str, list[int]]:

@@ -122,7 +122,7 @@ def export(codec: PhotoCodec, entropy: IntegerEntropy, folder: Path) -> dict[str
         "refiner": refiner_graph(codec),
     }
     for name, model in graphs.items():
-        (folder / f"{name}.onnx").write_bytes(_file_of(model))
+        (folder / f"{name}.onnx").write_bytes(file_of(model))
     return {
         "opset": OPSET,
         "margins": margins_of(codec.widths),
@@ -153,7 +153,7 @@ def export_transforms(codec: PhotoCodec, earlier: Path, folder: Path) -> dict[st
         raise ValueError(f"{earlier} holds the entropy model of another network")
     graphs = {"encoder": encoder_graph(codec), "decoder": decoder_graph(codec), "refiner": refiner_graph(codec)}
     for name, model in graphs.items():
-        (folder / f"{name}.onnx").write_bytes(_file_of(model))
+        (folder / f"{name}.onnx").write_bytes(file_of(model))
         report["bytes"][name] = (folder / f"{name}.onnx").stat().st_size
     shutil.copyfile(earlier / "entropy.onnx", folder / "entropy.onnx")
     report["margins"] = margins_of(codec.widths)
@@ -324,7 +324,8 @@ def _name_sides(graph: onnx.GraphProto) -> None:
                 side.dim_param = re.sub(r"s\d+", lambda found: names.get(found[0], found[0]), side.dim_param)
 
 
-def _file_of(model: onnx.ModelProto) -> bytes:
+def file_of(model: onnx.ModelProto) -> bytes:
+    """Return the bytes of a graph's file, always the same ones, with kernels in the smallest type that holds them."""
     _store_small(model)
     content: bytes = model.SerializeToString(deterministic=True)
     return content

@@ -14,7 +14,7 @@ from torch import nn
 from tests.training.photo.conftest import SMALL
 from training.photo.crops import Batch
 from training.photo.eight_bits import begin_eight_bits, to_grid
-from training.photo.export import _file_of, decoder_graph, encoder_graph
+from training.photo.export import decoder_graph, encoder_graph, file_of
 from training.photo.model import PhotoCodec
 from training.photo.onnx_nodes import OnnxNodes
 
@@ -79,7 +79,7 @@ def test_graphs_compute_the_same_integers(rounded: PhotoCodec, optimised: bool, 
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     encoder, decoder = (
-        onnxruntime.InferenceSession(_file_of(graph(rounded)), options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(file_of(graph(rounded)), options, providers=["CPUExecutionProvider"])
         for graph in (encoder_graph, decoder_graph)
     )
     nothing = np.zeros((1, SMALL.latents, 1, 1), np.float32)
@@ -103,7 +103,7 @@ def test_constants_of_one_name_and_other_values_stay_apart() -> None:
 
 def test_weights_are_stored_as_bytes(rounded: PhotoCodec, tmp_path: Path) -> None:
     for graph, floats in ((encoder_graph, 4), (decoder_graph, 0)):
-        (tmp_path / "graph.onnx").write_bytes(_file_of(graph(rounded)))
+        (tmp_path / "graph.onnx").write_bytes(file_of(graph(rounded)))
         stored = [onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / "graph.onnx").graph.initializer]
         kernels = [values for values in stored if values.ndim == 4]
         assert sum(values.dtype != np.int8 for values in kernels) == floats
