@@ -45,8 +45,9 @@ DEFAULT_MAX_PIXELS = ANY_SIZE_MAX_PIXELS
 
 NOTHING_WHOLE = "no part of the bitstream is whole"
 
-# Floating point differs a little between processors; a wrong graph differs by far more.
-GOLDEN_PIXEL_TOLERANCE = 2
+# Floating point differs a little between processors, which may put a value of a network of integers on the other side
+# of the middle between two of them; that is up to two levels of a pixel. A wrong graph differs by far more.
+GOLDEN_PIXEL_TOLERANCE = 4
 
 
 # A rectangle of an image, and its pixels, uint8 (h, w, C).
@@ -364,7 +365,7 @@ class AnySizeDecoder:
         """Decode the card's golden payload, and compare the pixels with those in the card.
 
         Raises:
-            GoldenMismatch: a pixel differs by more than 2 of 255.
+            GoldenMismatch: a pixel differs by more than 4 of 255.
         """
         golden = self.card.golden
         expected = AnySizeReader().read(base64.b64decode(golden.reconstruction_png_base64)).pixels

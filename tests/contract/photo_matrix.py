@@ -3,8 +3,8 @@
     python -m tests.contract.photo_matrix write FOLDER PHOTOS    on the first, which encodes the files in PHOTOS
     python -m tests.contract.photo_matrix compare FOLDER         on the second
 
-Every bitstream must give the same symbols, and thumbnails the same pixels within one level. Symbols are compared as the
-quantized latents that they give. It needs the library's dependencies alone.
+Every bitstream must give the same symbols, and thumbnails the same pixels within two levels. Symbols are compared as
+the quantized latents that they give. It needs the library's dependencies alone.
 """
 
 import argparse
@@ -29,14 +29,14 @@ from latentwire.imaging.reader import AnySizeReader
 from latentwire.model.any_size_card import AnySizeCard, load_any_card
 
 MODEL = Path(__file__).resolve().parent.parent.parent / "models" / "photo"
-MAX_PIXEL_DIFFERENCE = 1  # levels
+MAX_PIXEL_DIFFERENCE = 2  # levels
 THUMBNAIL_SIDE = 192
 LATENTS, PIXELS = "latents", "pixels"
 SUFFIXES = suffixes_of(DEFAULT_FORMATS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 1 if this processor finds another symbol, or a pixel more than a level away."""
+    """Run the command; return 1 if this processor finds another symbol, or a pixel more than two levels away."""
     parser = argparse.ArgumentParser(prog="python -m tests.contract.photo_matrix", description=__doc__)
     parser.add_argument("command", choices=["write", "compare"])
     parser.add_argument("folder", type=Path, help="of what the first processor finds")
@@ -83,7 +83,7 @@ def write(
 
 
 def compare(folder: Path, model: Path, card: AnySizeCard) -> bool:
-    """Decode what was written, print the differences, and return whether there are none beyond a level of pixels."""
+    """Decode what was written, print the differences, and return whether there are none beyond two levels of pixels."""
     decoder = AnySizeDecoder.open(model, card)
     started_s = time.monotonic()
     files = sorted(folder.glob("*.payload"))

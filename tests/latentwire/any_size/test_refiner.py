@@ -122,13 +122,13 @@ def test_a_refiner_is_checked_at_once_and_opened_when_it_is_used(folder: Path, t
 
 def test_effort_counts_as_pixels_and_has_a_bound() -> None:
     assert work_of(100, 1, 50) == 100
-    assert work_of(100, 3, 4800) == 4800
+    assert work_of(100, 3, 5600) == 5600
     with pytest.raises(ImageTooLarge, match="an effort of 3 is for 99 at most"):
-        work_of(100, 3, 4799)
+        work_of(100, 3, 5599)
     # A target repeats the refinement.
-    assert work_of(100, 2, 3600, target_bytes=500) == 2400
-    assert work_of(100, 2, 3600, min_psnr_db=30) == 3600
-    assert work_of(100, 1, 3600, min_psnr_db=30) == 100
+    assert work_of(100, 2, 4200, target_bytes=500) == 2800
+    assert work_of(100, 2, 4200, min_psnr_db=30) == 4200
+    assert work_of(100, 1, 4200, min_psnr_db=30) == 100
 
 
 def test_small_images_are_refined_by_default(codec: Codec) -> None:
