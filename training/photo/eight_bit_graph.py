@@ -17,6 +17,7 @@ from training.photo.eight_bits import (
     PIXEL_OFFSET,
     PIXEL_UNIT,
     SLOPE,
+    WEIGHT_LIMIT,
     EightBits,
     IntegerConv,
     Value,
@@ -78,14 +79,46 @@ class _Nodes(OnnxNodes):
         return x._replace(data=self._rounded(self.node("Add", self._float(x.data), self._float(y.data))))
 
     def float_conv(self, layer: nn.Conv2d, x: Value[str]) -> str:
-        name = self._layers[id(layer)]
-        units = self.constant(f"{name}.units", x.unit.numpy())
-        zeros = self.constant(f"{name}.zeros", np.full(len(x.unit), ZERO, np.uint8))
-        values = self.node("DequantizeLinear", x.data, units, zeros, axis=1)
-        weight = self.constant(f"{name}.weight", layer.weight.detach().numpy())
+        """Convolve integers by weights of two integers each, the second for what rounding leaves: 16 bits in all."""
+        path, (size, _) = self._layers[id(layer)], layer.kernel_size
+        kernel = (layer.weight * x.unit[:, None, None]).permute(2, 3, 1, 0).reshape(-1, layer.out_channels).detach()
+        step = kernel.abs().amax(0).clamp_min(1e-12) / WEIGHT_LIMIT
+        first = torch.round(kernel / step)
+        second = torch.round((kernel / step - first) * (2 * WEIGHT_LIMIT))
+        patches = self._patches(self.node("Transpose", x.data, perm=NCHW_TO_NHWC), size, layer.stride[0])
+        parts = [
+            self._times(self._products(patches, f"{path}.{number}", weight), f"{path}.{number}.step", unit)
+            for number, weight, unit in ((1, first, step), (2, second, step / (2 * WEIGHT_LIMIT)))
+        ]
         assert layer.bias is not None  # noqa: S101
-        bias = self.constant(f"{name}.bias", layer.bias.detach().numpy())
-        return self.node("Transpose", self.node("Conv", values, weight, bias, **_shape(layer)), perm=NCHW_TO_NHWC)
+        bias = self.constant(f"{path}.bias", layer.bias.detach().numpy())
+        return self.node("Add", self.node("Add", *parts), bias)
+
+    def _patches(self, x: str, size: int, stride: int) -> str:
+        """Return what is around each position of (1, h, w, channels), rows first: (1, h, w, size^2 channels)."""
+        reach = size // 2
+        sides = self.constant(f"sides_{reach}", np.array([0, reach, reach, 0, 0, reach, reach, 0]))
+        padded = self.node("Pad", x, sides, self._zero)
+        axes, steps = self.constant("axes", np.array([1, 2])), self.constant(f"by_{stride}", np.array([stride] * 2))
+        ends = [at - 2 * reach or 2**62 for at in range(size)]
+        shifted = [
+            self.node(
+                "Slice",
+                padded,
+                self.constant(f"from_{row}_{column}", np.array([row, column])),
+                self.constant(f"to_{row}_{column}_{reach}", np.array([ends[row], ends[column]])),
+                *(axes, steps),
+            )
+            for row in range(size)
+            for column in range(size)
+        ]
+        return self.node("Concat", *shifted, axis=3)
+
+    def _products(self, x: str, name: str, weight: Tensor) -> str:
+        """Multiply integers by a matrix of integers (inputs, outputs), with a float result."""
+        matrix = self.constant(f"{name}.weight", weight.numpy().astype(np.int8))
+        products = self.node("MatMulInteger", x, matrix, self._zero, self.constant(f"{name}.zero", np.int8(0)))
+        return self.node("Cast", products, to=onnx.TensorProto.FLOAT)
 
     def float_enlarge(self, layer: Enlarge, x: str, name: str) -> str:
         unit = self._units.get_buffer(around_name(name))

@@ -2,7 +2,7 @@
 
 An activation is an integer -128 .. 127 times the unit of its channel, a weight an integer -127 .. 127 times a step of
 its output. Units are fixed by the largest values seen; training goes on through the rounding, whose gradient is that of
-the identity, so that weights adapt to it. What makes the latents is in float.
+the identity, so that weights adapt to it. What makes the latents is in float; its graph has weights of 16 bits.
 
 The main path of the decoder bears on pixels the most. Its sums are in float, and so is the middle of its kernels, which
 has the largest weights. What is around the middle, eight ninths of the products, is in integers.

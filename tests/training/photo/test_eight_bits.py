@@ -90,7 +90,7 @@ def test_graphs_compute_the_same_integers(rounded: PhotoCodec, optimised: bool, 
         with torch.no_grad():
             expected = rounded.analyse(torch.from_numpy(image).permute(0, 3, 1, 2) / 255).numpy()
             shown = rounded.synthesise(torch.from_numpy(2 * latents)).permute(0, 2, 3, 1)
-        np.testing.assert_allclose(latents, expected, atol=1e-4)
+        np.testing.assert_allclose(latents, expected, atol=5e-4)  # weights of 16 bits make the latents
         assert np.abs(decoded - 255 * shown.clamp(0, 1).numpy()).max() < 0.51
         assert decoded.std() > 10
 
@@ -102,7 +102,7 @@ def test_constants_of_one_name_and_other_values_stay_apart() -> None:
 
 
 def test_weights_are_stored_as_bytes(rounded: PhotoCodec, tmp_path: Path) -> None:
-    for graph, floats in ((encoder_graph, 4), (decoder_graph, 0)):
+    for graph, floats in ((encoder_graph, 3), (decoder_graph, 0)):
         (tmp_path / "graph.onnx").write_bytes(file_of(graph(rounded)))
         stored = [onnx.numpy_helper.to_array(each) for each in onnx.load(tmp_path / "graph.onnx").graph.initializer]
         kernels = [values for values in stored if values.ndim == 4]
