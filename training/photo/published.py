@@ -66,15 +66,12 @@ class _Reading:
         self._units: EightBits = codec.eight_bits
         self._constants = constants
         self._paths = {id(layer): name for name, layer in codec.named_modules()}
-        # Integers that become float again have the units that they are multiplied by.
-        self._unit_of = {"eighth": constants.get("encoder_last.0.units", constants.get("encoder_last.0.inputs.units"))}
 
     def start(self, _pixels: None) -> Value[None]:
         return Value(None, torch.full((3,), PIXEL_UNIT))
 
     def round(self, name: str, _values: None) -> Value[None]:
-        inverse = self._constants.get(f"{name}.inverse")
-        return self._value(name, self._constants[f"{name}.units"] if inverse is None else 1 / inverse)
+        return self._value(name, 1 / self._constants[f"{name}.inverse"])
 
     def conv(self, layer: nn.Conv2d, x: Value[None], name: str) -> Value[None]:
         y = self._value(name, self._unit(name, layer.out_channels))
@@ -89,9 +86,14 @@ class _Reading:
     def add(self, x: Value[None], _y: Value[None], _name: str) -> Value[None]:
         return x
 
-    def float_conv(self, layer: nn.Conv2d, _x: Value[None]) -> None:
-        for name, weight in layer.named_parameters():
-            weight.copy_(_of_any_type(self._constants, f"{self._paths[id(layer)]}.{name}"))
+    def float_conv(self, layer: nn.Conv2d, x: Value[None]) -> None:
+        path = self._paths[id(layer)]
+        kernel = sum(
+            self._constants[f"{path}.{part}.weight"] * self._constants[f"{path}.{part}.step"] for part in (1, 2)
+        )
+        places = torch.as_tensor(kernel).reshape(*layer.kernel_size, layer.in_channels, layer.out_channels)
+        layer.weight.copy_(places.permute(3, 2, 0, 1) / x.unit[:, None, None])
+        _bias_of(layer).copy_(self._constants[f"{path}.bias"])
 
     def float_enlarge(self, layer: Enlarge, _x: None, name: str) -> None:
         self._read_enlarge(layer, name, 1.0)
@@ -120,8 +122,8 @@ class _Reading:
         return weight, self._constants[f"{path}.bias"] * step
 
     def _unit(self, name: str, channels: int) -> Tensor:
-        found = self._constants.get(f"change_{channels}.units") if name.endswith("_change") else self._unit_of.get(name)
-        return torch.ones(channels) if found is None else found
+        """Return the unit of integers: what they are multiplied by where they are added to float values, or 1."""
+        return self._constants[f"change_{channels}.units"] if name.endswith("_change") else torch.ones(channels)
 
     def _value(self, name: str, unit: Tensor) -> Value[None]:
         self._units.get_buffer(name).copy_(unit)
