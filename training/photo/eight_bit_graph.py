@@ -85,7 +85,8 @@ class _Nodes(OnnxNodes):
         step = kernel.abs().amax(0).clamp_min(1e-12) / WEIGHT_LIMIT
         first = torch.round(kernel / step)
         second = torch.round((kernel / step - first) * (2 * WEIGHT_LIMIT))
-        patches = self._patches(self.node("Transpose", x.data, perm=NCHW_TO_NHWC), size, layer.stride[0])
+        maps = self.node("Transpose", x.data, perm=NCHW_TO_NHWC)
+        patches = self.node("Concat", *self.shifted(maps, ZERO, size, layer.stride[0]), axis=3)
         parts = [
             self._times(self._products(patches, f"{path}.{number}", weight), f"{path}.{number}.step", unit)
             for number, weight, unit in ((1, first, step), (2, second, step / (2 * WEIGHT_LIMIT)))
@@ -93,26 +94,6 @@ class _Nodes(OnnxNodes):
         assert layer.bias is not None  # noqa: S101
         bias = self.constant(f"{path}.bias", layer.bias.detach().numpy())
         return self.node("Add", self.node("Add", *parts), bias)
-
-    def _patches(self, x: str, size: int, stride: int) -> str:
-        """Return what is around each position of (1, h, w, channels), rows first: (1, h, w, size^2 channels)."""
-        reach = size // 2
-        sides = self.constant(f"sides_{reach}", np.array([0, reach, reach, 0, 0, reach, reach, 0]))
-        padded = self.node("Pad", x, sides, self._zero)
-        axes, steps = self.constant("axes", np.array([1, 2])), self.constant(f"by_{stride}", np.array([stride] * 2))
-        ends = [at - 2 * reach or 2**62 for at in range(size)]
-        shifted = [
-            self.node(
-                "Slice",
-                padded,
-                self.constant(f"from_{row}_{column}", np.array([row, column])),
-                self.constant(f"to_{row}_{column}_{reach}", np.array([ends[row], ends[column]])),
-                *(axes, steps),
-            )
-            for row in range(size)
-            for column in range(size)
-        ]
-        return self.node("Concat", *shifted, axis=3)
 
     def _products(self, x: str, name: str, weight: Tensor) -> str:
         """Multiply integers by a matrix of integers (inputs, outputs), with a float result."""

@@ -101,28 +101,15 @@ class _Nodes(OnnxNodes):
         rows, columns, channels, outputs = kernel.shape
         if rows == columns == 1:
             return [self._product(name, x.name, kernel[0, 0])]
-        edge = self.constant("edge", np.array([0, 1, 1, 0, 0, 1, 1, 0], np.int64))
-        padded = self.node("Pad", x.name, edge, self.constant(f"pad_{x.zero}", np.uint8(x.zero)))
-        axes = self.constant("axes", np.array([1, 2], np.int64))
-        places = list(np.ndindex(rows, columns))
-        shifted = [self.node("Slice", padded, *self._sides(row, column), axes) for row, column in places]
+        shifted = self.shifted(x.name, x.zero, rows)
         if channels < outputs:
             return [self._product(name, self.node("Concat", *shifted, axis=3), kernel.reshape(-1, outputs))]
         return [
             self._product(f"{name}.{row}.{column}", values, kernel[row, column])
-            for (row, column), values in zip(places, shifted, strict=True)
+            for (row, column), values in zip(np.ndindex(rows, columns), shifted, strict=True)
         ]
 
     def _product(self, name: str, values: str, weight: Integers) -> str:
         constant = self.constant(f"{name}.weight", weight.astype(np.int8))
         zero, weight_zero = self.constant("zero", np.uint8(ZERO)), self.constant(f"{name}.zero", np.int8(0))
         return self.node("MatMulInteger", values, constant, zero, weight_zero)
-
-    def _sides(self, row: int, column: int) -> tuple[str, str]:
-        """Return where the values for a row and a column of a 3 x 3 kernel begin and end."""
-        end = np.iinfo(np.int64).max
-        ends = np.array([row - 2 or end, column - 2 or end], np.int64)
-        return (
-            self.constant(f"begin_{row}_{column}", np.array([row, column], np.int64)),
-            self.constant(f"end_{row}_{column}", ends),
-        )

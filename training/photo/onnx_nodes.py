@@ -37,6 +37,34 @@ class OnnxNodes:
         self._nodes.append(node)
         return output
 
+    def shifted(self, x: str, zero: int, size: int, stride: int = 1) -> list[str]:
+        """Return for each place of a kernel, row by row, the values that meet it: bytes (1, h, w, channels) each.
+
+        Args:
+            x: bytes (1, h, w, channels), around which there are zeros.
+            zero: what 0 is stored as.
+            size: rows and columns of the kernel, odd.
+            stride: of its steps, of which h and w are multiples.
+        """
+        reach = size // 2
+        edge = self.constant(f"edge_{reach}", np.array([0, reach, reach, 0, 0, reach, reach, 0], np.int64))
+        padded = self.node("Pad", x, edge, self.constant(f"pad_{zero}", np.uint8(zero)))
+        axes, steps = (
+            self.constant(name, np.array(at, np.int64)) for name, at in (("axes", [1, 2]), ("steps", [stride] * 2))
+        )
+        begin = [(row, column) for row in range(size) for column in range(size)]
+        ends = [[at - 2 * reach or np.iinfo(np.int64).max for at in place] for place in begin]
+        return [
+            self.node(
+                "Slice",
+                padded,
+                self.constant(f"begin_{place[0]}_{place[1]}", np.array(place, np.int64)),
+                self.constant(f"end_{place[0]}_{place[1]}", np.array(end, np.int64)),
+                *(axes, steps),
+            )
+            for place, end in zip(begin, ends, strict=True)
+        ]
+
     def name_output(self, output: str, name: str) -> None:
         """Give the output of a node another name; nothing else may use it."""
         (node,) = (node for node in self._nodes if node.output[0] == output)
