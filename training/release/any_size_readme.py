@@ -130,8 +130,8 @@ def _bits(training: Mapping[str, Any]) -> str:
         when = f", {training['main_path']}" if "main_path" in training else ""
         return (
             "Weights and activations of the encoder and of the decoder's residual branches have 8 bits and are trained "
-            f"so. Those of the decoder's main path have 8 bits around the middle of kernels{when}; those of the "
-            "entropy model are rounded to 8 bits."
+            "so, but for weights of 16 bits that make the latents. Those of the decoder's main path have 8 bits around "
+            f"the middle of kernels{when}; those of the entropy model are rounded to 8 bits."
         )
     return "Those of encoder and decoder are rounded to 16 bits, those of the entropy model to 8."
 
